@@ -1,0 +1,1 @@
+"""Latency tables and what predicts the operators that they lack."""

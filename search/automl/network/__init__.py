@@ -1,0 +1,1 @@
+"""Reading a network: layers, coupled channels, removable blocks, and physical surgery on them."""

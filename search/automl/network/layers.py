@@ -1,0 +1,233 @@
+"""What a network is made of, as plain values: priced layers, coupled channels, removable blocks.
+
+Nothing here knows torch. `automl.network.trace` reads these values off a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+#: Operators that a table can price. The names are those of the shipped device data where it has one.
+OPERATORS = (
+    "conv2d",
+    "depthwise_conv2d",
+    "conv_transpose2d",
+    "linear",
+    "matmul",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "add",
+    "mul",
+    "concat",
+    "norm",
+    "activation",
+    "softmax",
+    "resize",
+    "shuffle",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One priced operator, batch 1. A ReLU that follows a layer is fused into it and not listed.
+
+    Attributes:
+        name: The module's dotted name, or `add_3` for the fourth addition of the network.
+        op: One of `OPERATORS`.
+        in_channels: Channels of the input (features of a linear layer, K of a matmul).
+        out_channels: Channels of the output.
+        kernel, stride, padding, dilation: (height, width).
+        groups: Groups of a convolution, heads of a matmul, 1 elsewhere.
+        in_size, out_size: (height, width) of the maps; (tokens, 1) for linear, (M, 1) for matmul.
+        detail: What the op's name leaves open: the function of an activation ("silu"), the mode of
+            a resize, "channel" for a mul or add whose second operand is one value a channel.
+    """
+
+    name: str
+    op: str
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    in_size: tuple[int, int] = (1, 1)
+    out_size: tuple[int, int] = (1, 1)
+    detail: str = ""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions, linear layers and matmuls; 0 for the rest."""
+        height, width = self.in_size if self.op == "conv_transpose2d" else self.out_size
+        if self.op in ("conv2d", "depthwise_conv2d", "conv_transpose2d"):
+            weights = self.in_channels * self.out_channels // self.groups
+            return weights * self.kernel[0] * self.kernel[1] * height * width
+        if self.op == "linear":
+            return self.in_channels * self.out_channels * height * width
+        if self.op == "matmul":
+            return self.in_channels * self.out_channels * self.groups * self.in_size[0]
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """One side of a layer in channels: some that never go, and some for each kept channel of a group.
+
+    Attributes:
+        fixed: Channels that no policy touches.
+        parts: (group name, channels of this side per kept channel of the group).
+    """
+
+    fixed: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
+
+    def at(self, channels: Mapping[str, int]) -> int:
+        """Channels of this side when the groups keep `channels` (all groups named)."""
+        return self.fixed + sum(times * channels[group] for group, times in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a group touches a module: which positions each of its channels takes on one side.
+
+    Attributes:
+        module: Dotted name of the module.
+        side: "out" for what it writes, "in" for what it reads.
+        positions: One tuple per channel of the group: the positions along that side (several where
+            a channel is repeated, as after a flatten).
+    """
+
+    module: str
+    side: str
+    positions: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelGroup:
+    """Coupled channels: one choice of how many to keep, made once for all modules that share them.
+
+    Attributes:
+        name: The first producer's module name.
+        channels: How many there are to choose from.
+        producers: Sides that write the channels (convolutions, linear layers, batch norms).
+        consumers: Sides that read them, whose weights are refitted when channels go.
+        partition: Channels must be kept in equal number from each of this many equal runs (grouped
+            convolutions); 1 where there is no such tie.
+    """
+
+    name: str
+    channels: int
+    producers: tuple[Side, ...]
+    consumers: tuple[Side, ...]
+    partition: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part that can be left out: replaced by the identity, its output shape is its input's.
+
+    Attributes:
+        name: Dotted name of the module.
+        layers: Names of the priced layers that go with it.
+        groups: Names of the channel groups that live in it alone and go with it.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """A layer whose widths hang on groups, at every resolution that the network can run at.
+
+    Attributes:
+        layer: The layer of the dense network, at the dense resolution.
+        read: The input side.
+        written: The output side.
+        sizes: Per resolution of the network: (in_size, out_size).
+        block: Name of the removable block that it lives in, or "".
+        scales_groups: True where the convolution's `groups` shrink with its channels (depthwise).
+    """
+
+    layer: Layer
+    read: Width
+    written: Width
+    sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+    block: str = ""
+    scales_groups: bool = False
+
+    def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
+        """The layer under a choice of channels and resolution."""
+        in_size, out_size = self.sizes[resolution_index]
+        read, written = self.read.at(channels), self.written.at(channels)
+        groups = read if self.scales_groups else self.layer.groups
+        return replace(
+            self.layer,
+            in_channels=read,
+            out_channels=written,
+            groups=groups,
+            in_size=in_size,
+            out_size=out_size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A part that cannot be compressed safely, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as a search sees it.
+
+    Attributes:
+        plans: The priced layers in the order in which they run.
+        groups: Channel groups in network order.
+        blocks: Removable blocks in network order.
+        input_shape: Shape of one batch-1 input, (1, channels, height, width) for images.
+        resolutions: Square input sizes that the network runs at with an unchanged output shape,
+            ascending; the last is the dense one. One entry where resolution cannot be chosen.
+        frozen: Parts that are left alone, with the reason.
+        fingerprint: Names and shapes of all weights, hashed; tells one model from another.
+    """
+
+    plans: tuple[LayerPlan, ...]
+    groups: tuple[ChannelGroup, ...]
+    blocks: tuple[Block, ...]
+    input_shape: tuple[int, ...]
+    resolutions: tuple[int, ...]
+    frozen: tuple[Frozen, ...] = ()
+    fingerprint: str = ""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The dense network's layers."""
+        return tuple(plan.layer for plan in self.plans)
+
+    @property
+    def dense_channels(self) -> dict[str, int]:
+        """Every group with all of its channels."""
+        return {group.name: group.channels for group in self.groups}
+
+    def shapes(
+        self, channels: Mapping[str, int], removed: frozenset[str] = frozenset(), resolution: int = 0
+    ) -> tuple[Layer, ...]:
+        """The layers as they would be, without running the model.
+
+        Args:
+            channels: Kept channels per group; groups that are not named keep all.
+            removed: Names of blocks left out.
+            resolution: Input size, one of `resolutions`; 0 for the dense one.
+        """
+        widths = self.dense_channels | dict(channels)
+        index = self.resolutions.index(resolution) if resolution else len(self.resolutions) - 1
+        return tuple(
+            plan.at(widths, index) for plan in self.plans if plan.block not in removed
+        )

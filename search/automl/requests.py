@@ -1,0 +1,242 @@
+"""What is asked of the pipeline and what it answers: the one contract of the command and of Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command builds requests before torch is loaded
+    from torch import nn
+
+    from automl.data import Data
+    from automl.inputs import Score
+    from automl.policy_file import PolicyFile
+
+#: Policies scored when neither trials nor seconds are given.
+DEFAULT_TRIALS = 32
+#: Calibration images when none are asked for.
+DEFAULT_CALIBRATION = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that is to be compressed, with the data and the score that judge it.
+
+    Attributes:
+        model: In evaluation mode, on the CPU, its trained weights loaded.
+        data: Decoded calibration, validation and test batches.
+        score: (model, batches) -> float, larger is better.
+        input_shape: Shape of one batch-1 input.
+        model_name, data_name, score_name: What the user called them, for messages and files.
+    """
+
+    model: nn.Module
+    data: Data
+    score: Score
+    input_shape: tuple[int, ...]
+    model_name: str
+    data_name: str
+    score_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One search, its inputs resolved.
+
+    Attributes:
+        subject: What is compressed.
+        target: Name of a target, or path of a latency table.
+        budget: Budgets as written ("10ms", "50%", "4MB", "60MMACs"); all must hold.
+        agent: Name of the agent.
+        trials: Most policies to score; None lets the agent end.
+        seconds: Most wall time of the study in seconds; None for no limit.
+        seed: Of everything random.
+        out: Folder for the policy, the study, the front and the log.
+        resume: Go on with the study that is in `out`.
+        round_to: Channel granularity; None learns it from the target's prices.
+        depth: Whether blocks may be left out.
+        resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
+        threads: Threads that operators are measured with.
+    """
+
+    subject: Subject
+    target: str
+    budget: tuple[str, ...]
+    out: Path
+    agent: str = "lagrangian"
+    trials: int | None = DEFAULT_TRIALS
+    seconds: float | None = None
+    seed: int = 0
+    resume: bool = False
+    round_to: int | None = None
+    depth: bool = True
+    resolutions: tuple[int, ...] | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRequest:
+    """Make the smaller model of a policy.
+
+    Attributes:
+        subject: The dense model, and the data that it is refitted on.
+        policy: A read policy file.
+        out: Where the state dict goes.
+        export: Where the ONNX model goes, or None.
+        epochs: Epochs of fine-tuning on the training data after the refit; 0 for none.
+        seed: Of everything random.
+    """
+
+    subject: Subject
+    policy: PolicyFile
+    out: Path
+    export: Path | None = None
+    epochs: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """Measure a policy's model beside the dense one.
+
+    Attributes:
+        subject: The dense model.
+        policy: A read policy file.
+        target: Name of the target to measure on.
+        threads: Threads of the runtime.
+    """
+
+    subject: Subject
+    policy: PolicyFile
+    target: str
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRequest:
+    """Measure the operators that a search over a model can ask for, where the table lacks them.
+
+    Attributes:
+        target: Name of the target.
+        model: Whose operators to measure, or None when `ops` names them.
+        input_shape: Shape of one batch-1 input of the model; () where there is no model.
+        ops: A file of operators, or None.
+        round_to: Channel granularity; None learns it from the target's prices.
+        depth: Whether blocks may be left out.
+        resolutions: As in `SearchRequest`.
+        threads: Threads of the runtime.
+    """
+
+    target: str
+    model: nn.Module | None
+    input_shape: tuple[int, ...]
+    ops: Path | None = None
+    round_to: int | None = None
+    depth: bool = True
+    resolutions: tuple[int, ...] | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one model costs and is worth.
+
+    Attributes:
+        accuracy: Score on the data that `SearchResult.scored_on` names.
+        predicted_seconds: Priced from the table; None where the target has no time.
+        error: Relative error known for the prediction (0.08 = 8 %); None where not known.
+        measured_seconds: None where nothing was measured.
+        macs: Multiply-accumulates of one input.
+        bytes: Size of the weights.
+    """
+
+    accuracy: float | None
+    predicted_seconds: float | None
+    error: float | None
+    measured_seconds: float | None
+    macs: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found. Files are in `out`.
+
+    Attributes:
+        dense, compressed: Figures of the model as it came and of the best policy's model.
+        policy: The best policy, as written.
+        policy_path: Where it was written.
+        out: The run folder.
+        trials: Trials in the study, resumed ones among them.
+        target: The target in words: device, runtime, threads, known error.
+        scored_on: Which data the accuracies are from ("10,000 test images").
+        interrupted: The study was cut short; the policy is the best until then.
+        notes: What the user should know: frozen parts, budgets met already, capped data.
+    """
+
+    dense: Figures
+    compressed: Figures
+    policy: PolicyFile
+    policy_path: Path
+    out: Path
+    trials: int
+    target: str
+    scored_on: str
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyResult:
+    """The smaller model and where it was written. `export_error` is the largest output difference."""
+
+    model: nn.Module
+    dense: Figures
+    compressed: Figures
+    scored_on: str
+    weights_path: Path
+    export_path: Path | None = None
+    export_error: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """Predicted beside measured, in seconds. `target` says what was measured on and how."""
+
+    dense: Figures
+    compressed: Figures
+    target: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileResult:
+    """What a profile measured: operators asked for, known before, measured now, refused."""
+
+    target: str
+    table_path: Path
+    asked: int
+    known: int
+    measured: int
+    refused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Progress of a stage. `best` is the best score so far, None before there is one."""
+
+    stage: str
+    done: int
+    total: int | None = None
+    best: float | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """Listens to no progress."""
