@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class AutomlError(Exception):
@@ -59,7 +63,7 @@ class InfeasibleError(AutomlError, ValueError):
 
 
 def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:
-    """The end of an error message: ' (did you mean ...?)', or what there is when nothing is near."""
+    """The end of an error message: ' (did you mean ...?)', or all there is if nothing is near."""
     names = sorted(set(valid))
     close = difflib.get_close_matches(found, names, n=count, cutoff=0.5)
     if close:
@@ -68,3 +72,29 @@ def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:
         return ""
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f" (there is: {shown})"
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What foreign code raised in place of an answer."""
+
+    error: Exception
+
+    def __str__(self) -> str:
+        """Kind and message on one line, with the file and line that raised it."""
+        lines = str(self.error).strip().splitlines()
+        message = f"{type(self.error).__name__}: {lines[0]}" if lines else type(self.error).__name__
+        frames = traceback.extract_tb(self.error.__traceback__)[1:]
+        return f"{message} ({frames[-1].filename}:{frames[-1].lineno})" if frames else message
+
+
+def attempt(call: Callable[[], T]) -> T | Raised:
+    """The answer of code that is not ours and may raise anything, or what it raised.
+
+    This is the only broad except of the package. Our own errors pass through it unchanged only
+    when the caller raises `Raised.error` again.
+    """
+    try:
+        return call()
+    except Exception as error:
+        return Raised(error)

@@ -1,4 +1,4 @@
-"""What is asked of the pipeline and what it answers: the one contract of the command and of Python."""
+"""What is asked of the pipeline and what it answers: one contract for the command and Python."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """The smaller model and where it was written. `export_error` is the largest output difference."""
+    """The smaller model and its files. `export_error`: largest difference of the ONNX outputs."""
 
     model: nn.Module
     dense: Figures
