@@ -1,1 +1,141 @@
-"""Budgets as people write them, and quantities as people read them. Inside: seconds, bytes, MACs."""
+"""Budgets as people write them, and figures as people read them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from automl.errors import UsageError
+
+Quantity = Literal["latency", "macs", "bytes", "joules"]
+#: Order of the columns in arrays of costs.
+QUANTITIES: Final[tuple[Quantity, ...]] = ("latency", "macs", "bytes", "joules")
+
+_ABSOLUTE: Final[dict[str, tuple[Quantity, float]]] = {
+    "s": ("latency", 1.0),
+    "ms": ("latency", 1e-3),
+    "us": ("latency", 1e-6),
+    "µs": ("latency", 1e-6),
+    "macs": ("macs", 1.0),
+    "kmacs": ("macs", 1e3),
+    "mmacs": ("macs", 1e6),
+    "gmacs": ("macs", 1e9),
+    "b": ("bytes", 1.0),
+    "kb": ("bytes", 1e3),
+    "mb": ("bytes", 1e6),
+    "gb": ("bytes", 1e9),
+    "kib": ("bytes", 2.0**10),
+    "mib": ("bytes", 2.0**20),
+    "gib": ("bytes", 2.0**30),
+    "j": ("joules", 1.0),
+    "mj": ("joules", 1e-3),
+    "uj": ("joules", 1e-6),
+}
+_SHARES: Final[dict[str, Quantity]] = {
+    "": "latency",
+    "latency": "latency",
+    "macs": "macs",
+    "size": "bytes",
+    "energy": "joules",
+}
+_NUMBER: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetText:
+    """A budget as it was written.
+
+    Attributes:
+        quantity: What is limited.
+        value: Seconds, MACs, bytes or joules; a share of the dense model's where `relative`.
+        relative: Whether `value` is a share.
+    """
+
+    quantity: Quantity
+    value: float
+    relative: bool
+
+
+def parse_budget(text: str) -> BudgetText:
+    """Read one budget: `10ms`, `50%`, `0.5x`, `60MMACs`, `50%MACs`, `4MB`, `50%size`, `5mJ`.
+
+    Raises:
+        UsageError: If the text is no positive number with a unit.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise UsageError(f"budget {text!r} is not a number with a unit: write {_EXAMPLES}")
+    number, unit = float(match[1]), match[2]
+    if number <= 0.0:
+        raise UsageError(f"budget {text!r} must be more than nothing")
+    if not unit:
+        raise UsageError(
+            f"budget {text!r} has no unit: write {text.strip()}ms for a time,"
+            f" {text.strip()}% for a share of the dense latency, or {_EXAMPLES}"
+        )
+    if unit[0] in "%xX":
+        return _share(text, number / 100.0 if unit[0] == "%" else number, unit[1:].strip())
+    known = _ABSOLUTE.get(unit.lower())
+    if known is None:
+        raise UsageError(f"budget {text!r} has the unknown unit {unit!r}: write {_EXAMPLES}")
+    quantity, scale = known
+    return BudgetText(quantity, number * scale, relative=False)
+
+
+_EXAMPLES: Final = "10ms, 50%, 60MMACs, 50%MACs, 4MB or 50%size"
+
+
+def _share(text: str, value: float, of: str) -> BudgetText:
+    quantity = _SHARES.get(of.lower())
+    if quantity is None:
+        raise UsageError(f"budget {text!r} is a share of the unknown {of!r}: write {_EXAMPLES}")
+    return BudgetText(quantity, value, relative=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """A latency for people, in milliseconds: `3.21 ms`."""
+    return f"{_figures(seconds * 1e3)} ms"
+
+
+def format_bytes(count: float) -> str:
+    """A size for people, in decimal units: `4.02 MB`."""
+    return _scaled(count, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)))
+
+
+def format_macs(count: float) -> str:
+    """Multiply-accumulates for people: `125 MMACs`."""
+    return _scaled(count, (("GMACs", 1e9), ("MMACs", 1e6), ("kMACs", 1e3), ("MACs", 1.0)))
+
+
+def format_joules(joules: float) -> str:
+    """An energy for people, in millijoules: `5.10 mJ`."""
+    return f"{_figures(joules * 1e3)} mJ"
+
+
+def format_quantity(quantity: Quantity, value: float) -> str:
+    """A value of a cost's quantity (seconds, MACs, bytes, joules) for people."""
+    formats = {
+        "latency": format_seconds,
+        "macs": format_macs,
+        "bytes": format_bytes,
+        "joules": format_joules,
+    }
+    return formats[quantity](value)
+
+
+def _scaled(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    for unit, scale in units:
+        if abs(value) >= scale:
+            return f"{_figures(value / scale)} {unit}"
+    return f"{_figures(value)} {units[-1][0]}"
+
+
+def _figures(value: float) -> str:
+    """Three figures, without an exponent where people would not want one."""
+    size = abs(value)
+    if size >= 100.0 or value == 0.0:
+        return f"{value:.0f}"
+    if size >= 10.0:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"

@@ -162,14 +162,16 @@ class LayerPlan:
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
+        return self.sized(self.read.at(channels), self.written.at(channels), resolution_index)
+
+    def sized(self, read: int, written: int, resolution_index: int) -> Layer:
+        """The layer with `read` input and `written` output channels at a resolution."""
         in_size, out_size = self.sizes[resolution_index]
-        read, written = self.read.at(channels), self.written.at(channels)
-        groups = read if self.scales_groups else self.layer.groups
         return replace(
             self.layer,
             in_channels=read,
             out_channels=written,
-            groups=groups,
+            groups=read if self.scales_groups else self.layer.groups,
             in_size=in_size,
             out_size=out_size,
         )

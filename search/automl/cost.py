@@ -1,0 +1,273 @@
+"""What policies cost, and budgets: everything is priced once, then a policy's cost is indexing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.cost_factors import (
+    BYTES,
+    FITTED,
+    INTERPOLATED,
+    LATENCY,
+    MACS,
+    Factor,
+    Lookup,
+    Overhead,
+    Prices,
+    join,
+    layer_lookup,
+)
+from automl.cost_tables import LayerTable, layer_tables
+from automl.errors import TableError, UsageError
+from automl.latency.keys import MISSING, OpKey, Pricer
+from automl.network.layers import Network
+from automl.policy import Policy
+from automl.space import Space, Vectors
+from automl.units import QUANTITIES, BudgetText, Quantity, format_quantity
+
+__all__ = [
+    "Budget",
+    "Cost",
+    "CostModel",
+    "Factor",
+    "Limit",
+    "Overhead",
+    "build_cost_model",
+    "required_keys",
+    "resolve_budget",
+]
+
+Floats = NDArray[np.float64]
+#: Priced counts a side of a layer: with more options than that, those between are interpolated.
+COUNTS_PER_SIDE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one policy is predicted to cost.
+
+    Attributes:
+        latency: Seconds; NaN where the target has no prices.
+        macs: Multiply-accumulates of convolutions, linear layers and matmuls.
+        bytes: Weights and biases.
+        joules: Energy; NaN where the target does not know it.
+        measured, interpolated, fitted: Shares of the latency by where its parts came from.
+    """
+
+    latency: float
+    macs: float
+    bytes: float
+    joules: float = math.nan
+    measured: float = math.nan
+    interpolated: float = math.nan
+    fitted: float = math.nan
+
+    def value(self, quantity: Quantity) -> float:
+        """One quantity, in seconds, MACs, bytes or joules."""
+        return float(getattr(self, quantity))
+
+    def values(self) -> Floats:
+        """All quantities in the order of `QUANTITIES`."""
+        return np.array([self.value(quantity) for quantity in QUANTITIES])
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most of one quantity, in seconds, MACs, bytes or joules."""
+
+    quantity: Quantity
+    value: float
+
+    def __str__(self) -> str:
+        return format_quantity(self.quantity, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits that all have to hold. A quantity that is not known (NaN) breaks its limit."""
+
+    limits: tuple[Limit, ...]
+
+    def allows(self, cost: Cost) -> bool:
+        """Whether no limit is exceeded."""
+        return bool(self.allows_all(cost.values()))
+
+    def excess(self, cost: Cost) -> float:
+        """How far the worst limit is exceeded, relative to it; 0 where none is."""
+        return float(self.excess_all(cost.values()))
+
+    def allows_all(self, costs: Floats) -> NDArray[np.bool_]:
+        """`allows` for costs [..., quantities]."""
+        columns, values = self._arrays()
+        within: NDArray[np.bool_] = np.all(costs[..., columns] <= values, axis=-1)
+        return within
+
+    def excess_all(self, costs: Floats) -> Floats:
+        """`excess` for costs [..., quantities]."""
+        columns, values = self._arrays()
+        over = costs[..., columns] / values - 1.0
+        worst: Floats = np.max(np.where(np.isnan(over), np.inf, over), axis=-1, initial=0.0)
+        return worst
+
+    def _arrays(self) -> tuple[list[int], Floats]:
+        columns = [QUANTITIES.index(limit.quantity) for limit in self.limits]
+        return columns, np.array([limit.value for limit in self.limits], dtype=np.float64)
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.limits)) or "no limit"
+
+
+def resolve_budget(budgets: Iterable[BudgetText], dense: Cost) -> Budget:
+    """Budgets as written, made absolute by the dense model's cost; the least of each quantity.
+
+    Raises:
+        UsageError: If a quantity is limited that the target does not know.
+    """
+    least: dict[Quantity, float] = {}
+    for budget in budgets:
+        whole = dense.value(budget.quantity)
+        if math.isnan(whole):
+            raise UsageError(
+                f"the target has no prices for {budget.quantity}: it cannot be limited"
+            )
+        value = budget.value * whole if budget.relative else budget.value
+        least[budget.quantity] = min(value, least.get(budget.quantity, math.inf))
+    return Budget(tuple(Limit(quantity, value) for quantity, value in least.items()))
+
+
+class CostModel:
+    """Prices of all policies of a space. Built by `build_cost_model`."""
+
+    def __init__(self, space: Space, lookups: Sequence[Lookup], constant: float) -> None:
+        self.space = space
+        self._lookups = tuple(lookups)
+        self._constant = constant
+
+    def price(self, vectors: Vectors) -> Floats:
+        """Costs [policies, quantities], as `QUANTITIES`, of vectors [policies, variables]."""
+        rows = self._sum(vectors, BYTES + 1)
+        costs = np.full((len(vectors), len(QUANTITIES)), np.nan)
+        costs[:, : BYTES + 1] = rows
+        costs[:, LATENCY] += self._constant
+        return costs
+
+    def cost(self, policy: Policy) -> Cost:
+        """What one policy costs, and where the prices of its latency came from.
+
+        Raises:
+            SpaceError: If the policy is not in the space.
+        """
+        vector = self.space.encode(policy)[None]
+        row = self._sum(vector, FITTED + 1)[0]
+        latency = float(row[LATENCY] + self._constant)
+        whole = latency if latency > 0.0 else math.nan
+        interpolated = float(row[INTERPOLATED]) / whole
+        fitted = (float(row[FITTED]) + self._constant) / whole
+        return Cost(
+            latency=latency,
+            macs=float(row[MACS]),
+            bytes=float(row[BYTES]),
+            measured=max(0.0, 1.0 - interpolated - fitted),
+            interpolated=interpolated,
+            fitted=fitted,
+        )
+
+    @property
+    def dense(self) -> Cost:
+        """The dense network's cost."""
+        return self.cost(self.space.decode(self.space.dense))
+
+    @property
+    def constant(self) -> Floats:
+        """What every policy costs beside its factors [quantities]."""
+        return np.array([self._constant, 0.0, 0.0, np.nan])
+
+    def factors(self) -> tuple[tuple[Factor, ...], bool]:
+        """The cost as a sum of small factors, and whether they hold all of it.
+
+        Layers that read the concatenation of many groups are in no factor: for a network with such
+        layers the answer is False and sums of factors have to be re-priced with `price`.
+        """
+        factors = tuple(lookup.factor(self.space.sizes) for lookup in self._lookups if lookup.joint)
+        return factors, len(factors) == len(self._lookups)
+
+    def _sum(self, vectors: Vectors, columns: int) -> Floats:
+        choices = np.ascontiguousarray(self.space.canonical(vectors).T)
+        total = np.zeros((len(vectors), columns))
+        for lookup in self._lookups:
+            total += lookup.rows.take(lookup.index(choices), axis=0)[:, :columns]
+        return total
+
+
+def required_keys(
+    network: Network, space: Space, *, precision: str = "fp32", counts: int = COUNTS_PER_SIDE
+) -> list[OpKey]:
+    """Every operator that has to be priced before policies of the space can be, each once.
+
+    Args:
+        network: What was traced.
+        space: The choices.
+        precision: Of layers whose bits are not chosen.
+        counts: At most so many channel counts are priced a side of a layer.
+    """
+    tables = layer_tables(network, space, precision, counts)
+    return list(dict.fromkeys(key for table in tables for key in table.op_keys()))
+
+
+def build_cost_model(
+    network: Network,
+    space: Space,
+    pricer: Pricer | None,
+    *,
+    overhead: Overhead | None = None,
+    precision: str = "fp32",
+    counts: int = COUNTS_PER_SIDE,
+    allow_missing: bool = False,
+) -> CostModel:
+    """Price everything that the space can ask for, once.
+
+    Args:
+        network: What was traced.
+        space: The choices.
+        pricer: A table or predictor; None where only MACs and bytes are wanted (latency is NaN).
+        overhead: From the sum of operators to the network; None for the plain sum.
+        precision: Of layers whose bits are not chosen.
+        counts: As for `required_keys`.
+        allow_missing: Leave the latency NaN where a layer has an operator without a price.
+
+    Raises:
+        TableError: If operators have no price.
+    """
+    tables = list(layer_tables(network, space, precision, counts))
+    overhead = overhead or Overhead()
+    if pricer is None:
+        prices: Prices = {}
+        overhead = Overhead(constant=math.nan)
+    else:
+        prices = _ask(pricer, tables, allow_missing)
+    lookups = [layer_lookup(table, prices, overhead) for table in tables]
+    return CostModel(space, join(lookups, space.sizes), overhead.constant)
+
+
+def _ask(pricer: Pricer, tables: Sequence[LayerTable], allow_missing: bool) -> Prices:
+    """Seconds and source of every key."""
+    keys = list(dict.fromkeys(key for table in tables for key in table.op_keys()))
+    timings = pricer.lookup(keys)
+    missing = (timings.source == MISSING) | np.isnan(timings.seconds)
+    if missing.any() and not allow_missing:
+        lost = Counter(key.op for key, gone in zip(keys, missing.tolist(), strict=True) if gone)
+        example = keys[int(np.argmax(missing))]
+        raise TableError(
+            f"the table cannot price {int(missing.sum())} of {len(keys)} operators: "
+            + ", ".join(f"{count} x {op}" for op, count in lost.most_common())
+            + f" (the first: {example}); measure them with `automl profile`"
+        )
+    seconds = np.where(missing, np.nan, timings.seconds).tolist()
+    return dict(zip(keys, zip(seconds, timings.source.tolist(), strict=True), strict=True))

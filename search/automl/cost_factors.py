@@ -1,0 +1,148 @@
+"""Layers' tables joined into few lookups, so that a policy's cost is one indexing a factor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.cost_tables import LayerTable
+from automl.latency.keys import SOURCES, OpKey
+from automl.units import QUANTITIES
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+#: Seconds and source (index into `SOURCES`) of every key.
+Prices = Mapping[OpKey, tuple[float, int]]
+
+#: Columns of a lookup's rows: seconds, MACs, bytes, and the seconds that were not measured.
+LATENCY, MACS, BYTES, INTERPOLATED, FITTED = range(5)
+COLUMNS: Final = 5
+#: A layer is kept as a table over its variables while that has no more entries than this.
+JOINT_ENTRIES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """Latency of a network from its operators': scale * sum + per_operator * count + constant.
+
+    Seconds; fitted on whole networks that were measured.
+    """
+
+    scale: float = 1.0
+    per_operator: float = 0.0
+    constant: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A part of the cost that hangs on few variables.
+
+    Attributes:
+        scope: Variables, ascending.
+        table: [options of each variable of the scope..., quantities].
+    """
+
+    scope: tuple[int, ...]
+    table: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Rows [entries, columns] found at the sum of the variables' steps.
+
+    Attributes:
+        steps: Per variable: what each of its options adds to the row's index.
+        rows: Prices.
+        joint: Whether the variables are ascending and each row is one assignment of them.
+    """
+
+    steps: tuple[tuple[int, Integers], ...]
+    rows: Floats
+    joint: bool = False
+
+    @property
+    def scope(self) -> tuple[int, ...]:
+        """Variables, ascending."""
+        return tuple(sorted({variable for variable, _ in self.steps}))
+
+    def index(self, choices: NDArray[np.int16]) -> Integers:
+        """Row of each policy, from option indices [variables, policies]."""
+        index = np.zeros(choices.shape[1], dtype=np.int64)
+        for variable, step in self.steps:
+            index += step.take(choices[variable])
+        return index
+
+    def factor(self, sizes: Sequence[int]) -> Factor:
+        """A joint lookup as the solver reads it."""
+        shape = [sizes[variable] for variable in self.scope]
+        table = np.full((*shape, len(QUANTITIES)), np.nan)
+        table[..., : BYTES + 1] = self.rows[:, : BYTES + 1].reshape(*shape, BYTES + 1)
+        return Factor(self.scope, table)
+
+
+def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Lookup:
+    """A layer's rows. Without prices its latency is 0: the cost model's constant is NaN then."""
+    rows = np.zeros((*table.shape, COLUMNS))
+    rows[..., MACS], rows[..., BYTES] = table.work()
+    if prices:
+        rows[..., [LATENCY, INTERPOLATED, FITTED]] = _seconds(table, prices, overhead)
+    steps: list[tuple[int, Integers]] = []
+    strides = [math.prod(table.shape[position + 1 :]) for position in range(len(table.shape))]
+    variables = (table.resolution_variable, table.bits_variable)
+    for variable, stride, size in zip(variables, strides, table.shape, strict=False):
+        if variable >= 0:
+            steps.append((variable, stride * np.arange(size)))
+    for axis, stride in zip(table.axes, strides[2:], strict=True):
+        steps += [(variable, stride * step) for variable, step in axis.steps]
+    flat = rows.reshape(-1, COLUMNS)
+    if table.gate >= 0:
+        steps.append((table.gate, np.array([len(flat), 0])))
+        flat = np.concatenate([flat, np.zeros_like(flat)])
+    return Lookup(tuple(steps), flat)
+
+
+def _seconds(table: LayerTable, prices: Prices, overhead: Overhead) -> Floats:
+    """Seconds in all, interpolated and fitted [*table.shape, 3]."""
+    found = np.array([prices[key] for key in table.op_keys()])
+    seconds, source = found[:, 0] * overhead.scale, found[:, 1]
+    whole, between = table.spread(seconds)
+    fitted, _ = table.spread(np.where(source == SOURCES.index("fitted"), seconds, 0.0))
+    inner, _ = table.spread(np.where(source == SOURCES.index("interpolated"), seconds, 0.0))
+    return np.stack(
+        [
+            whole + overhead.per_operator,
+            np.where(between, whole - fitted, inner),
+            fitted + overhead.per_operator,
+        ],
+        axis=-1,
+    )
+
+
+def join(lookups: Sequence[Lookup], sizes: Sequence[int]) -> list[Lookup]:
+    """The same sum in fewer lookups: each goes into one that has all of its variables."""
+    joined: dict[tuple[int, ...], Floats] = {}
+    wide: list[Lookup] = []
+    for lookup in sorted(lookups, key=lambda lookup: -len(lookup.scope)):
+        scope = lookup.scope
+        if math.prod(sizes[variable] for variable in scope) > JOINT_ENTRIES:
+            wide.append(lookup)
+            continue
+        home = next((other for other in joined if set(scope) <= set(other)), scope)
+        shape = tuple(sizes[variable] for variable in home)
+        choices = np.zeros((len(sizes), math.prod(shape)), dtype=np.int16)
+        choices[list(home)] = np.indices(shape, dtype=np.int16).reshape(len(home), -1)
+        rows = lookup.rows[lookup.index(choices)]
+        joined[home] = joined[home] + rows if home in joined else rows
+    for scope, rows in joined.items():
+        strides = [math.prod(sizes[v] for v in scope[i + 1 :]) for i in range(len(scope))]
+        steps = tuple(
+            (variable, stride * np.arange(sizes[variable]))
+            for variable, stride in zip(scope, strides, strict=True)
+        )
+        wide.append(Lookup(steps, rows, joint=True))
+    return wide
