@@ -219,7 +219,10 @@ class Network:
         return {group.name: group.channels for group in self.groups}
 
     def shapes(
-        self, channels: Mapping[str, int], removed: frozenset[str] = frozenset(), resolution: int = 0
+        self,
+        channels: Mapping[str, int],
+        removed: frozenset[str] = frozenset(),
+        resolution: int = 0,
     ) -> tuple[Layer, ...]:
         """The layers as they would be, without running the model.
 
@@ -230,6 +233,4 @@ class Network:
         """
         widths = self.dense_channels | dict(channels)
         index = self.resolutions.index(resolution) if resolution else len(self.resolutions) - 1
-        return tuple(
-            plan.at(widths, index) for plan in self.plans if plan.block not in removed
-        )
+        return tuple(plan.at(widths, index) for plan in self.plans if plan.block not in removed)

@@ -1,0 +1,176 @@
+"""Surgery: making a network physically smaller, or masking what a smaller one would lack."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.network.layers import ChannelGroup, Side
+from automl.network.walk import leaf_kind
+
+Tensor = torch.Tensor
+#: Per channel group, which of its channels stay (ascending indices).
+Kept = Mapping[str, Tensor]
+
+
+def kept_positions(
+    model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept
+) -> dict[tuple[str, str], Tensor]:
+    """Positions that stay along each side which loses some: (module, side) -> ascending indices."""
+    masks: dict[tuple[str, str], Tensor] = {}
+    for group in groups:
+        if group.name not in kept:
+            continue
+        gone = torch.ones(group.channels, dtype=torch.bool)
+        gone[kept[group.name]] = False
+        for side in (*group.producers, *group.consumers):
+            mask = masks.get((side.module, side.side))
+            if mask is None:
+                extent = side_length(model.get_submodule(side.module), side.side)
+                mask = masks[side.module, side.side] = torch.ones(extent, dtype=torch.bool)
+            mask[positions_of(side, gone)] = False
+    return {key: mask.nonzero().flatten() for key, mask in masks.items()}
+
+
+def positions_of(side: Side, chosen: Tensor) -> Tensor:
+    """Positions along a side that belong to the chosen channels (a boolean per channel)."""
+    indices = chosen.nonzero().flatten().tolist()
+    return torch.tensor([p for index in indices for p in side.positions[index]], dtype=torch.long)
+
+
+def side_length(module: nn.Module, side: str) -> int:
+    """How many positions a module's side has."""
+    layer: Any = module
+    if isinstance(layer, nn.Linear):
+        return int(layer.in_features if side == "in" else layer.out_features)
+    if leaf_kind(layer) == "batch_norm":
+        return int(layer.num_features)
+    if isinstance(layer, nn.PReLU):
+        return int(layer.num_parameters)
+    return int(layer.out_channels if side == "out" else layer.in_channels)
+
+
+def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
+    """Cut the channels that do not stay out of the model's tensors, in place."""
+    for (name, side), positions in kept_positions(model, groups, kept).items():
+        module: Any = model.get_submodule(name)
+        if leaf_kind(module) in ("batch_norm", "prelu"):
+            _slice_all(module, positions)
+        elif side == "through":
+            _slice_depthwise(module, positions)
+        elif side == "out":
+            _slice_out(module, positions)
+        else:
+            _slice_in(module, positions)
+
+
+def remove(model: nn.Module, blocks: frozenset[str]) -> None:
+    """Replace blocks by the identity, in place."""
+    for name in blocks:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, nn.Identity())
+
+
+def smaller(
+    model: nn.Module,
+    groups: tuple[ChannelGroup, ...],
+    kept: Kept,
+    removed: frozenset[str] = frozenset(),
+) -> nn.Module:
+    """A copy of the model without the removed blocks and channels."""
+    result = copy.deepcopy(model)
+    inside = tuple(f"{name}." for name in removed)
+    staying = {
+        group.name
+        for group in groups
+        if not (inside and all(s.module.startswith(inside) for s in group.producers))
+    }
+    cut(result, groups, {name: index for name, index in kept.items() if name in staying})
+    remove(result, removed)
+    return result
+
+
+def mask(
+    model: nn.Module,
+    groups: tuple[ChannelGroup, ...],
+    kept: Kept,
+    removed: frozenset[str] = frozenset(),
+) -> nn.Module:
+    """A copy of the model in which consumers read nothing from channels that do not stay."""
+    result = copy.deepcopy(model)
+    for (name, side), positions in kept_positions(result, groups, kept).items():
+        module: Any = result.get_submodule(name)
+        if side != "in":
+            continue
+        runs = getattr(module, "groups", 1)
+        gone = torch.ones(side_length(module, "in"), dtype=torch.bool)
+        gone[positions] = False
+        with torch.no_grad():
+            if isinstance(module, nn.ConvTranspose2d):
+                module.weight[gone] = 0
+            else:
+                module.weight[:, gone[: gone.numel() // runs]] = 0
+    remove(result, removed)
+    return result
+
+
+def _replace(module: Any, name: str, value: Tensor) -> None:
+    old = getattr(module, name)
+    if isinstance(old, nn.Parameter):
+        value = nn.Parameter(value.contiguous(), requires_grad=old.requires_grad)
+    setattr(module, name, value)
+
+
+def _slice_all(module: Any, positions: Tensor) -> None:
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if getattr(module, name, None) is not None:
+            _replace(module, name, getattr(module, name).detach()[positions].clone())
+    if isinstance(module, nn.PReLU):
+        module.num_parameters = positions.numel()
+    else:
+        module.num_features = positions.numel()
+
+
+def _slice_depthwise(module: Any, positions: Tensor) -> None:
+    times = module.out_channels // module.groups
+    out = (positions[:, None] * times + torch.arange(times)).flatten()
+    _replace(module, "weight", module.weight.detach()[out].clone())
+    if module.bias is not None:
+        _replace(module, "bias", module.bias.detach()[out].clone())
+    module.in_channels = module.groups = positions.numel()
+    module.out_channels = out.numel()
+
+
+def _slice_out(module: Any, positions: Tensor) -> None:
+    weight = module.weight.detach()
+    if isinstance(module, nn.ConvTranspose2d):
+        runs = module.groups
+        within = positions[: positions.numel() // runs]
+        weight = weight[:, within]
+    else:
+        weight = weight[positions]
+    _replace(module, "weight", weight.clone())
+    if module.bias is not None:
+        _replace(module, "bias", module.bias.detach()[positions].clone())
+    if isinstance(module, nn.Linear):
+        module.out_features = positions.numel()
+    else:
+        module.out_channels = positions.numel()
+
+
+def _slice_in(module: Any, positions: Tensor) -> None:
+    weight = module.weight.detach()
+    if isinstance(module, nn.ConvTranspose2d):
+        weight = weight[positions]
+    else:
+        within = positions[: positions.numel() // getattr(module, "groups", 1)]
+        weight = weight[:, within]
+    _replace(module, "weight", weight.clone())
+    if isinstance(module, nn.Linear):
+        module.in_features = positions.numel()
+    else:
+        module.in_channels = positions.numel()

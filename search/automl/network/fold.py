@@ -1,0 +1,71 @@
+"""Folding batch norms into the layers before them, as every runtime does when it loads a model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.network.trace import Trace, record
+
+Tensor = torch.Tensor
+
+
+def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """A copy in eval mode whose batch norms are folded where a convolution or linear precedes.
+
+    Batch norms that cannot be folded (no such layer before them, or its output is used elsewhere
+    too) stay. The output is unchanged up to rounding.
+    """
+    result = copy.deepcopy(model).eval()
+    for parameter in result.parameters():
+        parameter.requires_grad_(False)
+    for layer, norm in foldable(record(result, inputs)):
+        _fold(result.get_submodule(layer), result.get_submodule(norm))
+        parent, _, leaf = norm.rpartition(".")
+        setattr(result.get_submodule(parent), leaf, nn.Identity())
+    return result
+
+
+def foldable(trace: Trace) -> list[tuple[str, str]]:
+    """Pairs of (layer, batch norm that alone reads its output), each used once."""
+    users, producers = trace.users(), trace.producers()
+    once: dict[str, int] = {}
+    for call in trace.calls:
+        once[call.step.module] = once.get(call.step.module, 0) + 1
+    pairs = []
+    for call in trace.calls:
+        if call.step.op != "batch_norm" or not call.inputs:
+            continue
+        before = producers.get(call.inputs[0])
+        if before is None or before.step.op not in ("conv", "conv_transpose", "linear"):
+            continue
+        alone = len(users[call.inputs[0]]) == 1 and call.inputs[0] not in trace.output
+        if alone and once[before.step.module] == once[call.step.module] == 1:
+            pairs.append((before.step.module, call.step.module))
+    return pairs
+
+
+def _fold(layer: Any, norm: Any) -> None:
+    with torch.no_grad():
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        if norm.weight is not None:
+            scale = scale * norm.weight.double()
+        shift = -norm.running_mean.double() * scale
+        if norm.bias is not None:
+            shift = shift + norm.bias.double()
+        if layer.bias is not None:
+            shift = shift + layer.bias.double() * scale
+        weight = layer.weight.double()
+        if isinstance(layer, nn.ConvTranspose2d):
+            runs = layer.groups
+            shape = (1, weight.shape[1], 1, 1)
+            parts = zip(weight.chunk(runs), scale.chunk(runs), strict=True)
+            weight = torch.cat([part * factor.view(shape) for part, factor in parts])
+        else:
+            weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
+        kind = layer.weight.dtype
+        layer.weight = nn.Parameter(weight.to(kind), requires_grad=False)
+        layer.bias = nn.Parameter(shift.to(kind), requires_grad=False)

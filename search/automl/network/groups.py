@@ -1,0 +1,115 @@
+"""From labels to channel groups: classes of channels that every tensor treats alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from automl.network.layers import ChannelGroup, Frozen, Side, Width
+from automl.network.trace import Trace
+
+#: Where a channel appears: (module or operation, side).
+Slot = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One channel of a group to be: a class of labels, and every place that it takes."""
+
+    slots: dict[Slot, list[int]] = field(default_factory=dict)
+
+    def signature(self) -> tuple[tuple[Slot, int], ...]:
+        return tuple((slot, len(places)) for slot, places in self.slots.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Channel groups, and how each recorded width hangs on them.
+
+    Attributes:
+        groups: In the order in which their first producers run.
+        member: Class of a label -> name of its group.
+        frozen: Producers whose channels stay, with the reason.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    member: Mapping[int, str]
+    frozen: tuple[Frozen, ...]
+
+    def width(self, roots: NDArray[np.int64]) -> Width:
+        """The width of a tensor whose channels have these classes."""
+        counts = Counter(self.member.get(int(root), "") for root in roots)
+        sizes = {group.name: group.channels for group in self.groups}
+        parts = tuple((name, n // sizes[name]) for name, n in counts.items() if name)
+        return Width(counts[""], parts)
+
+
+def group_channels(
+    trace: Trace, widths: Mapping[Slot, torch.Tensor], refused: Mapping[str, str] | None = None
+) -> Grouping:
+    """Group the channels of a trace.
+
+    Args:
+        trace: The recorded pass.
+        widths: Labels along tensors that are priced; channels that differ in where they appear
+            cannot share a group, for then a count would not tell a width.
+        refused: Groups that were tried and broke the network: name -> reason.
+    """
+    refused = refused or {}
+    units = _units(trace, widths)
+    by_signature: dict[tuple[tuple[Slot, int], ...], list[int]] = {}
+    reasons: dict[str, str] = {}
+    for root, unit in units.items():
+        why = trace.union.frozen(root)
+        if why is None:
+            by_signature.setdefault(unit.signature(), []).append(root)
+        else:
+            for module, side in unit.slots:
+                if side == "out":
+                    reasons.setdefault(module, why)
+    groups: list[ChannelGroup] = []
+    member: dict[int, str] = {}
+    taken: Counter[str] = Counter()
+    for roots in by_signature.values():
+        group = _group([units[root] for root in roots], taken)
+        if group is None:
+            continue
+        if group.name in refused:
+            reasons[group.name] = refused[group.name]
+            continue
+        groups.append(group)
+        member |= dict.fromkeys(roots, group.name)
+    frozen = tuple(Frozen(name, reason) for name, reason in reasons.items() if reason)
+    return Grouping(tuple(groups), member, frozen)
+
+
+def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> dict[int, _Unit]:
+    units: dict[int, _Unit] = {}
+    lines: Iterable[tuple[Slot, torch.Tensor]] = (*trace.bindings.items(), *widths.items())
+    for slot, labels in lines:
+        for place, root in enumerate(trace.union.roots(labels).tolist()):
+            if root:
+                units.setdefault(root, _Unit()).slots.setdefault(slot, []).append(place)
+    return units
+
+
+def _group(units: list[_Unit], taken: Counter[str]) -> ChannelGroup | None:
+    sides = []
+    for slot in units[0].slots:
+        if slot[1] in ("in", "out", "through"):
+            sides.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
+    producers = tuple(side for side in sides if side.side != "in")
+    consumers = tuple(side for side in sides if side.side == "in")
+    written = [side for side in producers if side.side == "out"]
+    if not written or not consumers or len(units) < 2:
+        return None
+    name = written[0].module
+    taken[name] += 1
+    if taken[name] > 1:
+        name = f"{name}#{taken[name]}"
+    return ChannelGroup(name, len(units), producers, consumers)

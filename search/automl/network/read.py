@@ -1,0 +1,285 @@
+"""Reading a network: one trace gives layers, coupled channels, removable blocks and all shapes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from automl.errors import ModelError
+from automl.network.blocks import removable
+from automl.network.cut import mask, smaller
+from automl.network.fold import folded
+from automl.network.groups import Grouping, Slot, group_channels
+from automl.network.layers import Block, Frozen, Layer, LayerPlan, Network
+from automl.network.operators import base_name, is_free, layers_of
+from automl.network.trace import Call, Trace, record
+
+Tensor = torch.Tensor
+#: Outputs of the cut and of the masked network may differ by this share of the output's scale.
+_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A model made ready for a search.
+
+    Attributes:
+        model: A copy of the user's model, batch norms folded, in eval mode, without gradients.
+        network: What the search sees.
+        trace: The recorded pass through `model`.
+    """
+
+    model: nn.Module
+    network: Network
+    trace: Trace
+
+
+def read_network(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    resolutions: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Reading:
+    """Read a model: fold, trace, group, and believe only what survives being cut and run.
+
+    Args:
+        model: Any module that takes one float tensor.
+        input_shape: Shape of one input, batch 1 first.
+        resolutions: Square input sizes to try; None for a default ladder, () for the dense alone.
+        seed: Of the random inputs and of the channels cut in the check.
+
+    Raises:
+        ModelError: The model does not run on such an input.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    example = torch.randn(tuple(input_shape), generator=generator)
+    fingerprint = fingerprint_of(model)
+    try:
+        ready = folded(model, example)
+        trace = record(ready, example)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shape = "x".join(map(str, input_shape))
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"the model does not run on an input of shape {shape}: {first}") from error
+    sizes = _ladder(ready, trace, input_shape, resolutions)
+    refused: dict[str, str] = {}
+    while True:
+        network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
+        broken = _broken(ready, network, example, seed)
+        if not broken:
+            return Reading(ready, network, trace)
+        refused |= broken
+
+
+def fingerprint_of(model: nn.Module) -> str:
+    """Names and shapes of all weights, hashed: the same for every set of weights of one model."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name}:{tuple(value.shape)};".encode())
+    return digest.hexdigest()[:16]
+
+
+def _ladder(
+    model: nn.Module, trace: Trace, input_shape: Sequence[int], wanted: Sequence[int] | None
+) -> dict[int, Trace]:
+    """Traces at every usable resolution, ascending, the dense one last."""
+    if len(input_shape) != 4 or input_shape[2] != input_shape[3]:
+        return {input_shape[-1] if len(input_shape) == 4 else 0: trace}
+    dense = input_shape[2]
+    if wanted is None:
+        step = 32 if dense >= 160 else 16 if dense >= 96 else 4
+        wanted = range(dense - step, max(dense // 2, 8) - 1, -step)
+    usable = {}
+    for size in sorted(set(wanted) - {dense}):
+        other = _record_at(model, (*input_shape[:2], size, size))
+        same_steps = other is not None and [c.step for c in other.calls] == [
+            c.step for c in trace.calls
+        ]
+        if other is not None and same_steps and other.output_shapes == trace.output_shapes:
+            usable[size] = other
+    return usable | {dense: trace}
+
+
+def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:
+    try:
+        return record(model, torch.zeros(shape))
+    except (RuntimeError, ValueError, IndexError):
+        return None  # the model is built for its own resolution
+
+
+def _network(
+    model: nn.Module,
+    trace: Trace,
+    sizes: dict[int, Trace],
+    input_shape: Sequence[int],
+    fingerprint: str,
+    refused: dict[str, str],
+) -> Network:
+    modules = dict(model.named_modules())
+    found = _priced(trace, modules)
+    ladders = [_priced(other, modules).layers for other in sizes.values()]
+    widths: dict[Slot, Tensor] = {}
+    for index, (call, _) in enumerate(found.entries):
+        widths[f"layer {index}", "reads"] = call.reads
+        widths[f"layer {index}", "writes"] = call.writes
+    grouping = group_channels(trace, widths, refused)
+    blocks = [name for name in removable(trace) if name not in refused]
+    plans = []
+    for index, (call, layer) in enumerate(found.entries):
+        at = tuple((rungs[index].in_size, rungs[index].out_size) for rungs in ladders)
+        plans.append(_plan(call, layer, trace, grouping, at, blocks))
+    return Network(
+        tuple(plans),
+        grouping.groups,
+        _blocks(blocks, plans, grouping),
+        tuple(input_shape),
+        tuple(sizes),
+        _frozen(grouping, found, refused),
+        fingerprint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    entries: list[tuple[Call, Layer]]
+    unknown: list[Frozen]
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [layer for _, layer in self.entries]
+
+
+def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
+    producers, count = trace.producers(), Counter[str]()
+    moved: set[int] = set()
+    entries: list[tuple[Call, Layer]] = []
+    unknown: dict[str, Frozen] = {}
+    for call in trace.calls:
+        op = base_name(call.step.op)
+        before = producers.get(call.inputs[0]) if call.inputs else None
+        if op in ("transpose", "permute") or (call.inputs and call.inputs[0] in moved):
+            moved.update(call.outputs if op != "clone" else ())
+        if is_free(call, before):
+            continue
+        count[op] += 1
+        strided = bool(call.inputs) and call.inputs[0] in moved
+        layers = layers_of(call, modules, f"{op}_{count[op]}", strided)
+        if layers is None:
+            unknown[op] = Frozen(op, "this operator has no price: latency does not count it")
+            continue
+        entries.extend((call, layer) for layer in layers)
+    return _Priced(entries, list(unknown.values()))
+
+
+def _plan(
+    call: Call,
+    layer: Layer,
+    trace: Trace,
+    grouping: Grouping,
+    sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...],
+    blocks: list[str],
+) -> LayerPlan:
+    read = grouping.width(trace.union.roots(call.reads))
+    written = grouping.width(trace.union.roots(call.writes))
+    dense = {group.name: group.channels for group in grouping.groups}
+    if read.at(dense) != layer.in_channels:  # its channels are not what labels follow (matmul)
+        read = type(read)(layer.in_channels)
+    if written.at(dense) != layer.out_channels:
+        written = type(written)(layer.out_channels)
+    if layer.op == "concat":
+        read = written
+    place = f"{call.step.module or call.step.address[0]}."
+    block = next((name for name in blocks if place.startswith(f"{name}.")), "")
+    scales = layer.op == "depthwise_conv2d"
+    return LayerPlan(layer, read, written, sizes, block, scales)
+
+
+def _blocks(names: list[str], plans: list[LayerPlan], grouping: Grouping) -> tuple[Block, ...]:
+    result = []
+    for name in names:
+        layers = tuple(plan.layer.name for plan in plans if plan.block == name)
+        inside = tuple(
+            group.name
+            for group in grouping.groups
+            if all(
+                side.module.startswith(f"{name}.") for side in (*group.producers, *group.consumers)
+            )
+        )
+        result.append(Block(name, layers, inside))
+    return tuple(result)
+
+
+def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tuple[Frozen, ...]:
+    blocks = [Frozen(name, why) for name, why in refused.items()]
+    seen = {part.name for part in grouping.frozen}
+    return (
+        *grouping.frozen,
+        *(part for part in blocks if part.name not in seen),
+        *found.unknown,
+    )
+
+
+def _broken(model: nn.Module, network: Network, example: Tensor, seed: int) -> dict[str, str]:
+    """Groups and blocks that cannot be cut, with the reason; {} when all of them can."""
+    groups, blocks = network.groups, network.blocks
+    generator = torch.Generator().manual_seed(seed)
+    kept = {
+        group.name: torch.randperm(group.channels, generator=generator)[
+            : max(1, group.channels * 5 // 8)
+        ]
+        .sort()
+        .values
+        for group in groups
+    }
+    everything = frozenset(block.name for block in blocks)
+    if not _differs(model, network, example, kept, frozenset()) and not _differs(
+        model, network, example, kept, everything
+    ):
+        return {}
+    broken = {}
+    for group in groups:
+        why = _differs(model, network, example, {group.name: kept[group.name]}, frozenset())
+        if why:
+            broken[group.name] = why
+    for block in blocks:
+        why = _differs(model, network, example, {}, frozenset({block.name}))
+        if why:
+            broken[block.name] = why
+    if not broken:  # each alone is fine, together they are not: keep to channels of one kind
+        broken = {groups[-1].name: "it breaks the network together with other groups"}
+    return broken
+
+
+def _differs(
+    model: nn.Module,
+    network: Network,
+    example: Tensor,
+    kept: dict[str, Tensor],
+    removed: frozenset[str],
+) -> str:
+    """Why the cut network is not the masked one, or ""."""
+    masked = mask(model, network.groups, kept, removed)
+    with torch.no_grad():
+        try:
+            expected = _flat(masked(example))
+            found = _flat(smaller(model, network.groups, kept, removed)(example))
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"the network breaks without it: {first[:90]}"
+    if found.shape != expected.shape:
+        return "the output's shape changes without it"
+    scale = float(expected.abs().max()) or 1.0
+    if not float((found - expected).abs().max()) <= _TOLERANCE * scale:
+        return "what is left no longer computes the same"
+    return ""
+
+
+def _flat(output: object) -> Tensor:
+    leaves = torch.utils._pytree.tree_leaves(output)
+    return torch.cat([leaf.flatten() for leaf in leaves if isinstance(leaf, Tensor)])

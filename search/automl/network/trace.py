@@ -1,0 +1,234 @@
+"""One forward pass, recorded: operations, the values between them, and the labels of channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from automl.network.labels import NONE, Rules, Union, vector
+from automl.network.walk import Address, Step, Walk
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation with what it read and wrote.
+
+    Attributes:
+        step: Where and what.
+        inputs, outputs: Value numbers; inputs that no operation wrote are left out.
+        in_shapes, out_shapes: Shapes of those values.
+        reads, writes: Labels along the channels of the first input and first output.
+        arguments: The operator's plain arguments (numbers, lists), tensors as None.
+        known: False where labels could not be followed through it.
+    """
+
+    step: Step
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    in_shapes: tuple[tuple[int, ...], ...]
+    out_shapes: tuple[tuple[int, ...], ...]
+    reads: Tensor
+    writes: Tensor
+    arguments: tuple[Any, ...] = ()
+    known: bool = True
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one forward pass did.
+
+    Attributes:
+        calls: Operations in order.
+        union: The labels and what became one.
+        bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
+        modules: For each module that is not a layer: (values that went in, values that came out).
+        output: Value numbers of the network's outputs.
+        output_shapes: Their shapes.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    union: Union = field(default_factory=Union)
+    bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    output: tuple[int, ...] = ()
+    output_shapes: tuple[tuple[int, ...], ...] = ()
+
+    def producers(self) -> dict[int, Call]:
+        """The call that wrote each value."""
+        return {value: call for call in self.calls for value in call.outputs}
+
+    def users(self) -> dict[int, list[Call]]:
+        """The calls that read each value."""
+        result: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for value in call.inputs:
+                result.setdefault(value, []).append(call)
+        return result
+
+
+def record(model: nn.Module, inputs: Tensor) -> Trace:
+    """Run the model once on `inputs` (batch 1, on the CPU) and record what happened."""
+    recorder = _Recorder(model, inputs)
+    with recorder.attached():
+        output = model(inputs)
+    return recorder.finish(output)
+
+
+class _Recorder(Walk):
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        super().__init__(model)
+        self.trace = Trace()
+        self._rules = Rules(self.trace.union)
+        self._ids: dict[int, int] = {}
+        self._labels: dict[int, Tensor] = {}
+        self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
+        self._entered: dict[str, tuple[int, ...]] = {}
+        channels = inputs.shape[1] if inputs.dim() > 1 else 1
+        line = self.trace.union.fresh(channels)
+        self.trace.union.freeze(line, "they are the network's input")
+        shape = [1, -1, *[1] * (inputs.dim() - 2)]
+        self._number(inputs, line.view(shape).expand(inputs.shape))
+
+    def finish(self, output: Any) -> Trace:
+        tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+        for tensor in tensors:
+            if id(tensor) in self._ids:
+                labels = self._labels[self._ids[id(tensor)]]
+                self.trace.union.freeze(labels, "they are the network's output")
+        self.trace.output = tuple(self._ids.get(id(tensor), -1) for tensor in tensors)
+        self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+        return self.trace
+
+    def enter(self, name: str, args: tuple[Any, ...]) -> None:
+        self._entered[name] = self._values(args)
+
+    def leave(self, name: str, output: Any) -> None:
+        if name in self.trace.modules:  # called twice: no block, no single place
+            self._entered[name] = ()
+        self.trace.modules[name] = (self._entered[name], self._values(output))
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        read = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        tracked = [tensor for tensor in read if id(tensor) in self._ids]
+        if not tracked:
+            return
+        if isinstance(func, nn.Module):
+            labels: Any = self._layer(step, func, args[0], output)
+        else:
+            as_labels = tree_map(self._label, (args, kwargs))
+            labels = self._rules.apply(step.op, func, *as_labels, output)
+        known = labels is not None
+        if not known:
+            for tensor in tracked:
+                self.trace.union.freeze(self._label(tensor), f"{step.op} cannot be followed")
+        self._write(step, tracked, output, labels, args, known)
+
+    def _write(
+        self, step: Step, read: list[Tensor], output: Any, labels: Any, args: Any, known: bool
+    ) -> None:
+        reads = self._line(read[0], self._label(read[0]))
+        inputs = tuple(self._ids[id(tensor)] for tensor in read)
+        written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+        lines = [leaf for leaf in tree_flatten(labels)[0] if isinstance(leaf, Tensor)]
+        outputs = []
+        for index, tensor in enumerate(written):
+            line = lines[index] if index < len(lines) else None
+            if line is None or line.shape != tensor.shape:
+                line = torch.zeros((), dtype=torch.int64).expand(tensor.shape)
+            outputs.append(self._number(tensor, line))
+        first = written[0] if written else read[0]
+        self.trace.calls.append(
+            Call(
+                step,
+                inputs,
+                tuple(outputs),
+                tuple(tuple(tensor.shape) for tensor in read),
+                tuple(tuple(tensor.shape) for tensor in written),
+                reads,
+                self._line(first, self._label(first)),
+                tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args),
+                known,
+            )
+        )
+
+    def _number(self, tensor: Tensor, labels: Tensor) -> int:
+        number = len(self._alive)
+        self._alive.append(tensor)
+        self._ids[id(tensor)] = number
+        self._labels[number] = labels
+        return number
+
+    def _values(self, tree: Any) -> tuple[int, ...]:
+        leaves = [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+        return tuple(self._ids.get(id(leaf), -1) for leaf in leaves)
+
+    def _label(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) in self._ids:
+            return self._labels[self._ids[id(leaf)]]
+        return torch.zeros((), dtype=torch.int64).expand(leaf.shape)
+
+    def _line(self, tensor: Tensor, labels: Tensor) -> Tensor:
+        """Labels along the channels: of maps the second dimension, of tokens the last."""
+        if tensor.dim() == 0:
+            return torch.zeros(1, dtype=torch.int64)
+        for dim in dict.fromkeys((1, -1) if tensor.dim() != 3 else (-1, 1)):
+            if tensor.dim() > dim:
+                line = vector(labels, dim)
+                if line is not None and bool((line != line[0]).any()):
+                    return line
+        dim = 1 if tensor.dim() in (2, 4) else -1
+        line = vector(labels, dim)
+        return torch.zeros(tensor.shape[dim], dtype=torch.int64) if line is None else line
+
+    def _layer(self, step: Step, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
+        dim = -1 if step.op == "linear" else 1
+        labels, union = self._label(read), self.trace.union
+        line = vector(labels, dim)
+        if line is None:
+            union.freeze(labels, f"{step.module} reads them mixed with positions")
+            line = torch.full((read.shape[dim],), NONE)
+        if step.op in ("batch_norm", "prelu"):
+            shared = step.op == "prelu" and module.num_parameters == 1
+            if not shared:
+                self._bind(step.module, "through", line)
+            return labels
+        out = self._convolve(step, module, line, output.shape[dim])
+        shape = [1] * output.dim()
+        shape[dim] = -1
+        return out.view(shape).expand(output.shape)
+
+    def _convolve(self, step: Step, module: Any, line: Tensor, out_channels: int) -> Tensor:
+        union, groups = self.trace.union, getattr(module, "groups", 1)
+        if groups > 1 and groups == line.numel():
+            self._bind(step.module, "through", line)
+            return line.repeat_interleave(out_channels // groups)
+        out = union.fresh(out_channels)
+        if groups > 1:  # each run loses the same channels, so that the groups stay equal
+            for side in (line.view(groups, -1), out.view(groups, -1)):
+                for run in side[1:]:
+                    union.join(side[0], run, "grouped with fixed channels")
+        self._bind(step.module, "in", line)
+        self._bind(step.module, "out", out)
+        return out
+
+    def _bind(self, module: str, side: str, line: Tensor) -> None:
+        known = self.trace.bindings.get((module, side))
+        if known is None:
+            self.trace.bindings[module, side] = line
+        elif known.numel() == line.numel():
+            self.trace.union.join(known, line, f"{module} is used twice")
+
+
+def addresses(trace: Trace) -> dict[int, Address]:
+    """Where each value is written (the first output of an operation)."""
+    return {call.outputs[0]: call.step.address for call in trace.calls if call.outputs}

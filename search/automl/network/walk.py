@@ -1,0 +1,153 @@
+"""Walking a model: every operation of one forward pass, in order, with an address that stays.
+
+The address of an operation is the module it runs in and its position among that module's own
+operations, so it is the same in the dense and in the compressed network, whatever was left out
+elsewhere. Parametrised layers are one operation each; what they do inside is not visited.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Address = tuple[str, int]
+
+#: Layers that are visited whole. A subclass with a forward of its own is not one of them.
+_LEAVES: dict[type[nn.Module], str] = {
+    nn.Conv1d: "conv",
+    nn.Conv2d: "conv",
+    nn.ConvTranspose2d: "conv_transpose",
+    nn.Linear: "linear",
+    nn.BatchNorm1d: "batch_norm",
+    nn.BatchNorm2d: "batch_norm",
+    nn.PReLU: "prelu",
+}
+
+
+def leaf_kind(module: nn.Module) -> str:
+    """What a parametrised layer is ("conv", "linear", ...), or "" for any other module."""
+    for kind, name in _LEAVES.items():
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            return "" if hasattr(module, "parametrizations") else name
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation of the walk.
+
+    Attributes:
+        address: Where it is.
+        op: "conv", "linear", ... for a layer; the ATen name without overload ("relu") elsewhere.
+        module: Dotted name of the layer, or "".
+        scope: Names of the enclosing modules, outermost first.
+    """
+
+    address: Address
+    op: str
+    module: str
+    scope: tuple[str, ...]
+
+
+class Walk(TorchDispatchMode):
+    """Calls `before` and `after` around every operation of the forward passes run inside it.
+
+    Subclasses override the two methods; they run with the walk suspended.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+        self._names = {module: name for name, module in model.named_modules()}
+        self._scope: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._suspended = 0
+
+    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Called before a parametrised layer runs."""
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Called after an operation; `func` is the ATen operator, or the layer's module."""
+
+    def enter(self, name: str, args: tuple[Any, ...]) -> None:
+        """Called when a module that is not a layer is entered."""
+
+    def leave(self, name: str, output: Any) -> None:
+        """Called when a module that is not a layer is left."""
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """The context to run forward passes in: hooks on, no gradients, the walk active."""
+        handles = []
+        for module in self._names:
+            handles.append(module.register_forward_pre_hook(self._pre, with_kwargs=True))
+            handles.append(module.register_forward_hook(self._post, with_kwargs=True))
+        self._counts.clear()
+        self._scope.clear()
+        self._suspended = 0
+        try:
+            with torch.no_grad(), self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if not self._suspended and self._scope:
+            name = func.overloadpacket.__name__
+            step = Step(self._address(self._scope[-1]), name, "", tuple(self._scope))
+            self._quietly(self.after, step, func, args, kwargs, output)
+        return output
+
+    def _address(self, name: str) -> Address:
+        self._counts[name] += 1
+        return name, self._counts[name] - 1
+
+    def _quietly(self, call: Any, *args: Any) -> None:
+        self._suspended += 1
+        try:
+            call(*args)
+        finally:
+            self._suspended -= 1
+
+    def _pre(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._suspended:
+            self._suspended += 1
+            return
+        name, inputs = self._names[module], args or tuple(kwargs.values())
+        kind = leaf_kind(module)
+        if not kind:
+            self._quietly(self.enter, name, inputs)
+            self._scope.append(name)
+            return
+        step = Step((name, self._counts[name]), kind, name, tuple(self._scope))
+        self._quietly(self.before, step, module, inputs)
+        self._suspended += 1
+
+    def _post(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        name, kind = self._names[module], leaf_kind(module)
+        if self._suspended:
+            self._suspended -= 1
+            if self._suspended or not kind:
+                return
+            step = Step(self._address(name), kind, name, tuple(self._scope))
+            inputs = args or tuple(kwargs.values())
+            self._quietly(self.after, step, module, inputs, {}, output)
+            return
+        self._scope.pop()
+        self._quietly(self.leave, name, output)
