@@ -1,0 +1,230 @@
+import math
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from automl import cost_factors
+from automl.cost import (
+    Budget,
+    Cost,
+    CostModel,
+    Limit,
+    Overhead,
+    build_cost_model,
+    required_keys,
+    resolve_budget,
+)
+from automl.cost_tables import WEIGHTED, precision_name, weight_bits
+from automl.errors import TableError, UsageError
+from automl.latency.keys import op_key
+from automl.network.layers import Layer
+from automl.policy import Bits, Policy
+from automl.space import Space, Variable, build_space
+from automl.units import BudgetText
+from handmade import Formula, network
+
+EXACT = 64
+
+
+def by_hand(policy: Policy) -> tuple[float, int, int]:
+    """Seconds, MACs and bytes as the plain sum over the layers that the policy leaves."""
+    layers = network().shapes(policy.channels, policy.removed, policy.resolution)
+    seconds = sum(Formula.price(op_key(layer)) for layer in layers)
+    size = sum(
+        4 * (layer.out_channels + math.prod(layer.kernel) * connected(layer))
+        for layer in layers
+        if layer.op in WEIGHTED
+    )
+    return seconds, sum(layer.macs for layer in layers), size
+
+
+def connected(layer: Layer) -> int:
+    return layer.in_channels * layer.out_channels // layer.groups
+
+
+def model(counts: int = EXACT, round_to: int = 2, **options: object) -> CostModel:
+    space = build_space(network(), round_to=round_to)
+    return build_cost_model(network(), space, Formula(), counts=counts, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("entries", [1 << 16, 400, 1])
+def test_prices_are_the_sum_over_the_layers(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost_factors, "JOINT_ENTRIES", entries)
+    costs = model()
+    _, whole = costs.factors()
+    assert whole == (entries == 1 << 16)
+    vectors = costs.space.random(200, np.random.default_rng(0))
+    priced = costs.price(vectors)
+    expected = np.array([by_hand(costs.space.decode(vector)) for vector in vectors])
+    np.testing.assert_allclose(priced[:, 0], expected[:, 0], rtol=1e-12)
+    assert np.array_equal(priced[:, 1:3], expected[:, 1:])
+    assert np.isnan(priced[:, 3]).all()
+
+
+def test_one_policy_costs_what_the_batch_says() -> None:
+    costs = model()
+    for vector in costs.space.random(20, np.random.default_rng(1)):
+        cost = costs.cost(costs.space.decode(vector))
+        assert np.array_equal(cost.values(), costs.price(vector[None])[0], equal_nan=True)
+    assert costs.dense.macs == sum(layer.macs for layer in network().layers)
+
+
+def test_factors_add_up_to_the_price() -> None:
+    costs = model(overhead=Overhead(1.1, 2e-6, 3e-4))
+    factors, whole = costs.factors()
+    assert whole
+    vectors = costs.space.random(50, np.random.default_rng(2))
+    total = np.tile(costs.constant, (50, 1))
+    for factor in factors:
+        assert list(factor.scope) == sorted(set(factor.scope))
+        total += factor.table[tuple(vectors[:, list(factor.scope)].T)]
+    np.testing.assert_allclose(total[:, :3], costs.price(vectors)[:, :3], rtol=1e-12)
+
+
+def test_overhead_is_scale_per_operator_and_constant() -> None:
+    costs = model(overhead=Overhead(scale=1.25, per_operator=1e-5, constant=1e-3))
+    for vector in costs.space.random(20, np.random.default_rng(3)):
+        policy = costs.space.decode(vector)
+        count = len(network().shapes(policy.channels, policy.removed, policy.resolution))
+        expected = 1.25 * by_hand(policy)[0] + 1e-5 * count + 1e-3
+        cost = costs.cost(policy)
+        assert math.isclose(cost.latency, expected, rel_tol=1e-12)
+        assert math.isclose(cost.fitted, (1e-5 * count + 1e-3) / expected)
+        assert math.isclose(cost.measured + cost.fitted, 1.0)
+
+
+def test_priced_counts_are_a_grid_and_the_gaps_are_interpolated() -> None:
+    space = build_space(network(), round_to=1, resolutions=[32], depth=False)
+    pricer = Formula()
+    costs = build_cost_model(network(), space, pricer, counts=3)
+    assert set(pricer.asked) == set(required_keys(network(), space, counts=3))
+    assert len(pricer.asked) == len(set(pricer.asked))
+    heads = sorted(key.in_channels for key in pricer.asked if key.op == "linear")
+    assert heads == [1, 9, 16]  # the middle one of sixteen options, rounded to an option
+    at = {count: costs.cost(Policy({"stem": count})) for count in heads}
+    assert at[16].measured == 1.0
+    between = costs.cost(Policy({"stem": 12}))
+    assert 0.0 < between.interpolated < 1.0
+    assert math.isclose(between.measured + between.interpolated, 1.0)
+    # Every layer that hangs on the stem is linear in it between the priced counts.
+    expected = at[9].latency + (at[16].latency - at[9].latency) * 3 / 7
+    assert math.isclose(between.latency, expected, rel_tol=1e-9)
+
+
+def test_sources_are_shares_of_the_latency() -> None:
+    space = build_space(network(), round_to=4)
+    shares = []
+    for source in range(3):
+        cost = build_cost_model(network(), space, Formula(source), counts=EXACT).dense
+        shares.append([cost.measured, cost.interpolated, cost.fitted])
+    np.testing.assert_allclose(shares, np.eye(3), atol=1e-12)
+
+
+def test_what_the_table_cannot_price_is_named() -> None:
+    space = build_space(network(), round_to=4)
+    with pytest.raises(TableError, match=r"cannot price .* x concat"):
+        build_cost_model(network(), space, Formula(unknown="concat"))
+    costs = build_cost_model(network(), space, Formula(unknown="concat"), allow_missing=True)
+    assert math.isnan(costs.dense.latency)
+    assert costs.dense.macs > 0
+
+
+def test_without_prices_the_latency_is_not_known() -> None:
+    space = build_space(network(), round_to=4)
+    costs = build_cost_model(network(), space, None)
+    assert math.isnan(costs.dense.latency)
+    assert costs.dense.macs == model(round_to=4).dense.macs
+    with pytest.raises(UsageError, match="no prices for latency"):
+        resolve_budget([BudgetText("latency", 0.5, True)], costs.dense)
+    assert not Budget((Limit("latency", 1.0),)).allows(costs.dense)
+
+
+def test_bits_choose_the_precision_of_a_layer() -> None:
+    base = build_space(network(), round_to=8, resolutions=[32], depth=False)
+    options = (Bits(4, 6), Bits(8, 8), Bits(32, 32))
+    space = Space((*base.variables, Variable("bits", "mix", options)))
+    asked = required_keys(network(), space)
+    mixed = {key.precision for key in asked if key.kernel == (3, 3) and key.in_channels > 3}
+    assert mixed == {"fp32", "int8", "w4a6"}
+    costs = build_cost_model(network(), space, Formula())
+    float_bytes = costs.dense.bytes
+    mix = next(layer for layer in network().layers if layer.name == "mix")
+    weights = math.prod(mix.kernel) * connected(mix)
+    for bits in options:
+        quantised = costs.cost(Policy(bits={"mix": bits}))
+        assert float_bytes - quantised.bytes == weights * (4 - bits.weights / 8)
+
+
+def test_names_of_precisions() -> None:
+    assert [precision_name(Bits(bits, bits)) for bits in (32, 16, 8, 4)] == [
+        "fp32",
+        "fp16",
+        "int8",
+        "w4a4",
+    ]
+    assert [weight_bits(name) for name in ("fp32", "fp16", "int8", "w4a6")] == [32, 16, 8, 4]
+
+
+def test_budgets_are_resolved_against_the_dense_model() -> None:
+    dense = Cost(0.02, 100e6, 8e6)
+    budget = resolve_budget(
+        [
+            BudgetText("latency", 0.5, True),
+            BudgetText("latency", 0.008, False),
+            BudgetText("bytes", 0.25, True),
+        ],
+        dense,
+    )
+    assert budget.limits == (Limit("latency", 0.008), Limit("bytes", 2e6))
+    assert str(budget) == "8.00 ms and 2.00 MB"
+    assert budget.allows(Cost(0.008, 1e9, 2e6))
+    assert not budget.allows(Cost(0.009, 1e6, 1e6))
+    assert budget.excess(Cost(0.004, 0, 3e6)) == 0.5
+    assert budget.excess(Cost(0.004, 0, 1e6)) == 0.0
+    assert budget.excess(Cost(math.nan, 0, 0)) == math.inf
+    assert Budget(()).allows(dense)
+
+
+def test_budgets_judge_arrays_as_they_judge_one() -> None:
+    budget = Budget((Limit("latency", 1.0), Limit("macs", 5.0)))
+    rows = np.array([[1.0, 5.0, 9.0, np.nan], [1.5, 1.0, 0.0, 0.0], [0.5, 10.0, 0.0, 0.0]])
+    assert budget.allows_all(rows).tolist() == [True, False, False]
+    assert budget.excess_all(rows).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_macs_are_those_of_fvcore() -> None:
+    class Small(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 12, 5, stride=2, padding=1)
+            self.grouped = torch.nn.Conv2d(12, 24, 3, padding=2, dilation=2, groups=4)
+            self.depthwise = torch.nn.Conv2d(24, 24, 3, padding=1, groups=24)
+            self.up = torch.nn.ConvTranspose2d(24, 6, 2, stride=2)
+            self.head = torch.nn.Linear(6, 7)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.up(self.depthwise(self.grouped(self.conv(images))))
+            return self.head(maps.mean((2, 3)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fvcore scripts when it is imported
+        from fvcore.nn import FlopCountAnalysis
+    counted: Mapping[str, int] = (
+        FlopCountAnalysis(Small().eval(), torch.zeros(1, 3, 20, 20))
+        .unsupported_ops_warnings(False)
+        .by_module()
+    )
+    sizes = {"in_size": (9, 9), "out_size": (9, 9)}
+    layers = [
+        Layer("conv", "conv2d", 3, 12, (5, 5), (2, 2), in_size=(20, 20), out_size=(9, 9)),
+        Layer("grouped", "conv2d", 12, 24, (3, 3), groups=4, **sizes),
+        Layer("depthwise", "depthwise_conv2d", 24, 24, (3, 3), groups=24, **sizes),
+        Layer("up", "conv_transpose2d", 24, 6, (2, 2), (2, 2), in_size=(9, 9), out_size=(18, 18)),
+        Layer("head", "linear", 6, 7),
+    ]
+    assert {layer.name: layer.macs for layer in layers} == {
+        layer.name: counted[layer.name] for layer in layers
+    }

@@ -1,0 +1,77 @@
+import math
+
+import pytest
+
+from automl.errors import UsageError
+from automl.units import (
+    BudgetText,
+    format_bytes,
+    format_joules,
+    format_macs,
+    format_quantity,
+    format_seconds,
+    parse_budget,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity", "value", "relative"),
+    [
+        ("10ms", "latency", 0.010, False),
+        ("1.5s", "latency", 1.5, False),
+        ("800us", "latency", 800e-6, False),
+        ("800 µs", "latency", 800e-6, False),
+        ("50%", "latency", 0.5, True),
+        ("0.5x", "latency", 0.5, True),
+        (".5x", "latency", 0.5, True),
+        ("60MMACs", "macs", 60e6, False),
+        ("1.2GMACs", "macs", 1.2e9, False),
+        ("1e6 MACs", "macs", 1e6, False),
+        ("50%MACs", "macs", 0.5, True),
+        ("50 % macs", "macs", 0.5, True),
+        ("4MB", "bytes", 4e6, False),
+        ("800kB", "bytes", 800e3, False),
+        ("4MiB", "bytes", 4 * 2**20, False),
+        ("50%size", "bytes", 0.5, True),
+        ("5mJ", "joules", 0.005, False),
+    ],
+)
+def test_budgets_are_read(text: str, quantity: str, value: float, relative: bool) -> None:
+    read = parse_budget(text)
+    assert (read.quantity, read.relative) == (quantity, relative)
+    assert math.isclose(read.value, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("10", "no unit: write 10ms"),
+        ("fast", "not a number with a unit"),
+        ("", "not a number with a unit"),
+        ("-5ms", "not a number with a unit"),
+        ("0ms", "more than nothing"),
+        ("5 parsecs", "unknown unit 'parsecs'"),
+        ("50%speed", "share of the unknown 'speed'"),
+        ("1ms,2ms", "unknown unit"),
+    ],
+)
+def test_what_is_no_budget_is_refused_with_what_to_write(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        parse_budget(text)
+    assert "\n" not in str(refused.value)
+
+
+def test_figures_for_people() -> None:
+    assert format_seconds(0.0032104) == "3.21 ms"
+    assert format_seconds(12.3456) == "12346 ms"
+    assert format_seconds(4.2e-6) == "0.0042 ms"
+    assert format_bytes(4_021_000) == "4.02 MB"
+    assert format_bytes(12) == "12.0 B"
+    assert format_macs(125_486_000) == "125 MMACs"
+    assert format_macs(0) == "0 MACs"
+    assert format_joules(0.0051) == "5.10 mJ"
+    assert format_quantity("macs", 1.24e9) == "1.24 GMACs"
+
+
+def test_budget_text_is_a_value() -> None:
+    assert parse_budget("50%") == BudgetText("latency", 0.5, True)
