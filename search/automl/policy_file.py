@@ -1,0 +1,240 @@
+"""Policy files: a policy as JSON, with where it came from and what it was predicted to cost.
+
+Reading one runs no code. The schema is versioned; unknown versions are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from automl.errors import PolicyError, nearest
+from automl.network.layers import Network
+from automl.policy import Bits, Policy
+
+SCHEMA: Final = 1
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Channels(_Part):
+    """How many channels of a group stay. `dense` is how many there were."""
+
+    dense: Positive
+    kept: Annotated[int, Field(ge=0)]
+
+
+class Precision(_Part):
+    """Bits of a layer's weights and of its input activations; 32 is float."""
+
+    weights: Annotated[int, Field(ge=1, le=32)] = 32
+    activations: Annotated[int, Field(ge=1, le=32)] = 32
+
+
+class Model(_Part):
+    """The model that the policy is for."""
+
+    name: str
+    fingerprint: str
+    input_shape: tuple[Positive, ...]
+
+
+class Target(_Part):
+    """The device that the policy was priced on, and the table that priced it."""
+
+    name: str
+    description: str = ""
+    table_digest: str = ""
+
+
+class Predicted(_Part):
+    """What the policy was predicted to cost. Shares say where the latency's parts came from.
+
+    Attributes:
+        latency_seconds: None where the target prices no time.
+        latency_error: Known relative error of the latency (0.08 = 8 %); None where not known.
+        macs: Multiply-accumulates of one input.
+        bytes: Size of the weights.
+        joules: Energy of one input; None where the target has none.
+        measured, interpolated, fitted: Shares of the latency, summing to 1.
+    """
+
+    latency_seconds: float | None
+    latency_error: float | None = None
+    macs: float
+    bytes: float
+    joules: float | None = None
+    measured: Share = 0.0
+    interpolated: Share = 0.0
+    fitted: Share = 0.0
+
+
+class PolicyFile(_Part):
+    """A policy with its origin.
+
+    Attributes:
+        schema_version: Of the file's form.
+        automl: Version of the program that wrote it.
+        model: Whose policy it is.
+        target: What it was priced on.
+        budget: The budgets that it meets, as written.
+        channels: Per channel group that was open: dense and kept.
+        bits: Precision per layer; layers that are not named stay as they are.
+        removed: Blocks left out.
+        resolution: Square input size; 0 keeps the dense one.
+        predicted: Its predicted cost.
+        dense: The dense model's predicted cost.
+        score: What it scored, None where it was not scored.
+        scored_on: On which data ("5,000 validation images").
+        agent: Which agent found it.
+        seed: With which seed.
+    """
+
+    schema_version: Literal[1] = 1
+    automl: str
+    model: Model
+    target: Target
+    budget: tuple[str, ...]
+    channels: dict[str, Channels] = Field(default_factory=dict)
+    bits: dict[str, Precision] = Field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    resolution: Annotated[int, Field(ge=0)] = 0
+    predicted: Predicted
+    dense: Predicted
+    score: float | None = None
+    scored_on: str = ""
+    agent: str
+    seed: int
+
+    @property
+    def policy(self) -> Policy:
+        """The choices alone."""
+        return Policy(
+            {name: group.kept for name, group in self.channels.items()},
+            frozenset(self.removed),
+            self.resolution,
+            {name: Bits(each.weights, each.activations) for name, each in self.bits.items()},
+        )
+
+    def with_score(self, score: float, scored_on: str) -> PolicyFile:
+        """The same policy, scored."""
+        return self.model_copy(update={"score": score, "scored_on": scored_on})
+
+
+def choices(policy: Policy, network: Network) -> dict[str, Any]:
+    """The fields of a `PolicyFile` that hold a policy: channels, bits, removed, resolution."""
+    dense = network.dense_channels
+    kept = {name: policy.channels[name] for name in dense if name in policy.channels}
+    order = [block.name for block in network.blocks]
+    return {
+        "channels": {name: Channels(dense=dense[name], kept=kept[name]) for name in kept},
+        "bits": {
+            name: Precision(weights=bits.weights, activations=bits.activations)
+            for name, bits in policy.bits.items()
+        },
+        "removed": tuple(sorted(policy.removed, key=order.index)),
+        "resolution": policy.resolution,
+    }
+
+
+def write_policy(file: PolicyFile, path: Path) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        PolicyError: The folder cannot be written to.
+    """
+    text = file.model_dump_json(indent=2) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise PolicyError(f"{path} cannot be written: {problem.strerror}") from problem
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Read and check a policy file.
+
+    Raises:
+        PolicyError: No such file, not JSON (with line and column), of an unknown version, or a
+            field that is missing, unknown or wrong, by name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        there = [each.name for each in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        reason = problem.strerror or "unreadable"
+        raise PolicyError(f"policy {path}: {reason}{nearest(path.name, there)}") from problem
+    except UnicodeDecodeError as problem:
+        raise PolicyError(f"policy {path} is not text (byte {problem.start})") from problem
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as problem:
+        cut = " (the file ends early)" if problem.pos >= len(text.rstrip()) else ""
+        where = f"{path}:{problem.lineno}:{problem.colno}"
+        raise PolicyError(f"{where}: not JSON: {problem.msg}{cut}") from problem
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if version != SCHEMA:
+        what = "no schema_version" if version is None else f"schema_version {version!r}"
+        raise PolicyError(f"policy {path} has {what}; this automl reads version {SCHEMA}")
+    try:
+        return PolicyFile.model_validate(found)
+    except ValidationError as problem:
+        raise PolicyError(f"policy {path}: {_first_fault(problem)}") from problem
+
+
+def _first_fault(problem: ValidationError) -> str:
+    fault = problem.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{nearest(key, PolicyFile.model_fields)}"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {fault['msg']}, found {fault['input']!r}"
+
+
+def check_fits(file: PolicyFile, network: Network) -> None:
+    """Check that a policy is for this network.
+
+    Raises:
+        PolicyError: Another fingerprint or input, groups, blocks, layers or resolutions that the
+            network lacks, or more channels than there are.
+    """
+    if file.model.fingerprint != network.fingerprint:
+        raise PolicyError(
+            f"the policy is for another model: {file.model.name} with fingerprint "
+            f"{file.model.fingerprint[:12]}, this one is {network.fingerprint[:12]}"
+        )
+    if file.model.input_shape != network.input_shape:
+        raise PolicyError(
+            f"the policy is for inputs of {file.model.input_shape}, not {network.input_shape}"
+        )
+    _check_names("channel group", file.channels, network.dense_channels)
+    _check_names("block", file.removed, [block.name for block in network.blocks])
+    _check_names("layer", file.bits, [layer.name for layer in network.layers])
+    for name, channels in file.channels.items():
+        dense = network.dense_channels[name]
+        if channels.dense != dense or channels.kept > dense:
+            raise PolicyError(
+                f"the policy keeps {channels.kept} of {channels.dense} channels of {name}, "
+                f"the model has {dense}"
+            )
+    if file.resolution and file.resolution not in network.resolutions:
+        known = ", ".join(map(str, network.resolutions))
+        raise PolicyError(f"the model does not run at resolution {file.resolution} (only {known})")
+
+
+def _check_names(kind: str, found: Any, known: Any) -> None:
+    for name in found:
+        if name not in known:
+            raise PolicyError(f"the model has no {kind} {name!r}{nearest(name, known)}")

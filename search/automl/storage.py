@@ -1,0 +1,219 @@
+"""Finished trials in an Optuna storage: SQLite by default, readable by optuna-dashboard.
+
+A trial is written whole when it is finished, with one parameter per variable of the space, so that
+a killed search loses none and its policies can be read back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isnan
+from typing import Any, Final, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from automl.cost import Cost
+from automl.errors import Raised, StudyError, attempt
+from automl.policy import Bits, Policy
+from automl.problem import State, Trial
+from automl.space import Space, Variable
+
+T = TypeVar("T")
+
+_IDENTITY: Final = "automl"
+#: A trial over budget has no value; Optuna's word for a trial that was ended without one is PRUNED.
+_STATES: Final[dict[State, TrialState]] = {
+    "COMPLETE": TrialState.COMPLETE,
+    "INFEASIBLE": TrialState.PRUNED,
+    "FAILED": TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a study is about. One is resumed only by a search with the same.
+
+    Attributes:
+        agent, seed: Who proposes.
+        budget: The limits, absolute.
+        space: Digest of the choices.
+        prices: The dense model's predicted cost: it changes when the table does.
+        version: Of this record.
+    """
+
+    agent: str
+    seed: int
+    budget: str
+    space: str
+    prices: str
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A finished trial as it was stored, with the size of the batch that it was asked for in."""
+
+    policy: Policy
+    cost: Cost
+    state: State
+    score: float | None
+    seconds: float
+    reason: str
+    asked: int
+
+    def trial(self, number: int) -> Trial:
+        """The trial as an agent is told of it."""
+        return Trial(
+            number, self.policy, self.cost, self.state, self.score, self.seconds, self.reason
+        )
+
+
+class TrialStore:
+    """The finished trials of one study. Use as a context manager, which closes the storage."""
+
+    def __init__(self, url: str | None, name: str, space: Space) -> None:
+        """Open or create a study.
+
+        Args:
+            url: "sqlite:///file" or a database address; None keeps trials in memory only.
+            name: Name of the study in the storage.
+            space: The choices, one parameter each.
+
+        Raises:
+            StudyError: The storage cannot be opened or is not one.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._url = url or "memory"
+        self._space = space
+        self._names = [_parameter(variable) for variable in space.variables]
+        self._distributions = {
+            name: _distribution(variable)
+            for name, variable in zip(self._names, space.variables, strict=True)
+        }
+        self._database = self._try(lambda: optuna.storages.RDBStorage(url)) if url else None
+        self._study = self._try(
+            lambda: optuna.create_study(
+                storage=self._database,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        )
+
+    def __enter__(self) -> TrialStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._database is not None:
+            self._database.remove_session()
+            self._database.engine.dispose()
+
+    def claim(self, identity: Identity, resume: bool) -> list[Stored]:
+        """Make the study this search's own, and give its finished trials.
+
+        Args:
+            identity: What this search is about.
+            resume: Whether finished trials are welcome.
+
+        Raises:
+            StudyError: The study is about something else, naming what; or it holds trials and
+                `resume` is off.
+        """
+        found: dict[str, Any] | None = self._try(lambda: self._study.user_attrs).get(_IDENTITY)
+        trials = self._try(lambda: self._study.get_trials(deepcopy=False))
+        if trials and not resume:
+            raise StudyError(
+                f"{self._url} holds {len(trials)} trials already: --resume goes on with them, "
+                "another --out starts anew"
+            )
+        if found is not None and trials:
+            self._refuse_other(identity, found)
+        elif trials:
+            raise StudyError(f"the study in {self._url} was not written by automl")
+        self._try(lambda: self._study.set_user_attr(_IDENTITY, asdict(identity)))
+        return [self._stored(trial) for trial in trials]
+
+    def add(self, trial: Trial, asked: int) -> None:
+        """Store a finished trial, whole or not at all.
+
+        Raises:
+            StudyError: The storage cannot be written.
+        """
+        vector = self._space.encode(trial.policy).tolist()
+        options = [
+            variable.options[index]
+            for variable, index in zip(self._space.variables, vector, strict=True)
+        ]
+        attributes = {
+            "state": trial.state,
+            "reason": trial.reason,
+            "seconds": trial.seconds,
+            "asked": asked,
+            "cost": {key: None if isnan(v) else v for key, v in asdict(trial.cost).items()},
+        }
+        frozen = optuna.trial.create_trial(
+            state=_STATES[trial.state],
+            value=trial.score,
+            params=dict(zip(self._names, map(_value, options), strict=True)),
+            distributions=self._distributions,
+            user_attrs=attributes,
+        )
+        self._try(lambda: self._study.add_trial(frozen))
+
+    def _refuse_other(self, identity: Identity, found: dict[str, Any]) -> None:
+        for key, wanted in asdict(identity).items():
+            if found.get(key) != wanted:
+                raise StudyError(
+                    f"the study in {self._url} has another {key}: {found.get(key)!r}, "
+                    f"this search {wanted!r}; search into another --out"
+                )
+
+    def _stored(self, frozen: FrozenTrial) -> Stored:
+        attributes = frozen.user_attrs
+        if frozen.params.keys() != self._distributions.keys() or "state" not in attributes:
+            raise StudyError(f"trial {frozen.number} in {self._url} was not written by automl")
+        vector = self._space.dense.copy()
+        for position, (name, variable) in enumerate(
+            zip(self._names, self._space.variables, strict=True)
+        ):
+            values = [_value(option) for option in variable.options]
+            vector[position] = values.index(frozen.params[name])
+        cost = {k: float("nan") if v is None else v for k, v in attributes["cost"].items()}
+        return Stored(
+            policy=self._space.decode(vector),
+            cost=Cost(**cost),
+            state=attributes["state"],
+            score=frozen.value if attributes["state"] == "COMPLETE" else None,
+            seconds=attributes["seconds"],
+            reason=attributes["reason"],
+            asked=attributes["asked"],
+        )
+
+    def _try(self, call: Callable[[], T]) -> T:
+        """The storage's answer; databases fail in many ways, each becomes one line."""
+        answer = attempt(call)
+        if isinstance(answer, Raised):
+            raise StudyError(f"study storage {self._url}: {answer}") from answer.error
+        return answer
+
+
+def _parameter(variable: Variable) -> str:
+    return f"{variable.kind}:{variable.name}" if variable.name else variable.kind
+
+
+def _value(option: int | Bits) -> int | str:
+    return f"w{option.weights}a{option.activations}" if isinstance(option, Bits) else option
+
+
+def _distribution(variable: Variable) -> BaseDistribution:
+    """Evenly spaced numbers as integers, all else as categories."""
+    values = [_value(option) for option in variable.options]
+    numbers = [value for value in values if isinstance(value, int)]
+    gaps = {after - before for before, after in itertools.pairwise(numbers)}
+    if len(numbers) == len(values) and len(gaps) == 1:
+        return IntDistribution(numbers[0], numbers[-1], step=gaps.pop())
+    return CategoricalDistribution(values)

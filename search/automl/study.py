@@ -1,0 +1,244 @@
+"""The one loop of every search: ask, price, evaluate, store, tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, isnan
+
+import numpy as np
+
+from automl.cost import Cost
+from automl.errors import Raised, StudyError, attempt
+from automl.policy import Policy
+from automl.problem import Agent, Problem, Trial
+from automl.storage import Identity, Stored, TrialStore
+from automl.units import Quantity
+
+#: Policies asked for at once: an agent that learns is told of them together.
+BATCH = 8
+
+Evaluate = Callable[[Policy], float]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """What a study found.
+
+    Attributes:
+        trials: All of them in order, resumed ones first.
+        best: The highest score; at equal scores the cheapest. None where nothing was scored.
+        front: Trials that no other beats in both score and cost, cheapest first.
+        interrupted: Ctrl-C ended the study.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    front: tuple[Trial, ...]
+    interrupted: bool = False
+
+
+OnTrial = Callable[[Trial, Trial | None], None]
+
+
+def run_study(
+    problem: Problem,
+    agent: Agent,
+    evaluate: Evaluate,
+    *,
+    trials: int | None,
+    seconds: float | None = None,
+    storage_url: str | None = None,
+    name: str = "search",
+    agent_name: str = "",
+    seed: int = 0,
+    resume: bool = False,
+    on_trial: OnTrial | None = None,
+    fail_limit: int = 10,
+) -> StudyResult:
+    """Let the agent propose until it is finished or a limit is reached.
+
+    Policies over budget are not scored. A policy that was scored before is not scored again. Stored
+    trials are replayed: the agent is asked and told as it was, so that the end is that of an
+    unbroken run.
+
+    Args:
+        problem: Space, prices and budget.
+        agent: Built anew with the same seed when a study is resumed.
+        evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial.
+        trials: Most trials in the study, stored ones among them; None for no limit.
+        seconds: Most wall time of this run; None for no limit.
+        storage_url: "sqlite:///file" or a database address; None for memory.
+        name: Name of the study in the storage.
+        agent_name, seed: Of the agent, stored with the study.
+        resume: Whether to go on with a study that has trials.
+        on_trial: Called with each finished trial and the best so far.
+        fail_limit: So many failures in a row end the study.
+
+    Raises:
+        StudyError: The storage holds another study or cannot be used, `fail_limit` trials in a row
+            failed, or the agent does not propose again what is stored.
+    """
+    interrupted = False
+    with TrialStore(storage_url, name, problem.space) as store:
+        stored = store.claim(_identity(problem, agent_name, seed), resume)
+        loop = _Loop(problem, evaluate, store, stored, fail_limit)
+        loop.deadline = inf if seconds is None else time.monotonic() + seconds
+        loop.on_trial = on_trial
+        most = None if trials is None else max(trials, len(stored))
+        try:
+            while loop.run_batch(agent, most):
+                pass
+        except KeyboardInterrupt:
+            interrupted = True
+    quantity = front_quantity(problem)
+    return StudyResult(
+        tuple(loop.trials), loop.best, pareto_front(loop.trials, quantity), interrupted
+    )
+
+
+class _Loop:
+    """A study while it runs."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        evaluate: Evaluate,
+        store: TrialStore,
+        stored: Sequence[Stored],
+        fail_limit: int,
+    ) -> None:
+        self.problem = problem
+        self.evaluate = evaluate
+        self.store = store
+        self.stored = stored
+        self.fail_limit = fail_limit
+        self.deadline = inf
+        self.on_trial: OnTrial | None = None
+        self.trials: list[Trial] = []
+        self.best: Trial | None = None
+        self._quantity = front_quantity(problem)
+        self._scores: dict[bytes, float] = {}
+        self._failures: list[str] = []
+
+    def run_batch(self, agent: Agent, most: int | None) -> bool:
+        """Ask once, finish what is proposed, tell; False when the study is at its end."""
+        asked = self._batch(most)
+        if asked == 0 or self._late():
+            return False
+        proposed = agent.ask(asked)[:asked]
+        if not proposed:
+            return False
+        vectors = np.stack([self.problem.space.encode(policy) for policy in proposed])
+        costs = [Cost(*row) for row in self.problem.costs.price(vectors).tolist()]
+        finished: list[Trial] = []
+        for policy, vector, cost in zip(proposed, vectors, costs, strict=True):
+            if self._late():
+                break
+            trial = self._next(policy, vector.tobytes(), cost, asked)
+            finished.append(trial)
+            self._keep(trial, vector.tobytes())
+        agent.tell(finished)
+        return True
+
+    def _batch(self, most: int | None) -> int:
+        """How many to ask for: as many as when the next stored trial was asked for."""
+        number = len(self.trials)
+        if number < len(self.stored):
+            return self.stored[number].asked
+        return BATCH if most is None else min(BATCH, most - number)
+
+    def _late(self) -> bool:
+        return len(self.trials) >= len(self.stored) and time.monotonic() >= self.deadline
+
+    def _next(self, policy: Policy, key: bytes, cost: Cost, asked: int) -> Trial:
+        number = len(self.trials)
+        if number < len(self.stored):
+            return self._replayed(self.stored[number], number, key)
+        trial = self._finish(number, policy, key, cost)
+        self.store.add(trial, asked)
+        self._count_failure(trial)
+        return trial
+
+    def _replayed(self, stored: Stored, number: int, key: bytes) -> Trial:
+        if self.problem.space.encode(stored.policy).tobytes() != key:
+            raise StudyError(
+                f"trial {number} of the stored study is not what the agent proposes now; "
+                "it was stored by another version: search into another --out"
+            )
+        return stored.trial(number)
+
+    def _finish(self, number: int, policy: Policy, key: bytes, cost: Cost) -> Trial:
+        """Score one policy, unless it is over budget or has a score already."""
+        if not self.problem.budget.allows(cost):
+            return Trial(number, policy, cost, "INFEASIBLE", None, 0.0)
+        if key in self._scores:
+            return Trial(number, policy, cost, "COMPLETE", self._scores[key], 0.0)
+        start = time.monotonic()
+        score = attempt(lambda: float(self.evaluate(policy)))
+        seconds = time.monotonic() - start
+        if isinstance(score, Raised):
+            return Trial(number, policy, cost, "FAILED", None, seconds, str(score))
+        if not isfinite(score):
+            reason = f"the score is {score}"
+            return Trial(number, policy, cost, "FAILED", None, seconds, reason)
+        return Trial(number, policy, cost, "COMPLETE", score, seconds)
+
+    def _count_failure(self, trial: Trial) -> None:
+        if trial.state == "FAILED":
+            self._failures.append(trial.reason)
+        elif trial.state == "COMPLETE":
+            self._failures.clear()
+        if len(self._failures) >= self.fail_limit:
+            raise StudyError(
+                f"{len(self._failures)} trials in a row failed; the first: {self._failures[0]}"
+            )
+
+    def _keep(self, trial: Trial, key: bytes) -> None:
+        self.trials.append(trial)
+        if trial.score is not None:
+            self._scores.setdefault(key, trial.score)
+            if self.best is None or self._rank(trial) > self._rank(self.best):
+                self.best = trial
+        if self.on_trial is not None:
+            self.on_trial(trial, self.best)
+
+    def _rank(self, trial: Trial) -> tuple[float, float]:
+        assert trial.score is not None
+        return trial.score, -trial.cost.value(self._quantity)
+
+
+def front_quantity(problem: Problem) -> Quantity:
+    """What a front trades against the score: latency, or the first limit where none is priced."""
+    if not isnan(problem.costs.dense.latency):
+        return "latency"
+    return problem.budget.limits[0].quantity if problem.budget.limits else "macs"
+
+
+def pareto_front(trials: Sequence[Trial], quantity: Quantity) -> tuple[Trial, ...]:
+    """Scored trials that no other beats in both score and cost, cheapest first, each point once."""
+    scored = [
+        (trial.cost.value(quantity), -trial.score, trial.number, trial)
+        for trial in trials
+        if trial.score is not None
+    ]
+    front: list[Trial] = []
+    best = inf
+    for _, negative, _, trial in sorted(scored, key=lambda row: row[:3]):
+        if negative < best:
+            best = negative
+            front.append(trial)
+    return tuple(front)
+
+
+def _identity(problem: Problem, agent_name: str, seed: int) -> Identity:
+    limits = [f"{limit.quantity} {limit.value:.6g}" for limit in problem.budget.limits]
+    dense = problem.costs.dense
+    return Identity(
+        agent=agent_name,
+        seed=seed,
+        budget=" and ".join(limits),
+        space=problem.space.digest,
+        prices=f"latency {dense.latency:.9g}, macs {dense.macs:.9g}, bytes {dense.bytes:.9g}",
+    )

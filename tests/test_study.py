@@ -1,0 +1,299 @@
+"""The study loop: budgets, failures, storage, interruption, resumption."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from automl.cost import Budget, Limit, build_cost_model
+from automl.errors import StudyError
+from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
+from automl.policy import Policy
+from automl.problem import Problem, Trial
+from automl.space import build_space
+from automl.study import StudyResult, pareto_front, run_study
+
+
+def chain_problem(share: float = 1.0) -> Problem:
+    """Three convolutions, two open groups and a removable block; limited in MACs alone."""
+    first, second = Width(parts=(("a", 1),)), Width(parts=(("b", 1),))
+    sizes = (((8, 8), (8, 8)),)
+    plans = (
+        LayerPlan(Layer("a", "conv2d", 3, 16, (3, 3), out_size=(8, 8)), Width(3), first, sizes),
+        LayerPlan(
+            Layer("b", "conv2d", 16, 16, (3, 3), out_size=(8, 8)), first, second, sizes, "block"
+        ),
+        LayerPlan(Layer("c", "linear", 16, 10, out_size=(1, 1)), second, Width(10), sizes),
+    )
+    groups = (ChannelGroup("a", 16, (), ()), ChannelGroup("b", 16, (), ()))
+    network = Network(plans, groups, (Block("block", ("b",), ()),), (1, 3, 8, 8), (8,))
+    space = build_space(network, round_to=2)
+    costs = build_cost_model(network, space, None)
+    return Problem(space, costs, Budget((Limit("macs", share * costs.dense.macs),)))
+
+
+class Climber:
+    """Mutates the best it was told of: what it proposes hangs on its seed and all it was told."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.space = problem.space
+        self.generator = np.random.default_rng(seed)
+        self.best = -np.inf
+        self.at = problem.space.dense
+
+    def ask(self, count: int) -> list[Policy]:
+        vectors = np.repeat(self.at[None], count, axis=0)
+        column = self.generator.integers(0, len(self.space.sizes), count)
+        for row, place in zip(vectors, column, strict=True):
+            row[place] = self.generator.integers(0, self.space.sizes[place])
+        return [self.space.decode(vector) for vector in self.space.canonical(vectors)]
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            if trial.score is not None and trial.score > self.best:
+                self.best, self.at = trial.score, self.space.encode(trial.policy)
+
+
+def score(policy: Policy) -> float:
+    return sum(policy.channels.values()) - 3.0 * len(policy.removed)
+
+
+def search(
+    problem: Problem,
+    evaluate: Callable[[Policy], float] = score,
+    *,
+    trials: int = 40,
+    seed: int = 0,
+    folder: Path | None = None,
+    resume: bool = False,
+    agent_name: str = "climber",
+    on_trial: Callable[[Trial, Trial | None], None] | None = None,
+) -> StudyResult:
+    return run_study(
+        problem,
+        Climber(problem, seed),
+        evaluate,
+        trials=trials,
+        storage_url=None if folder is None else f"sqlite:///{folder}/study.db",
+        agent_name=agent_name,
+        seed=seed,
+        resume=resume,
+        on_trial=on_trial,
+    )
+
+
+def interrupt_after(count: int) -> Callable[[Policy], float]:
+    calls = iter(range(count))
+
+    def evaluate(policy: Policy) -> float:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return score(policy)
+
+    return evaluate
+
+
+def timeless(trials: Sequence[Trial]) -> list[object]:
+    return [(t.number, t.policy, t.cost.macs, t.state, t.score) for t in trials]
+
+
+def test_over_budget_is_never_scored() -> None:
+    problem = chain_problem(0.6)
+    scored: list[Policy] = []
+    result = search(problem, lambda policy: scored.append(policy) or score(policy))
+    states = {trial.state for trial in result.trials}
+    assert states == {"COMPLETE", "INFEASIBLE"}
+    assert all(problem.budget.allows(problem.costs.cost(policy)) for policy in scored)
+    assert result.best is not None
+    assert result.best.score == max(t.score for t in result.trials if t.score is not None)
+
+
+def test_a_policy_is_scored_once() -> None:
+    problem = chain_problem()
+    scored: list[bytes] = []
+
+    def evaluate(policy: Policy) -> float:
+        scored.append(problem.space.encode(policy).tobytes())
+        return score(policy)
+
+    result = search(problem, evaluate, trials=100)
+    assert len(result.trials) == 100
+    assert len(scored) == len(set(scored)) < 100
+    assert {t.state for t in result.trials} == {"COMPLETE"}
+
+
+def test_failures_are_kept_with_their_reason_and_the_search_goes_on() -> None:
+    def evaluate(policy: Policy) -> float:
+        if policy.removed:
+            raise ValueError("no block left")
+        return float("nan") if policy.channels["a"] == 16 else score(policy)
+
+    result = search(chain_problem(), evaluate)
+    reasons = {
+        trial.reason.partition(" (")[0] for trial in result.trials if trial.state == "FAILED"
+    }
+    assert reasons == {"ValueError: no block left", "the score is nan"}
+    assert result.best is not None
+
+
+def test_ten_failures_in_a_row_stop_with_the_first_reason() -> None:
+    calls: list[int] = []
+
+    def evaluate(_: Policy) -> float:
+        calls.append(1)
+        raise ValueError(f"bad {len(calls)}")
+
+    with pytest.raises(StudyError, match=r"^10 trials in a row failed; the first: .*bad 1 "):
+        search(chain_problem(), evaluate)
+    assert len(calls) == 10
+
+
+def test_an_agent_that_proposes_nothing_is_finished() -> None:
+    class Finished(Climber):
+        def ask(self, count: int) -> list[Policy]:
+            return super().ask(1) if self.best == -np.inf else []
+
+    problem = chain_problem()
+    result = run_study(problem, Finished(problem, 0), score, trials=None)
+    assert len(result.trials) == 1
+
+
+def test_no_time_means_no_trial() -> None:
+    problem = chain_problem()
+    result = run_study(problem, Climber(problem, 0), score, trials=None, seconds=0.0)
+    assert result == StudyResult((), None, ())
+
+
+def test_progress_is_told_with_the_best_so_far() -> None:
+    seen: list[tuple[int, float]] = []
+    result = search(
+        chain_problem(),
+        on_trial=lambda trial, best: seen.append((trial.number, best.score if best else -1.0)),
+    )
+    assert [number for number, _ in seen] == list(range(40))
+    assert [best for _, best in seen] == sorted(best for _, best in seen)
+    assert result.best is not None
+    assert seen[-1][1] == result.best.score
+
+
+@pytest.mark.parametrize("cut", [1, 4, 9])
+def test_interrupted_and_resumed_ends_like_an_unbroken_run(tmp_path: Path, cut: int) -> None:
+    problem = chain_problem(0.7)
+    unbroken = search(problem)
+    broken = search(problem, interrupt_after(cut), folder=tmp_path)
+    assert broken.interrupted
+    assert sum(t.state == "COMPLETE" for t in broken.trials) >= cut
+    resumed = search(problem, folder=tmp_path, resume=True)
+    assert not resumed.interrupted
+    assert timeless(resumed.trials) == timeless(unbroken.trials)
+    assert timeless(resumed.front) == timeless(unbroken.front)
+
+
+def test_resuming_scores_nothing_again_and_can_go_further(tmp_path: Path) -> None:
+    problem = chain_problem()
+    search(problem, trials=10, folder=tmp_path)
+    again = search(problem, interrupt_after(0), trials=10, folder=tmp_path, resume=True)
+    assert (len(again.trials), again.interrupted) == (10, False)
+    further = search(problem, trials=30, folder=tmp_path, resume=True)
+    assert len(further.trials) == 30
+    assert timeless(further.trials[:10]) == timeless(again.trials)
+
+
+def test_a_killed_process_loses_no_finished_trial(tmp_path: Path) -> None:
+    script = f"""
+        import os, sys
+        sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
+        from pathlib import Path
+        import test_study as t
+        calls = []
+        def evaluate(policy):
+            calls.append(policy)
+            if len(calls) == 6:
+                os.kill(os.getpid(), 9)
+            return t.score(policy)
+        t.search(t.chain_problem(), evaluate, folder=Path({str(tmp_path)!r}))
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert killed.returncode == -9
+    resumed = search(chain_problem(), folder=tmp_path, resume=True)
+    assert timeless(resumed.trials) == timeless(search(chain_problem()).trials)
+    assert any(trial.seconds > 0.0 for trial in resumed.trials)
+    stored = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path}/study.db")
+    assert len(stored.trials) == 40
+
+
+def test_a_study_with_trials_is_not_overwritten(tmp_path: Path) -> None:
+    search(chain_problem(), trials=4, folder=tmp_path)
+    with pytest.raises(StudyError, match="holds 4 trials already: --resume"):
+        search(chain_problem(), folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("share", "seed", "agent_name", "named"),
+    [
+        (0.5, 0, "climber", "another budget: 'macs"),
+        (1.0, 1, "climber", "another seed: 0, this search 1"),
+        (1.0, 0, "other", "another agent: 'climber', this search 'other'"),
+    ],
+)
+def test_another_search_does_not_resume(
+    tmp_path: Path, share: float, seed: int, agent_name: str, named: str
+) -> None:
+    search(chain_problem(), trials=4, folder=tmp_path)
+    with pytest.raises(StudyError, match=named):
+        search(chain_problem(share), seed=seed, agent_name=agent_name, folder=tmp_path, resume=True)
+
+
+def test_an_agent_that_proposes_otherwise_does_not_resume(tmp_path: Path) -> None:
+    problem = chain_problem()
+    search(problem, trials=8, folder=tmp_path)
+    url = f"sqlite:///{tmp_path}/study.db"
+    with pytest.raises(StudyError, match="trial 0 of the stored study is not what"):
+        run_study(
+            problem,
+            Climber(problem, 5),
+            score,
+            trials=8,
+            storage_url=url,
+            agent_name="climber",
+            resume=True,
+        )
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("this is not a database, whatever its name says" * 20)
+    with pytest.raises(StudyError, match=r"study storage sqlite:.*not a database"):
+        search(chain_problem(), folder=tmp_path)
+
+
+def test_stored_trials_read_like_a_study_of_optuna(tmp_path: Path) -> None:
+    result = search(chain_problem(0.7), folder=tmp_path)
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path}/study.db")
+    assert result.best is not None
+    assert study.best_value == result.best.score
+    assert set(study.best_trial.params) == {"block:block", "channels:a", "channels:b"}
+    assert study.best_trial.params["channels:a"] == result.best.policy.channels["a"]
+    states = {trial.user_attrs["state"] for trial in study.trials}
+    assert states == {"COMPLETE", "INFEASIBLE"}
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    result = search(chain_problem(), trials=60)
+    front = pareto_front(result.trials, "macs")
+    assert front == result.front
+    scored = [t for t in result.trials if t.score is not None]
+    for trial in scored:
+        assert any(
+            (f.score or 0.0) >= (trial.score or 0.0) and f.cost.macs <= trial.cost.macs
+            for f in front
+        )
+    macs = [t.cost.macs for t in front]
+    assert macs == sorted(set(macs))
+    assert result.best in front
