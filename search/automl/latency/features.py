@@ -1,0 +1,134 @@
+"""Operators as arrays: the work, the traffic and the shape that a time is predicted from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.latency.keys import OpKey
+
+Floats = NDArray[np.float64]
+
+#: What operators are grouped into: one class has one overhead, one rate and one bandwidth.
+CLASSES = (
+    "pointwise",
+    "spatial3",
+    "spatial",
+    "grouped",
+    "depthwise",
+    "linear",
+    "matmul",
+    "pool",
+    "global_pool",
+    "elementwise",
+    "movement",
+)
+#: Classes whose rate falls for short reductions, few outputs or small maps.
+SHAPED = frozenset({"pointwise", "spatial3", "spatial", "grouped", "depthwise", "matmul"})
+#: Passes over the map that an operator makes: one read and one write unless it says otherwise.
+_READS = {"add": 2.0, "mul": 2.0, "softmax": 3.0, "norm": 2.0}
+_SIMPLE = {
+    "linear": "linear",
+    "matmul": "matmul",
+    "max_pool": "pool",
+    "avg_pool": "pool",
+    "global_avg_pool": "global_pool",
+    "concat": "movement",
+    "shuffle": "movement",
+    "resize": "movement",
+}
+
+
+def op_class(key: OpKey) -> str:
+    """The class that `key` is priced with.
+
+    Stride-1 3x3 convolutions stand alone because runtimes use Winograd's algorithm for them.
+    """
+    if key.op == "depthwise_conv2d":
+        return "depthwise"
+    if key.op == "conv2d":
+        if key.groups > 1:
+            return "depthwise" if key.groups == key.in_channels else "grouped"
+        if key.kernel == (1, 1):
+            return "pointwise"
+        return "spatial3" if key.kernel == (3, 3) and key.stride == (1, 1) else "spatial"
+    if key.op == "conv_transpose2d":
+        return "grouped" if key.groups > 1 else "spatial"
+    return _SIMPLE.get(key.op, "elementwise")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Operators as arrays of one length.
+
+    Work is `reduction * outputs * space`: multiply-accumulates for convolutions, linear layers and
+    matmuls, window taps for pooling, 0 for what only moves data.
+
+    Attributes:
+        kind: Index into `CLASSES`.
+        reduction: Length of one output's sum, input channels rounded up to the device's step.
+        outputs: Output channels (of all groups), rounded up to the device's step.
+        space: Output positions.
+        shaped: 1 where the class is in `SHAPED`, else 0.
+        moved: Elements of the input and output maps that are read and written.
+        weights: Elements of the weights.
+    """
+
+    kind: NDArray[np.intp]
+    reduction: Floats
+    outputs: Floats
+    space: Floats
+    shaped: Floats
+    moved: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+def _ceil(channels: int, step: int) -> int:
+    return -(-channels // step) * step
+
+
+def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
+    """kind, reduction, outputs, space, moved, weights of one operator."""
+    kind = op_class(key)
+    in_space = key.in_size[0] * key.in_size[1]
+    out_space = key.out_size[0] * key.out_size[1]
+    taps = key.kernel[0] * key.kernel[1]
+    moved = float(key.in_channels * in_space + key.out_channels * out_space)
+    reduction, outputs, space, weights = 0, 0, 0, 0
+    if key.op == "matmul":
+        reduction = _ceil(key.in_channels, step_in)
+        outputs, space = _ceil(key.out_channels, step_out) * key.groups, key.in_size[0]
+        rows = key.in_size[0]
+        moved = float(key.groups * (rows * (key.in_channels + key.out_channels)))
+        weights = key.groups * key.in_channels * key.out_channels
+    elif kind in ("pointwise", "spatial3", "spatial", "grouped", "linear"):
+        per_group = key.in_channels // key.groups
+        reduction = _ceil(per_group, step_in) * taps
+        outputs = _ceil(key.out_channels // key.groups, step_out) * key.groups
+        space = in_space if key.op == "conv_transpose2d" else out_space
+        weights = per_group * key.out_channels * taps
+    elif kind == "depthwise":
+        reduction, outputs = taps, _ceil(key.out_channels, step_out)
+        space, weights = out_space, key.out_channels * taps
+    elif kind == "pool":
+        reduction, outputs, space = taps, _ceil(key.out_channels, step_out), out_space
+    else:
+        reads = 1.0 if key.detail == "channel" else _READS.get(key.op, 1.0)
+        moved += (reads - 1.0) * key.in_channels * in_space
+    return (CLASSES.index(kind), reduction, outputs, space, moved, weights)
+
+
+def features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> Features:
+    """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps."""
+    rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 6)
+    kind = rows[:, 0].astype(np.intp)
+    in_shaped = np.array([name in SHAPED for name in CLASSES], dtype=np.float64)
+    return Features(
+        kind, rows[:, 1], rows[:, 2], rows[:, 3], in_shaped[kind], rows[:, 4], rows[:, 5]
+    )

@@ -1,0 +1,186 @@
+"""Times of operators that were not measured, from the fitted coefficients in a table's header.
+
+The coefficients are those of `automl.latency.roofline`, per precision. A table without them has
+no predictor. Fused activations are not operators and cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from automl.errors import TableError
+from automl.latency import roofline
+from automl.latency.features import CLASSES, Floats, features, op_class
+from automl.latency.keys import OpKey
+
+#: Least relative error that is stated for an operator of a type that no source network holds.
+UNSEEN_ERROR = 0.5
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class OperatorPredictor(Protocol):
+    """Anything that prices operators by a formula."""
+
+    def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
+        """Times and relative errors of `keys`; NaN for both where the precision is not known."""
+        ...
+
+    def constant(self, precision: str) -> float:
+        """Time of a whole call that no operator accounts for, to be added once a network."""
+        ...
+
+
+class ClassCoefficients(BaseModel):
+    """Coefficients of one class of operators, and how wrong they were on families left out."""
+
+    model_config = _STRICT
+    overhead_seconds: Positive
+    seconds_per_mac: Positive
+    seconds_per_element: Positive
+    error: NonNegative
+
+
+class PrecisionCoefficients(BaseModel):
+    """Coefficients at one precision; half sizes are (reduction, outputs, positions)."""
+
+    model_config = _STRICT
+    constant_seconds: Positive
+    seconds_per_weight: Positive
+    half_sizes: tuple[Positive, Positive, Positive]
+    depthwise_half_sizes: tuple[Positive, Positive, Positive]
+    channel_steps: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    seen: tuple[str, ...]
+    classes: dict[str, ClassCoefficients]
+
+
+class RooflineCoefficients(BaseModel):
+    """The `coefficients` object of a table's header."""
+
+    model_config = _STRICT
+    model: Literal["roofline"] = "roofline"
+    version: Literal[1] = 1
+    precisions: dict[str, PrecisionCoefficients]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One device, runtime, thread count and precision, fitted.
+
+    Attributes:
+        parameters: (roofline.PARAMETERS,) logarithms.
+        channel_steps: Multiples that (input, output) channels are rounded up to.
+        errors: (classes,) relative error of each class.
+        seen: Names of the operators that the source networks hold.
+    """
+
+    parameters: Floats
+    channel_steps: tuple[int, int]
+    errors: Floats
+    seen: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Predicts from the coefficients of one table."""
+
+    units: Mapping[str, Unit]
+
+    def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
+        """Times and relative errors of `keys`; NaN for both where the precision is not known.
+
+        The error of one operator is such that errors weighted by time give the mean absolute
+        error of whole networks whose family was left out of the fit.
+        """
+        seconds, errors = np.full(len(keys), np.nan), np.full(len(keys), np.nan)
+        places: dict[str, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key.precision, []).append(place)
+        for precision, where in places.items():
+            if precision in self.units:
+                unit, chosen = self.units[precision], [keys[place] for place in where]
+                ops = features(chosen, unit.channel_steps)
+                seconds[where] = roofline.evaluate(unit.parameters, ops).seconds
+                known = np.array([key.op in unit.seen for key in chosen])
+                fitted = unit.errors[ops.kind]
+                errors[where] = np.where(known, fitted, np.maximum(2 * fitted, UNSEEN_ERROR))
+        return seconds, errors
+
+    def constant(self, precision: str) -> float:
+        """Time of a whole call that no operator accounts for; NaN for an unknown precision."""
+        if precision not in self.units:
+            return float("nan")
+        return float(np.exp(self.units[precision].parameters[roofline.CONSTANT]))
+
+    def coefficients(self) -> dict[str, object]:
+        """What a table's header keeps, rounded to six digits, as JSON values."""
+        precisions = {name: _coefficients(unit) for name, unit in self.units.items()}
+        return RooflineCoefficients(precisions=precisions).model_dump(mode="json")
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _coefficients(unit: Unit) -> PrecisionCoefficients:
+    values = [_digits(value) for value in np.exp(unit.parameters)]
+    classes = {
+        name: ClassCoefficients(
+            overhead_seconds=values[roofline.OVERHEAD][index],
+            seconds_per_mac=values[roofline.RATE][index],
+            seconds_per_element=values[roofline.TRAFFIC][index],
+            error=round(float(unit.errors[index]), 4),
+        )
+        for index, name in enumerate(CLASSES)
+    }
+    half, deep = values[roofline.HALF], values[roofline.HALF_DEPTHWISE]
+    return PrecisionCoefficients(
+        constant_seconds=values[roofline.CONSTANT],
+        seconds_per_weight=values[roofline.WEIGHTS],
+        half_sizes=(half[0], half[1], half[2]),
+        depthwise_half_sizes=(deep[0], deep[1], deep[2]),
+        channel_steps=unit.channel_steps,
+        seen=tuple(sorted(unit.seen)),
+        classes=classes,
+    )
+
+
+def _unit(precision: str, read: PrecisionCoefficients) -> Unit:
+    if sorted(read.classes) != sorted(CLASSES):
+        odd = sorted(set(CLASSES).symmetric_difference(read.classes))
+        raise TableError(
+            f"coefficients.precisions.{precision}.classes: wrong set: {', '.join(odd)}"
+        )
+    values = np.empty(roofline.PARAMETERS)
+    ordered = [read.classes[name] for name in CLASSES]
+    values[roofline.OVERHEAD] = [one.overhead_seconds for one in ordered]
+    values[roofline.RATE] = [one.seconds_per_mac for one in ordered]
+    values[roofline.TRAFFIC] = [one.seconds_per_element for one in ordered]
+    values[roofline.WEIGHTS] = read.seconds_per_weight
+    values[roofline.HALF] = read.half_sizes
+    values[roofline.HALF_DEPTHWISE] = read.depthwise_half_sizes
+    values[roofline.CONSTANT] = read.constant_seconds
+    errors = np.array([one.error for one in ordered])
+    return Unit(np.log(values), read.channel_steps, errors, frozenset(read.seen))
+
+
+def load_predictor(coefficients: Mapping[str, object]) -> Roofline:
+    """The predictor that a table's header describes.
+
+    Raises:
+        TableError: The object is not one of the known models; the first bad key is named.
+    """
+    try:
+        read = RooflineCoefficients.model_validate(coefficients)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise TableError(f"coefficients.{where}: {first['msg']}") from None
+    return Roofline({name: _unit(name, one) for name, one in read.precisions.items()})

@@ -1,0 +1,142 @@
+"""Reads the collected device data: whole networks as operators and times, and single operators.
+
+The files are CSV; their columns and traps are described beside them. Nothing is copied from them
+but facts: shapes and times.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.latency.keys import OpKey
+
+#: Operators of the files that OPERATORS names otherwise.
+_RENAMED = {"bn_relu": "norm", "lrn": "norm"}
+#: Rows of single operators that are not operators of a network.
+_NOT_OPERATORS = frozenset({"reformat", "concat_copy"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnitKey:
+    """What one set of timings shares: (device, runtime, cores, precision)."""
+
+    device: str
+    runtime: str
+    cores: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a timing was published."""
+
+    repository: str
+    path: str
+    commit: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One timed network, or one timed operator (then `keys` holds that operator alone).
+
+    Attributes:
+        model: Name of the network, or of the networks that an operator comes from.
+        families: What is left out together in validation; an operator may belong to several.
+        keys: Its operators.
+        seconds: Measured time.
+        soc, version: As the source or the data's notes name them; "" where not stated.
+        citation: Source.
+    """
+
+    model: str
+    families: tuple[str, ...]
+    keys: tuple[OpKey, ...]
+    seconds: float
+    soc: str
+    version: str
+    citation: Citation
+
+
+def _key(row: Mapping[str, str], precision: str) -> OpKey:
+    def number(name: str) -> int:
+        return int(row[name])
+
+    pad = number("padding")
+    return OpKey(
+        _RENAMED.get(row["op"], row["op"]),
+        number("in_channels"),
+        number("out_channels"),
+        (number("kernel_h"), number("kernel_w")),
+        (number("stride"), number("stride")),
+        (pad, int(row.get("padding_w") or pad)),
+        (1, 1),
+        number("groups"),
+        (number("in_h"), number("in_w")),
+        (number("out_h"), number("out_w")),
+        precision=precision,
+    )
+
+
+def _families(origin: str) -> tuple[str, ...]:
+    """Families of an operator's networks: "resnet18/34;densenet121" is resnet and densenet."""
+    names = (name.strip().rstrip("0123456789/") for name in origin.split(";"))
+    return tuple(dict.fromkeys(names))
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def _citation(row: Mapping[str, str]) -> Citation:
+    return Citation(row["source_repo"], row["source_path"], row["commit"], row["licence"])
+
+
+def read_networks(folder: Path) -> dict[UnitKey, list[Timed]]:
+    """Whole networks per unit, in the order of the file."""
+    shapes: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in _rows(folder / "ops.csv"):
+        shapes[row["model"]].append(row)
+    keys: dict[tuple[str, str], tuple[OpKey, ...]] = {}
+    units: dict[UnitKey, list[Timed]] = defaultdict(list)
+    for row in _rows(folder / "end_to_end.csv"):
+        model, precision = row["model"], row["precision"]
+        if (model, precision) not in keys:
+            keys[model, precision] = tuple(_key(one, precision) for one in shapes[model])
+        units[UnitKey(row["device"], row["runtime"], row["cores"], precision)].append(
+            Timed(
+                model,
+                (row["family"],),
+                keys[model, precision],
+                float(row["latency_ms"]) / 1e3,
+                row["soc"],
+                row["runtime_version"],
+                _citation(row),
+            )
+        )
+    return dict(units)
+
+
+def read_operators(folder: Path) -> dict[UnitKey, list[Timed]]:
+    """Single operators per unit; their families follow from the networks they come from."""
+    units: dict[UnitKey, list[Timed]] = defaultdict(list)
+    for row in _rows(folder / "per_op.csv"):
+        if row["op"] in _NOT_OPERATORS:
+            continue
+        units[UnitKey(row["device"], row["runtime"], "", row["precision"])].append(
+            Timed(
+                row["origin_network"],
+                _families(row["origin_network"]),
+                (_key(row, row["precision"]),),
+                float(row["latency_ms"]) / 1e3,
+                row["soc"],
+                row["runtime_version"],
+                _citation(row),
+            )
+        )
+    return dict(units)
