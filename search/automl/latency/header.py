@@ -1,0 +1,112 @@
+"""The first line of a latency table: what was measured, where, under which conditions, how well."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from automl.errors import TableError
+
+SCHEMA_VERSION: Final = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Overhead(_Model):
+    """What a network costs beyond its operators: seconds = scale * sum + per operator + per call.
+
+    Attributes:
+        scale: Factor on the sum of the operators' times.
+        seconds_per_operator: Added for each operator that runs.
+        seconds_per_call: Added once.
+        networks: How many whole networks it was fitted on.
+        error: Mean absolute relative error on networks that were left out of the fit.
+    """
+
+    scale: float = Field(gt=0)
+    seconds_per_operator: float = Field(ge=0)
+    seconds_per_call: float = Field(ge=0)
+    networks: int = Field(ge=1)
+    error: float = Field(ge=0)
+
+
+class KnownError(_Model):
+    """How wrong a prediction from this table was found to be.
+
+    Attributes:
+        relative: Mean absolute relative error of whole-network predictions.
+        on: On what that was found ("20 random policies of ResNet-56, measured").
+    """
+
+    relative: float = Field(ge=0)
+    on: str
+
+
+class TableHeader(_Model):
+    """What a table says of itself.
+
+    Attributes:
+        schema_version: Of this format; others are refused.
+        name: What `--target` calls it.
+        aliases: Further names.
+        device, soc: Board and chip.
+        runtime, runtime_version: What executed the operators.
+        threads: CPU threads; None where that means nothing.
+        precisions: Precisions that the table can price.
+        form: Which quantised form int8 rows measured ("qdq-u8s8"), None without such rows.
+        unit: Unit of the rows' times, which is also the name of their field.
+        batch: Always 1.
+        clocks, power_mode, conditions: As noted when it was measured.
+        provenance: Who measured, or which publications the values come from.
+        overhead: Fitted step from the sum of operators to the network.
+        coefficients: Fitted predictor for operators without rows; see `automl.latency.predict`.
+        known_error: Of whole-network predictions.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(min_length=1)
+    aliases: tuple[str, ...] = ()
+    device: str
+    soc: str = ""
+    runtime: str
+    runtime_version: str = ""
+    threads: int | None = Field(default=None, ge=1)
+    precisions: tuple[str, ...] = ("fp32",)
+    form: str | None = None
+    unit: Literal["seconds", "cycles"] = "seconds"
+    batch: Literal[1] = 1
+    clocks: str = ""
+    power_mode: str = ""
+    conditions: str = ""
+    provenance: str = ""
+    overhead: Overhead | None = None
+    coefficients: dict[str, JsonValue] | None = None
+    known_error: KnownError | None = None
+
+
+def parse_header(line: str, where: str) -> TableHeader:
+    """The header from a file's first line.
+
+    Args:
+        line: JSON text.
+        where: File and line, for messages.
+
+    Raises:
+        TableError: If it is no header, or one of another schema version.
+    """
+    try:
+        return TableHeader.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if field == "schema_version":
+            raise TableError(
+                f"{where}: schema_version {first['input']!r} is not known to this version"
+                f" of automl, which reads {SCHEMA_VERSION}"
+            ) from None
+        if first["type"] == "json_invalid":
+            raise TableError(f"{where}: not a latency table: {first['msg']}") from None
+        raise TableError(f"{where}: header field {field!r}: {first['msg']}") from None

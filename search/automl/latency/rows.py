@@ -1,0 +1,153 @@
+"""A latency table's rows: one measured operator each, as a value and as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from automl.errors import TableError, nearest
+from automl.latency.keys import SOURCES, OpKey, Source
+from automl.network.layers import OPERATORS
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An operator and what it cost.
+
+    Attributes:
+        key: The operator.
+        seconds: Median time; cycles in a table whose unit is cycles.
+        spread: Relative half-width of the uncertainty of `seconds`; NaN where not known.
+        runs: Executions behind it; 0 where not known.
+        source: How the value came about.
+        joules: Energy of one execution, NaN where not known.
+        origin: Where a value that we did not measure was published.
+    """
+
+    key: OpKey
+    seconds: float
+    spread: float = math.nan
+    runs: int = 0
+    source: Source = "measured"
+    joules: float = math.nan
+    origin: str = ""
+
+
+_PAIRS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size")
+_KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
+_DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
+_VALUES: Final = ("spread", "runs", "source", "joules", "origin")
+
+
+def row_line(row: Row, unit: str = "seconds") -> str:
+    """A row as one line of JSON without its line end; fields at their default are left out."""
+    line: dict[str, object] = {}
+    for name in _KEY_FIELDS:
+        value = getattr(row.key, name)
+        if name not in _DEFAULTS or value != _DEFAULTS[name]:
+            line[name] = value
+    line[unit] = row.seconds
+    if not math.isnan(row.spread):
+        line["spread"] = round(row.spread, 6)
+    if row.runs:
+        line["runs"] = row.runs
+    line["source"] = row.source
+    if not math.isnan(row.joules):
+        line["joules"] = row.joules
+    if row.origin:
+        line["origin"] = row.origin
+    return json.dumps(line, separators=(",", ":"))
+
+
+def parse_row(text: str, unit: str, where: str) -> Row:
+    """A row from its line.
+
+    Args:
+        text: JSON text.
+        unit: Name of the field that holds the time.
+        where: File and line, for messages.
+
+    Raises:
+        TableError: If the line is no row, or holds what cannot be.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TableError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+    if not isinstance(found, dict):
+        raise TableError(f"{where}: a row is a JSON object, not {type(found).__name__}")
+    unknown = found.keys() - {*_KEY_FIELDS, *_VALUES, unit}
+    if unit not in found:
+        raise TableError(f"{where}: no {unit!r}, the field of the time in this table{_hint(found)}")
+    if unknown:
+        name = min(unknown)
+        raise TableError(
+            f"{where}: unknown field {name!r}{nearest(name, (*_KEY_FIELDS, *_VALUES))}"
+        )
+    source = found.get("source", "measured")
+    if source not in SOURCES:
+        raise TableError(f"{where}: source {source!r}{nearest(str(source), SOURCES)}")
+    return Row(
+        _key(found, where),
+        _number(found, unit, where, zero=False),
+        _number(found, "spread", where),
+        _whole(found, "runs", where, least=0) if "runs" in found else 0,
+        source,
+        _number(found, "joules", where),
+        str(found.get("origin", "")),
+    )
+
+
+def _hint(found: Mapping[str, Any]) -> str:
+    names = [name for name in found if name not in (*_KEY_FIELDS, *_VALUES)]
+    return f": found {', '.join(map(repr, names))}" if names else ""
+
+
+def _key(found: Mapping[str, Any], where: str) -> OpKey:
+    op = found.get("op")
+    if op not in OPERATORS:
+        raise TableError(f"{where}: unknown operator {op!r}{nearest(str(op), OPERATORS)}")
+    values: dict[str, Any] = {"op": op}
+    for name in ("in_channels", "out_channels"):
+        values[name] = _whole(found, name, where)
+    if "groups" in found:
+        values["groups"] = _whole(found, "groups", where)
+    for name in _PAIRS:
+        if name in found:
+            values[name] = _pair(found[name], name, where)
+    for name in ("detail", "precision"):
+        if name in found:
+            if not isinstance(found[name], str):
+                raise TableError(f"{where}: {name} {found[name]!r} is not a text")
+            values[name] = found[name]
+    return OpKey(**values)
+
+
+def _whole(found: Mapping[str, Any], name: str, where: str, least: int = 1) -> int:
+    value = found.get(name)
+    if type(value) is not int or value < least:
+        raise TableError(f"{where}: {name} {value!r} is not a whole number of at least {least}")
+    return value
+
+
+def _pair(value: Any, name: str, where: str) -> tuple[int, int]:
+    least = 0 if name == "padding" else 1
+    if isinstance(value, list) and len(value) == 2:
+        first, second = value
+        if type(first) is int and type(second) is int and min(first, second) >= least:
+            return (first, second)
+    raise TableError(f"{where}: {name} {value!r} is not [height, width] of at least {least}")
+
+
+def _number(found: Mapping[str, Any], name: str, where: str, *, zero: bool = True) -> float:
+    if name not in found:
+        return math.nan
+    value = found[name]
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise TableError(f"{where}: {name} {value!r} is not a finite number of at least 0")
+    if value == 0 and not zero:
+        raise TableError(f"{where}: {name} is 0, which no operator takes")
+    return float(value)

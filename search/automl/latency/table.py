@@ -1,0 +1,177 @@
+"""A latency table: what operators cost on one device, looked up, interpolated, or fitted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.errors import TableError
+from automl.latency.header import TableHeader
+from automl.latency.interpolate import Interpolator
+from automl.latency.keys import MISSING, SOURCES, OpKey, Timings
+from automl.latency.rows import Row, row_line
+from automl.latency.store import append_rows, read_table, replace_header, write_table
+
+Floats = NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """What a header's `coefficients` become: times for operators without rows."""
+
+    def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
+        """Seconds of each key (NaN where it cannot tell) and their relative errors."""
+        ...
+
+
+class LatencyTable:
+    """Operators' times on one device. In memory, or backed by a file that rows are appended to.
+
+    Times are in `header.unit`, which is seconds for all but simulators.
+    """
+
+    def __init__(self, header: TableHeader, rows: Iterable[Row] = (), path: Path | None = None):
+        self._header = header
+        self._rows: dict[OpKey, Row] = {}
+        self.path = path
+        self._interpolator = Interpolator(())
+        self._size = -1  # of the file after our last append
+        self._add(rows)
+
+    @classmethod
+    def read(cls, path: Path, *, resume: bool = False) -> LatencyTable:
+        """Read a table file.
+
+        Args:
+            path: The file.
+            resume: Leave out a last line that was cut off by a kill, with a notice in the log.
+
+        Raises:
+            TableError: Naming file and line, if anything in it cannot be read or believed.
+        """
+        header, rows = read_table(path, resume=resume)
+        return cls(header, rows, path)
+
+    @classmethod
+    def create(cls, path: Path, header: TableHeader, rows: Iterable[Row] = ()) -> LatencyTable:
+        """A new table with its file, which is written whole or not at all.
+
+        Raises:
+            TableError: If the file is there already.
+        """
+        if path.exists():
+            raise TableError(f"{path}: there is a table already")
+        table = cls(header, rows, path)
+        write_table(path, header, table.rows)
+        return table
+
+    @property
+    def header(self) -> TableHeader:
+        """What the table says of itself."""
+        return self._header
+
+    @property
+    def name(self) -> str:
+        """What `--target` calls it."""
+        return self._header.name
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, in the order in which they were added."""
+        return tuple(self._rows.values())
+
+    @property
+    def digest(self) -> str:
+        """Hash of header and rows, whatever their order; 64 hexadecimal digits."""
+        content = hashlib.sha256(self._header.model_dump_json().encode())
+        for line in sorted(row_line(row, self._header.unit) for row in self._rows.values()):
+            content.update(line.encode() + b"\n")
+        return content.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, key: OpKey) -> bool:
+        return key in self._rows
+
+    def row(self, key: OpKey) -> Row | None:
+        """The row of exactly this operator."""
+        return self._rows.get(key)
+
+    def lacks(self, keys: Iterable[OpKey]) -> tuple[OpKey, ...]:
+        """The keys without a row of their own, each once, in their order."""
+        return tuple(key for key in dict.fromkeys(keys) if key not in self._rows)
+
+    def lookup(self, keys: Sequence[OpKey]) -> Timings:
+        """Time of each key: its row, else between rows, else from the fitted predictor, else NaN.
+
+        A negative or non-finite prediction counts as missing.
+        """
+        count = len(keys)
+        found = [self._rows.get(key) for key in keys]
+        seconds = np.array([row.seconds if row else np.nan for row in found], dtype=np.float64)
+        spread = np.array([row.spread if row else np.nan for row in found], dtype=np.float64)
+        source = np.array(
+            [SOURCES.index(row.source) if row else MISSING for row in found], dtype=np.int8
+        )
+        for code, estimate in ((1, self._interpolator.at), (2, self._fitted)):
+            holes = np.flatnonzero(source == MISSING)
+            if not len(holes) or not count:
+                break
+            values, errors = estimate([keys[i] for i in holes.tolist()])
+            good = np.isfinite(values) & (values > 0)
+            seconds[holes[good]], spread[holes[good]] = values[good], errors[good]
+            source[holes[good]] = code
+        return Timings(seconds, spread, source)
+
+    def joules(self, keys: Sequence[OpKey]) -> Floats:
+        """Energy of each key in joules; NaN where its row does not say."""
+        rows = [self._rows.get(key) for key in keys]
+        return np.array([row.joules if row else np.nan for row in rows], dtype=np.float64)
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add rows; where there is a file they are on disk when this returns.
+
+        Raises:
+            TableError: If a row's operator has a row already, or the file cannot be written.
+        """
+        for row in rows:
+            if row.key in self._rows:
+                raise TableError(f"table {self.name!r} has a row for {row.key} already")
+        if self.path is not None:
+            self._size = append_rows(self.path, self._header.unit, rows, self._size)
+        self._add(rows)
+
+    def set_header(self, header: TableHeader) -> None:
+        """Replace what the table says of itself; the file is replaced whole."""
+        if header.unit != self._header.unit:
+            raise TableError(f"table {self.name!r} is in {self._header.unit}, not {header.unit}")
+        if self.path is not None:
+            replace_header(self.path, header)
+        self._header = header
+        self.__dict__.pop("_predictor", None)
+
+    def _add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._rows[row.key] = row
+            self._interpolator.add(row)
+
+    def _fitted(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
+        if self._predictor is None:
+            return np.full(len(keys), np.nan), np.full(len(keys), np.nan)
+        return self._predictor.predict(keys)
+
+    @cached_property
+    def _predictor(self) -> Predictor | None:
+        coefficients: dict[str, Any] | None = self._header.coefficients
+        if coefficients is None:
+            return None
+        from automl.latency.predict import load_predictor  # only tables that are fitted pay for it
+
+        predictor: Predictor = load_predictor(coefficients)
+        return predictor

@@ -1,0 +1,161 @@
+"""Which latency tables there are, and where: shipped ones, the user's own, this machine's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from automl.errors import TableError, TargetError, nearest
+from automl.latency.header import KnownError, TableHeader
+from automl.latency.host import cpu_model, fingerprint, onnxruntime_version
+from automl.latency.store import read_header
+from automl.latency.table import LatencyTable
+
+#: The target that is this machine; its table is made when it is first asked for.
+CPU: Final = "cpu"
+_SUFFIX: Final = ".jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table as its header describes it.
+
+    Attributes:
+        name, aliases: What `--target` takes.
+        device, runtime: What was measured, with the runtime's version.
+        precisions: What the table can price.
+        rows: Measured operators; 0 where all is fitted.
+        known_error: Of whole-network predictions, where it is known.
+        path: The file.
+        problem: Why the table cannot be used, or "".
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    device: str
+    runtime: str
+    precisions: tuple[str, ...]
+    rows: int
+    known_error: KnownError | None
+    path: Path
+    problem: str = ""
+
+
+def user_folder() -> Path:
+    """Where the user's own tables are: AUTOML_HOME/tables, or automl/tables in the data folder."""
+    home = os.environ.get("AUTOML_HOME")
+    if home:
+        return Path(home) / "tables"
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "automl" / "tables"
+
+
+def table_folders() -> tuple[Path, ...]:
+    """Folders that are searched for tables, in this order."""
+    shipped = Path(str(resources.files("automl") / "latency_tables"))
+    checkout = Path(__file__).resolve().parents[3] / "latency_tables"
+    return tuple(folder for folder in (user_folder(), shipped, checkout) if folder.is_dir())
+
+
+def list_targets() -> tuple[Target, ...]:
+    """All targets, this machine first. Of tables with the same name the first found is listed."""
+    here = cpu_path()
+    found = {CPU: _cpu_target(here)}
+    for path in _table_files():
+        if path != here:
+            target = _target(path)
+            found.setdefault(target.name, target)
+    return tuple(found.values())
+
+
+def find_table(name_or_path: str | Path, *, threads: int = 1) -> LatencyTable:
+    """The table of a target.
+
+    Args:
+        name_or_path: A file, the name or an alias of a table, or "cpu" for this machine.
+        threads: CPU threads, for "cpu" only: each number of threads has its own table.
+
+    Raises:
+        TargetError: If there is no such target; the nearest names are given.
+        TableError: If its table cannot be read or believed.
+    """
+    name = str(name_or_path)
+    if name == CPU:
+        return cpu_table(threads)
+    path = Path(name_or_path)
+    if path.is_file():
+        return LatencyTable.read(path)
+    if path.suffix == _SUFFIX:
+        raise TargetError(f"there is no table at {path}")
+    wanted = name.lower()
+    names: list[str] = [CPU]
+    for file in _table_files():
+        target = _target(file)
+        if wanted in {known.lower() for known in (target.name, *target.aliases)}:
+            return LatencyTable.read(file, resume=file.parent == user_folder())
+        names += [target.name, *target.aliases]
+    raise TargetError(f"no target {name!r}{nearest(name, names)}; `automl targets` shows all")
+
+
+def cpu_path(threads: int = 1) -> Path:
+    """File of this machine's own table."""
+    return user_folder() / f"{fingerprint(threads)}{_SUFFIX}"
+
+
+def cpu_table(threads: int = 1) -> LatencyTable:
+    """This machine's own table for a number of threads; an empty one is made where there is none.
+
+    Raises:
+        TableError: If the table that is there cannot be read.
+    """
+    path = cpu_path(threads)
+    if path.exists():
+        return LatencyTable.read(path, resume=True)
+    return LatencyTable.create(path, _cpu_header(threads))
+
+
+def _cpu_header(threads: int) -> TableHeader:
+    return TableHeader(
+        name=fingerprint(threads),
+        device=cpu_model(),
+        runtime="onnxruntime",
+        runtime_version=onnxruntime_version(),
+        threads=threads,
+        provenance="measured on this machine by automl",
+    )
+
+
+def _cpu_target(path: Path) -> Target:
+    if path.exists():
+        found = _target(path)
+        return replace(found, name=CPU, aliases=(found.name,))
+    runtime = f"onnxruntime {onnxruntime_version()}"
+    return Target(CPU, (), cpu_model(), runtime, ("fp32",), 0, None, path)
+
+
+def _table_files() -> Iterator[Path]:
+    for folder in table_folders():
+        yield from sorted(folder.glob(f"*{_SUFFIX}"))
+
+
+def _target(path: Path) -> Target:
+    try:
+        header = read_header(path)
+    except TableError as error:
+        return Target(path.stem, (), "", "", (), 0, None, path, str(error))
+    with path.open("rb") as file:
+        rows = sum(1 for _ in file) - 1
+    return Target(
+        header.name,
+        header.aliases,
+        header.device,
+        f"{header.runtime} {header.runtime_version}".strip(),
+        header.precisions,
+        rows,
+        header.known_error,
+        path,
+    )

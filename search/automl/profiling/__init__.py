@@ -1,0 +1,1 @@
+"""Measuring operators and whole networks on a device."""

@@ -1,0 +1,87 @@
+"""From the sum of operators to the network: a robust, non-negative fit on whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from automl.errors import MeasureError
+from automl.latency.header import Overhead
+
+Floats = NDArray[np.float64]
+
+_FEWEST: Final = 3
+_FEW: Final = 6  # below that many networks a factor alone is fitted
+_REWEIGHTINGS: Final = 5
+_CUTOFF: Final = 1.345  # Huber's, in robust standard deviations
+
+
+def fit_overhead(
+    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
+) -> Overhead:
+    """Fit seconds = scale * sum + per operator * count + per call, with relative errors weighed.
+
+    Huber weights (iteratively reweighted) keep single disturbed measurements from deciding; the
+    error is that of each network predicted from a fit without it. With fewer than six networks
+    only the scale is fitted.
+
+    Args:
+        sums: Seconds of each network's operators, added up.
+        operators: How many operators each has.
+        measured: Seconds of each network as it was measured.
+
+    Raises:
+        MeasureError: If there are fewer than three networks.
+    """
+    truth = np.asarray(measured, dtype=np.float64)
+    design = np.stack([sums, operators, np.ones(len(truth))], axis=1).astype(np.float64)
+    if len(truth) < _FEWEST:
+        raise MeasureError(
+            f"an overhead is fitted on at least {_FEWEST} networks, not {len(truth)}"
+        )
+    if len(truth) < _FEW:
+        design[:, 1:] = 0.0
+    errors = []
+    for left_out in range(len(truth)):
+        rest = np.arange(len(truth)) != left_out
+        guess = design[left_out] @ _fit(design[rest], truth[rest])
+        errors.append(abs(guess / truth[left_out] - 1.0))
+    scale, per_operator, per_call = _fit(design, truth)
+    if scale <= 0.0:
+        raise MeasureError("the networks' times do not follow the sums of their operators")
+    return Overhead(
+        scale=float(scale),
+        seconds_per_operator=float(per_operator),
+        seconds_per_call=float(per_call),
+        networks=len(truth),
+        error=float(np.mean(errors)),
+    )
+
+
+def network_seconds(overhead: Overhead | None, total: float, operators: int) -> float:
+    """Seconds of a network from the sum over its operators and their number."""
+    if overhead is None:
+        return total
+    per_operator = overhead.seconds_per_operator * operators
+    return overhead.scale * total + per_operator + overhead.seconds_per_call
+
+
+def _fit(design: Floats, truth: Floats) -> Floats:
+    relative = design / truth[:, None]
+    size = np.linalg.norm(relative, axis=0)
+    used = size > 0.0
+    columns = relative[:, used] / size[used]
+    weights = np.ones(len(truth))
+    found = np.zeros(columns.shape[1])
+    for _ in range(_REWEIGHTINGS):
+        found, _ = nnls(columns * weights[:, None], weights)
+        residual = np.abs(columns @ found - 1.0)
+        deviation = 1.4826 * np.median(residual) + 1e-9
+        weights = np.sqrt(np.minimum(1.0, _CUTOFF * deviation / np.maximum(residual, 1e-12)))
+    solution = np.zeros(design.shape[1])
+    solution[used] = found / size[used]
+    return solution

@@ -1,0 +1,215 @@
+"""Fill a latency table: what it lacks is measured, batch after batch, and kept as it comes in."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from automl.errors import MeasureError, TableError
+from automl.latency.keys import OpKey
+from automl.latency.rows import Row
+from automl.latency.table import LatencyTable
+from automl.profiling.microbench import probe
+from automl.profiling.runner import Limits, Measured, Probe, Runner
+
+#: Called with what is done and what was asked for, after every row.
+Progress = Callable[[int, int, Row], None]
+
+#: Timed before every batch: rows whose batch finds it slower than the first did are doubtful.
+ANCHOR: Final = OpKey("conv2d", 32, 32, (3, 3), padding=(1, 1), in_size=(16, 16), out_size=(16, 16))
+_ANCHOR_LIMITS: Final = Limits(spread=0.01, seconds=0.2, min_passes=7, max_passes=15)
+_ANCHOR_TRIES: Final = 4
+_DRIFT: Final = 0.05  # how much slower the anchor may be
+_BATCH_KEYS: Final = 32
+_BATCH_BYTES: Final = 200e6
+_KEY_SECONDS: Final = 0.25  # what one key may take when there is no cap
+
+
+@dataclass(slots=True)
+class ProfileReport:
+    """What a profile came to.
+
+    Attributes:
+        measured: Rows that were added.
+        refused: Operators that the runtime or we cannot run, and why.
+        left: Keys that were not measured because the time was up.
+        doubtful: Rows measured while the machine was slower than at the start.
+        stolen: Largest share of a batch's time in which others took the core.
+        seconds: Time that it took.
+    """
+
+    measured: int = 0
+    refused: dict[OpKey, str] = field(default_factory=dict)
+    left: tuple[OpKey, ...] = ()
+    doubtful: int = 0
+    stolen: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A whole network's time.
+
+    Attributes:
+        seconds: Median.
+        spread: Relative half-width of its 68 % interval.
+        runs: Executions that it rests on.
+    """
+
+    seconds: float
+    spread: float
+    runs: int
+
+
+def profile(
+    table: LatencyTable,
+    keys: Sequence[OpKey],
+    runner: Runner,
+    *,
+    progress: Progress | None = None,
+    spread: float = 0.03,
+    seconds_cap: float = math.inf,
+) -> ProfileReport:
+    """Measure the keys that the table has no row for, and append the rows as they finish.
+
+    A KeyboardInterrupt passes through; what was finished is in the table and on disk by then.
+
+    Args:
+        table: Gains the rows.
+        keys: What must be priced.
+        runner: The device.
+        progress: Called after every row.
+        spread: Relative half-width of a median's 68 % interval at which a row is finished.
+        seconds_cap: Time for all; rows get less of it, with more spread, when it is short.
+
+    Raises:
+        TableError: If the table holds rows of another runtime, version or number of threads.
+        MeasureError: If the device stops answering.
+    """
+    _check_same(table, runner)
+    start = time.monotonic()
+    report = ProfileReport()
+    wanted = table.lacks(keys)
+    reference = _reference(table, runner) if wanted else math.nan
+    done = 0
+    for batch in _batches(wanted, report):
+        left = seconds_cap - (time.monotonic() - start)
+        if left <= 0.0:
+            report.left += tuple(key for key, _ in batch)
+            continue
+        share = min(_KEY_SECONDS, left / (len(wanted) - done))
+        slower = _drift(runner, reference)
+        limits = Limits(spread=spread, seconds=share * len(batch))
+        for measured in runner.run([models for _, models in batch], limits):
+            key = batch[measured.probe][0]
+            if measured.error:
+                report.refused[key] = f"the runtime refuses it: {measured.error}"
+                continue
+            row = _row(key, measured, slower)
+            table.append([row])
+            report.measured += 1
+            report.doubtful += slower > 0.0
+            if progress is not None:
+                progress(report.measured, len(wanted), row)
+        done += len(batch)
+        report.stolen = max(report.stolen, runner.stolen)
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def measure_models(
+    models: Mapping[str, bytes],
+    runner: Runner,
+    *,
+    spread: float = 0.01,
+    seconds_cap: float = 10.0,
+) -> dict[str, Timing]:
+    """Time whole networks, interleaved.
+
+    Args:
+        models: Name to serialised ONNX.
+        runner: The device.
+        spread: Relative half-width of a median's 68 % interval at which a network is finished.
+        seconds_cap: Time for all.
+
+    Raises:
+        MeasureError: If the runtime refuses a network, naming it, or stops answering.
+    """
+    names = list(models)
+    limits = Limits(spread=spread, seconds=seconds_cap, pass_seconds=0.01, min_passes=9)
+    found: dict[str, Timing] = {}
+    for measured in runner.run([Probe((models[name],), (1.0,)) for name in names], limits):
+        name = names[measured.probe]
+        if measured.error:
+            raise MeasureError(f"the runtime refuses {name}: {measured.error}")
+        found[name] = Timing(measured.seconds, measured.spread, measured.runs)
+    return {name: found[name] for name in names}
+
+
+def _check_same(table: LatencyTable, runner: Runner) -> None:
+    header, info = table.header, runner.info
+    pairs = (
+        ("runtime", header.runtime, info.runtime),
+        ("runtime version", header.runtime_version, info.version),
+        ("threads", header.threads, info.threads),
+    )
+    for name, held, here in pairs:
+        if held != here:
+            raise TableError(
+                f"table {table.name!r} holds rows measured with {name} {held}, this is {here}:"
+                " they do not mix; profile into a table of another name"
+            )
+
+
+def _reference(table: LatencyTable, runner: Runner) -> float:
+    """Seconds of the anchor as the table has it; measured first where it does not."""
+    row = table.row(ANCHOR)
+    if row is None:
+        tries = [_anchor(runner) for _ in range(_ANCHOR_TRIES)]
+        row = _row(ANCHOR, min(tries, key=lambda measured: measured.seconds), 0.0)
+        table.append([row])
+    return row.seconds
+
+
+def _anchor(runner: Runner) -> Measured:
+    (measured,) = runner.run([probe(ANCHOR)], _ANCHOR_LIMITS)
+    if measured.error:
+        raise MeasureError(f"the runtime refuses a plain convolution: {measured.error}")
+    return measured
+
+
+def _drift(runner: Runner, reference: float) -> float:
+    """How much slower than at first the device stays, waiting a little; 0 within the tolerance."""
+    slower = math.inf
+    for attempt in range(_ANCHOR_TRIES):
+        time.sleep(0.2 * attempt)
+        slower = min(slower, _anchor(runner).seconds / reference - 1.0)
+        if slower <= _DRIFT:
+            return 0.0
+    return slower
+
+
+def _row(key: OpKey, measured: Measured, slower: float) -> Row:
+    return Row(key, measured.seconds, measured.spread + slower, measured.runs)
+
+
+def _batches(keys: Sequence[OpKey], report: ProfileReport) -> Iterator[list[tuple[OpKey, Probe]]]:
+    """Keys with their models, as many at a time as fit; those without models are reported."""
+    batch: list[tuple[OpKey, Probe]] = []
+    size = 0
+    for key in keys:
+        try:
+            models = probe(key)
+        except MeasureError as error:
+            report.refused[key] = str(error)
+            continue
+        batch.append((key, models))
+        size += sum(map(len, models.models))
+        if len(batch) >= _BATCH_KEYS or size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
