@@ -156,11 +156,10 @@ class Space:
 
 
 def _choices(policy: Policy) -> list[tuple[Kind, str, Option]]:
-    choices: list[tuple[Kind, str, Option]] = [
-        ("channels", name, count) for name, count in policy.channels.items()
-    ]
-    choices += [("block", name, 0) for name in sorted(policy.removed)]
-    choices += [("bits", name, bits) for name, bits in policy.bits.items()]
+    choices: list[tuple[Kind, str, Option]] = []
+    choices.extend(("channels", name, count) for name, count in policy.channels.items())
+    choices.extend(("block", name, 0) for name in sorted(policy.removed))
+    choices.extend(("bits", name, bits) for name, bits in policy.bits.items())
     if policy.resolution:
         choices.append(("resolution", "", policy.resolution))
     return choices

@@ -1,0 +1,185 @@
+"""Sums of small tables, minimised exactly by eliminating one variable after the other.
+
+Variables are introduced one at a time along an order that keeps the frontier (variables whose
+tables are not all used up) small; what is left to come hangs on the frontier's assignment alone.
+This is bucket elimination along a path decomposition (Dechter, "Bucket elimination", 1999).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: A chain of frontiers with more assignments than this in all is too wide to be solved exactly.
+WIDEST: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A term of the sum.
+
+    Attributes:
+        scope: Variables that it hangs on, without repetition.
+        table: [options of each variable of the scope..., terms]: harm first, then the costs.
+    """
+
+    scope: tuple[int, ...]
+    table: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One variable is introduced, and the variables that are settled with it are forgotten.
+
+    Attributes:
+        variable: The one introduced.
+        size: Its number of options.
+        gain: [frontier before x options, terms]: the parts that are complete now.
+        after: For each row of `gain`, the index of its assignment of the frontier afterwards.
+        frontiers: Number of assignments of the frontier afterwards.
+    """
+
+    variable: int
+    size: int
+    gain: Floats
+    after: Integers
+    frontiers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A sum of parts in the order in which it is minimised."""
+
+    steps: tuple[Step, ...]
+    terms: int
+
+    def remaining(self, weights: Floats) -> list[Floats]:
+        """Least weighted sum of all that comes after each step, per assignment of its frontier.
+
+        Args:
+            weights: [terms].
+
+        Returns:
+            One array more than there are steps: the first entry is the minimum of the whole sum,
+            entry i + 1 belongs to the frontier after step i.
+        """
+        rest = np.zeros(1)
+        tables = [rest]
+        for step in reversed(self.steps):
+            total = step.gain @ weights + rest[step.after]
+            rest = total.reshape(-1, step.size).min(axis=1)
+            tables.append(rest)
+        return tables[::-1]
+
+    def minimiser(self, weights: Floats) -> tuple[Integers, Floats]:
+        """The assignment [variables] of least weighted sum, and its terms."""
+        tables = self.remaining(weights)
+        assignment = np.zeros(len(self.steps), dtype=np.int64)
+        terms = np.zeros(self.terms)
+        state = 0
+        for step, rest in zip(self.steps, tables[1:], strict=True):
+            rows = slice(state * step.size, (state + 1) * step.size)
+            total = step.gain[rows] @ weights + rest[step.after[rows]]
+            option = int(np.argmin(total))
+            assignment[step.variable] = option
+            terms += step.gain[rows][option]
+            state = int(step.after[rows][option])
+        return assignment, terms
+
+
+def build_chain(sizes: Sequence[int], parts: Sequence[Part], terms: int) -> Chain | None:
+    """The chain of a sum over variables 0..len(sizes) - 1, or None where it would be too wide."""
+    order = _order(sizes, [part.scope for part in parts])
+    place = {variable: position for position, variable in enumerate(order)}
+    last = list(range(len(order)))  # when a variable's last part is complete
+    due: list[list[Part]] = [[] for _ in order]
+    for part in parts:
+        complete = max(place[variable] for variable in part.scope)
+        due[complete].append(part)
+        for variable in part.scope:
+            last[place[variable]] = max(last[place[variable]], complete)
+    steps: list[Step] = []
+    frontier: tuple[int, ...] = ()
+    entries = 0
+    for position, variable in enumerate(order):
+        scope = (*frontier, variable)
+        shape = tuple(sizes[each] for each in scope)
+        entries += math.prod(shape)
+        if entries > WIDEST:
+            return None
+        kept = [i for i, each in enumerate(scope) if last[place[each]] > position]
+        frontier = tuple(scope[i] for i in kept)
+        steps.append(
+            Step(
+                variable,
+                sizes[variable],
+                _gain(scope, shape, due[position], terms),
+                _project(shape, kept),
+                math.prod(shape[i] for i in kept),
+            )
+        )
+    return Chain(tuple(steps), terms)
+
+
+def _gain(
+    scope: tuple[int, ...], shape: tuple[int, ...], parts: Sequence[Part], terms: int
+) -> Floats:
+    total = np.zeros((*shape, terms))
+    for part in parts:
+        axes = [scope.index(variable) for variable in part.scope]
+        order = np.argsort(axes)
+        along = [1] * len(shape)
+        for axis in axes:
+            along[axis] = shape[axis]
+        total += part.table.transpose(*order, len(axes)).reshape(*along, terms)
+    return total.reshape(-1, terms)
+
+
+def _project(shape: tuple[int, ...], kept: Sequence[int]) -> Integers:
+    """For each assignment of `shape` in C order, the index of its assignment of the kept axes."""
+    index = np.zeros(shape, dtype=np.int64)
+    stride = 1
+    for axis in reversed(kept):
+        along = [1] * len(shape)
+        along[axis] = shape[axis]
+        index += stride * np.arange(shape[axis]).reshape(along)
+        stride *= shape[axis]
+    return index.ravel()
+
+
+def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]]) -> list[int]:
+    """An order of introduction that keeps the frontier small, greedily."""
+    neighbours: list[set[int]] = [{variable} for variable in range(len(sizes))]
+    for scope in scopes:
+        for variable in scope:
+            neighbours[variable].update(scope)
+    weight = [math.log(size) for size in sizes]
+    order: list[int] = []
+    introduced: set[int] = set()
+    frontier: set[int] = set()
+    waiting = set(range(len(sizes)))  # not forgotten yet
+
+    def growth(variable: int) -> tuple[float, bool, int]:
+        """By how much the frontier grows until the variable can be forgotten."""
+        fresh = neighbours[variable] - introduced - {variable}
+        grown = sum(weight[each] for each in fresh)
+        grown -= weight[variable] if variable in frontier else 0.0
+        return grown, neighbours[variable].isdisjoint(frontier), variable
+
+    while waiting:
+        chosen = min(waiting, key=growth)
+        fresh = neighbours[chosen] - introduced
+        order += [*sorted(fresh - {chosen}), *sorted(fresh & {chosen})]
+        introduced |= fresh
+        settled = {each for each in frontier | fresh if neighbours[each] <= introduced}
+        frontier = (frontier | fresh) - settled
+        waiting -= settled
+    return order

@@ -1,0 +1,132 @@
+"""Small changes to one policy, each priced in full: into the budget, and then to less harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.agents.elimination import Floats, Integers
+from automl.cost import Budget, CostModel
+from automl.space import Vectors
+from automl.units import QUANTITIES
+
+#: Changes of each direction that are tried in pairs.
+_PAIRED: Final = 48
+_ROUNDS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Least additive harm within a budget.
+
+    Attributes:
+        costs: Prices of the space.
+        harm: Per variable, per option.
+        budget: Limits.
+        allowed: Options that may be used, per variable, ascending.
+    """
+
+    costs: CostModel
+    harm: tuple[Floats, ...]
+    budget: Budget
+    allowed: tuple[Integers, ...]
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns of the limited quantities."""
+        return [QUANTITIES.index(limit.quantity) for limit in self.budget.limits]
+
+    @property
+    def limits(self) -> Floats:
+        """Their limits."""
+        return np.array([limit.value for limit in self.budget.limits], dtype=np.float64)
+
+    def harms(self, vectors: Vectors) -> Floats:
+        """Additive harm of vectors [policies, variables]; what a left-out block holds does none."""
+        total = np.zeros(len(vectors))
+        for harm, column in zip(self.harm, self.costs.space.canonical(vectors).T, strict=True):
+            total += harm[column]
+        return total
+
+    def harm_of(self, vector: Vectors) -> float:
+        """Additive harm of one vector."""
+        return float(self.harms(vector[None])[0])
+
+    def excess_of(self, vector: Vectors) -> float:
+        """How far one vector is over the budget, as `Budget.excess`."""
+        return float(self.budget.excess_all(self.costs.price(vector[None]))[0])
+
+
+def neighbours(vector: Vectors, allowed: tuple[Integers, ...]) -> Vectors:
+    """All vectors [changes, variables] that differ in one variable."""
+    pairs = [
+        (variable, option)
+        for variable, options in enumerate(allowed)
+        for option in options.tolist()
+        if option != vector[variable]
+    ]
+    changed = np.tile(vector, (len(pairs), 1))
+    for row, (variable, option) in enumerate(pairs):
+        changed[row, variable] = option
+    return changed
+
+
+def repair(task: Task, vector: Vectors) -> Vectors:
+    """Single changes that leave the least harm per excess taken away, until within the budget.
+
+    The answer is still over the budget where no single change brings it nearer.
+    """
+    excess = task.excess_of(vector)
+    while excess > 0.0:
+        changed = neighbours(vector, task.allowed)
+        left = task.budget.excess_all(task.costs.price(changed))
+        nearer = np.flatnonzero(left < excess)
+        if not len(nearer):
+            break
+        harm = np.maximum(task.harms(changed[nearer]) - task.harm_of(vector), 0.0)
+        chosen = nearer[np.lexsort((left[nearer], harm / (excess - left[nearer])))[0]]
+        vector, excess = changed[chosen], float(left[chosen])
+    return task.costs.space.canonical(vector)
+
+
+def improve(task: Task, vector: Vectors) -> Vectors:
+    """Changes of one variable or two that lower the harm and stay within the budget."""
+    for _ in range(_ROUNDS):
+        changed = neighbours(vector, task.allowed)
+        better = _best_within(task, changed, task.harm_of(vector))
+        if better is None:
+            better = _best_within(task, _pairs(task, vector, changed), task.harm_of(vector))
+        if better is None:
+            break
+        vector = better
+    return task.costs.space.canonical(vector)
+
+
+def _best_within(task: Task, vectors: Vectors, harm: float) -> Vectors | None:
+    """The vector of least harm, below `harm`, that the budget allows."""
+    harms = task.harms(vectors)
+    worth = np.flatnonzero(harms < harm - 1e-12 * max(1.0, abs(harm)))
+    worth = worth[task.budget.allows_all(task.costs.price(vectors[worth]))]
+    return vectors[worth[np.argmin(harms[worth])]] if len(worth) else None
+
+
+def _pairs(task: Task, vector: Vectors, changed: Vectors) -> Vectors:
+    """One change that lowers the harm together with one that lowers the cost."""
+    harm = task.harms(changed) - task.harm_of(vector)
+    costs = task.costs.price(np.concatenate([vector[None], changed]))[:, task.columns]
+    cost: Floats = ((costs[1:] - costs[0]) / task.limits).max(axis=1)
+    gains = _steepest(-harm, cost, harm < 0.0)
+    saves = _steepest(-cost, harm, cost < 0.0)
+    first = np.repeat(changed[gains], len(saves), axis=0)
+    second = np.tile(changed[saves], (len(gains), 1))
+    return np.where(second != vector, second, first)
+
+
+def _steepest(gain: Floats, price: Floats, usable: NDArray[np.bool_]) -> Integers:
+    """Indices of the changes with the most gain for their price."""
+    found = np.flatnonzero(usable)
+    ratio = gain[found] / np.maximum(price[found], 1e-12)
+    return found[np.argsort(-ratio, kind="stable")[:_PAIRED]]

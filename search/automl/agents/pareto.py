@@ -1,0 +1,138 @@
+"""Closing the gap that a multiplier leaves: dynamic programming over costs and harm.
+
+Partial assignments are kept as lists of (frontier, costs, harm). One is dropped when it cannot end
+within the limits, when the Lagrangian bound says that it cannot beat the best that is known, or
+when another with the same frontier is nowhere worse. For unary problems this is the multiple-choice
+knapsack by reduction and dynamic programming (Pisinger, "A minimal algorithm for the
+multiple-choice knapsack problem", 1995), without the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.agents.elimination import Chain, Floats, Integers, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What the dynamic programme found.
+
+    Attributes:
+        assignment: Better than what was known, or None.
+        terms: Its harm and costs.
+        complete: False when the lists were cut short, so that better ones may have been lost.
+        bound: No assignment within the limits has less harm than this or what was found.
+    """
+
+    assignment: Integers | None
+    terms: Floats
+    complete: bool
+    bound: float
+
+
+@dataclass(slots=True)
+class _Entries:
+    """Partial assignments: index of the frontier's assignment, and terms [entries, terms]."""
+
+    states: Integers
+    terms: Floats
+
+
+def close_gap(
+    chain: Chain,
+    limits: Floats,
+    multipliers: Floats,
+    best: float,
+    *,
+    most: int,
+    slack: float,
+) -> Closing:
+    """The least harm below `best` within the limits.
+
+    Args:
+        chain: The sum; its first term is harm, the others are costs.
+        limits: Largest sum of each cost [costs].
+        multipliers: Of the Lagrangian bound [costs]; the nearer to the dual optimum, the faster.
+        best: Harm that is known to be reachable.
+        most: Partial assignments kept at most; beyond that the ones with the best bounds.
+        slack: Differences of harm below this do not count.
+    """
+    bounds = chain.remaining(np.concatenate([[1.0], multipliers]))
+    offset = float(multipliers @ limits)
+    cheapest = [
+        chain.remaining(row) for row in np.eye(chain.terms)[1:]
+    ]  # per cost, per step: the least that is still to be paid
+    entries = _Entries(np.zeros(1, dtype=np.int64), np.zeros((1, chain.terms)))
+    trail: list[tuple[Integers, Integers]] = []
+    complete = True
+    lost = np.inf
+    for position, step in enumerate(chain.steps, start=1):
+        entries, parents, options = _extend(entries, step)
+        states, terms = entries.states, entries.terms
+        reach = terms[:, 0] + terms[:, 1:] @ multipliers + bounds[position][states] - offset
+        alive = reach < best - slack
+        for cost, rest in enumerate(cheapest):
+            alive &= terms[:, 1 + cost] + rest[position][states] <= limits[cost]
+        kept = np.flatnonzero(alive)
+        kept = kept[_undominated(states[kept], terms[kept])]
+        if len(kept) > most:
+            order = np.argpartition(reach[kept], most)
+            lost = min(lost, float(reach[kept[order[most:]]].min()))
+            kept = kept[order[:most]]
+            complete = False
+        entries = _Entries(states[kept], terms[kept])
+        trail.append((parents[kept], options[kept]))
+    if not len(entries.states):
+        return Closing(None, np.zeros(chain.terms), complete, min(lost, best))
+    winner = int(np.argmin(entries.terms[:, 0]))
+    return Closing(
+        _trace(chain.steps, trail, winner), entries.terms[winner], complete, min(lost, best)
+    )
+
+
+def _extend(entries: _Entries, step: Step) -> tuple[_Entries, Integers, Integers]:
+    """All entries with all options of the step's variable; parents and options of the new ones."""
+    count = len(entries.states)
+    rows = (entries.states[:, None] * step.size + np.arange(step.size)).ravel()
+    terms = np.repeat(entries.terms, step.size, axis=0) + step.gain[rows]
+    parents = np.repeat(np.arange(count), step.size)
+    options = np.tile(np.arange(step.size), count)
+    return _Entries(step.after[rows], terms), parents, options
+
+
+def _undominated(states: Integers, terms: Floats) -> Integers:
+    """Indices of entries which no other with the same state equals or beats in harm and cost.
+
+    With several costs only exact repetitions are found: keeping more is never wrong.
+    """
+    if not len(states):
+        return np.zeros(0, dtype=np.int64)
+    if terms.shape[1] != 2:
+        _, first = np.unique(
+            np.column_stack([states.astype(np.float64), terms]), axis=0, return_index=True
+        )
+        return np.sort(first)
+    order = np.lexsort((terms[:, 0], terms[:, 1], states))
+    # The running minimum of each state's harm, as ranks: a later state starts below all earlier.
+    _, ranks = np.unique(terms[order, 0], return_inverse=True)
+    shifted = ranks - states[order] * (len(ranks) + 1)
+    lowest = np.minimum.accumulate(shifted)
+    fresh: NDArray[np.bool_] = np.ones(len(order), dtype=np.bool_)
+    fresh[1:] = lowest[1:] < lowest[:-1]
+    return order[fresh]
+
+
+def _trace(
+    steps: Sequence[Step], trail: Sequence[tuple[Integers, Integers]], winner: int
+) -> Integers:
+    assignment = np.zeros(len(steps), dtype=np.int64)
+    entry = winner
+    for step, (parents, options) in zip(reversed(steps), reversed(trail), strict=True):
+        assignment[step.variable] = options[entry]
+        entry = int(parents[entry])
+    return assignment

@@ -1,0 +1,173 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from automl.agents import elimination
+from automl.agents.additive import Optimum, minimise
+from automl.agents.elimination import Floats, Part, build_chain
+
+Sum = tuple[list[int], list[Part], int]
+
+
+def every_assignment(sizes: list[int]) -> np.ndarray:
+    return np.array(list(itertools.product(*map(range, sizes))))
+
+
+def totals(parts: list[Part], assignments: np.ndarray) -> Floats:
+    total: Floats = np.zeros(1)
+    for part in parts:
+        total = total + part.table[tuple(assignments[:, list(part.scope)].T)]
+    return total
+
+
+def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = False) -> Sum:
+    """Unary harm, unary to ternary costs (some negative), a gate that empties what it holds."""
+    variables = int(generator.integers(2, 8))
+    sizes = [int(size) for size in generator.integers(1, 5, variables)]
+    draw = (lambda shape: generator.integers(0, 6, shape)) if whole else generator.random
+    parts = []
+    for variable, size in enumerate(sizes):
+        table = np.zeros((size, 1 + costs))
+        table[:, 0] = draw(size)
+        parts.append(Part((variable,), table))
+    for _ in range(int(generator.integers(1, 2 * variables))):
+        arity = min(int(generator.integers(1, 4)), variables)
+        scope = tuple(generator.permutation(variables)[:arity].tolist())
+        shape = tuple(sizes[variable] for variable in scope)
+        table = np.zeros((*shape, 1 + costs))
+        table[..., 1:] = draw((*shape, costs)) - 0.1
+        if generator.random() < 0.3:
+            table[0] = 0.0  # the first variable is a gate: nothing of this is left
+        parts.append(Part(scope, table))
+    return sizes, parts, costs
+
+
+def check(found: Optimum | None, sums: Floats, limits: Floats) -> None:
+    """The optimum is that of the enumeration."""
+    assert found is not None
+    assert found.proven
+    within = (sums[:, 1:] <= limits + 1e-12).all(axis=1)
+    if not within.any():
+        assert found.assignment is None
+        return
+    best = float(sums[within, 0].min())
+    assert math.isclose(found.harm, best, abs_tol=1e-9)
+    assert found.bound <= best + 1e-9
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("costs", [1, 2])
+@pytest.mark.parametrize("seed", range(120))
+def test_the_optimum_is_that_of_brute_force(seed: int, costs: int, whole: bool) -> None:
+    generator = np.random.default_rng(seed)
+    sizes, parts, _ = random_sum(generator, costs, whole)
+    assignments = every_assignment(sizes)
+    sums = totals(parts, assignments)
+    limits = np.quantile(sums[:, 1:], generator.uniform(0.0, 0.7), axis=0) - 1e-3 * (seed % 3)
+    found = minimise(sizes, parts, limits)
+    check(found, sums, limits)
+    if found is not None and found.assignment is not None:
+        terms = totals(parts, found.assignment[None])[0]
+        assert math.isclose(terms[0], found.harm, abs_tol=1e-9)
+        assert (terms[1:] <= limits + 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_variable_that_everything_hangs_on_is_settled_from_outside(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    sizes = [3, *([3] * 6)]
+    parts = []
+    for variable, size in enumerate(sizes):
+        harm = np.zeros((size, 2))
+        harm[:, 0] = generator.random(size)
+        parts.append(Part((variable,), harm))
+        if variable:
+            cost = np.zeros((3, size, 2))
+            cost[..., 1] = generator.random((3, size))
+            parts.append(Part((0, variable), cost))
+    sums = totals(parts, every_assignment(sizes))
+    limits = np.quantile(sums[:, 1:], [0.2], axis=0)[0]
+    check(minimise(sizes, parts, limits), sums, limits)
+
+
+def test_no_limit_in_the_way_gives_the_least_harm() -> None:
+    sizes, parts, _ = random_sum(np.random.default_rng(5))
+    sums = totals(parts, every_assignment(sizes))
+    check(minimise(sizes, parts, np.array([1e9])), sums, np.array([1e9]))
+
+
+def test_what_cannot_be_reached_is_told_with_the_least_that_can() -> None:
+    sizes, parts, _ = random_sum(np.random.default_rng(6))
+    sums = totals(parts, every_assignment(sizes))
+    found = minimise(sizes, parts, np.array([sums[:, 1].min() - 1.0]))
+    assert found is not None
+    assert found.assignment is None
+    assert found.proven
+    assert math.isclose(found.least[0], sums[:, 1].min())
+
+
+def test_equal_limits_are_met_exactly() -> None:
+    """A limit of whole numbers that an assignment meets exactly does not exclude it."""
+    table = np.array([[3.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
+    found = minimise([3, 3], [Part((0,), table), Part((1,), table)], np.array([4.0]))
+    assert found is not None
+    assert found.harm == 2.0
+    assert found.assignment is not None
+    assert found.assignment.tolist() == [1, 1]
+
+
+def sixty_layers(seed: int) -> tuple[Floats, Floats]:
+    """Harm and cost [60, 9]: thinner is cheaper and hurts more, with noise on both."""
+    generator = np.random.default_rng(seed)
+    kept = np.linspace(0.2, 1.0, 9)
+    weight = generator.lognormal(0.0, 1.0, (60, 1))
+    harm = weight * (1.0 - kept) ** generator.uniform(1.0, 3.0, (60, 1))
+    harm = harm * generator.uniform(0.8, 1.2, (60, 9))
+    cost = generator.lognormal(0.0, 0.7, (60, 1)) * kept * generator.uniform(0.8, 1.2, (60, 9))
+    return harm, cost
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
+    harm, cost = sixty_layers(seed)
+    limit = 0.55 * cost[:, -1].sum()
+    parts = [Part((i,), np.column_stack([harm[i], cost[i]])) for i in range(60)]
+    found = minimise([9] * 60, parts, np.array([limit]))
+    assert found is not None
+    assert found.proven
+    one_each = np.kron(np.eye(60), np.ones(9))
+    solved = milp(
+        harm.ravel(),
+        constraints=[
+            LinearConstraint(one_each, 1, 1),
+            LinearConstraint(cost.ravel()[None], -np.inf, limit),
+        ],
+        integrality=np.ones(540),
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0.0},
+    )
+    assert math.isclose(found.harm, solved.fun, rel_tol=1e-6)
+
+
+def test_parts_that_hang_together_too_widely_are_declined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elimination, "WIDEST", 1000)
+    parts = [Part((i, j), np.zeros((8, 8, 2))) for i in range(6) for j in range(i + 1, 6)]
+    assert build_chain([8] * 6, parts, 2) is None
+    assert minimise([8] * 6, parts, np.ones(1)) is None
+
+
+def test_the_order_keeps_a_chain_narrow() -> None:
+    """A ladder of two hundred variables in a shuffled numbering stays a matter of pairs."""
+    names = np.random.default_rng(0).permutation(200).tolist()
+    parts = [
+        Part((a, b), np.random.default_rng(a).random((8, 8, 2)))
+        for a, b in itertools.pairwise(names)
+    ]
+    chain = build_chain([8] * 200, parts, 2)
+    assert chain is not None
+    assert max(len(step.gain) for step in chain.steps) == 8**2
