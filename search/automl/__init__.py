@@ -1,8 +1,60 @@
-"""Hardware-aware compression search: the most accurate compressed model that fits a device's budget.
+"""Hardware-aware compression search: the most accurate compressed model that meets a budget.
 
     import automl
-    result = automl.search(model, data, target="cpu", budget="50%")
-    smaller = automl.compress(result.policy, model, data)
 
-Importing this package loads neither torch nor optuna: names are resolved when they are used.
+    result = automl.search(model, (training, validation), target="cpu", budget="50%")
+    smaller = automl.apply(result.policy, model, (training, validation)).model
+
+Importing this package loads neither torch nor optuna: names are found when they are used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from automl.api import apply as apply
+    from automl.api import search as search
+    from automl.api import verify as verify
+    from automl.errors import AutomlError as AutomlError
+    from automl.policy import Policy as Policy
+    from automl.policy_file import PolicyFile as PolicyFile
+    from automl.policy_file import read_policy as read_policy
+    from automl.requests import SearchResult as SearchResult
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "apply": "automl.api",
+    "search": "automl.api",
+    "verify": "automl.api",
+    "AutomlError": "automl.errors",
+    "Policy": "automl.policy",
+    "PolicyFile": "automl.policy_file",
+    "read_policy": "automl.policy_file",
+    "SearchResult": "automl.requests",
+}
+
+__all__ = [
+    "AutomlError",
+    "Policy",
+    "PolicyFile",
+    "SearchResult",
+    "__version__",
+    "apply",
+    "read_policy",
+    "search",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'automl' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

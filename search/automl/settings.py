@@ -82,6 +82,17 @@ def read_settings(folder: Path) -> Settings:
     return settings.model_copy(update=_resolved(settings, folder))
 
 
+def with_flags(settings: Settings, **flags: Any) -> Settings:
+    """The settings with the flags that were given (not None) in place of the file's.
+
+    A model on the command line is another than the file's, whose weights are then not taken.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    if "model" in given:
+        given.setdefault("weights", None)
+    return settings.model_copy(update=given)
+
+
 def _resolved(settings: Settings, folder: Path) -> dict[str, str]:
     """Relative paths, from the folder of the file."""
     paths: dict[str, str] = {}

@@ -118,7 +118,7 @@ class _Loop:
         self.on_trial: OnTrial | None = None
         self.trials: list[Trial] = []
         self.best: Trial | None = None
-        self._quantity = front_quantity(problem)
+        self._quantity: Quantity = front_quantity(problem)
         self._scores: dict[bytes, float] = {}
         self._failures: list[str] = []
 

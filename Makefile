@@ -1,0 +1,47 @@
+# make search   set up, then run the main job on the embedded example
+# make test     set up, then run the tests
+# make check    format, lint and types
+# make bench    what is measured, not asserted
+#
+# torch from PyPI brings CUDA along. For the CPU build alone:
+#   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+
+.PHONY: search test check bench clean
+
+search: $(VENV)/.ready
+	@$(BIN)/automl search --target cpu --budget 50%
+
+test: $(VENV)/.ready-dev
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-dev
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.ready-dev
+	@for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; $(BIN)/python $$script || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV)
+
+# The stamps make all but the first call quick; an editable install follows the sources by itself.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (once)"
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@$(INSTALL) -e '.[dev]'
+	@touch $@

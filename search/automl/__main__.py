@@ -1,0 +1,5 @@
+"""`python -m automl` is the command `automl`."""
+
+from automl.cli.main import run
+
+run()

@@ -1,0 +1,160 @@
+"""The same from Python: models, data and scores as objects in place of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from automl import pipeline
+from automl.inputs import check_forward, checked_score, make_data, top1_accuracy
+from automl.policy_file import PolicyFile, read_policy
+from automl.requests import (
+    DEFAULT_CALIBRATION,
+    DEFAULT_TRIALS,
+    ApplyRequest,
+    ApplyResult,
+    OnEvent,
+    SearchRequest,
+    SearchResult,
+    Subject,
+    VerifyRequest,
+    VerifyResult,
+    ignore,
+)
+
+
+def make_subject(
+    model: nn.Module,
+    data: Any,
+    score: Callable[..., Any] | None = None,
+    calibration: int = DEFAULT_CALIBRATION,
+    *,
+    data_name: str = "data",
+) -> Subject:
+    """A model with its data and score, checked on two inputs.
+
+    Args:
+        model: Trained; it is put into evaluation mode and onto the CPU.
+        data: (training, validation) or (training, validation, test), each an iterable of
+            (input, target) batches.
+        score: (model, batches) -> float, larger is better; None for top-1 accuracy.
+        calibration: Most training inputs to keep.
+        data_name: What to call the data.
+
+    Raises:
+        DataError: Data that is not as described, or that the model does not take.
+    """
+    read = make_data(data, calibration, data_name)
+    model = model.to("cpu").eval()
+    check_forward(model, read)
+    name = "top-1 accuracy" if score is None else getattr(score, "__name__", type(score).__name__)
+    return Subject(
+        model=model,
+        data=read,
+        score=top1_accuracy if score is None else checked_score(score, name),
+        input_shape=read.input_shape,
+        model_name=type(model).__name__,
+        data_name=data_name,
+        score_name=name,
+    )
+
+
+def search(
+    model: nn.Module,
+    data: Any,
+    *,
+    target: str,
+    budget: str | Sequence[str],
+    score: Callable[..., Any] | None = None,
+    out: str | Path = "runs/search",
+    agent: str = "lagrangian",
+    trials: int | None = DEFAULT_TRIALS,
+    seconds: float | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    round_to: int | None = None,
+    depth: bool = True,
+    resolutions: Sequence[int] | None = None,
+    calibration: int = DEFAULT_CALIBRATION,
+    threads: int = 1,
+    on_event: OnEvent = ignore,
+) -> SearchResult:
+    """Search the most accurate compressed model that meets every budget on the target.
+
+    Arguments are those of `make_subject` and of `SearchRequest`.
+
+    Raises:
+        AutomlError: Of the kind that names what is wrong; `InfeasibleError` for a budget that
+            cannot be met, with the smallest that can.
+    """
+    request = SearchRequest(
+        subject=make_subject(model, data, score, calibration),
+        target=target,
+        budget=(budget,) if isinstance(budget, str) else tuple(budget),
+        out=Path(out),
+        agent=agent,
+        trials=trials,
+        seconds=seconds,
+        seed=seed,
+        resume=resume,
+        round_to=round_to,
+        depth=depth,
+        resolutions=None if resolutions is None else tuple(resolutions),
+        threads=threads,
+    )
+    return pipeline.search(request, on_event)
+
+
+def apply(
+    policy: PolicyFile | str | Path,
+    model: nn.Module,
+    data: Any,
+    *,
+    out: str | Path = "model.pt",
+    export: str | Path | None = None,
+    epochs: int = 0,
+    score: Callable[..., Any] | None = None,
+    calibration: int = DEFAULT_CALIBRATION,
+    seed: int = 0,
+    on_event: OnEvent = ignore,
+) -> ApplyResult:
+    """Make the smaller model of a policy. `policy` is a read policy file or its path.
+
+    Raises:
+        PolicyError: A policy that cannot be read, or for another model.
+    """
+    request = ApplyRequest(
+        subject=make_subject(model, data, score, calibration),
+        policy=_read(policy),
+        out=Path(out),
+        export=None if export is None else Path(export),
+        epochs=epochs,
+        seed=seed,
+    )
+    return pipeline.apply(request, on_event)
+
+
+def verify(
+    policy: PolicyFile | str | Path,
+    model: nn.Module,
+    data: Any,
+    *,
+    target: str = "cpu",
+    threads: int = 1,
+    on_event: OnEvent = ignore,
+) -> VerifyResult:
+    """Measure a policy's model beside the dense one. `policy` is a read policy file or its path.
+
+    Raises:
+        PolicyError: A policy that cannot be read, or for another model.
+        MeasureError: A target that cannot be measured from here.
+    """
+    subject = make_subject(model, data)
+    return pipeline.verify(VerifyRequest(subject, _read(policy), target, threads), on_event)
+
+
+def _read(policy: PolicyFile | str | Path) -> PolicyFile:
+    return policy if isinstance(policy, PolicyFile) else read_policy(Path(policy))

@@ -1,0 +1,1 @@
+"""The command: parses, calls, prints. Heavy imports wait until a command needs them."""

@@ -1,0 +1,133 @@
+"""`automl apply`, `automl verify` and `automl show`: what is done with a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl.cli import options
+
+Epochs = Annotated[
+    int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
+]
+Export = Annotated[
+    Path | None, typer.Option("--export", metavar="FILE", help="Write an ONNX model, checked.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="State dict; default: model.pt by the policy."),
+]
+
+
+def apply(
+    policy: options.PolicyPath,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    score: options.Score = None,
+    finetune: Epochs = 0,
+    export: Export = None,
+    out: Out = None,
+    calibration: options.Calibration = None,
+    seed: options.Seed = None,
+    json: options.Json = False,
+) -> None:
+    """Make the smaller model of a policy, and its ONNX."""
+    from automl import pipeline
+    from automl.cli import render, resolve
+    from automl.cli.progress import Bar
+    from automl.policy_file import read_policy
+    from automl.requests import ApplyRequest
+
+    file = read_policy(policy)
+    settings = resolve.settle(
+        model=model, weights=weights, data=data, score=score, calibration=calibration, seed=seed
+    )
+    request = ApplyRequest(
+        subject=resolve.load_subject(settings),
+        policy=file,
+        out=out or policy.with_name("model.pt"),
+        export=export,
+        epochs=finetune,
+        seed=settings.seed or 0,
+    )
+    with Bar() as bar:
+        result = pipeline.apply(request, bar)
+    if json:
+        render.print_json(result)
+        return
+    render.say(f"model    {request.subject.model_name}")
+    render.say(f"score    {request.subject.score_name}, on {result.scored_on}")
+    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    for note in result.notes:
+        render.say(f"note: {note}")
+    render.say(f"weights: {result.weights_path}")
+    if result.export_path is not None:
+        difference = f"largest difference from PyTorch {result.export_error:.2g}"
+        render.say(f"ONNX: {result.export_path} ({difference})")
+    flags = resolve.flags_again(settings)
+    render.say_next(resolve.command("automl", "verify", policy, *flags, "--target", "cpu"))
+
+
+def verify(
+    policy: options.PolicyPath,
+    target: options.Target = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    score: options.Score = None,
+    calibration: options.Calibration = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Measure a policy's model beside the dense one."""
+    from automl import pipeline
+    from automl.cli import render, resolve
+    from automl.cli.progress import Bar
+    from automl.policy_file import read_policy
+    from automl.requests import VerifyRequest
+
+    file = read_policy(policy)
+    settings = resolve.settle(
+        target=target,
+        model=model,
+        weights=weights,
+        data=data,
+        score=score,
+        calibration=calibration,
+        threads=threads,
+    )
+    request = VerifyRequest(
+        subject=resolve.load_subject(settings),
+        policy=file,
+        target=settings.target or file.target.name,
+        threads=settings.threads or 1,
+    )
+    with Bar() as bar:
+        result = pipeline.verify(request, bar)
+    if json:
+        render.print_json(result)
+        return
+    render.say(f"target   {result.target}")
+    render.say(f"model    {request.subject.model_name}")
+    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    render.print_prediction_error(result.compressed)
+    for note in result.notes:
+        render.say(f"note: {note}")
+    flags = resolve.flags_again(settings)
+    render.say_next(resolve.command("automl", "apply", policy, *flags, "--export", "model.onnx"))
+
+
+def show(policy: options.PolicyPath, json: options.Json = False) -> None:
+    """Draw what a policy keeps of each part."""
+    from automl.cli import render, resolve
+    from automl.policy_file import read_policy
+
+    file = read_policy(policy)
+    if json:
+        render.print_json(file)
+        return
+    render.print_policy(file)
+    render.say_next(resolve.command("automl", "apply", policy, "--export", "model.onnx"))

@@ -1,0 +1,174 @@
+"""What the command prints: tables within 80 columns, bars, and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from automl.requests import Figures
+from automl.units import format_bytes, format_macs, format_seconds
+
+if TYPE_CHECKING:
+    from automl.policy_file import PolicyFile
+
+WIDTH: Final = 80
+_BAR: Final = 24
+_NOT_JSON: Final = ("model",)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout. Seconds, bytes and MACs as they are inside."""
+    typer.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values of results and policy files; numbers that are not known are null."""
+    if hasattr(value, "model_dump"):
+        return to_json(value.model_dump(mode="json"))
+    if is_dataclass(value):
+        names = [each.name for each in fields(value) if each.name not in _NOT_JSON]
+        return {name: to_json(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {str(key): to_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(each) for each in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def say(text: str = "") -> None:
+    """Print a line on stdout as it is."""
+    typer.echo(text)
+
+
+def say_next(command: str) -> None:
+    """The last line of a command: what to type next."""
+    say(f"\nNext: {command}")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
+    """A table within `WIDTH` columns on stdout; all but the first `left` columns to the right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for position, title in enumerate(header):
+        justify: Any = "left" if position < left else "right"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=not position)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=WIDTH, markup=False, highlight=False, emoji=False)
+    console.print(table)
+
+
+def print_figures(dense: Figures, compressed: Figures, score_name: str) -> None:
+    """Dense beside compressed; rows of which nothing is known are left out."""
+    is_share = score_name == "top-1 accuracy"
+    rows = [
+        _score_row(dense.accuracy, compressed.accuracy, is_share),
+        _cost_row(
+            "predicted latency",
+            dense.predicted_seconds,
+            compressed.predicted_seconds,
+            lambda seconds: format_seconds(seconds) + _error(compressed.error),
+        ),
+        _cost_row(
+            "measured latency", dense.measured_seconds, compressed.measured_seconds, format_seconds
+        ),
+        _cost_row("work", dense.macs, compressed.macs, format_macs),
+        _cost_row("size", dense.bytes, compressed.bytes, format_bytes),
+    ]
+    print_table(("", "dense", "compressed", "change"), [row for row in rows if row])
+
+
+def _error(relative: float | None) -> str:
+    return "" if relative is None else f" ±{100 * relative:.0f} %"
+
+
+def _score_row(dense: float | None, compressed: float | None, is_share: bool) -> list[str]:
+    if dense is None or compressed is None:
+        return []
+    if not is_share:
+        difference = compressed - dense
+        return ["score", f"{dense:.4g}", f"{compressed:.4g}", f"{difference:+.4g}"]
+    points = 100 * (compressed - dense)
+    return [
+        "accuracy",
+        f"{100 * dense:.2f} %",
+        f"{100 * compressed:.2f} %",
+        f"{points:+.2f} points",
+    ]
+
+
+def _cost_row(
+    title: str, dense: float | None, compressed: float | None, form: Callable[[float], str]
+) -> list[str]:
+    if dense is None or compressed is None or not isfinite(dense) or not isfinite(compressed):
+        return []
+    change = f"x {compressed / dense:.3f}" if dense else ""
+    return [title, form(dense), form(compressed), change]
+
+
+def print_prediction_error(figures: Figures) -> None:
+    """How far the prediction was from what was measured, where there are both."""
+    if figures.predicted_seconds is None or figures.measured_seconds is None:
+        return
+    error = figures.predicted_seconds / figures.measured_seconds - 1.0
+    say(f"the prediction is {100 * error:+.1f} % from the measurement")
+
+
+def print_policy(file: PolicyFile) -> None:
+    """What the policy keeps of each group, as bars; what it leaves out; what it costs."""
+    say(f"{file.model.name} for {file.target.name}, budget {' and '.join(file.budget)}")
+    if file.target.description:
+        say(file.target.description)
+    say(f"found by {file.agent} with seed {file.seed}, automl {file.automl}")
+    if file.resolution:
+        say(f"resolution {file.resolution}")
+    rows = [_bar_row(name, group.kept, group.dense, file) for name, group in file.channels.items()]
+    named = {row[0] for row in rows if row[2] == _LEFT_OUT}
+    for block in file.removed:
+        if not any(name.startswith(f"{block}.") for name in named):
+            rows.append((block, "", _LEFT_OUT))
+    if rows:
+        print_table(("channels", "kept", ""), rows, left=2)
+    if file.removed:
+        say(f"blocks left out: {', '.join(file.removed)}")
+    if file.score is not None:
+        say(f"score {file.score:.4g} on {file.scored_on}")
+    say(_prediction(file))
+
+
+_LEFT_OUT: Final = "left out"
+
+
+def _bar_row(name: str, kept: int, dense: int, file: PolicyFile) -> tuple[str, str, str]:
+    if any(name == block or name.startswith(f"{block}.") for block in file.removed):
+        return name, "", _LEFT_OUT
+    full = round(_BAR * kept / dense)
+    return name, "█" * full + "░" * (_BAR - full), f"{kept}/{dense}"
+
+
+def _prediction(file: PolicyFile) -> str:
+    cost = file.predicted
+    parts = [format_macs(cost.macs), format_bytes(cost.bytes)]
+    if cost.latency_seconds is not None:
+        shares = [
+            f"{100 * share:.0f} % {name}"
+            for name, share in (
+                ("measured", cost.measured),
+                ("interpolated", cost.interpolated),
+                ("fitted", cost.fitted),
+            )
+            if share
+        ]
+        latency = format_seconds(cost.latency_seconds) + _error(cost.latency_error)
+        parts.insert(0, f"{latency} ({', '.join(shares)})" if shares else latency)
+    return f"predicted: {', '.join(parts)}"

@@ -1,0 +1,130 @@
+"""`automl search` and `automl agents`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automl.cli import options
+
+if TYPE_CHECKING:
+    from automl.requests import SearchRequest, SearchResult
+
+AgentName = Annotated[
+    str | None, typer.Option("--agent", metavar="NAME", help="Who searches: see automl agents.")
+]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget", metavar="LIMIT", help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable."
+    ),
+]
+Trials = Annotated[
+    int | None, typer.Option("--trials", min=1, metavar="N", help="Most policies to score.")
+]
+Time = Annotated[str | None, typer.Option("--time", metavar="10min", help="Most time to search.")]
+Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/NAME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+
+
+def search(
+    target: options.Target = None,
+    budget: Budgets = None,
+    model: options.Model = None,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    score: options.Score = None,
+    input_shape: options.InputShape = None,
+    agent: AgentName = None,
+    trials: Trials = None,
+    time: Time = None,
+    seed: options.Seed = None,
+    out: Out = None,
+    resume: Resume = False,
+    round_to: options.RoundTo = None,
+    no_depth: options.NoDepth = False,
+    resolutions: options.Resolutions = None,
+    calibration: options.Calibration = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Find the best compressed model within a budget on a device."""
+    from automl.cli import resolve
+
+    settings = resolve.settle(
+        target=target,
+        budget=budget or None,
+        model=model,
+        weights=weights,
+        data=data,
+        score=score,
+        input_shape=input_shape,
+        agent=agent,
+        trials=trials,
+        time=time,
+        seed=seed,
+        out=out,
+        round_to=round_to,
+        depth=False if no_depth else None,
+        resolutions=resolutions,
+        calibration=calibration,
+        threads=threads,
+    )
+    _run(resolve.search_request(settings, resume), resolve.flags_again(settings), json)
+
+
+def _run(request: SearchRequest, flags: list[str], json: bool) -> None:
+    from automl import pipeline
+    from automl.cli import render
+    from automl.cli.progress import Bar
+
+    with Bar() as bar:
+        result = pipeline.search(request, bar)
+    if json:
+        render.print_json(result)
+    else:
+        _print_result(request, result, flags)
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]) -> None:
+    from automl.cli import render
+    from automl.cli.resolve import command
+
+    data = request.subject.data
+    render.say(f"target   {result.target}")
+    render.say(f"model    {request.subject.model_name}")
+    parts = [f"{data.calibration.images:,} calibration", f"{data.validation.images:,} validation"]
+    if data.test is not None:
+        parts.append(f"{data.test.images:,} test")
+    render.say(f"data     {request.subject.data_name}: {', '.join(parts)} inputs")
+    render.say(f"score    {request.subject.score_name}, on {result.scored_on}")
+    render.say(f"budget   {' and '.join(request.budget)}")
+    render.say(f"agent    {request.agent}, seed {request.seed}, {result.trials} trials")
+    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    for note in result.notes:
+        render.say(f"note: {note}")
+    render.say(f"policy: {result.policy_path}")
+    if result.interrupted:
+        render.say("interrupted: this is the best so far; --resume goes on")
+    render.say_next(
+        command(
+            "automl", "apply", result.policy_path, *flags, "--export", result.out / "model.onnx"
+        )
+    )
+
+
+def agents(json: options.Json = False) -> None:
+    """List the agents that can search, with their papers."""
+    from automl.agents.base import describe_agents
+    from automl.cli import render
+
+    found = describe_agents()
+    if json:
+        render.print_json(found)
+        return
+    for agent in found:
+        render.say(f"{agent.name}\n    {agent.summary}\n    {agent.paper}")
+    render.say_next("automl search --target cpu --budget 50% --agent uniform")
