@@ -1,1 +1,1 @@
-"""Making candidates: which channels go, what the remaining weights become, and the finishing step."""
+"""Making candidates: which channels go, what is left of the weights, and the finishing step."""

@@ -1,0 +1,98 @@
+"""Making a policy's network: weights from the database, cut small, finished by the refit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from automl.compression.database import Database, build_database
+from automl.compression.features import Features, collect
+from automl.compression.refit import RefitSettings, refit
+from automl.compression.sensitivity import resized
+from automl.network.cut import kept_positions
+from automl.network.read import Reading
+from automl.policy import Policy
+
+Tensor = torch.Tensor
+#: Bytes that the widest activation of the calibration images may take in one forward pass.
+_ACTIVATION_BYTES = 256 << 20
+
+
+class Compressor:
+    """Makes compressed networks of one model from one set of calibration images.
+
+    Args:
+        reading: The model, read.
+        images: Calibration inputs at the dense resolution; as many as fit in memory are used.
+        counts: Per channel group, the kept counts that may be asked for.
+        seed: Of the sampled positions.
+        on_group: Told the name of each group when its channels have been ranked.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        images: Tensor,
+        counts: Mapping[str, Sequence[int]],
+        *,
+        seed: int = 0,
+        on_group: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.reading = reading
+        self.images = images[: images_that_fit(reading, images)]
+        self._seed = seed
+        self._features: dict[int, Features] = {}
+        self.database: Database = build_database(
+            reading.model, reading.network, self.features(0), counts, on_group=on_group
+        )
+
+    def features(self, resolution: int) -> Features:
+        """What the dense network does at a resolution (0 for the dense one); kept once made."""
+        dense = self.reading.network.resolutions[-1]
+        resolution = resolution or dense
+        if resolution not in self._features:
+            images = resized(self.images, 0 if resolution == dense else resolution)
+            self._features[resolution] = collect(
+                self.reading.model, self.reading.trace, images, seed=self._seed
+            )
+        return self._features[resolution]
+
+    def make(self, policy: Policy, *, images: int | None = None, finish: bool = True) -> nn.Module:
+        """The policy's network.
+
+        Args:
+            policy: What each part becomes.
+            images: Calibration images of the refit; None for all.
+            finish: Whether to refit; without it the weights are the database's.
+        """
+        model = self.database.candidate(policy)
+        if finish and (policy.removed or self.database.kept(policy)):
+            count = self.images.shape[0] if images is None else min(images, self.images.shape[0])
+            refit(
+                model,
+                self.reading.trace,
+                self.features(policy.resolution),
+                self._outputs(policy),
+                policy.removed,
+                RefitSettings(images=count),
+            )
+        return model
+
+    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
+        kept = self.database.kept(policy)
+        sides = kept_positions(self.reading.model, self.reading.network.groups, kept)
+        return {name: places for (name, side), places in sides.items() if side != "in"}
+
+
+def images_that_fit(reading: Reading, images: Tensor) -> int:
+    """How many images one forward pass may take at once."""
+    widest = max(
+        (_count(shape) for call in reading.trace.calls for shape in call.out_shapes), default=1
+    )
+    return max(8, min(images.shape[0], _ACTIVATION_BYTES // (4 * widest)))
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    return int(torch.Size(shape).numel())

@@ -1,0 +1,176 @@
+"""The compression database: for every group and count, which channels stay and what reads them.
+
+Built once from the dense network's statistics; making a candidate is copying from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.compression.features import Features, Moments
+from automl.compression.linear_form import columns, matrix, runs_of, set_matrix
+from automl.compression.obs import Elimination, Reader, eliminate
+from automl.network.cut import smaller
+from automl.network.layers import ChannelGroup, Network
+from automl.policy import Policy
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEntry:
+    """One group's eliminations.
+
+    Attributes:
+        group: The group.
+        elimination: Order, weights and errors.
+        slots: For each matrix in `elimination.weights`: (module, run of the module).
+    """
+
+    group: ChannelGroup
+    elimination: Elimination
+    slots: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Everything a candidate is copied from.
+
+    Attributes:
+        model: The dense network, batch norms folded.
+        network: What the search sees of it.
+        entries: Per group.
+    """
+
+    model: nn.Module
+    network: Network
+    entries: Mapping[str, GroupEntry]
+
+    def kept(self, policy: Policy) -> dict[str, Tensor]:
+        """Which channels of each group stay under a policy; groups that keep all are left out."""
+        return {
+            name: self.entries[name].elimination.kept(count)
+            for name, count in policy.channels.items()
+            if count < self.entries[name].group.channels
+        }
+
+    def patches(self, policy: Policy) -> dict[str, tuple[Tensor, Tensor]]:
+        """Weight matrices and biases of the layers that read cut groups, at full size."""
+        dense: dict[str, tuple[Tensor, Tensor]] = {}
+        changed: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, count in policy.channels.items():
+            entry = self.entries[name]
+            if count >= entry.group.channels:
+                continue
+            for (module, run), values in zip(
+                entry.slots, entry.elimination.weights[count], strict=True
+            ):
+                if module not in dense:
+                    dense[module] = read_patch(self.model.get_submodule(module))
+                    changed[module] = (dense[module][0].clone(), dense[module][1].clone())
+                weight, bias = changed[module]
+                before, shift = dense[module]
+                weight[run] += values[:, :-1] - before[run]
+                outputs = slice(run * values.shape[0], (run + 1) * values.shape[0])
+                if values.shape[0] * weight.shape[0] == bias.shape[0]:
+                    bias[outputs] += values[:, -1] - shift[outputs]
+        return changed
+
+    def candidate(self, policy: Policy) -> nn.Module:
+        """The compressed network, its weights copied from the database; nothing is refitted."""
+        removed = frozenset(policy.removed)
+        before: dict[str, tuple[Tensor, Tensor]] = {}
+        try:
+            for name, patch in self.patches(policy).items():
+                module = self.model.get_submodule(name)
+                before[name] = read_patch(module)
+                write_patch(module, patch)
+            return smaller(self.model, self.network.groups, self.kept(policy), removed)
+        finally:
+            for name, patch in before.items():
+                write_patch(self.model.get_submodule(name), patch)
+
+
+def write_patch(module: Any, patch: tuple[Tensor, Tensor]) -> None:
+    """Write a weight matrix and a bias into a layer."""
+    set_matrix(module, patch[0])
+    with torch.no_grad():
+        module.bias.copy_(patch[1])
+
+
+def read_patch(module: Any) -> tuple[Tensor, Tensor]:
+    """A layer's weight matrix and bias, copied."""
+    return matrix(module), module.bias.detach().clone()
+
+
+def build_database(
+    model: nn.Module,
+    network: Network,
+    features: Features,
+    counts: Mapping[str, Sequence[int]],
+    *,
+    on_group: Callable[[str], None] = lambda name: None,
+) -> Database:
+    """Eliminate the channels of every group.
+
+    Args:
+        model: The dense network, batch norms folded.
+        network: Its groups.
+        features: Statistics of the dense network.
+        counts: Per group, the kept counts that a search may ask for.
+        on_group: Told the name of each group when it is done.
+    """
+    entries = {}
+    for group in network.groups:
+        if group.name not in counts:
+            continue
+        readers, slots = _readers(model, group, features)
+        step = max(1, group.channels // 128)
+        wanted = sorted({*counts[group.name], group.channels})
+        entries[group.name] = GroupEntry(group, eliminate(readers, wanted, step=step), slots)
+        on_group(group.name)
+    return Database(model, network, entries)
+
+
+def _readers(
+    model: nn.Module, group: ChannelGroup, features: Features
+) -> tuple[list[Reader], tuple[tuple[str, int], ...]]:
+    readers, slots = [], []
+    for side in group.consumers:
+        module = model.get_submodule(side.module)
+        weights, bias = read_patch(module)
+        times, runs = columns(module), runs_of(module)
+        moments = features.moments.get(side.module, _unknown(weights))
+        per_run = weights.shape[2] // times
+        for run in range(runs):
+            own = [
+                [
+                    (place - run * per_run) * times + offset
+                    for place in places
+                    if run * per_run <= place < (run + 1) * per_run
+                    for offset in range(times)
+                ]
+                for places in side.positions
+            ]
+            if not own[0]:
+                continue
+            shift = bias.view(runs, -1)[run] if bias.numel() % runs == 0 else bias[:0]
+            if shift.numel() != weights.shape[1]:  # a transposed convolution: bias per channel
+                shift = torch.zeros(weights.shape[1])
+            wide = torch.cat([weights[run], shift.unsqueeze(1)], 1)
+            mean = moments.total[run] / max(moments.rows, 1)
+            readers.append(Reader(wide, mean, torch.tensor(own)))
+            slots.append((side.module, run))
+    return readers, tuple(slots)
+
+
+def _unknown(weights: Tensor) -> Moments:
+    """Moments of a layer that was never seen: every input counts alike."""
+    extent = weights.shape[2] + 1
+    eye = torch.eye(extent, dtype=torch.float64).expand(weights.shape[0], extent, extent)
+    return Moments(eye.clone(), 1)

@@ -1,0 +1,202 @@
+"""What the dense network does on the calibration images: inputs' second moments, targets to aim at.
+
+One pass, no labels, no gradients. Positions are sampled, the same ones for a layer's inputs and
+for its target, so memory does not grow with the resolution.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.compression.linear_form import input_rows, output_rows, places
+from automl.network.trace import Trace
+from automl.network.walk import Address, Step, Walk
+
+Tensor = torch.Tensor
+#: Kinds of layers with weights that read channels.
+WEIGHTED = ("conv", "conv_transpose", "linear")
+INPUT: Address = ("", -1)  #: the address of the network's own input
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a layer's refit aims at.
+
+    Attributes:
+        target: Where the dense value stands: the layer's own output, or that of the addition which
+            it ends in.
+        shortcut: The addition's other operand (a value number), already computed when the layer
+            runs; None where the target is the layer's own output.
+    """
+
+    target: Address
+    shortcut: int | None = None
+
+
+def aims_of(trace: Trace) -> dict[str, Aim]:
+    """The aim of every weighted layer that runs once, in network order.
+
+    The layer that runs last before an addition aims at the sum minus the other operand, so that
+    it corrects what the compressed network's shortcut got wrong as well.
+    """
+    users = trace.users()
+    order = {value: i for i, call in enumerate(trace.calls) for value in call.outputs}
+    uses: dict[str, int] = {}
+    for call in trace.calls:
+        uses[call.step.module] = uses.get(call.step.module, 0) + 1
+    result = {}
+    for position, call in enumerate(trace.calls):
+        if call.step.op not in WEIGHTED or uses[call.step.module] > 1:
+            continue
+        result[call.step.module] = Aim(call.step.address)
+        readers = users.get(call.outputs[0], [])
+        if len(readers) != 1 or readers[0].step.op.rstrip("_") != "add":
+            continue
+        total = readers[0]
+        others = [value for value in total.inputs if value != call.outputs[0]]
+        same = total.in_shapes[0] == total.in_shapes[-1] and len(total.inputs) == 2
+        if same and len(others) == 1 and order.get(others[0], -1) < position:
+            result[call.step.module] = Aim(total.step.address, others[0])
+    return result
+
+
+@dataclass(slots=True)
+class Moments:
+    """Second moments of a layer's inputs, with a column of ones for the bias.
+
+    Attributes:
+        total: [runs, columns + 1, columns + 1], summed over rows.
+        rows: How many rows went in.
+    """
+
+    total: Tensor
+    rows: int = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows [n, runs, columns]."""
+        self.total += second_moments(rows)
+        self.rows += rows.shape[0]
+
+
+def second_moments(rows: Tensor) -> Tensor:
+    """Sum over rows of each row times itself, ones appended: [runs, columns + 1, columns + 1]."""
+    ones = torch.ones(*rows.shape[:2], 1, dtype=rows.dtype)
+    wide = torch.cat([rows, ones], 2).transpose(0, 1)
+    return (wide.transpose(1, 2) @ wide).double()
+
+
+@dataclass(slots=True)
+class Features:
+    """What one pass of the dense network over the calibration images left behind.
+
+    Attributes:
+        images: The calibration inputs.
+        moments: Per weighted layer, those of its inputs.
+        targets: Per weighted layer, dense values to aim at: [images x places, channels].
+        chosen: Per weighted layer, the sampled places: [images, places].
+        logits: The dense network's outputs.
+        aims: Per weighted layer.
+    """
+
+    images: Tensor
+    moments: dict[str, Moments]
+    targets: dict[str, Tensor]
+    chosen: dict[str, Tensor]
+    logits: Tensor
+    aims: dict[str, Aim]
+
+
+def collect(
+    model: nn.Module,
+    trace: Trace,
+    images: Tensor,
+    *,
+    rows_per_layer: int = 48_000,
+    batch: int = 128,
+    seed: int = 0,
+) -> Features:
+    """Run the dense network over the calibration images once.
+
+    Args:
+        model: The dense network, batch norms folded.
+        trace: Its recorded pass.
+        images: Calibration inputs.
+        rows_per_layer: How many rows of each layer are kept, over all images.
+        batch: Images per forward pass.
+        seed: Of the sampled places.
+    """
+    features = Features(images, {}, {}, {}, torch.empty(0), aims_of(trace))
+    logits = []
+    collector = _Collector(model, features, max(1, rows_per_layer // images.shape[0]), seed)
+    with collector.attached():
+        for part in images.split(batch):
+            logits.append(model(part))
+            collector.next_part(part.shape[0])
+    collector.join()
+    features.logits = torch.cat(logits)
+    return features
+
+
+class _Collector(Walk):
+    def __init__(self, model: nn.Module, features: Features, per_image: int, seed: int) -> None:
+        super().__init__(model)
+        self._features, self._per_image, self._seed = features, per_image, seed
+        self._first = 0
+        self._by_target: dict[Address, list[str]] = {}
+        for name, aim in features.aims.items():
+            self._by_target.setdefault(aim.target, []).append(name)
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in features.aims}
+
+    def next_part(self, images: int) -> None:
+        self._first += images
+        self._counts.clear()
+
+    def join(self) -> None:
+        for name, parts in self._parts.items():
+            if parts:
+                self._features.targets[name] = torch.cat(parts)
+
+    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if step.module not in self._features.aims or step.op not in WEIGHTED:
+            return
+        chosen = self._choose(step.module, module, args[0])
+        rows = input_rows(module, args[0], chosen)
+        moments = self._features.moments.get(step.module)
+        if moments is None:
+            extent = rows.shape[2] + 1
+            empty = torch.zeros(rows.shape[1], extent, extent, dtype=torch.float64)
+            moments = self._features.moments[step.module] = Moments(empty)
+        moments.add(rows)
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        for name in self._by_target.get(step.address, ()):
+            module = self._model.get_submodule(name)
+            if isinstance(module, nn.ConvTranspose2d):
+                continue
+            here = self._chosen_here(name, output.shape[0])
+            last = isinstance(module, nn.Linear)
+            self._parts[name].append(output_rows(output, here, last))
+
+    def _choose(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
+        if name not in self._features.chosen:
+            total = places(module, tuple(values.shape))
+            count = min(self._per_image, total)
+            generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
+            everything = self._features.images.shape[0]
+            if count == total:
+                chosen = torch.arange(total).expand(everything, total)
+            else:
+                weights = torch.rand(everything, total, generator=generator)
+                chosen = weights.topk(count, dim=1).indices
+            self._features.chosen[name] = chosen
+        return self._chosen_here(name, values.shape[0])
+
+    def _chosen_here(self, name: str, images: int) -> Tensor:
+        return self._features.chosen[name][self._first : self._first + images]

@@ -1,0 +1,124 @@
+"""A layer as a matrix: rows of inputs times a weight matrix give its outputs, run by run.
+
+Convolutions read patches, linear layers features, transposed convolutions single pixels. A layer
+with `groups` is that many runs side by side, each with a matrix of its own; a depthwise
+convolution has one run a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Tensor = torch.Tensor
+
+
+def runs_of(module: nn.Module) -> int:
+    """How many matrices the layer consists of."""
+    return int(getattr(module, "groups", 1))
+
+
+def matrix(module: Any) -> Tensor:
+    """The weights as [runs, outputs of a run, inputs of a run], a copy."""
+    weight: Tensor = module.weight.detach()
+    runs = runs_of(module)
+    if isinstance(module, nn.ConvTranspose2d):
+        parts = weight.view(runs, weight.shape[0] // runs, -1)  # inputs, outputs x positions
+        return parts.transpose(1, 2).clone()
+    return weight.reshape(runs, weight.shape[0] // runs, -1).clone()
+
+
+def set_matrix(module: Any, values: Tensor) -> None:
+    """Write a matrix of `matrix`'s shape back into the layer."""
+    if isinstance(module, nn.ConvTranspose2d):
+        values = values.transpose(1, 2)
+    with torch.no_grad():
+        module.weight.copy_(values.reshape(module.weight.shape))
+
+
+def columns(module: Any) -> int:
+    """Matrix columns per input channel: the kernel's positions, 1 for linear and transposed."""
+    if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+        return 1
+    return int(torch.tensor(module.kernel_size).prod())
+
+
+def places(module: Any, shape: tuple[int, ...]) -> int:
+    """How many rows one image gives, from the shape of the layer's input."""
+    if isinstance(module, nn.Linear):
+        return int(torch.tensor(shape[1:-1]).prod()) if len(shape) > 2 else 1
+    if isinstance(module, nn.ConvTranspose2d):
+        return int(torch.tensor(shape[2:]).prod())
+    extents = zip(
+        shape[2:], module.kernel_size, module.stride, _padding(module), module.dilation, strict=True
+    )
+    total = 1
+    for extent, kernel, stride, pad, dilation in extents:
+        total *= (extent + pad[0] + pad[1] - dilation * (kernel - 1) - 1) // stride + 1
+    return total
+
+
+def input_rows(module: Any, values: Tensor, chosen: Tensor) -> Tensor:
+    """Rows that the layer reads at chosen places: [images x places, runs, columns of a run].
+
+    Args:
+        module: The layer.
+        values: Its input, batch first.
+        chosen: [images, places] indices into the output's positions, row by row.
+    """
+    runs = runs_of(module)
+    if isinstance(module, nn.Linear):
+        flat = values.reshape(values.shape[0], -1, values.shape[-1])
+        return _pick(flat, chosen).unsqueeze(1)
+    if isinstance(module, nn.ConvTranspose2d):
+        flat = values.flatten(2).transpose(1, 2)
+        picked = _pick(flat, chosen)
+        return picked.view(picked.shape[0], runs, -1)
+    return _patches(module, values, chosen, runs)
+
+
+def output_rows(values: Tensor, chosen: Tensor, channels_last: bool) -> Tensor:
+    """Values of an output at chosen places: [images x places, channels]."""
+    if values.dim() == 2:
+        return values
+    flat = values.reshape(values.shape[0], -1, values.shape[-1])
+    if not channels_last:
+        flat = values.flatten(2).transpose(1, 2)
+    return _pick(flat, chosen)
+
+
+def _pick(flat: Tensor, chosen: Tensor) -> Tensor:
+    index = chosen.unsqueeze(-1).expand(-1, -1, flat.shape[-1])
+    return flat.gather(1, index).reshape(-1, flat.shape[-1])
+
+
+def _patches(module: Any, values: Tensor, chosen: Tensor, runs: int) -> Tensor:
+    axes = list(
+        zip(module.kernel_size, module.stride, _padding(module), module.dilation, strict=True)
+    )
+    if values.dim() == 3:  # a one-dimensional convolution is one of height 1
+        values, axes = values.unsqueeze(2), [(1, 1, (0, 0), 1), *axes]
+    (kh, sh, ph, dh), (kw, sw, pw, dw) = axes
+    padded = F.pad(values, (*pw, *ph))
+    images, channels, height, width = padded.shape
+    out_width = (width - dw * (kw - 1) - 1) // sw + 1
+    corner = (chosen // out_width * sh) * width + chosen % out_width * sw
+    offsets = torch.tensor([i * dh * width + j * dw for i in range(kh) for j in range(kw)])
+    index = (corner.unsqueeze(-1) + offsets).view(images, 1, -1)
+    picked = padded.reshape(images, channels, height * width).gather(
+        2, index.expand(-1, channels, -1)
+    )
+    picked = picked.view(images, channels, -1, kh * kw).permute(0, 2, 1, 3)
+    return picked.reshape(-1, runs, channels // runs * kh * kw)
+
+
+def _padding(module: Any) -> list[tuple[int, int]]:
+    if isinstance(module.padding, str):
+        if module.padding == "valid":
+            return [(0, 0)] * len(module.kernel_size)
+        totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(pad, pad) for pad in module.padding]

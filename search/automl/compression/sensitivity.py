@@ -1,0 +1,109 @@
+"""What each choice does to the network's outputs when it is made alone: measured, not estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from automl.compression.database import Database, read_patch, write_patch
+from automl.network.cut import remove
+from automl.policy import Policy
+from automl.problem import Sensitivity
+from automl.space import Space, Variable
+
+Tensor = torch.Tensor
+
+
+def measure_sensitivity(
+    database: Database,
+    space: Space,
+    images: Tensor,
+    *,
+    on_choice: Callable[[int, int], None] = lambda done, total: None,
+) -> Sensitivity:
+    """The harm of every choice of a space, each made alone.
+
+    Args:
+        database: Candidates' weights; its model is changed and restored, choice by choice.
+        space: The choices. Precision has no harm here.
+        images: Calibration inputs; a few dozen are enough.
+        on_choice: Told (choices done, choices in all).
+
+    Returns:
+        Mean squared difference of the outputs, relative to the variance of the dense outputs.
+    """
+    dense = outputs(database.model, images)
+    variance = float(dense.var(0).mean().clamp_min(1e-12)) if dense.shape[0] > 1 else 1.0
+    total = sum(len(variable.options) for variable in space.variables)
+    harm, done = [], 0
+    for variable in space.variables:
+        row = np.zeros(len(variable.options))
+        for index, option in enumerate(variable.options[:-1]):
+            changed = _outputs_with(database, variable, option, images)
+            row[index] = float((changed - dense).square().mean()) / variance
+            on_choice(done := done + 1, total)
+        done += 1
+        harm.append(row)
+    return Sensitivity(tuple(harm), images.shape[0])
+
+
+def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
+    """The network's outputs, flattened to one row an image."""
+    with torch.no_grad():
+        parts = [_flat(model(part), part.shape[0]) for part in images.split(batch)]
+    return torch.cat(parts)
+
+
+def resized(images: Tensor, resolution: int) -> Tensor:
+    """The images at another square resolution (bilinear, antialiased); unchanged where it fits."""
+    if not resolution or images.dim() != 4 or images.shape[-1] == resolution:
+        return images
+    size = (resolution, resolution)
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _flat(output: object, images: int) -> Tensor:
+    leaves = torch.utils._pytree.tree_leaves(output)
+    return torch.cat([leaf.reshape(images, -1) for leaf in leaves if isinstance(leaf, Tensor)], 1)
+
+
+def _outputs_with(database: Database, variable: Variable, option: object, images: Tensor) -> Tensor:
+    if variable.kind == "channels" and isinstance(option, int):
+        with _patched(database, Policy({variable.name: option})):
+            return outputs(database.model, images)
+    if variable.kind == "block":
+        with _without(database.model, variable.name):
+            return outputs(database.model, images)
+    if variable.kind == "resolution" and isinstance(option, int):
+        return outputs(database.model, resized(images, option))
+    return outputs(database.model, images)
+
+
+@contextmanager
+def _patched(database: Database, policy: Policy) -> Iterator[None]:
+    patches = database.patches(policy)
+    modules = {name: database.model.get_submodule(name) for name in patches}
+    before = {name: read_patch(module) for name, module in modules.items()}
+    for name, patch in patches.items():
+        write_patch(modules[name], patch)
+    try:
+        yield
+    finally:
+        for name, patch in before.items():
+            write_patch(modules[name], patch)
+
+
+@contextmanager
+def _without(model: nn.Module, block: str) -> Iterator[None]:
+    original = model.get_submodule(block)
+    remove(model, frozenset({block}))
+    try:
+        yield
+    finally:
+        parent, _, leaf = block.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, original)

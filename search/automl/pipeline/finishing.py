@@ -1,0 +1,123 @@
+"""What is done with a policy: make its model, or measure it."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from automl.compression.apply import Compressor
+from automl.delivery.export import export_onnx, onnx_bytes
+from automl.evaluate import judge
+from automl.latency.targets import cpu_table, find_table
+from automl.network.read import Reading, read_network
+from automl.pipeline.pricing import describe, float_precision, input_shape, measure_here, network_of
+from automl.pipeline.searching import save_weights
+from automl.policy_file import PolicyFile, Predicted, check_fits
+from automl.recover import RecoverySettings, recover
+from automl.requests import (
+    ApplyRequest,
+    ApplyResult,
+    Event,
+    Figures,
+    OnEvent,
+    Subject,
+    VerifyRequest,
+    VerifyResult,
+    ignore,
+)
+
+
+def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
+    """Make a policy's model: smaller tensors, refitted, fine-tuned if asked, written, exported.
+
+    Raises:
+        PolicyError: The policy is for another model.
+        ModelError: The ONNX file computes something else than the model.
+    """
+    file, subject = request.policy, request.subject
+    reading = _read(subject, file)
+    policy = file.policy
+    on_event(Event("calibrating", 0, 3))
+    counts = {name: (kept,) for name, kept in policy.channels.items()}
+    compressor = Compressor(reading, subject.data.calibration.inputs, counts, seed=request.seed)
+    on_event(Event("finishing", 1, 3))
+    model = compressor.make(policy)
+    if request.epochs:
+        _recover(request, reading, model, on_event)
+    batches = subject.data.test or subject.data.validation
+    dense = judge(reading.model, subject.score, batches)
+    small = judge(model, subject.score, batches, policy.resolution)
+    save_weights(model, request.out)
+    difference = None
+    if request.export is not None:
+        on_event(Event("exporting", 2, 3))
+        difference = export_onnx(model, input_shape(reading, policy), request.export)
+    return ApplyResult(
+        model=model,
+        dense=_figures(file.dense, dense, None),
+        compressed=_figures(file.predicted, small, None),
+        scored_on=f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs",
+        weights_path=request.out,
+        export_path=request.export,
+        export_error=difference,
+    )
+
+
+def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
+    """Measure a policy's network beside the dense one, where the target is this machine.
+
+    Raises:
+        PolicyError: The policy is for another model.
+        TargetError: No such target.
+    """
+    file, threads = request.policy, request.threads
+    reading = _read(request.subject, file)
+    table = find_table(request.target, threads=threads)
+    here = table.path is not None and table.path == cpu_table(threads).path
+    notes = []
+    measured: dict[str, float] = {}
+    if here:
+        on_event(Event("measuring", 0, 1))
+        model, shape = network_of(reading, file.policy)
+        models = {
+            "dense": onnx_bytes(reading.model, reading.network.input_shape),
+            "compressed": onnx_bytes(model, shape),
+        }
+        measured = measure_here(models, threads, seconds=20.0)
+    else:
+        notes.append(f"{table.name} is not this machine: nothing was measured here")
+    if here and file.target.name not in ("cpu", table.name):
+        notes.append(f"the prediction is for {file.target.name}, not for this machine")
+    return VerifyResult(
+        dense=_figures(file.dense, None, measured.get("dense")),
+        compressed=_figures(file.predicted, None, measured.get("compressed")),
+        target=describe(table, float_precision(table), file.predicted.latency_error),
+        notes=tuple(notes),
+    )
+
+
+def _read(subject: Subject, file: PolicyFile) -> Reading:
+    resolution = file.policy.resolution
+    reading = read_network(
+        subject.model, subject.input_shape, resolutions=(resolution,) if resolution else ()
+    )
+    check_fits(file, reading.network)
+    return reading
+
+
+def _recover(request: ApplyRequest, reading: Reading, model: nn.Module, on_event: OnEvent) -> None:
+    data = request.subject.data
+    batches = data.training if data.training is not None else data.calibration
+    recover(
+        model,
+        reading.model,
+        batches,
+        resolution=request.policy.resolution,
+        settings=RecoverySettings(epochs=request.epochs),
+        on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
+    )
+
+
+def _figures(cost: Predicted, accuracy: float | None, measured: float | None) -> Figures:
+    return Figures(
+        accuracy, cost.latency_seconds, cost.latency_error, measured, cost.macs, cost.bytes
+    )

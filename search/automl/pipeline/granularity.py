@@ -1,0 +1,83 @@
+"""Which channel counts are worth offering on a device: learned from its prices.
+
+A device that runs channels in blocks makes most counts pointless or worse: on a CPU with 16-wide
+vectors one channel less than 64 can cost a third more time. The granularity of a group is the
+smallest step whose removal saves time in proportion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from automl.latency.keys import OpKey, Pricer, op_key
+from automl.network.layers import ChannelGroup, LayerPlan, Network
+from automl.space import sixteenth
+
+#: Steps that are tried, in channels.
+STEPS = (1, 2, 4, 8, 16, 32)
+#: Share of a proportional saving that a step must bring to be worth offering.
+WORTH = 0.4
+
+
+def probe_keys(network: Network, precision: str) -> list[OpKey]:
+    """Operators to price before the granularity can be learned."""
+    return [
+        key
+        for count in sorted({group.channels for group in network.groups})
+        for key in _ladder(network, count, precision).values()
+    ]
+
+
+def learn_granularity(network: Network, pricer: Pricer, precision: str) -> dict[str, int]:
+    """Per channel group, the step in which its channels are offered."""
+    by_count = {
+        count: _learn(_ladder(network, count, precision), count, pricer)
+        for count in {group.channels for group in network.groups}
+    }
+    return {group.name: by_count[group.channels] for group in network.groups}
+
+
+def free_granularity(network: Network) -> dict[str, int]:
+    """Per channel group, a sixteenth: where no time is limited every count is as good."""
+    return {group.name: sixteenth(group.channels) for group in network.groups}
+
+
+def _learn(ladder: dict[int, OpKey], count: int, pricer: Pricer) -> int:
+    if not ladder:
+        return sixteenth(count)
+    steps = list(ladder)
+    seconds = pricer.lookup(list(ladder.values())).seconds
+    dense = seconds[steps.index(0)]
+    for step in steps[1:]:
+        saved = 1.0 - seconds[steps.index(step)] / dense
+        if np.isfinite(saved) and saved >= WORTH * step / count:
+            return max(step, sixteenth(count))
+    return count
+
+
+def _ladder(network: Network, count: int, precision: str) -> dict[int, OpKey]:
+    """The costliest producer of groups with so many channels, dense (0) and narrowed by steps."""
+    plans = {plan.layer.name: plan for plan in network.plans}
+    candidates = [
+        plans[side.module]
+        for group in network.groups
+        if group.channels == count
+        for side in group.producers
+        if side.module in plans and _writes_all(group, plans[side.module])
+    ]
+    if not candidates:
+        return {}
+    layer = max(candidates, key=lambda plan: plan.layer.macs).layer
+    keys = {0: op_key(layer, precision)}
+    for step in STEPS:
+        if step < count:
+            narrow = replace(layer, out_channels=layer.out_channels - step)
+            keys[step] = op_key(narrow, precision)
+    return keys
+
+
+def _writes_all(group: ChannelGroup, plan: LayerPlan) -> bool:
+    plain = plan.layer.op in ("conv2d", "linear") and plan.layer.groups == 1
+    return plain and plan.written.parts == ((group.name, 1),)

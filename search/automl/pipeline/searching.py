@@ -1,0 +1,296 @@
+"""One search from a model to a policy whose latency was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from automl import __version__
+from automl.agents.base import make_agent
+from automl.agents.solver import solve
+from automl.compression.apply import Compressor
+from automl.compression.sensitivity import measure_sensitivity
+from automl.cost import Budget, Cost, resolve_budget
+from automl.delivery.export import export_onnx, onnx_bytes
+from automl.errors import StudyError
+from automl.evaluate import Evaluator, judge
+from automl.network.read import Reading, read_network
+from automl.pipeline.pricing import Choices, Priced, input_shape, measure_here, price
+from automl.policy import Policy
+from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, write_policy
+from automl.problem import Problem, Trial
+from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
+from automl.space import Space, channel_counts
+from automl.study import StudyResult, run_study
+from automl.units import BudgetText, parse_budget
+
+#: Calibration images that the sensitivity of each choice is measured on.
+SENSITIVITY_IMAGES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that a study needs, made once."""
+
+    reading: Reading
+    priced: Priced
+    budget: Budget
+    compressor: Compressor
+    problem: Problem
+
+
+def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
+    """Find, finish, measure and write the best policy within the budget.
+
+    Raises:
+        AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
+            smallest cost where the budget cannot be met.
+    """
+    request.out.mkdir(parents=True, exist_ok=True)
+    log = _Log(request.out / "log.jsonl", on_event)
+    prepared = prepare(request, log)
+    agent = make_agent(request.agent, prepared.problem, request.seed)
+    subject = request.subject
+    result = run_study(
+        prepared.problem,
+        agent,
+        Evaluator(prepared.compressor, subject.data.validation, subject.score),
+        trials=request.trials,
+        seconds=request.seconds,
+        storage_url=f"sqlite:///{request.out / 'study.db'}",
+        agent_name=request.agent,
+        seed=request.seed,
+        resume=request.resume,
+        on_trial=log.trial,
+    )
+    best = _best(result)
+    return _deliver(request, prepared, result, best, log)
+
+
+def prepare(request: SearchRequest, on_event: OnEvent) -> Prepared:
+    """Read the network, price it, and measure what each choice does alone."""
+    subject, limits = request.subject, [parse_budget(text) for text in request.budget]
+    on_event(Event("reading the network", 0, 1))
+    reading = read_network(
+        subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
+    )
+    priced = price(
+        reading,
+        request.target,
+        Choices(request.round_to, request.depth, request.resolutions),
+        threads=request.threads,
+        timed=any(limit.quantity == "latency" for limit in limits),
+        seed=request.seed,
+        on_event=on_event,
+    )
+    budget = _feasible(priced, limits)
+    compressor = compressor_of(reading, priced.space, request, on_event)
+    images = compressor.images[:SENSITIVITY_IMAGES]
+    harm = measure_sensitivity(
+        compressor.database,
+        priced.space,
+        images,
+        on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
+    )
+    problem = Problem(priced.space, priced.costs, budget, harm)
+    return Prepared(reading, priced, budget, compressor, problem)
+
+
+def compressor_of(
+    reading: Reading, space: Space, request: SearchRequest, on_event: OnEvent
+) -> Compressor:
+    """The maker of candidates for a space."""
+    counts = {
+        variable.name: channel_counts(variable)
+        for variable in space.variables
+        if variable.kind == "channels"
+    }
+    done: list[str] = []
+
+    def told(name: str) -> None:
+        done.append(name)
+        on_event(Event("ranking channels", len(done), len(counts)))
+
+    on_event(Event("calibrating", 0, 1))
+    images = request.subject.data.calibration.inputs
+    return Compressor(reading, images, counts, seed=request.seed, on_group=told)
+
+
+def _feasible(priced: Priced, limits: list[BudgetText]) -> Budget:
+    """The budget in absolute terms. Raises InfeasibleError before anything costly is done."""
+    budget = resolve_budget(limits, priced.costs.dense)
+    solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
+    return budget
+
+
+def _best(result: StudyResult) -> Trial:
+    if result.best is not None:
+        return result.best
+    if result.interrupted:
+        raise KeyboardInterrupt  # before a first policy was scored there is nothing to write
+    raise StudyError("no policy was scored: the agent proposed none within the budget")
+
+
+def _deliver(
+    request: SearchRequest, prepared: Prepared, result: StudyResult, best: Trial, log: _Log
+) -> SearchResult:
+    """Finish the best policy in full, judge it once, measure it, write everything."""
+    policy, subject = best.policy, request.subject
+    log(Event("finishing", 0, 3))
+    model = prepared.compressor.make(policy)
+    batches = subject.data.test or subject.data.validation
+    scored_on = f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs"
+    scores = (
+        judge(prepared.reading.model, subject.score, batches),
+        judge(model, subject.score, batches, policy.resolution),
+    )
+    log(Event("exporting", 1, 3))
+    files = request.out / "policy.json", request.out / "model.pt", request.out / "model.onnx"
+    save_weights(model, files[1])
+    export_onnx(model, input_shape(prepared.reading, policy), files[2])
+    log(Event("measuring the result", 2, 3))
+    measured = _measure(request, prepared, model, policy)
+    file = policy_file(request, prepared, policy).with_score(scores[1], scored_on)
+    write_policy(file, files[0])
+    _write_front(request, prepared, result)
+    log(Event("done", 3, 3))
+    dense = figures(prepared.priced, prepared.priced.costs.dense, scores[0], measured.get("dense"))
+    small = figures(
+        prepared.priced, prepared.priced.costs.cost(policy), scores[1], measured.get("compressed")
+    )
+    return SearchResult(
+        dense=dense,
+        compressed=small,
+        policy=file,
+        policy_path=files[0],
+        out=request.out,
+        trials=len(result.trials),
+        target=prepared.priced.description,
+        scored_on=scored_on,
+        interrupted=result.interrupted,
+        notes=_notes(prepared),
+    )
+
+
+def _measure(
+    request: SearchRequest, prepared: Prepared, model: nn.Module, policy: Policy
+) -> dict[str, float]:
+    if not prepared.priced.here:
+        return {}
+    reading = prepared.reading
+    models = {
+        "dense": onnx_bytes(reading.model, reading.network.input_shape),
+        "compressed": onnx_bytes(model, input_shape(reading, policy)),
+    }
+    return measure_here(models, request.threads)
+
+
+def figures(priced: Priced, cost: Cost, accuracy: float | None, measured: float | None) -> Figures:
+    """What a model costs and is worth."""
+    latency = None if np.isnan(cost.latency) else cost.latency
+    error = priced.error if latency is not None else None
+    return Figures(accuracy, latency, error, measured, cost.macs, cost.bytes)
+
+
+def predicted(priced: Priced, cost: Cost) -> Predicted:
+    """A cost as a policy file keeps it."""
+    timed = not np.isnan(cost.latency)
+    return Predicted(
+        latency_seconds=cost.latency if timed else None,
+        latency_error=priced.error if timed else None,
+        macs=cost.macs,
+        bytes=cost.bytes,
+        joules=None if np.isnan(cost.joules) else cost.joules,
+        measured=cost.measured if timed else 0.0,
+        interpolated=cost.interpolated if timed else 0.0,
+        fitted=cost.fitted if timed else 0.0,
+    )
+
+
+def policy_file(request: SearchRequest, prepared: Prepared, policy: Policy) -> PolicyFile:
+    """The policy with its origin, not yet scored."""
+    priced, network = prepared.priced, prepared.reading.network
+    return PolicyFile(
+        automl=__version__,
+        model=Model(
+            name=request.subject.model_name,
+            fingerprint=network.fingerprint,
+            input_shape=network.input_shape,
+        ),
+        target=Target(
+            name=request.target,
+            description=priced.description,
+            table_digest=priced.table.digest,
+        ),
+        budget=request.budget,
+        predicted=predicted(priced, priced.costs.cost(policy)),
+        dense=predicted(priced, priced.costs.dense),
+        agent=request.agent,
+        seed=request.seed,
+        **choices(policy, network),
+    )
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a state dict, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(model.state_dict(), temporary)
+    os.replace(temporary, path)
+
+
+def _write_front(request: SearchRequest, prepared: Prepared, result: StudyResult) -> None:
+    folder = request.out / "front"
+    folder.mkdir(exist_ok=True)
+    for number, trial in enumerate(result.front):
+        file = policy_file(request, prepared, trial.policy)
+        if trial.score is not None:
+            file = file.with_score(trial.score, "validation, refitted on fewer images")
+        write_policy(file, folder / f"{number:03d}.json")
+
+
+def _notes(prepared: Prepared) -> tuple[str, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for part in prepared.reading.network.frozen:
+        by_reason.setdefault(part.reason, []).append(part.name)
+    frozen = [
+        f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"
+        for why, names in by_reason.items()
+    ]
+    met = prepared.budget.allows(prepared.priced.costs.dense)
+    already = ["the dense model meets this budget already"] if met else []
+    return (*already, *prepared.priced.notes, *frozen)
+
+
+class _Log:
+    """Progress to the listener, and finished stages and trials to a file of JSON lines."""
+
+    def __init__(self, path: Path, on_event: OnEvent) -> None:
+        self._path = path
+        self._on_event: OnEvent = on_event
+        self._stage = ""
+        self._best: float | None = None
+        self._trials = 0
+
+    def __call__(self, event: Event) -> None:
+        if event.stage != self._stage:
+            self._write({"stage": event.stage})
+            self._stage = event.stage
+        self._on_event(replace(event, best=self._best))
+
+    def trial(self, trial: Trial, best: Trial | None) -> None:
+        self._trials += 1
+        self._best = best.score if best is not None else None
+        line = {"trial": trial.number, "state": trial.state, "score": trial.score}
+        self._write({**line, "seconds": round(trial.seconds, 3), "reason": trial.reason})
+        self(Event("searching", self._trials))
+
+    def _write(self, line: dict[str, object]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
