@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from automl.network.trace import Call, Trace
 
-_PASSES = frozenset("add relu clone dropout alias detach hardtanh clamp".split())
+_PASSES = frozenset({"add", "relu", "clone", "dropout", "alias", "detach", "hardtanh", "clamp"})
 
 
 def removable(trace: Trace) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from automl.network.layers import ChannelGroup, Side
-from automl.network.walk import leaf_kind
+from automl.network.walk import base_kind
 
 Tensor = torch.Tensor
 #: Per channel group, which of its channels stay (ascending indices).
@@ -47,7 +47,7 @@ def side_length(module: nn.Module, side: str) -> int:
     layer: Any = module
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if side == "in" else layer.out_features)
-    if leaf_kind(layer) == "batch_norm":
+    if base_kind(layer) == "batch_norm":
         return int(layer.num_features)
     if isinstance(layer, nn.PReLU):
         return int(layer.num_parameters)
@@ -58,7 +58,7 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
     """Cut the channels that do not stay out of the model's tensors, in place."""
     for (name, side), positions in kept_positions(model, groups, kept).items():
         module: Any = model.get_submodule(name)
-        if leaf_kind(module) in ("batch_norm", "prelu"):
+        if base_kind(module) in ("batch_norm", "prelu"):
             _slice_all(module, positions)
         elif side == "through":
             _slice_depthwise(module, positions)
@@ -80,16 +80,15 @@ def smaller(
     groups: tuple[ChannelGroup, ...],
     kept: Kept,
     removed: frozenset[str] = frozenset(),
+    *,
+    shared: bool = False,
 ) -> nn.Module:
-    """A copy of the model without the removed blocks and channels."""
-    result = copy.deepcopy(model)
-    inside = tuple(f"{name}." for name in removed)
-    staying = {
-        group.name
-        for group in groups
-        if not (inside and all(s.module.startswith(inside) for s in group.producers))
-    }
-    cut(result, groups, {name: index for name, index in kept.items() if name in staying})
+    """A copy of the model without the removed blocks and channels.
+
+    With `shared`, weights that lose nothing are the model's own: for a look that changes nothing.
+    """
+    result = _copied(model, shared)
+    cut(result, groups, kept)
     remove(result, removed)
     return result
 
@@ -99,9 +98,14 @@ def mask(
     groups: tuple[ChannelGroup, ...],
     kept: Kept,
     removed: frozenset[str] = frozenset(),
+    *,
+    shared: bool = False,
 ) -> nn.Module:
-    """A copy of the model in which consumers read nothing from channels that do not stay."""
-    result = copy.deepcopy(model)
+    """A copy of the model in which consumers read nothing from channels that do not stay.
+
+    With `shared`, weights that are not masked are the model's own.
+    """
+    result = _copied(model, shared)
     for (name, side), positions in kept_positions(result, groups, kept).items():
         module: Any = result.get_submodule(name)
         if side != "in":
@@ -109,13 +113,19 @@ def mask(
         runs = getattr(module, "groups", 1)
         gone = torch.ones(side_length(module, "in"), dtype=torch.bool)
         gone[positions] = False
-        with torch.no_grad():
-            if isinstance(module, nn.ConvTranspose2d):
-                module.weight[gone] = 0
-            else:
-                module.weight[:, gone[: gone.numel() // runs]] = 0
+        weight = module.weight.detach().clone()
+        if isinstance(module, nn.ConvTranspose2d):
+            weight[gone] = 0
+        else:
+            weight[:, gone[: gone.numel() // runs]] = 0
+        _replace(module, "weight", weight)
     remove(result, removed)
     return result
+
+
+def _copied(model: nn.Module, shared: bool) -> nn.Module:
+    memo = {id(part): part for part in (*model.parameters(), *model.buffers())} if shared else {}
+    return copy.deepcopy(model, memo)
 
 
 def _replace(module: Any, name: str, value: Tensor) -> None:
@@ -138,7 +148,8 @@ def _slice_all(module: Any, positions: Tensor) -> None:
 def _slice_depthwise(module: Any, positions: Tensor) -> None:
     times = module.out_channels // module.groups
     out = (positions[:, None] * times + torch.arange(times)).flatten()
-    _replace(module, "weight", module.weight.detach()[out].clone())
+    rows = positions if isinstance(module, nn.ConvTranspose2d) else out
+    _replace(module, "weight", module.weight.detach()[rows].clone())
     if module.bias is not None:
         _replace(module, "bias", module.bias.detach()[out].clone())
     module.in_channels = module.groups = positions.numel()

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from automl.network.trace import Trace, record
+from automl.network.walk import leaf_kind
 
 Tensor = torch.Tensor
+_WEIGHTED = ("conv", "conv_transpose", "linear")
 
 
 def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
@@ -22,10 +24,16 @@ def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
     result = copy.deepcopy(model).eval()
     for parameter in result.parameters():
         parameter.requires_grad_(False)
-    for layer, norm in foldable(record(result, inputs)):
+    trace = record(result, inputs, labelled=False)
+    for layer, norm in foldable(trace):
+        if not leaf_kind(result.get_submodule(norm)):
+            continue  # its class does more than normalise
         _fold(result.get_submodule(layer), result.get_submodule(norm))
         parent, _, leaf = norm.rpartition(".")
         setattr(result.get_submodule(parent), leaf, nn.Identity())
+    for call in trace.calls:
+        if call.step.module and call.step.op in _WEIGHTED:
+            _give_bias(result.get_submodule(call.step.module))
     return result
 
 
@@ -40,12 +48,20 @@ def foldable(trace: Trace) -> list[tuple[str, str]]:
         if call.step.op != "batch_norm" or not call.inputs:
             continue
         before = producers.get(call.inputs[0])
-        if before is None or before.step.op not in ("conv", "conv_transpose", "linear"):
+        if before is None or before.step.op not in _WEIGHTED:
             continue
         alone = len(users[call.inputs[0]]) == 1 and call.inputs[0] not in trace.output
         if alone and once[before.step.module] == once[call.step.module] == 1:
             pairs.append((before.step.module, call.step.module))
     return pairs
+
+
+def _give_bias(layer: Any) -> None:
+    """A bias of zeros where there is none: what a refit needs, and free on every runtime."""
+    if layer.bias is None:
+        channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        zeros = torch.zeros(channels, dtype=layer.weight.dtype)
+        layer.bias = nn.Parameter(zeros, requires_grad=False)
 
 
 def _fold(layer: Any, norm: Any) -> None:

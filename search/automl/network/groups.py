@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from automl.network.labels import OUTPUT, TOGETHER
 from automl.network.layers import ChannelGroup, Frozen, Side, Width
 from automl.network.trace import Trace
 
@@ -34,7 +35,7 @@ class Grouping:
     Attributes:
         groups: In the order in which their first producers run.
         member: Class of a label -> name of its group.
-        frozen: Producers whose channels stay, with the reason.
+        frozen: Producers whose channels stay, with the reason; the network's output goes unsaid.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -70,7 +71,7 @@ def group_channels(
             by_signature.setdefault(unit.signature(), []).append(root)
         else:
             for module, side in unit.slots:
-                if side == "out":
+                if side == "out" and why != OUTPUT:
                     reasons.setdefault(module, why)
     groups: list[ChannelGroup] = []
     member: dict[int, str] = {}
@@ -78,6 +79,7 @@ def group_channels(
     for roots in by_signature.values():
         group = _group([units[root] for root in roots], taken)
         if group is None:
+            reasons |= _tied(units[roots[0]], reasons) if len(roots) == 1 else {}
             continue
         if group.name in refused:
             reasons[group.name] = refused[group.name]
@@ -96,6 +98,12 @@ def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> dict[int, _Unit
             if root:
                 units.setdefault(root, _Unit()).slots.setdefault(slot, []).append(place)
     return units
+
+
+def _tied(unit: _Unit, known: Mapping[str, str]) -> dict[str, str]:
+    """Producers of several channels which can only go all at once."""
+    several = [module for (module, side), at in unit.slots.items() if side == "out" and at[1:]]
+    return {module: TOGETHER for module in several if module not in known}
 
 
 def _group(units: list[_Unit], taken: Counter[str]) -> ChannelGroup | None:

@@ -5,6 +5,9 @@ shuffles) moves the labels with it by running the same operator on them; element
 makes the labels of its operands one; what mixes channels without weights of its own freezes them.
 Labels that are one in the end must be pruned together. This finds what a rule per operator misses:
 channels padded by a shortcut, shuffled by a transpose, or laid side by side.
+
+A label tensor has the shape of the value it describes. It is always stored compact: dimensions
+along which labels do not change have stride 0, so that most of the work is on a few numbers.
 """
 
 from __future__ import annotations
@@ -19,26 +22,42 @@ from torch.utils._pytree import tree_map
 Tensor = torch.Tensor
 NONE = 0  #: the label of what is no channel: constants, padding, values we cannot follow
 
-MOVES = frozenset(
-    "view _unsafe_view reshape permute transpose t expand cat stack split split_with_sizes chunk "
-    "slice select narrow clone contiguous detach alias squeeze unsqueeze "
-    "flip roll index_select repeat pixel_shuffle pixel_unshuffle channel_shuffle unbind as_strided "
-    "lift_fresh native_channel_shuffle _reshape_alias unflatten flatten swapaxes movedim "
-    "squeeze_ unsqueeze_ transpose_ t_ unsafe_split unsafe_chunk".split()
+#: Why channels stay. One wording for one reason, so that a list of frozen parts can be condensed.
+INPUT = "its channels are tied to the network's input"
+OUTPUT = "its channels are the network's output"
+NORMALISED = "its channels are normalised together"
+SPLIT = "its channels are split at fixed places"
+POSITIONS = "its channels are mixed with positions"
+FUNCTIONAL = "its channels are read by weights that belong to no layer"
+ATTENTION = "its channels are mixed by a product of activations"
+TOGETHER = "all of its channels hang together"
+WRITTEN = "its channels are written into a part of another tensor"
+
+
+def names(text: str) -> frozenset[str]:
+    """The words of a text: ATen operators are listed as one line, not one a line."""
+    return frozenset(text.split())
+
+
+_VIEWS = names("view _unsafe_view reshape _reshape_alias flatten unflatten")
+_SAME = names("clone contiguous detach alias lift_fresh _to_copy")
+_MOVES = names(
+    "permute transpose t expand cat stack squeeze unsqueeze flip roll repeat "
+    "pixel_unshuffle channel_shuffle native_channel_shuffle swapaxes movedim"
 )
-POINTWISE = frozenset(
-    "hardswish hardsigmoid hardtanh copy lerp fill dropout native_dropout".split()
-)
-SPATIAL = frozenset(
+_PARTS = names("split split_with_sizes unsafe_split unsafe_chunk chunk slice select narrow unbind")
+_POINTWISE = names("hardswish hardsigmoid hardtanh copy lerp fill dropout")
+_SPATIAL = names(
     "max_pool2d_with_indices max_pool1d max_pool2d avg_pool1d avg_pool2d _adaptive_avg_pool2d "
     "adaptive_avg_pool2d adaptive_avg_pool1d adaptive_max_pool2d upsample_nearest2d "
     "upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_nearest_exact2d "
     "upsample_nearest1d upsample_linear1d reflection_pad2d replication_pad2d grid_sampler_2d "
-    "reflection_pad1d replication_pad1d".split()
+    "reflection_pad1d replication_pad1d"
 )
-REDUCTIONS = frozenset("mean sum amax amin var std norm max min".split())
-ALONG = frozenset("_softmax _log_softmax cumsum".split())
-NORMS = frozenset("native_layer_norm native_group_norm _fused_rms_norm".split())
+_REDUCTIONS = names("mean sum amax amin var std norm max min")
+_ALONG = names("_softmax _log_softmax cumsum")
+_NORMS = names("native_layer_norm native_group_norm _fused_rms_norm")
+_PRODUCTS = names("mm addmm convolution")
 
 
 class Union:
@@ -69,8 +88,12 @@ class Union:
 
     def join(self, left: Tensor, right: Tensor, reason: str) -> None:
         """Make the labels at equal places of two tensors one; what joins `NONE` is frozen."""
-        pairs = torch.stack([left.flatten(), right.flatten()], 1).unique(dim=0)
-        for a, b in pairs[pairs[:, 0] != pairs[:, 1]].tolist():
+        if left is right:
+            return
+        base = len(self._parent)
+        pairs = np.unique(core(left).numpy() * base + core(right).numpy())
+        for pair in pairs.tolist():
+            a, b = divmod(pair, base)
             first, second = sorted((self.root(a), self.root(b)))
             if first == second:
                 continue
@@ -83,7 +106,7 @@ class Union:
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """These channels stay."""
-        for label in labels.unique().tolist():
+        for label in np.unique(core(labels).numpy()).tolist():
             self._frozen.setdefault(self.root(label), reason)
 
     def frozen(self, root: int) -> str | None:
@@ -91,24 +114,37 @@ class Union:
         return self._frozen.get(root)
 
 
+def core(labels: Tensor) -> Tensor:
+    """A compact label tensor with every dimension along which it does not change of length 1."""
+    for dim, (extent, stride) in enumerate(zip(labels.shape, labels.stride(), strict=True)):
+        if extent > 1 and stride == 0:
+            labels = labels.narrow(dim, 0, 1)
+    return labels
+
+
 def compact(labels: Tensor) -> Tensor:
     """The same labels, with dimensions along which they do not change stored once."""
-    for dim in range(labels.dim()):
-        if labels.size(dim) > 1 and labels.stride(dim) != 0:
-            first = labels.narrow(dim, 0, 1)
-            if torch.equal(first.expand_as(labels), labels):
-                labels = first.expand_as(labels)
-    return labels
+    small = core(labels)
+    for dim in range(small.dim()):
+        if small.size(dim) > 1:
+            first = small.narrow(dim, 0, 1)
+            if bool((first == small).all()):
+                small = first
+    return small.expand(labels.shape)
+
+
+def constant(shape: tuple[int, ...], label: int = NONE) -> Tensor:
+    """One label everywhere."""
+    return torch.full((1,) * len(shape), label).expand(shape)
 
 
 def vector(labels: Tensor, dim: int) -> Tensor | None:
     """The labels along `dim`, or None where they also change along another dimension."""
-    dim %= labels.dim()
-    line = labels
-    for other in range(labels.dim()):
-        if other != dim:
-            line = line.narrow(other, 0, 1)
-    return line.flatten() if torch.equal(line.expand_as(labels), labels) else None
+    small = core(labels)
+    extent = labels.size(dim)
+    if small.numel() != small.size(dim):
+        return None
+    return small.flatten().expand(extent).contiguous()
 
 
 class Rules:
@@ -120,37 +156,98 @@ class Rules:
     def apply(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> Any:
         """Labels of the output; `args` hold label tensors, `output` the real result.
 
-        Returns None where the operator is not known: the caller freezes what went in.
+        Returns None where the operator is not known: what went in is frozen, what came out has no
+        labels.
         """
         name = op.rstrip("_") or op
-        if name == "_to_copy":
+        if name in _SAME:
             return args[0]
+        if name in _VIEWS:
+            return self._view(args[0], output)
         if name == "constant_pad_nd":
-            return compact(torch.constant_pad_nd(args[0], args[1], NONE))
-        if name in MOVES or op in MOVES:
-            return tree_map(
-                lambda value: compact(value) if isinstance(value, Tensor) else value,
-                func(*args, **kwargs),
-            )
-        if name in POINTWISE or torch.Tag.pointwise in getattr(func, "tags", ()):
+            return _padded(args[0], list(args[1]), output)
+        if name == "pixel_shuffle":
+            return self._to_pixels(args[0], output)
+        if name in _PARTS:
+            self._keep_parts_equal(name, args, output)
+        if name in _PARTS or name in _MOVES:
+            moved = func(*args, **kwargs)
+            return tree_map(lambda v: compact(v) if isinstance(v, Tensor) else v, moved)
+        if name in _POINTWISE or torch.Tag.pointwise in getattr(func, "tags", ()):
             return self._pointwise(name, args, kwargs, output)
-        if name in SPATIAL:
+        if name in _SPATIAL:
             return self._spatial(args[0], output)
-        if name in REDUCTIONS:
+        if name in _REDUCTIONS:
             return self._reduce(name, args, output)
-        if name in ALONG:
+        if name in _ALONG:
             return self._along(name, args[0], int(args[1]))
-        if name in NORMS:
-            self.union.freeze(args[0], "its channels are normalised together")
+        if name in _NORMS:
+            self.union.freeze(args[0], NORMALISED)
             return args[0]
+        self._unknown(name, args, kwargs)
         return None
+
+    def _unknown(self, name: str, args: Any, kwargs: Any) -> None:
+        reason = f"its channels go into {name}, which cannot be followed"
+        by_fixed = name == "bmm" and not bool(core(args[1]).any())
+        if name in _PRODUCTS or by_fixed:
+            reason = FUNCTIONAL
+        elif name == "bmm" or "scaled_dot_product" in name:
+            reason = ATTENTION
+        tree_map(
+            lambda v: self.union.freeze(v, reason) if isinstance(v, Tensor) else None,
+            (args, kwargs),
+        )
+
+    def _view(self, labels: Tensor, output: Any) -> Tensor:
+        result = compact(labels.reshape(output.shape))
+        before = [dim for dim in range(labels.dim()) if _varies(labels, dim)]
+        after = [dim for dim in range(result.dim()) if _varies(result, dim)]
+        if len(before) == 1 and len(after) > 1:  # runs side by side: all lose the same channels
+            small = core(result)
+            for dim in after[:-1]:
+                first, *rest = small.split(1, dim)
+                for run in rest:
+                    self.union.join(first, run, SPLIT)
+        return result
+
+    def _to_pixels(self, labels: Tensor, output: Any) -> Tensor:
+        line = vector(labels, 1)
+        if line is None:
+            self.union.freeze(labels, POSITIONS)
+            return constant(output.shape)
+        channels = line.view(output.shape[1], -1)
+        for place in channels.unbind(1):
+            self.union.join(channels[:, 0], place, SPLIT)
+        return compact(channels[:, 0].view(1, -1, 1, 1)).expand(output.shape)
+
+    def _keep_parts_equal(self, name: str, args: Any, output: Any) -> None:
+        """Parts of equal length stay equal where each loses the same channels."""
+        labels = args[0]
+        place = 2 if name.startswith(("split", "unsafe")) or name == "chunk" else 1
+        dim = int(args[place]) if len(args) > place else 0
+        if not _varies(labels, dim):
+            return
+        parts = list(output) if isinstance(output, tuple | list) else [output]
+        lengths = {1 if name in ("select", "unbind") else part.size(dim) for part in parts}
+        length, extent = max(lengths), labels.size(dim)
+        start = int(args[2] or 0) if name == "slice" and len(args) > 2 else 0
+        step = int(args[4]) if name == "slice" and len(args) > 4 else 1
+        start += extent if start < 0 else 0
+        if len(lengths) > 1 or extent % length or start % length or step != 1:
+            self.union.freeze(labels, SPLIT)
+            return
+        small = core(labels)
+        first, *rest = small.split(length, dim)
+        for part in rest:
+            self.union.join(compact(first), compact(part), SPLIT)
 
     def _pointwise(self, name: str, args: Any, kwargs: Any, output: Any) -> Tensor:
         shape = (output[0] if isinstance(output, tuple) else output).shape
         operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         operands = [value for value in operands if value.numel() > 1 or len(operands) == 1]
         if not operands:
-            return torch.zeros((), dtype=torch.int64).expand(shape)
+            return constant(shape)
         wide = [value.expand(shape) for value in operands]
         varying = {d for value in wide for d in range(len(shape)) if _varies(value, d)}
         result = None
@@ -159,20 +256,23 @@ class Rules:
             spread = [d for d in varying if d < offset or small.size(d - offset) < shape[d]]
             if spread:  # one value serves all channels: nothing to couple, nothing to cut
                 if any(_varies(value, d) for d in range(len(shape))):
-                    self.union.freeze(value, f"it is spread over other channels by {name}")
+                    self.union.freeze(value, f"its channels are spread over others by {name}")
                 continue
             if result is None:
                 result = value
             else:
-                self.union.join(*_smallest(result, value), f"{name} with values of fixed size")
-                result = torch.where(result == NONE, value, result)
-        return compact(result if result is not None else torch.zeros_like(wide[0]))
+                self.union.join(
+                    result, value, f"its channels meet values of fixed size ({_plain(name)})"
+                )
+                merged = torch.where(core(result) == NONE, core(value), core(result))
+                result = compact(merged).expand(shape)
+        return result if result is not None else constant(shape)
 
     def _spatial(self, labels: Tensor, output: Any) -> Any:
         result = output[0] if isinstance(output, tuple | list) else output
         line = vector(labels, 1)
         if line is None:
-            self.union.freeze(labels, "its maps mix channels")
+            self.union.freeze(labels, POSITIONS)
             line = torch.zeros(result.shape[1], dtype=torch.int64)
         shaped = line.view(1, -1, *[1] * (result.dim() - 2)).expand(result.shape)
         return (shaped,) if isinstance(output, tuple | list) else shaped
@@ -181,30 +281,36 @@ class Rules:
         labels, dims = args[0], args[1] if len(args) > 1 else None
         if dims is None or (isinstance(dims, list) and not dims) or isinstance(dims, Tensor):
             dims = list(range(labels.dim()))
-        dims = [dims] if isinstance(dims, int) else dims
-        low, high = labels.amin(dims), labels.amax(dims)
-        if not torch.equal(low, high):
-            self.union.freeze(labels, f"{name} mixes its channels")
-            low = torch.zeros_like(low)
+        dims = [dims] if isinstance(dims, int) else list(dims)
+        small = core(labels).amin(dims, keepdim=True)
+        if any(_varies(labels, dim) for dim in dims):
+            self.union.freeze(labels, f"its channels are mixed by {name}")
+            small = torch.zeros_like(small)
+        dims = [dim % labels.dim() for dim in dims]
+        kept = [1 if dim in dims else extent for dim, extent in enumerate(labels.shape)]
         shape = (output[0] if isinstance(output, tuple) else output).shape
-        reduced = compact(low.reshape(shape))
+        reduced = compact(small.expand(kept).reshape(shape))
         return (reduced, reduced) if isinstance(output, tuple) else reduced
 
     def _along(self, name: str, labels: Tensor, dim: int) -> Tensor:
-        if _varies(labels, dim % labels.dim()):
-            self.union.freeze(labels, f"{name.strip('_')} runs over its channels")
+        if _varies(labels, dim):
+            self.union.freeze(labels, f"its channels are mixed by {_plain(name)}")
         return labels
 
 
+def _padded(labels: Tensor, amounts: list[int], output: Any) -> Tensor:
+    """Padding adds channels without label; around maps it changes no channel."""
+    small, last = core(labels), labels.dim() - 1
+    wanted = [0] * len(amounts)
+    for index in range(len(amounts) // 2):
+        if _varies(labels, last - index):
+            wanted[2 * index : 2 * index + 2] = amounts[2 * index : 2 * index + 2]
+    return compact(torch.constant_pad_nd(small, wanted, NONE)).expand(output.shape)
+
+
 def _varies(labels: Tensor, dim: int) -> bool:
-    if labels.size(dim) < 2 or labels.stride(dim) == 0:
-        return False
-    return not torch.equal(labels.narrow(dim, 0, 1).expand_as(labels), labels)
+    return labels.size(dim) > 1 and labels.stride(dim) != 0
 
 
-def _smallest(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Both without the dimensions along which neither changes."""
-    for dim in range(left.dim()):
-        if not _varies(left, dim) and not _varies(right, dim):
-            left, right = left.narrow(dim, 0, 1), right.narrow(dim, 0, 1)
-    return left, right
+def _plain(name: str) -> str:
+    return name.strip("_")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-#: Operators that a table can price. The names are those of the shipped device data where it has one.
+#: Operators that a table can price, named as in the shipped device data where it has them.
 OPERATORS = (
     "conv2d",
     "depthwise_conv2d",
@@ -74,7 +74,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """One side of a layer in channels: some that never go, and some for each kept channel of a group.
+    """One side of a layer: channels that never go, and some for each kept channel of a group.
 
     Attributes:
         fixed: Channels that no policy touches.

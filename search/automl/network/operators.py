@@ -7,14 +7,16 @@ from typing import Any
 
 from torch import nn
 
+from automl.network.labels import names
 from automl.network.layers import Layer
 from automl.network.trace import Call
 
-_RELUS = frozenset("relu hardtanh clamp clamp_min threshold".split())
-_FUSES_RELU = frozenset("conv conv_transpose linear add batch_norm".split())
-_ACTIVATIONS = frozenset(
+_RELUS = names("relu hardtanh clamp clamp_min threshold")
+_FUSES_RELU = names("conv conv_transpose linear add batch_norm")
+_FOLDS_NORM = names("conv conv_transpose linear convolution")
+_ACTIVATIONS = names(
     "sigmoid silu gelu hardswish hardsigmoid tanh elu leaky_relu mish softplus exp sqrt pow rsqrt "
-    "prelu log_sigmoid erf relu hardtanh clamp clamp_min threshold".split()
+    "prelu log_sigmoid erf relu hardtanh clamp clamp_min threshold"
 )
 _ARITHMETIC = {"add": "add", "sub": "add", "rsub": "add", "mul": "mul", "div": "mul"}
 _POOLS = {
@@ -22,12 +24,12 @@ _POOLS = {
     "avg_pool2d": "avg_pool",
     "_adaptive_avg_pool2d": "avg_pool",
 }
-_MATMULS = frozenset("mm bmm matmul addmm baddbmm".split())
+_MATMULS = names("mm bmm matmul addmm baddbmm")
 _ATTENTION = "scaled_dot_product"
-_FREE = frozenset(
+_FREE = names(
     "view _unsafe_view reshape permute transpose t expand split split_with_sizes slice select "
     "squeeze unsqueeze detach alias unbind chunk as_strided _to_copy lift_fresh empty dropout "
-    "native_dropout flatten unsafe_split".split()
+    "native_dropout flatten unsafe_split"
 )
 
 Pair = tuple[int, int]
@@ -39,8 +41,10 @@ def base_name(op: str) -> str:
 
 
 def is_free(call: Call, producer: Call | None) -> bool:
-    """True where an operation costs nothing on a device: views, and what fuses into its producer."""
+    """True where an operation costs nothing: views, and what fuses into its producer."""
     name = base_name(call.step.op)
+    if name == "batch_norm":  # what cannot be folded in torch is folded by the runtime
+        return producer is not None and producer.step.op in _FOLDS_NORM
     if name in _RELUS:
         return producer is not None and base_name(producer.step.op) in _FUSES_RELU
     if name in _ARITHMETIC and len(call.inputs) < 2:
@@ -59,13 +63,13 @@ def layers_of(
     if call.step.module and op != "prelu":
         return [_parametrised(call, modules[call.step.module])]
     shape, out = call.in_shapes[0], call.out_shapes[0] if call.out_shapes else ()
-    plain = {"in_size": size(shape), "out_size": size(out)}
+    plain: dict[str, Any] = {"in_size": size(shape), "out_size": size(out)}
     channels = (width(shape), width(out))
     if op in _ARITHMETIC:
         both = max(call.in_shapes, key=_count)
         spread = any(_count(s) < _count(both) for s in call.in_shapes)
         detail = "channel" if spread else ""
-        both_size = {"in_size": size(both), "out_size": size(out)}
+        both_size: dict[str, Any] = {"in_size": size(both), "out_size": size(out)}
         return [Layer(name, _ARITHMETIC[op], width(both), width(out), detail=detail, **both_size)]
     if op in _ACTIVATIONS:
         return [Layer(name, "activation", *channels, detail=op, **plain)]
@@ -78,9 +82,13 @@ def layers_of(
         mode = "nearest" if "nearest" in op else "linear"
         return [Layer(name, "resize", *channels, detail=mode, **plain)]
     if op in ("native_layer_norm", "native_group_norm"):
-        return [Layer(name, "norm", *channels, detail=op.split("_")[1], **plain)]
+        last = shape[-1] if op == "native_layer_norm" else channels[0]
+        whole, kind = places(shape, last), op.split("_")[1]
+        return [Layer(name, "norm", last, last, in_size=whole, out_size=whole, detail=kind)]
     if op in ("_softmax", "_log_softmax"):
         return [Layer(name, "softmax", *channels, **plain)]
+    if op == "convolution":
+        return _convolution(call, name)
     if op in _MATMULS or _ATTENTION in op:
         return _matmul(call, name, op)
     if op in ("clone", "constant_pad_nd", "contiguous", "roll", "pixel_shuffle", "index_select"):
@@ -90,9 +98,14 @@ def layers_of(
 
 def _parametrised(call: Call, module: Any) -> Layer:
     shape, out = call.in_shapes[0], call.out_shapes[0]
-    name, sizes = call.step.module, {"in_size": size(shape), "out_size": size(out)}
+    name = call.step.module
+    sizes: dict[str, Any] = {"in_size": size(shape), "out_size": size(out)}
     if isinstance(module, nn.Linear):
-        return Layer(name, "linear", module.in_features, module.out_features, **sizes)
+        tokens: dict[str, Any] = {
+            "in_size": places(shape, shape[-1]),
+            "out_size": places(out, out[-1]),
+        }
+        return Layer(name, "linear", module.in_features, module.out_features, **tokens)
     if call.step.op == "batch_norm":
         return Layer(name, "norm", width(shape), width(out), **sizes)
     geometry: dict[str, Any] = {
@@ -101,11 +114,11 @@ def _parametrised(call: Call, module: Any) -> Layer:
         "padding": _padding(module),
         "dilation": _pair(module.dilation),
     }
-    op = "conv2d"
-    if isinstance(module, nn.ConvTranspose2d):
-        op = "conv_transpose2d"
-    elif module.groups > 1 and module.groups == module.in_channels:
-        op = "depthwise_conv2d"
+    if isinstance(module, nn.Conv1d):
+        sizes = {"in_size": (shape[2], 1), "out_size": (out[2], 1)}
+        geometry["padding"] = (geometry["padding"][0], 0)
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    op = _convolution_name(transposed, module.groups, module.in_channels)
     return Layer(
         name,
         op,
@@ -117,8 +130,37 @@ def _parametrised(call: Call, module: Any) -> Layer:
     )
 
 
+def _convolution_name(transposed: bool, groups: int, in_channels: int) -> str:
+    if transposed:
+        return "conv_transpose2d"
+    return "depthwise_conv2d" if groups > 1 and groups == in_channels else "conv2d"
+
+
+def _convolution(call: Call, name: str) -> list[Layer] | None:
+    """A convolution with weights of no layer, priced by its shapes; None in three dimensions."""
+    read, out, weight = call.in_shapes[0], call.out_shapes[0], call.operands[1]
+    if len(read) != 4:
+        return None
+    stride, padding, dilation, transposed, _, groups = call.arguments[3:9]
+    return [
+        Layer(
+            name,
+            _convolution_name(bool(transposed), groups, read[1]),
+            read[1],
+            out[1],
+            (weight[2], weight[3]),
+            _pair(stride),
+            _pair(padding),
+            _pair(dilation),
+            groups,
+            size(read),
+            size(out),
+        )
+    ]
+
+
 def _pool(
-    call: Call, name: str, op: str, channels: Pair, plain: dict[str, Pair]
+    call: Call, name: str, op: str, channels: Pair, plain: dict[str, Any]
 ) -> list[Layer] | None:
     if op == "mean" or (op == "_adaptive_avg_pool2d" and plain["out_size"] == (1, 1)):
         if len(call.in_shapes[0]) != 4:
@@ -142,30 +184,41 @@ def _matmul(call: Call, name: str, op: str) -> list[Layer] | None:
         *batch, queries, depth = shapes[0]
         keys, values = shapes[1][-2], shapes[2][-1]
         heads = _count(tuple(batch))
-        both = {"in_size": (queries, 1), "out_size": (queries, 1)}
+        both: dict[str, Any] = {"in_size": (queries, 1), "out_size": (queries, 1)}
         return [
             Layer(f"{name}.qk", "matmul", depth, keys, groups=heads, **both),
             Layer(f"{name}.softmax", "softmax", keys, keys, groups=heads, **both),
             Layer(f"{name}.av", "matmul", keys, values, groups=heads, **both),
         ]
-    if len(shapes) < 2:
-        return None
-    *batch, rows, inner = shapes[-2]
-    tokens = {"in_size": (rows, 1), "out_size": (rows, 1)}
-    heads = _count(tuple(batch))
-    return [Layer(name, "matmul", inner, shapes[-1][-1], groups=heads, **tokens)]
+    read, other = call.operands[-2:]
+    *batch, rows, inner = read
+    tokens: dict[str, Any] = {"in_size": (rows, 1), "out_size": (rows, 1)}
+    if len(call.inputs) == 1:  # by weights that belong to no layer
+        whole = places(read, inner)
+        return [Layer(name, "linear", inner, other[-1], in_size=whole, out_size=whole)]
+    return [Layer(name, "matmul", inner, other[-1], groups=_count(tuple(batch)), **tokens)]
 
 
 def width(shape: tuple[int, ...]) -> int:
-    """Channels of a value: the second dimension of maps, the last of tokens and vectors."""
+    """Channels of a value: the second dimension of maps, the last of tokens and vectors.
+
+    Values of five dimensions are maps whose channels are laid out in two (a channel shuffle).
+    """
+    if len(shape) == 5:
+        return shape[1] * shape[2]
     return shape[1] if len(shape) == 4 else shape[-1] if shape else 1
 
 
 def size(shape: tuple[int, ...]) -> Pair:
     """(height, width) of maps; (tokens, 1) of the rest, batch left out."""
-    if len(shape) == 4:
-        return shape[2], shape[3]
+    if len(shape) in (4, 5):
+        return shape[-2], shape[-1]
     return _count(shape[1:-1]), 1
+
+
+def places(shape: tuple[int, ...], channels: int) -> Pair:
+    """(tokens, 1): how many vectors of `channels` a value of batch 1 holds."""
+    return max(1, _count(shape) // max(1, channels)), 1
 
 
 def _count(shape: tuple[int, ...]) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
 from automl.network.blocks import removable
@@ -20,8 +21,10 @@ from automl.network.operators import base_name, is_free, layers_of
 from automl.network.trace import Call, Trace, record
 
 Tensor = torch.Tensor
-#: Outputs of the cut and of the masked network may differ by this share of the output's scale.
-_TOLERANCE = 2e-3
+#: Outputs of the cut and of the masked network may differ by this share of what masking changed,
+_TOLERANCE = 1e-2
+#: and by this share of the output's scale.
+_ROUNDING = 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _ladder(
 
 def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:
     try:
-        return record(model, torch.zeros(shape))
+        return record(model, torch.zeros(shape), labelled=False)
     except (RuntimeError, ValueError, IndexError):
         return None  # the model is built for its own resolution
 
@@ -160,7 +163,7 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     moved: set[int] = set()
     entries: list[tuple[Call, Layer]] = []
     unknown: dict[str, Frozen] = {}
-    for call in trace.calls:
+    for call in _alive(trace):
         op = base_name(call.step.op)
         before = producers.get(call.inputs[0]) if call.inputs else None
         if op in ("transpose", "permute") or (call.inputs and call.inputs[0] in moved):
@@ -175,6 +178,16 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
             continue
         entries.extend((call, layer) for layer in layers)
     return _Priced(entries, list(unknown.values()))
+
+
+def _alive(trace: Trace) -> list[Call]:
+    """The calls that the output hangs on; a runtime leaves the others out."""
+    wanted, alive = set(trace.output), []
+    for call in reversed(trace.calls):
+        if wanted.intersection(call.outputs):
+            wanted.update(call.inputs)
+            alive.append(call)
+    return alive[::-1]
 
 
 def _plan(
@@ -194,8 +207,7 @@ def _plan(
         written = type(written)(layer.out_channels)
     if layer.op == "concat":
         read = written
-    place = f"{call.step.module or call.step.address[0]}."
-    block = next((name for name in blocks if place.startswith(f"{name}.")), "")
+    block = next((name for name in blocks if name in call.step.scope), "")
     scales = layer.op == "depthwise_conv2d"
     return LayerPlan(layer, read, written, sizes, block, scales)
 
@@ -227,59 +239,72 @@ def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tupl
 
 def _broken(model: nn.Module, network: Network, example: Tensor, seed: int) -> dict[str, str]:
     """Groups and blocks that cannot be cut, with the reason; {} when all of them can."""
-    groups, blocks = network.groups, network.blocks
-    generator = torch.Generator().manual_seed(seed)
-    kept = {
-        group.name: torch.randperm(group.channels, generator=generator)[
-            : max(1, group.channels * 5 // 8)
-        ]
-        .sort()
-        .values
-        for group in groups
-    }
-    everything = frozenset(block.name for block in blocks)
-    if not _differs(model, network, example, kept, frozenset()) and not _differs(
-        model, network, example, kept, everything
-    ):
+    check = _Check(model, network, example, seed)
+    groups = tuple(group.name for group in network.groups)
+    blocks = tuple(block.name for block in network.blocks)
+    if not check.differs(groups) and not check.differs((*groups, *blocks)):
         return {}
-    broken = {}
-    for group in groups:
-        why = _differs(model, network, example, {group.name: kept[group.name]}, frozenset())
-        if why:
-            broken[group.name] = why
-    for block in blocks:
-        why = _differs(model, network, example, {}, frozenset({block.name}))
-        if why:
-            broken[block.name] = why
-    if not broken:  # each alone is fine, together they are not: keep to channels of one kind
-        broken = {groups[-1].name: "it breaks the network together with other groups"}
-    return broken
+    parts = (*groups, *blocks)
+    broken = {part: why for part in parts if (why := check.differs((part,)))}
+    if broken:
+        return broken
+    forwards, backwards = check.culprits(parts), check.culprits(parts[::-1])
+    fewest = min(forwards, backwards, key=len)
+    return dict.fromkeys(fewest, "it breaks the network together with other parts")
 
 
-def _differs(
-    model: nn.Module,
-    network: Network,
-    example: Tensor,
-    kept: dict[str, Tensor],
-    removed: frozenset[str],
-) -> str:
-    """Why the cut network is not the masked one, or ""."""
-    masked = mask(model, network.groups, kept, removed)
-    with torch.no_grad():
-        try:
-            expected = _flat(masked(example))
-            found = _flat(smaller(model, network.groups, kept, removed)(example))
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return f"the network breaks without it: {first[:90]}"
-    if found.shape != expected.shape:
-        return "the output's shape changes without it"
-    scale = float(expected.abs().max()) or 1.0
-    if not float((found - expected).abs().max()) <= _TOLERANCE * scale:
-        return "what is left no longer computes the same"
-    return ""
+class _Check:
+    """Cuts parts out of a model and runs it against the masked model."""
+
+    def __init__(self, model: nn.Module, network: Network, example: Tensor, seed: int) -> None:
+        self._model, self._network, self._example = model, network, example
+        generator = torch.Generator().manual_seed(seed)
+        self._kept: dict[str, Tensor] = {}
+        for group in network.groups:
+            order = torch.randperm(group.channels, generator=generator)
+            self._kept[group.name] = order[: max(1, group.channels * 5 // 8)].sort().values
+        with torch.no_grad():
+            self._dense = _flat(model(example))
+
+    def differs(self, parts: tuple[str, ...]) -> str:
+        """Why the network without channels of these groups, or without these blocks, is wrong."""
+        kept = {name: self._kept[name] for name in parts if name in self._kept}
+        removed = frozenset(parts) - frozenset(kept)
+        groups = self._network.groups
+        masked = mask(self._model, groups, kept, removed, shared=True)
+        with torch.no_grad():
+            try:
+                expected = _flat(masked(self._example))
+                cut = smaller(self._model, groups, kept, removed, shared=True)
+                found = _flat(cut(self._example))
+            except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+                return "the network no longer runs when it is cut"
+        if found.shape != expected.shape or expected.shape != self._dense.shape:
+            return "the output's shape changes when it is cut"
+        # A wrong cut errs as much as the masking itself changes; rounding does not.
+        effect = float((expected - self._dense).abs().max())
+        allowed = _TOLERANCE * effect + _ROUNDING * float(expected.abs().max())
+        if not float((found - expected).abs().max()) <= allowed:
+            return "what is left when it is cut no longer computes the same"
+        return ""
+
+    def culprits(self, parts: tuple[str, ...]) -> list[str]:
+        """Parts without which the rest can be cut together, found by halving."""
+        good: tuple[str, ...] = ()
+        guilty: list[str] = []
+        while self.differs((*good, *parts)):
+            low, high = 0, len(parts)  # the first `low` go well together, the first `high` do not
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self.differs((*good, *parts[:middle])):
+                    high = middle
+                else:
+                    low = middle
+            guilty.append(parts[low])
+            good, parts = (*good, *parts[:low]), parts[high:]
+        return guilty
 
 
 def _flat(output: object) -> Tensor:
-    leaves = torch.utils._pytree.tree_leaves(output)
+    leaves = tree_leaves(output)
     return torch.cat([leaf.flatten() for leaf in leaves if isinstance(leaf, Tensor)])

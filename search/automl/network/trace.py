@@ -9,7 +9,17 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from automl.network.labels import NONE, Rules, Union, vector
+from automl.network.labels import (
+    INPUT,
+    OUTPUT,
+    POSITIONS,
+    WRITTEN,
+    Rules,
+    Union,
+    compact,
+    constant,
+    vector,
+)
 from automl.network.walk import Address, Step, Walk
 
 Tensor = torch.Tensor
@@ -26,6 +36,7 @@ class Call:
         reads, writes: Labels along the channels of the first input and first output.
         arguments: The operator's plain arguments (numbers, lists), tensors as None.
         known: False where labels could not be followed through it.
+        operands: Shapes of all tensors that it read, weights of functional calls included.
     """
 
     step: Step
@@ -37,6 +48,7 @@ class Call:
     writes: Tensor
     arguments: tuple[Any, ...] = ()
     known: bool = True
+    operands: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(slots=True)
@@ -72,18 +84,22 @@ class Trace:
         return result
 
 
-def record(model: nn.Module, inputs: Tensor) -> Trace:
-    """Run the model once on `inputs` (batch 1, on the CPU) and record what happened."""
-    recorder = _Recorder(model, inputs)
+def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
+    """Run the model once on `inputs` (batch 1, on the CPU) and record what happened.
+
+    Without `labelled` only operations and shapes are recorded, and every label is `NONE`.
+    """
+    recorder = _Recorder(model, inputs, labelled)
     with recorder.attached():
         output = model(inputs)
     return recorder.finish(output)
 
 
 class _Recorder(Walk):
-    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, inputs: Tensor, labelled: bool) -> None:
         super().__init__(model)
         self.trace = Trace()
+        self._labelled = labelled
         self._rules = Rules(self.trace.union)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
@@ -91,7 +107,7 @@ class _Recorder(Walk):
         self._entered: dict[str, tuple[int, ...]] = {}
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
         line = self.trace.union.fresh(channels)
-        self.trace.union.freeze(line, "they are the network's input")
+        self.trace.union.freeze(line, INPUT)
         shape = [1, -1, *[1] * (inputs.dim() - 2)]
         self._number(inputs, line.view(shape).expand(inputs.shape))
 
@@ -100,7 +116,7 @@ class _Recorder(Walk):
         for tensor in tensors:
             if id(tensor) in self._ids:
                 labels = self._labels[self._ids[id(tensor)]]
-                self.trace.union.freeze(labels, "they are the network's output")
+                self.trace.union.freeze(labels, OUTPUT)
         self.trace.output = tuple(self._ids.get(id(tensor), -1) for tensor in tensors)
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
@@ -117,24 +133,37 @@ class _Recorder(Walk):
         self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         read = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        is_layer = isinstance(func, nn.Module)
+        if is_layer and id(read[0]) not in self._ids:  # reads a tensor that was filled in place
+            self._number(read[0], constant(read[0].shape))
         tracked = [tensor for tensor in read if id(tensor) in self._ids]
         if not tracked:
             return
-        if isinstance(func, nn.Module):
-            labels: Any = self._layer(step, func, args[0], output)
-        else:
-            as_labels = tree_map(self._label, (args, kwargs))
-            labels = self._rules.apply(step.op, func, *as_labels, output)
-        known = labels is not None
-        if not known:
-            for tensor in tracked:
-                self.trace.union.freeze(self._label(tensor), f"{step.op} cannot be followed")
-        self._write(step, tracked, output, labels, args, known)
+        labels: Any = None
+        if self._labelled:
+            if is_layer:
+                labels = self._layer(step, func, args[0], output)
+            else:
+                places, named = tree_map(self._label, (args, kwargs))
+                labels = self._rules.apply(step.op, func, places, named, output)
+        whole = read[0]._base if step.op.endswith("_") else None
+        if whole is not None and whole.numel() > read[0].numel():
+            # a part of a tensor is written, and with it the tensor: we cannot follow the channels
+            for tensor in (whole, *read):
+                self.trace.union.freeze(self._label(tensor), WRITTEN)
+            output, labels = (output, whole), None
+        self._write(step, tracked, output, labels, args, tuple(tuple(t.shape) for t in read))
 
     def _write(
-        self, step: Step, read: list[Tensor], output: Any, labels: Any, args: Any, known: bool
+        self,
+        step: Step,
+        read: list[Tensor],
+        output: Any,
+        labels: Any,
+        args: Any,
+        operands: tuple[tuple[int, ...], ...],
     ) -> None:
-        reads = self._line(read[0], self._label(read[0]))
+        reads = self._line(read[0])
         inputs = tuple(self._ids[id(tensor)] for tensor in read)
         written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         lines = [leaf for leaf in tree_flatten(labels)[0] if isinstance(leaf, Tensor)]
@@ -142,9 +171,8 @@ class _Recorder(Walk):
         for index, tensor in enumerate(written):
             line = lines[index] if index < len(lines) else None
             if line is None or line.shape != tensor.shape:
-                line = torch.zeros((), dtype=torch.int64).expand(tensor.shape)
+                line = constant(tensor.shape)
             outputs.append(self._number(tensor, line))
-        first = written[0] if written else read[0]
         self.trace.calls.append(
             Call(
                 step,
@@ -153,9 +181,10 @@ class _Recorder(Walk):
                 tuple(tuple(tensor.shape) for tensor in read),
                 tuple(tuple(tensor.shape) for tensor in written),
                 reads,
-                self._line(first, self._label(first)),
+                self._line(written[0]) if written else reads,
                 tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args),
-                known,
+                labels is not None,
+                operands,
             )
         )
 
@@ -175,37 +204,40 @@ class _Recorder(Walk):
             return leaf
         if id(leaf) in self._ids:
             return self._labels[self._ids[id(leaf)]]
-        return torch.zeros((), dtype=torch.int64).expand(leaf.shape)
+        return constant(leaf.shape)
 
-    def _line(self, tensor: Tensor, labels: Tensor) -> Tensor:
+    def _line(self, tensor: Tensor) -> Tensor:
         """Labels along the channels: of maps the second dimension, of tokens the last."""
-        if tensor.dim() == 0:
+        if tensor.dim() == 0 or not self._labelled:
             return torch.zeros(1, dtype=torch.int64)
-        for dim in dict.fromkeys((1, -1) if tensor.dim() != 3 else (-1, 1)):
-            if tensor.dim() > dim:
+        labels = self._label(tensor)
+        if labels.dim() == 5:  # channels laid out in two dimensions
+            labels = compact(labels.reshape(labels.shape[0], -1, *labels.shape[3:]))
+        for dim in dict.fromkeys((1, -1) if labels.dim() != 3 else (-1, 1)):
+            if labels.dim() > dim and labels.size(dim) > 1 and labels.stride(dim) != 0:
                 line = vector(labels, dim)
-                if line is not None and bool((line != line[0]).any()):
+                if line is not None:
                     return line
-        dim = 1 if tensor.dim() in (2, 4) else -1
+        dim = 1 if labels.dim() in (2, 4) else -1
         line = vector(labels, dim)
-        return torch.zeros(tensor.shape[dim], dtype=torch.int64) if line is None else line
+        return torch.zeros(labels.shape[dim], dtype=torch.int64) if line is None else line
 
     def _layer(self, step: Step, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
         dim = -1 if step.op == "linear" else 1
         labels, union = self._label(read), self.trace.union
         line = vector(labels, dim)
         if line is None:
-            union.freeze(labels, f"{step.module} reads them mixed with positions")
-            line = torch.full((read.shape[dim],), NONE)
+            union.freeze(labels, POSITIONS)
+            line = torch.zeros(read.shape[dim], dtype=torch.int64)
         if step.op in ("batch_norm", "prelu"):
             shared = step.op == "prelu" and module.num_parameters == 1
             if not shared:
                 self._bind(step.module, "through", line)
             return labels
-        out = self._convolve(step, module, line, output.shape[dim])
+        out = compact(self._convolve(step, module, line, output.shape[dim]))
         shape = [1] * output.dim()
         shape[dim] = -1
-        return out.view(shape).expand(output.shape)
+        return out.view(shape).expand_as(output)
 
     def _convolve(self, step: Step, module: Any, line: Tensor, out_channels: int) -> Tensor:
         union, groups = self.trace.union, getattr(module, "groups", 1)
@@ -216,7 +248,7 @@ class _Recorder(Walk):
         if groups > 1:  # each run loses the same channels, so that the groups stay equal
             for side in (line.view(groups, -1), out.view(groups, -1)):
                 for run in side[1:]:
-                    union.join(side[0], run, "grouped with fixed channels")
+                    union.join(side[0], run, "its channels are grouped with fixed ones")
         self._bind(step.module, "in", line)
         self._bind(step.module, "out", out)
         return out
@@ -226,7 +258,7 @@ class _Recorder(Walk):
         if known is None:
             self.trace.bindings[module, side] = line
         elif known.numel() == line.numel():
-            self.trace.union.join(known, line, f"{module} is used twice")
+            self.trace.union.join(known, line, "its layer is used twice, once on fixed channels")
 
 
 def addresses(trace: Trace) -> dict[int, Address]:

@@ -31,12 +31,46 @@ _LEAVES: dict[type[nn.Module], str] = {
 }
 
 
+#: What a layer whose class overrides forward must call inside it to be known as that layer.
+_CALLS = {
+    "conv": ("convolution",),
+    "conv_transpose": ("convolution",),
+    "batch_norm": ("native_batch_norm", "_native_batch_norm_legit_no_training"),
+}
+
+
+def base_kind(module: nn.Module) -> str:
+    """What a layer or a class derived from one is ("conv", ...), or "" for any other module."""
+    return next((name for kind, name in _LEAVES.items() if isinstance(module, kind)), "")
+
+
 def leaf_kind(module: nn.Module) -> str:
     """What a parametrised layer is ("conv", "linear", ...), or "" for any other module."""
     for kind, name in _LEAVES.items():
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return "" if hasattr(module, "parametrizations") else name
     return ""
+
+
+def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
+    """What layer an operation inside a module's own forward is ("conv", ...), or "".
+
+    A class derived from a layer may pad first or activate afterwards; in between it must call
+    the layer's operation with just the module's weights and geometry.
+    """
+    kind = base_kind(module)
+    if func.overloadpacket.__name__ not in _CALLS.get(kind, ()):
+        return ""
+    if hasattr(module, "parametrizations") or args[1] is not module.weight:
+        return ""
+    if args[2] is not module.bias:
+        return ""
+    if kind == "batch_norm":
+        return kind if args[3] is module.running_mean else ""
+    called = (*map(tuple, args[3:6]), args[6], args[8])
+    transposed = kind == "conv_transpose"
+    own = (module.stride, module.padding, module.dilation, transposed, module.groups)
+    return kind if called == own else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +97,17 @@ class Walk(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._model = model
-        self._names = {module: name for name, module in model.named_modules()}
+        self._modules = dict(model.named_modules())
+        self._names = {module: name for name, module in self._modules.items()}
         self._scope: list[str] = []
         self._counts: Counter[str] = Counter()
         self._suspended = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch's compiler takes over a second to import
 
     def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Called before a parametrised layer runs."""
@@ -86,7 +125,10 @@ class Walk(TorchDispatchMode):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The context to run forward passes in: hooks on, no gradients, the walk active."""
+        """The context to run forward passes in: hooks on, no gradients, the walk active.
+
+        torch's fused attention is switched off meanwhile, for inside it nothing can be seen.
+        """
         handles = []
         for module in self._names:
             handles.append(module.register_forward_pre_hook(self._pre, with_kwargs=True))
@@ -94,10 +136,13 @@ class Walk(TorchDispatchMode):
         self._counts.clear()
         self._scope.clear()
         self._suspended = 0
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
         try:
             with torch.no_grad(), self:
                 yield
         finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
             for handle in handles:
                 handle.remove()
 
@@ -105,11 +150,22 @@ class Walk(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        if not self._suspended and self._scope:
-            name = func.overloadpacket.__name__
-            step = Step(self._address(self._scope[-1]), name, "", tuple(self._scope))
+        if self._suspended or not self._scope:
+            return func(*args, **kwargs)
+        scope, name = tuple(self._scope), self._scope[-1]
+        module: Any = self._modules[name]
+        kind = layer_called(module, func, args)
+        if not kind:
+            output = func(*args, **kwargs)
+            step = Step(self._address(name), func.overloadpacket.__name__, "", scope)
             self._quietly(self.after, step, func, args, kwargs, output)
+            return output
+        step = Step((name, self._counts[name]), kind, name, scope[:-1])
+        self._quietly(self.before, step, module, args[:1])
+        output = func(args[0], module.weight, module.bias, *args[3:], **kwargs)
+        step = Step(self._address(name), kind, name, scope[:-1])
+        written = output[0] if isinstance(output, tuple) else output
+        self._quietly(self.after, step, module, args[:1], {}, written)
         return output
 
     def _address(self, name: str) -> Address:
