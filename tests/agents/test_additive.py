@@ -38,7 +38,7 @@ def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = Fal
         scope = tuple(generator.permutation(variables)[:arity].tolist())
         shape = tuple(sizes[variable] for variable in scope)
         table = np.zeros((*shape, 1 + costs))
-        table[..., 1:] = draw((*shape, costs)) - 0.1
+        table[..., 1:] = draw((*shape, costs)) - (1 if whole else 0.1)
         if generator.random() < 0.3:
             table[0] = 0.0  # the first variable is a gate: nothing of this is left
         parts.append(Part(scope, table))

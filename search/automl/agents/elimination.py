@@ -167,19 +167,23 @@ def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]]) -> list[int]
     frontier: set[int] = set()
     waiting = set(range(len(sizes)))  # not forgotten yet
 
-    def growth(variable: int) -> tuple[float, bool, int]:
-        """By how much the frontier grows until the variable can be forgotten."""
-        fresh = neighbours[variable] - introduced - {variable}
-        grown = sum(weight[each] for each in fresh)
-        grown -= weight[variable] if variable in frontier else 0.0
-        return grown, neighbours[variable].isdisjoint(frontier), variable
+    def frontiers(variable: int) -> tuple[set[int], set[int]]:
+        """The frontier at its widest until the variable is forgotten, and after that."""
+        known = introduced | neighbours[variable]
+        widest = frontier | (known - introduced)
+        return widest, {each for each in widest if not neighbours[each] <= known}
+
+    def width(variable: int) -> tuple[float, float, int]:
+        widest, after = frontiers(variable)
+        return sum(weight[each] for each in after), sum(weight[each] for each in widest), variable
 
     while waiting:
-        chosen = min(waiting, key=growth)
-        fresh = neighbours[chosen] - introduced
+        near = {each for settled in frontier for each in neighbours[settled]} & waiting
+        chosen = min(near or waiting, key=width)
+        widest, after = frontiers(chosen)
+        fresh = widest - frontier
         order += [*sorted(fresh - {chosen}), *sorted(fresh & {chosen})]
         introduced |= fresh
-        settled = {each for each in frontier | fresh if neighbours[each] <= introduced}
-        frontier = (frontier | fresh) - settled
-        waiting -= settled
+        waiting -= widest - after
+        frontier = after
     return order

@@ -1,0 +1,101 @@
+"""The agents by name, ours and those that other packages add.
+
+Another package adds one with an entry point in the group "automl.agents" whose value is a function
+or class that takes (problem, seed, **options) and gives an `Agent`. Its summary is the first line
+of its docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, cast
+
+from automl.errors import UsageError, nearest
+from automl.problem import Agent, Problem
+
+GROUP: Final = "automl.agents"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEntry:
+    """An agent that can be asked for by name.
+
+    Attributes:
+        name: As in `--agent`.
+        summary: What it does, in two lines at most.
+        paper: Where it comes from.
+        maker: "module:name" of a callable (problem, seed, **options) -> Agent.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    maker: str
+
+
+def _entry(name: str, maker: str, paper: str, summary: str) -> tuple[str, AgentEntry]:
+    return name, AgentEntry(name, summary, paper, f"automl.agents.{maker}")
+
+
+AGENTS: Final[Mapping[str, AgentEntry]] = dict(
+    (
+        _entry(
+            "lagrangian",
+            "lagrangian:LagrangianAgent",
+            "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (additive harm, measured)",
+            "The exact optimum of measured, additive harm within the budget, and a few more under\n"
+            "other weights of channels, blocks and resolution. Needs no more than eight trials.",
+        ),
+        _entry(
+            "uniform",
+            "uniform:UniformAgent",
+            "the usual baseline",
+            "One ratio for every channel group, the largest within the budget; all blocks stay.\n"
+            "One trial.",
+        ),
+        _entry(
+            "random",
+            "random:RandomAgent",
+            "Li and Talwalkar, 2019 (random search as a baseline)",
+            "Random choices, brought into the budget and then raised where room is left.\n"
+            "Every trial is feasible.",
+        ),
+    )
+)
+
+
+def describe_agents() -> tuple[AgentEntry, ...]:
+    """All agents: ours first, then those of other packages, each by name."""
+    added = sorted(_added().values(), key=lambda point: point.name)
+    others = (
+        AgentEntry(point.name, f"Added by {point.value}.", "see its package", point.value)
+        for point in added
+    )
+    return (*AGENTS.values(), *others)
+
+
+def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) -> Agent:
+    """The agent of that name.
+
+    Raises:
+        UsageError: If there is no such agent.
+        SpaceError: If the agent cannot search this problem.
+    """
+    entry = AGENTS.get(name)
+    if entry is not None:
+        module, _, attribute = entry.maker.partition(":")
+        maker = getattr(import_module(module), attribute)
+    else:
+        added = _added()
+        if name not in added:
+            raise UsageError(f"no agent {name!r}{nearest(name, [*AGENTS, *added])}")
+        maker = added[name].load()
+    return cast(Callable[..., Agent], maker)(problem, seed, **options)
+
+
+def _added() -> dict[str, EntryPoint]:
+    """Agents of other packages; ours cannot be replaced."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in AGENTS}

@@ -1,0 +1,100 @@
+"""The default: the exact optimum of measured, additive harm, and some of its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from automl.agents.solver import solve
+from automl.errors import InfeasibleError, SpaceError
+from automl.policy import Policy
+from automl.problem import Problem, Trial
+from automl.space import Kind, Vectors
+
+#: Kinds of choices whose harm is weighed against each other, and by how much.
+WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution")
+FACTORS: Final = (0.5, 2.0)
+#: Policies proposed at most.
+PROPOSALS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One problem to solve: harm weighed by kind, some variables held."""
+
+    weights: Mapping[Kind, float] = field(default_factory=dict)
+    held: Mapping[int, int] = field(default_factory=dict)
+
+
+class LagrangianAgent:
+    """Least additive harm within the budget (Shoham and Gersho, "Efficient bit allocation", 1988).
+
+    The harm of each choice was measured when it was made alone, as in SPDY (Frantar and Alistarh,
+    2022, section 3), but on the network's logits and not layer by layer. Summed harm is fair among
+    choices of one kind and less so between kinds, so the agent also proposes the optima with each
+    kind's harm halved and doubled, and the best at each resolution; the trials tell which was
+    right. What is proposed is always within the budget.
+
+    Raises:
+        SpaceError: If the problem comes without a sensitivity.
+    """
+
+    def __init__(self, problem: Problem, seed: int = 0) -> None:
+        if problem.sensitivity is None:
+            raise SpaceError(
+                "lagrangian needs the sensitivity of each choice, which this problem lacks: "
+                "use --agent random or uniform"
+            )
+        self._problem = problem
+        self._harm = problem.sensitivity.harm
+        self._plans = _plans(problem)
+        self._solved = 0
+        self._proposed: list[bytes] = []
+
+    def ask(self, count: int) -> list[Policy]:
+        """The next optima that were not proposed yet, none when there are no more."""
+        policies: list[Policy] = []
+        while (
+            len(policies) < count
+            and self._solved < len(self._plans)
+            and len(self._proposed) < PROPOSALS
+        ):
+            vector = self._solve(self._plans[self._solved])
+            self._solved += 1
+            if vector is not None and vector.tobytes() not in self._proposed:
+                self._proposed.append(vector.tobytes())
+                policies.append(self._problem.space.decode(vector))
+        return policies
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Nothing: what is proposed does not hang on scores."""
+
+    def _solve(self, plan: _Plan) -> Vectors | None:
+        variables = self._problem.space.variables
+        harm = [
+            each * plan.weights.get(variable.kind, 1.0)
+            for each, variable in zip(self._harm, variables, strict=True)
+        ]
+        try:
+            return solve(self._problem.costs, harm, self._problem.budget, plan.held).vector
+        except InfeasibleError:
+            if not plan.held:
+                raise
+            return None  # this resolution cannot meet the budget, others can
+
+
+def _plans(problem: Problem) -> list[_Plan]:
+    """The plain problem first, then weighed kinds, then each resolution."""
+    space = problem.space
+    kinds = [kind for kind in WEIGHED if space.of_kind(kind)]
+    plans = [_Plan()]
+    if len(kinds) > 1:
+        plans += [_Plan({kind: factor}) for kind in kinds for factor in FACTORS]
+    for variable in space.of_kind("resolution"):
+        plans += [
+            _Plan(held={variable: int(option)}) for option in np.arange(space.sizes[variable])[::-1]
+        ]
+    return plans

@@ -1,0 +1,101 @@
+"""Any vector brought into the budget, so that a sampler never proposes what is over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.agents.elimination import Integers
+from automl.agents.local_search import neighbours
+from automl.agents.solver import solve
+from automl.problem import Problem
+from automl.space import Vectors
+from automl.units import QUANTITIES
+
+_ROUNDS: Final = 200
+
+
+class Projection:
+    """Projects vectors onto the budget of a problem.
+
+    The way leads towards an anchor, a policy that is as cheap as single changes make it, so its end
+    is always within the budget.
+
+    Raises:
+        InfeasibleError: If no policy meets the budget.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._space = problem.space
+        self.anchor = _anchor(problem)
+
+    def randomly(self, vector: Vectors, generator: np.random.Generator) -> Vectors:
+        """Lower random variables towards the anchor until it fits; raise others while it does."""
+        moves = np.repeat(np.arange(len(vector)), np.abs(vector - self.anchor))
+        path = _path(vector, self.anchor, generator.permutation(moves))
+        return self._raised(self._first_within(path), self._space.dense, generator.permutation)
+
+    def evenly(self, vector: Vectors) -> Vectors:
+        """Scale the vector towards the anchor until it fits; then back where there is room."""
+        shares = np.linspace(0.0, 1.0, 65)[:, None]
+        path = np.rint(vector + shares * (self.anchor - vector.astype(np.float64)))
+        return self._raised(self._first_within(path.astype(np.int16)), vector, _as_they_are)
+
+    def _first_within(self, path: Vectors) -> Vectors:
+        """The first vector of [steps, variables] that the budget allows; the last one does."""
+        first: Vectors = path[int(np.argmax(self._allows(path)))]
+        return first
+
+    def _allows(self, vectors: Vectors) -> NDArray[np.bool_]:
+        return self._problem.budget.allows_all(self._problem.costs.price(vectors))
+
+    def _raised(
+        self, vector: Vectors, goal: Vectors, order: Callable[[Integers], Integers]
+    ) -> Vectors:
+        """Steps of one option towards `goal`, as many as fit."""
+        while True:
+            apart = np.flatnonzero(vector != goal)
+            alone = np.tile(vector, (len(apart), 1))
+            alone[np.arange(len(apart)), apart] += np.sign(goal - vector)[apart]
+            fitting = apart[self._allows(alone)]
+            if not len(fitting):
+                return self._space.canonical(vector)
+            path = _path(vector, goal, order(fitting))
+            # The first step fits by itself, and so does every step before the first that does not.
+            vector = path[int(np.argmin(np.append(self._allows(path[1:]), False)))]
+
+
+def _path(start: Vectors, goal: Vectors, moves: Integers) -> Vectors:
+    """Vectors [moves + 1, variables]: one more variable moved one option towards `goal` in each."""
+    path = np.tile(start, (len(moves) + 1, 1))
+    signs = np.sign(goal - start)
+    for row, variable in enumerate(moves.tolist(), start=1):
+        path[row:, variable] += signs[variable]
+    return path
+
+
+def _as_they_are(moves: Integers) -> Integers:
+    return moves
+
+
+def _anchor(problem: Problem) -> Vectors:
+    """A policy far inside the budget where there is one, else one that just meets it."""
+    columns = [QUANTITIES.index(limit.quantity) for limit in problem.budget.limits]
+    limits = np.array([limit.value for limit in problem.budget.limits])
+    allowed = tuple(np.arange(size) for size in problem.space.sizes)
+    vector = np.zeros(len(allowed), dtype=np.int16)
+    for _ in range(_ROUNDS):
+        changed = np.concatenate([vector[None], neighbours(vector, allowed)])
+        worst = (problem.costs.price(changed)[:, columns] / limits).max(axis=1, initial=0.0)
+        least = int(np.argmin(worst))
+        if least == 0:
+            break
+        vector = changed[least]
+    if problem.budget.allows_all(problem.costs.price(vector[None]))[0]:
+        return vector
+    zeros = [np.zeros(size) for size in problem.space.sizes]
+    return solve(problem.costs, zeros, problem.budget).vector

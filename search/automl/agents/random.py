@@ -1,0 +1,47 @@
+"""The other baseline: random policies, each within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from automl.agents.projection import Projection
+from automl.policy import Policy
+from automl.problem import Problem, Trial
+
+#: Draws without a new policy after which the space counts as exhausted.
+_IN_VAIN: Final = 200
+
+
+class RandomAgent:
+    """Random search (Li and Talwalkar, "Random search and reproducibility for NAS", 2019).
+
+    Each policy is drawn option by option, lowered at random until it fits the budget and raised at
+    random while it does, so that no trial is wasted on what is over budget or far below it.
+    """
+
+    def __init__(self, problem: Problem, seed: int = 0) -> None:
+        self._problem = problem
+        self._generator = np.random.default_rng(seed)
+        self._projection = Projection(problem)
+        self._proposed: set[bytes] = set()
+
+    def ask(self, count: int) -> list[Policy]:
+        """New random policies; fewer when many draws in a row found nothing new."""
+        space = self._problem.space
+        policies: list[Policy] = []
+        in_vain = 0
+        while len(policies) < count and in_vain < _IN_VAIN:
+            drawn = space.random(1, self._generator)[0]
+            vector = self._projection.randomly(drawn, self._generator)
+            in_vain += 1
+            if vector.tobytes() not in self._proposed:
+                self._proposed.add(vector.tobytes())
+                policies.append(space.decode(vector))
+                in_vain = 0
+        return policies
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Nothing: random search does not learn."""
