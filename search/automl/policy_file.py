@@ -6,13 +6,13 @@ Reading one runs no code. The schema is versioned; unknown versions are refused.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.errors import PolicyError, nearest
+from automl.files import write_whole
 from automl.network.layers import Network
 from automl.policy import Bits, Policy
 
@@ -152,12 +152,8 @@ def write_policy(file: PolicyFile, path: Path) -> None:
     Raises:
         PolicyError: The folder cannot be written to.
     """
-    text = file.model_dump_json(indent=2) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, file.model_dump_json(indent=2) + "\n")
     except OSError as problem:
         raise PolicyError(f"{path} cannot be written: {problem.strerror}") from problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -126,5 +127,6 @@ def agents(json: options.Json = False) -> None:
         render.print_json(found)
         return
     for agent in found:
-        render.say(f"{agent.name}\n    {agent.summary}\n    {agent.paper}")
+        render.say(agent.name)
+        render.say(textwrap.indent(f"{agent.summary}\n{agent.paper}", "    "))
     render.say_next("automl search --target cpu --budget 50% --agent uniform")

@@ -1,0 +1,186 @@
+"""Policy files: what is written is read, and what is broken is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automl.errors import PolicyError
+from automl.policy import Bits, Policy
+from automl.policy_file import (
+    Model,
+    PolicyFile,
+    Predicted,
+    Target,
+    check_fits,
+    choices,
+    read_policy,
+    write_policy,
+)
+from handmade import network
+
+NETWORK = replace(network(), fingerprint="0123456789abcdef")
+POLICY = Policy(
+    {"stem": 8, "inner": 24, "left": 4},
+    frozenset({"block"}),
+    16,
+    {"mix": Bits(8, 8)},
+)
+
+
+def policy_file(policy: Policy = POLICY) -> PolicyFile:
+    return PolicyFile(
+        automl="0.1.0",
+        model=Model(
+            name="mine.py:net",
+            fingerprint=NETWORK.fingerprint,
+            input_shape=NETWORK.input_shape,
+        ),
+        target=Target(name="cpu", description="this machine", table_digest="d1"),
+        budget=("50%", "4MB"),
+        predicted=Predicted(
+            latency_seconds=0.001, latency_error=0.08, macs=5e6, bytes=1e5, measured=1.0
+        ),
+        dense=Predicted(latency_seconds=0.002, macs=1e7, bytes=2e5, measured=0.9, fitted=0.1),
+        score=0.9,
+        scored_on="2,000 validation inputs",
+        agent="lagrangian",
+        seed=0,
+        **choices(policy, NETWORK),
+    )
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "policy.json"
+    write_policy(policy_file(), path)
+    return path
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_what_is_written_is_read(written: Path) -> None:
+    assert read_policy(written) == policy_file()
+    assert read_policy(written).policy == POLICY
+    check_fits(read_policy(written), NETWORK)
+
+
+def test_the_file_reads_like_what_it_says(written: Path) -> None:
+    content = json.loads(written.read_text())
+    assert content["schema_version"] == 1
+    assert content["channels"]["stem"] == {"dense": 16, "kept": 8}
+    assert content["bits"] == {"mix": {"weights": 8, "activations": 8}}
+    assert content["removed"] == ["block"]
+    assert content["predicted"]["latency_seconds"] == 0.001
+
+
+def test_a_policy_file_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        policy_file().seed = 3  # type: ignore[misc]
+
+
+def test_it_is_written_whole_or_not_at_all(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = written.read_text()
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(PolicyError, match="cannot be written: No space left on device"):
+        write_policy(policy_file().with_score(0.1, "nothing"), written)
+    assert written.read_text() == before
+    assert [path.name for path in written.parent.iterdir()] == ["policy.json"]
+
+
+def test_a_truncated_file_names_line_and_column(written: Path) -> None:
+    lines = written.read_text().splitlines()
+    written.write_text("\n".join(lines[:4]))
+    with pytest.raises(PolicyError, match=r"policy.json:4:\d+: not JSON: .*the file ends early"):
+        read_policy(written)
+
+
+def test_a_corrupt_file_names_line_and_column(written: Path) -> None:
+    written.write_text(written.read_text().replace('"automl": ', '"automl" ', 1))
+    with pytest.raises(PolicyError, match=r"policy.json:3:12: not JSON: Expecting ':' delimiter$"):
+        read_policy(written)
+
+
+def test_what_is_no_text_is_refused(written: Path) -> None:
+    written.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PolicyError, match="is not text"):
+        read_policy(written)
+
+
+def test_a_missing_file_names_the_nearest(written: Path) -> None:
+    with pytest.raises(PolicyError, match=r"No such file .*\(did you mean policy.json\?\)"):
+        read_policy(written.with_name("polcy.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda c: c.update(schema_version=2), "schema_version 2; this automl reads version 1"),
+        (lambda c: c.pop("schema_version"), "has no schema_version"),
+        (lambda c: c.update(chanels={}), r"unknown key 'chanels' \(did you mean channels\?\)"),
+        (lambda c: c["model"].pop("fingerprint"), "model.fingerprint is missing"),
+        (lambda c: c["channels"]["stem"].update(kept=-1), r"channels.stem.kept: .*, found -1"),
+        (lambda c: c.update(seed="x"), r"seed: .*valid integer.*, found 'x'"),
+    ],
+)
+def test_a_wrong_field_is_named(
+    written: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    with pytest.raises(PolicyError, match=rf"policy.json.*{reason}"):
+        read_policy(edit(written, change))
+
+
+def test_a_list_is_no_policy(written: Path) -> None:
+    written.write_text("[1, 2]")
+    with pytest.raises(PolicyError, match="has no schema_version"):
+        read_policy(written)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda c: c["model"].update(fingerprint="ffff"),
+            "for another model: mine.py:net with fingerprint ffff, this one is 0123456789ab",
+        ),
+        (
+            lambda c: c["model"].update(input_shape=[1, 3, 8, 8]),
+            r"for inputs of \(1, 3, 8, 8\), not \(1, 3, 32, 32\)",
+        ),
+        (
+            lambda c: c["channels"].update(stam={"dense": 4, "kept": 2}),
+            r"no channel group 'stam' \(did you mean stem\?\)",
+        ),
+        (
+            lambda c: c.update(removed=["blok"]),
+            r"the model has no block 'blok' \(did you mean block\?\)",
+        ),
+        (
+            lambda c: c["bits"].update(mixed={}),
+            r"the model has no layer 'mixed' \(did you mean fixed or mix\?\)",
+        ),
+        (
+            lambda c: c["channels"]["stem"].update(kept=17),
+            "keeps 17 of 16 channels of stem, the model has 16",
+        ),
+        (lambda c: c.update(resolution=20), r"at resolution 20 \(only 16, 32\)"),
+    ],
+)
+def test_a_policy_for_another_model_is_refused(
+    written: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    with pytest.raises(PolicyError, match=reason):
+        check_fits(read_policy(edit(written, change)), NETWORK)
