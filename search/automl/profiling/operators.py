@@ -26,9 +26,6 @@ def emit(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
 
 def input_shapes(key: OpKey) -> tuple[tuple[int, ...], ...]:
     """Shapes of the operator's inputs at batch 1."""
-    shape = (1, key.in_channels, *key.in_size)
-    if key.op in ("add", "mul"):
-        return (shape, (1, key.in_channels, 1, 1) if key.detail == "channel" else shape)
     if key.op == "concat":
         return tuple((1, part, *key.in_size) for part in _parts(key))
     if key.op == "matmul":
@@ -42,7 +39,12 @@ def input_shapes(key: OpKey) -> tuple[tuple[int, ...], ...]:
     if key.op == "softmax":
         return ((1, key.groups, key.in_size[0] * key.in_size[1], key.in_channels),)
     if on_tokens(key):
-        return ((1, key.in_size[0], key.in_channels),)
+        shape: tuple[int, ...] = (1, key.in_size[0], key.in_channels)
+        channel: tuple[int, ...] = (1, 1, key.in_channels)
+    else:
+        shape, channel = (1, key.in_channels, *key.in_size), (1, key.in_channels, 1, 1)
+    if key.op in ("add", "mul"):
+        return (shape, channel if key.detail == "channel" else shape)
     return (shape,)
 
 

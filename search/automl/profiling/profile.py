@@ -92,8 +92,8 @@ def profile(
     _check_same(table, runner)
     start = time.monotonic()
     report = ProfileReport()
+    reference = _reference(table, runner) if table.lacks(keys) else math.nan
     wanted = table.lacks(keys)
-    reference = _reference(table, runner) if wanted else math.nan
     done = 0
     for batch in _batches(wanted, report):
         left = seconds_cap - (time.monotonic() - start)
@@ -139,7 +139,7 @@ def measure_models(
         MeasureError: If the runtime refuses a network, naming it, or stops answering.
     """
     names = list(models)
-    limits = Limits(spread=spread, seconds=seconds_cap, pass_seconds=0.01, min_passes=9)
+    limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9)
     found: dict[str, Timing] = {}
     for measured in runner.run([Probe((models[name],), (1.0,)) for name in names], limits):
         name = names[measured.probe]

@@ -123,6 +123,11 @@ class LocalRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def process_id(self) -> int:
+        """Of the worker."""
+        return self._worker.pid
+
     def close(self) -> None:
         """End the worker."""
         self._worker.kill()
@@ -160,6 +165,7 @@ class LocalRunner:
 
     def _ended(self) -> str:
         status = self._worker.wait()
+        self.close()
         return f"the process that measures ended with status {status} (out of memory?)"
 
 

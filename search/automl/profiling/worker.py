@@ -12,8 +12,9 @@ on standard input with JSON lines on standard output until the input ends:
 
 A probe's value is the weighted sum of its models' times, taken within one pass, so that drift
 cancels in differences. All probes of a request are timed in turn, pass after pass: a probe
-leaves when the spread of its median is small, all leave when the time is up. `stolen` is the
-share of the time in which this process was kept from its core.
+leaves when the spread of its median is small, all leave when the time is up. With one thread
+the clock is that thread's processor time, which stands still while another process has the
+core; otherwise it is the wall's. `stolen` is the share of the time in which we were kept off.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 
 Send = Callable[["dict[str, Any]"], None]
 Run = Callable[[], None]
+Clock = Callable[[], float]
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -65,6 +67,10 @@ class OnnxRuntime:
             ValueError,
         )
 
+    def clock(self, threads: int) -> Clock:
+        """What tells the time of a run. A session with one thread runs in the caller's."""
+        return time.thread_time if threads == 1 else time.perf_counter
+
     def load(self, model: bytes, threads: int) -> Run:
         """A session with its inputs filled once; calling the result runs it."""
         options = self.ort.SessionOptions()
@@ -97,11 +103,18 @@ class Probe:
     """Models whose weighted sum of times is wanted, and its value in the passes so far."""
 
     def __init__(
-        self, index: int, weights: list[float], models: list[Run], pass_seconds: float
+        self,
+        index: int,
+        weights: list[float],
+        models: list[Run],
+        clock: Clock,
+        pass_seconds: float,
     ) -> None:
         self.index = index
+        self.clock = clock
         self.parts = [
-            (weights[i], model, warm_up(model, pass_seconds)) for i, model in enumerate(models)
+            (weights[i], model, warm_up(model, clock, pass_seconds))
+            for i, model in enumerate(models)
         ]
         self.values: list[float] = []
         self.size = 0.0
@@ -109,7 +122,7 @@ class Probe:
     def one_pass(self) -> None:
         """Run every model in turn; of each, the quickest run counts (the rest was disturbed)."""
         times = [
-            weight * min(timed(model) for _ in range(repeats))
+            weight * min(timed(model, self.clock) for _ in range(repeats))
             for weight, model, repeats in self.parts
         ]
         self.values.append(sum(times))
@@ -140,31 +153,33 @@ class Probe:
         }
 
 
-def timed(model: Run) -> float:
+def timed(model: Run, clock: Clock) -> float:
     """Seconds of one run."""
-    start = time.perf_counter()
+    start = clock()
     model()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def warm_up(model: Run, pass_seconds: float) -> int:
+def warm_up(model: Run, clock: Clock, pass_seconds: float) -> int:
     """Run until warm; how many runs fill a pass (at least 1)."""
-    timed(model)
-    quickest = min(timed(model) for _ in range(2))
+    timed(model, clock)
+    quickest = min(timed(model, clock) for _ in range(2))
     return max(1, min(100, round(pass_seconds / max(quickest, 1e-6))))
 
 
 def load_probes(request: dict[str, Any], send: Send) -> list[Probe]:
     """The probes that load and run; an error line for each of the others."""
     runtime: Any = RUNTIMES[request["runtime"]]()
+    threads, clock = request["threads"], runtime.clock(request["threads"])
     probes = []
     for index, probe in enumerate(request["probes"]):
         try:
             models = [
-                runtime.load(zlib.decompress(base64.b64decode(model)), request["threads"])
+                runtime.load(zlib.decompress(base64.b64decode(model)), threads)
                 for model in probe["models"]
             ]
-            probes.append(Probe(index, probe["weights"], models, request["pass_seconds"]))
+            weights, pass_seconds = probe["weights"], request["pass_seconds"]
+            probes.append(Probe(index, weights, models, clock, pass_seconds))
         except runtime.refusals as error:
             send({"probe": index, "error": " ".join(str(error).split())[:400]})
     return probes

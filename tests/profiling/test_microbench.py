@@ -1,0 +1,125 @@
+"""Tiny models of operators: every operator has one, of the right shape, that its runtime runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx
+import pytest
+
+from automl.errors import MeasureError
+from automl.latency.keys import OpKey
+from automl.network.layers import OPERATORS
+from automl.profiling.graphs import Graph
+from automl.profiling.microbench import probe
+from automl.profiling.operators import emit, input_shapes, on_tokens
+
+SMALL, LARGE, ROWS = (8, 8), (16, 16), (50, 1)
+KEYS = (
+    OpKey("conv2d", 3, 16, (3, 3), (2, 2), (1, 1), in_size=LARGE, out_size=SMALL),
+    OpKey("conv2d", 16, 32, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL),
+    OpKey("conv2d", 32, 31, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL),
+    OpKey("conv2d", 32, 32, (3, 3), padding=(1, 1), groups=4, in_size=SMALL, out_size=SMALL),
+    OpKey("conv2d", 16, 16, (3, 3), padding=(2, 2), dilation=(2, 2), in_size=SMALL, out_size=SMALL),
+    OpKey("depthwise_conv2d", 32, 32, (3, 3), (2, 2), (1, 1), (1, 1), 32, LARGE, SMALL),
+    OpKey("conv_transpose2d", 32, 16, (2, 2), (2, 2), in_size=SMALL, out_size=LARGE),
+    OpKey("conv_transpose2d", 32, 16, (3, 3), (2, 2), (1, 1), in_size=SMALL, out_size=LARGE),
+    OpKey("linear", 64, 10),
+    OpKey("linear", 64, 128, in_size=ROWS, out_size=ROWS),
+    OpKey("matmul", 32, 50, groups=4, in_size=ROWS, out_size=ROWS),
+    OpKey("max_pool", 32, 32, (3, 3), (2, 2), (1, 1), in_size=LARGE, out_size=SMALL),
+    OpKey("max_pool", 32, 32, (3, 3), (2, 2), in_size=LARGE, out_size=SMALL),
+    OpKey("avg_pool", 32, 32, (2, 2), (2, 2), in_size=LARGE, out_size=SMALL),
+    OpKey("global_avg_pool", 32, 32, in_size=LARGE),
+    OpKey("add", 32, 32, in_size=SMALL, out_size=SMALL),
+    OpKey("add", 64, 64, in_size=ROWS, out_size=ROWS),
+    OpKey("mul", 32, 32, in_size=SMALL, out_size=SMALL),
+    OpKey("mul", 32, 32, in_size=SMALL, out_size=SMALL, detail="channel"),
+    OpKey("concat", 48, 48, in_size=SMALL, out_size=SMALL),
+    OpKey("concat", 41, 41, in_size=SMALL, out_size=SMALL, detail="3"),
+    OpKey("norm", 32, 32, in_size=SMALL, out_size=SMALL),
+    OpKey("norm", 64, 64, in_size=ROWS, out_size=ROWS, detail="layer"),
+    OpKey("activation", 32, 32, in_size=SMALL, out_size=SMALL, detail="silu"),
+    OpKey("activation", 32, 32, detail="hardsigmoid"),
+    OpKey("activation", 64, 64, in_size=ROWS, out_size=ROWS, detail="gelu"),
+    OpKey("softmax", 50, 50, groups=4, in_size=ROWS, out_size=ROWS),
+    OpKey("resize", 32, 32, in_size=SMALL, out_size=LARGE, detail="nearest"),
+    OpKey("resize", 32, 32, in_size=SMALL, out_size=LARGE, detail="bilinear"),
+    OpKey("shuffle", 32, 32, groups=4, in_size=SMALL, out_size=SMALL),
+)
+DETAILS = ("celu", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu", "mish", "prelu", "relu")
+MORE_DETAILS = ("relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh")
+
+
+def label(key: OpKey) -> str:
+    return f"{key.op}-{key.in_channels}-{key.detail}"
+
+
+def output_shape(model: bytes) -> tuple[int, ...]:
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True)
+    return tuple(d.dim_value for d in inferred.graph.output[0].type.tensor_type.shape.dim)
+
+
+def counts(model: bytes) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load_from_string(model).graph.node)
+
+
+def test_every_operator_is_covered() -> None:
+    assert {key.op for key in KEYS} == set(OPERATORS)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=label)
+def test_an_operator_writes_the_shape_of_its_key(key: OpKey) -> None:
+    graph = Graph()
+    model = graph.serialise(emit(graph, key, [graph.input(*s) for s in input_shapes(key)]))
+    shape = output_shape(model)
+    if key.op in ("softmax", "matmul"):
+        assert shape == (1, key.groups, 50, key.out_channels)
+    elif on_tokens(key):
+        rows = () if key.in_size == (1, 1) else (key.out_size[0],)
+        assert shape == (1, *rows, key.out_channels)
+    else:
+        assert shape == (1, key.out_channels, *key.out_size)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=label)
+def test_the_models_of_a_probe_differ_in_the_operator_alone(key: OpKey) -> None:
+    found = probe(key)
+    high, low = (counts(model) for model in found.models)
+    for model in found.models:
+        assert all(size > 0 for size in output_shape(model))
+    graph = Graph()
+    alone = counts(graph.serialise(emit(graph, key, [graph.input(*s) for s in input_shapes(key)])))
+    times = round(1.0 / found.weights[0])
+    assert found.weights == (1.0 / times, -1.0 / times)
+    relu = {"Relu": alone["Relu"] - 1} if key.op == "add" and not on_tokens(key) else {}
+    expected = Counter({name: times * number for name, number in (alone | relu).items()})
+    assert high - low == +expected
+
+
+@pytest.mark.parametrize("detail", DETAILS + MORE_DETAILS)
+def test_activations(detail: str) -> None:
+    found = probe(OpKey("activation", 16, 16, in_size=SMALL, out_size=SMALL, detail=detail))
+    assert output_shape(found.models[0]) == (1, 16, 8, 8)
+
+
+def test_copies_have_weights_of_their_own() -> None:
+    model = onnx.load_from_string(probe(OpKey("linear", 64, 64)).models[0])
+    contents = [tensor.raw_data for tensor in model.graph.initializer]
+    assert len(set(contents)) == len(contents)
+
+
+def test_large_operators_have_few_copies() -> None:
+    size = (56, 56)
+    large = OpKey("conv2d", 512, 512, (3, 3), padding=(1, 1), in_size=size, out_size=size)
+    assert probe(large).weights[0] == 1 / 2
+    assert probe(OpKey("linear", 8, 8)).weights[0] == 1 / 8
+
+
+def test_what_cannot_be_run_is_said() -> None:
+    with pytest.raises(MeasureError, match="precision 'w4a6'"):
+        probe(OpKey("linear", 8, 8, precision="w4a6"))
+    with pytest.raises(MeasureError, match=r"activation 'silo' \(did you mean silu"):
+        probe(OpKey("activation", 8, 8, detail="silo"))
+    with pytest.raises(MeasureError, match="operator 'lrn'"):
+        probe(OpKey("lrn", 8, 8))

@@ -1,0 +1,59 @@
+"""From sums of operators to networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from automl.errors import MeasureError
+from automl.profiling.overhead import fit_overhead, network_seconds
+
+
+def networks(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.uniform(1e-3, 5e-3, count), rng.integers(20, 90, count)
+
+
+def test_the_truth_is_found() -> None:
+    sums, operators = networks(12)
+    measured = 1.1 * sums + 2e-6 * operators + 5e-5
+    found = fit_overhead(sums, operators, measured)
+    assert found.scale == pytest.approx(1.1)
+    assert found.seconds_per_operator == pytest.approx(2e-6)
+    assert found.seconds_per_call == pytest.approx(5e-5)
+    assert found.error < 1e-6
+    assert network_seconds(found, sums[0], operators[0]) == pytest.approx(measured[0])
+
+
+def test_one_disturbed_network_does_not_decide() -> None:
+    sums, operators = networks(12)
+    measured = 1.1 * sums
+    measured[3] *= 3.0
+    found = fit_overhead(sums, operators, measured)
+    guesses = [network_seconds(found, s, n) for s, n in zip(sums, operators, strict=True)]
+    assert np.delete(guesses / (1.1 * sums), 3) == pytest.approx(1.0, abs=0.03)
+    assert found.error > 0.05  # the disturbed one counts in the error
+
+
+def test_nothing_is_negative() -> None:
+    sums, operators = networks(12)
+    found = fit_overhead(sums, operators, 0.9 * sums - 1e-6 * operators)
+    assert found.seconds_per_operator >= 0
+    assert found.seconds_per_call >= 0
+
+
+def test_few_networks_give_a_factor_alone() -> None:
+    sums, operators = networks(4)
+    found = fit_overhead(sums, operators, 1.2 * sums + 1e-5)
+    assert found.seconds_per_operator == 0
+    assert found.seconds_per_call == 0
+    assert found.networks == 4
+
+
+def test_two_are_too_few() -> None:
+    with pytest.raises(MeasureError, match="at least 3"):
+        fit_overhead([1.0, 2.0], [1, 2], [1.0, 2.0])
+
+
+def test_without_an_overhead_it_is_the_sum() -> None:
+    assert network_seconds(None, 2e-3, 50) == 2e-3

@@ -1,0 +1,79 @@
+"""The worker as a process: it times, refuses and goes on."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import automl.profiling
+from automl.errors import MeasureError
+from automl.latency.keys import OpKey
+from automl.profiling.microbench import probe
+from automl.profiling.runner import Limits, LocalRunner, Probe
+
+QUICK = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
+WORKER = Path(automl.profiling.__file__).with_name("worker.py")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[LocalRunner]:
+    with LocalRunner() as found:
+        yield found
+
+
+def test_the_worker_needs_its_runtime_only() -> None:
+    tree = ast.parse(WORKER.read_text(encoding="utf-8"), feature_version=(3, 8))
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+        )
+    }
+    assert names - sys.stdlib_module_names == {"numpy", "onnxruntime"}
+
+
+def test_what_it_is(runner: LocalRunner) -> None:
+    assert runner.info.runtime == "onnxruntime"
+    assert runner.info.threads == 1
+    assert runner.info.version[0].isdigit()
+
+
+def test_probes_are_timed_and_refusals_named(runner: LocalRunner) -> None:
+    good = probe(OpKey("linear", 64, 64))
+    whole = Probe(good.models[:1], (1.0,))
+    broken = Probe((b"no model",), (1.0,))
+    found = {measured.probe: measured for measured in runner.run([good, broken, whole], QUICK)}
+    assert sorted(found) == [0, 1, 2]
+    assert found[1].error
+    assert found[1].runs == 0
+    assert found[2].seconds > found[0].seconds > 0
+    assert found[2].runs >= 3
+    assert 0 <= runner.stolen <= 1
+
+
+def test_a_batch_that_was_left_early_does_not_disturb_the_next(runner: LocalRunner) -> None:
+    probes = [probe(OpKey("linear", 64, 64))] * 3
+    next(iter(runner.run(probes, QUICK)))
+    assert [measured.probe for measured in runner.run(probes[:1], QUICK)] == [0]
+
+
+def test_a_worker_that_ends_is_an_error() -> None:
+    with LocalRunner() as runner:
+        os.kill(runner.process_id, signal.SIGKILL)
+        with pytest.raises(MeasureError, match="ended with status -9"):
+            list(runner.run([probe(OpKey("linear", 8, 8))], QUICK))
+
+
+def test_an_unknown_runtime_is_an_error() -> None:
+    with pytest.raises(MeasureError, match="'nothing' is not installed"):
+        LocalRunner(runtime="nothing")
