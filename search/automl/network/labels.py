@@ -39,6 +39,11 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+#: What takes a tensor for its shape alone.
+CREATES = names(
+    "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like rand_like "
+    "randn_like new_empty_strided"
+)
 _VIEWS = names("view _unsafe_view reshape _reshape_alias flatten unflatten")
 _SAME = names("clone contiguous detach alias lift_fresh _to_copy")
 _MOVES = names(

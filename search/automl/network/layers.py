@@ -151,6 +151,8 @@ class LayerPlan:
         sizes: Per resolution of the network: (in_size, out_size).
         block: Name of the removable block that it lives in, or "".
         scales_groups: True where the convolution's `groups` shrink with its channels (depthwise).
+        variants: Per resolution the dense layer, where more than its sizes changes (the window of
+            an adaptive pool, the tokens that attention runs over); empty elsewhere.
     """
 
     layer: Layer
@@ -159,6 +161,7 @@ class LayerPlan:
     sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     block: str = ""
     scales_groups: bool = False
+    variants: tuple[Layer, ...] = ()
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
@@ -167,10 +170,11 @@ class LayerPlan:
     def sized(self, read: int, written: int, resolution_index: int) -> Layer:
         """The layer with `read` input and `written` output channels at a resolution."""
         in_size, out_size = self.sizes[resolution_index]
+        here = self.variants[resolution_index] if self.variants else self.layer
         return replace(
-            self.layer,
-            in_channels=read,
-            out_channels=written,
+            here,
+            in_channels=read + here.in_channels - self.layer.in_channels,
+            out_channels=written + here.out_channels - self.layer.out_channels,
             groups=read if self.scales_groups else self.layer.groups,
             in_size=in_size,
             out_size=out_size,

@@ -25,6 +25,7 @@ _POOLS = {
     "_adaptive_avg_pool2d": "avg_pool",
 }
 _MATMULS = names("mm bmm matmul addmm baddbmm")
+_COPIES = names("clone copy constant_pad_nd roll flip repeat pixel_shuffle pixel_unshuffle stack")
 _ATTENTION = "scaled_dot_product"
 _FREE = names(
     "view _unsafe_view reshape permute transpose t expand split split_with_sizes slice select "
@@ -62,38 +63,48 @@ def layers_of(
     op = base_name(call.step.op)
     if call.step.module and op != "prelu":
         return [_parametrised(call, modules[call.step.module])]
-    shape, out = call.in_shapes[0], call.out_shapes[0] if call.out_shapes else ()
-    plain: dict[str, Any] = {"in_size": size(shape), "out_size": size(out)}
-    channels = (width(shape), width(out))
+    shape, out, last = call.in_shapes[0], call.out_shapes[0] if call.out_shapes else (), call.last
+    plain: dict[str, Any] = {"in_size": size(shape, last), "out_size": size(out, last)}
+    channels = (width(shape, last), width(out, last))
     if op in _ARITHMETIC:
-        both = max(call.in_shapes, key=_count)
-        spread = any(_count(s) < _count(both) for s in call.in_shapes)
-        detail = "channel" if spread else ""
-        both_size: dict[str, Any] = {"in_size": size(both), "out_size": size(out)}
-        return [Layer(name, _ARITHMETIC[op], width(both), width(out), detail=detail, **both_size)]
+        return [_arithmetic(call, name, op)]
     if op in _ACTIVATIONS:
         return [Layer(name, "activation", *channels, detail=op, **plain)]
     if op in _POOLS or op == "mean":
         return _pool(call, name, op, channels, plain)
     if op == "cat":
-        total = width(out)
+        total = channels[1]
         return [Layer(name, "concat", total, total, detail=str(len(call.inputs)), **plain)]
     if op.startswith("upsample") or op.startswith("_upsample"):
         mode = "nearest" if "nearest" in op else "linear"
         return [Layer(name, "resize", *channels, detail=mode, **plain)]
     if op in ("native_layer_norm", "native_group_norm"):
-        last = shape[-1] if op == "native_layer_norm" else channels[0]
-        whole, kind = places(shape, last), op.split("_")[1]
-        return [Layer(name, "norm", last, last, in_size=whole, out_size=whole, detail=kind)]
+        normed = shape[-1] if op == "native_layer_norm" else channels[0]
+        whole, kind = places(shape, normed), op.split("_")[1]
+        return [Layer(name, "norm", normed, normed, in_size=whole, out_size=whole, detail=kind)]
     if op in ("_softmax", "_log_softmax"):
         return [Layer(name, "softmax", *channels, **plain)]
     if op == "convolution":
         return _convolution(call, name)
     if op in _MATMULS or _ATTENTION in op:
         return _matmul(call, name, op)
-    if op in ("clone", "constant_pad_nd", "contiguous", "roll", "pixel_shuffle", "index_select"):
+    if op in _COPIES:
         return [Layer(name, "shuffle", *channels, **plain)] if strided or op != "clone" else []
     return None
+
+
+def _arithmetic(call: Call, name: str, op: str) -> Layer:
+    both, out = max(call.in_shapes, key=_count), call.out_shapes[0]
+    spread = any(_count(shape) < _count(both) for shape in call.in_shapes)
+    return Layer(
+        name,
+        _ARITHMETIC[op],
+        width(both, call.last),
+        width(out, call.last),
+        in_size=size(both, call.last),
+        out_size=size(out, call.last),
+        detail="channel" if spread else "",
+    )
 
 
 def _parametrised(call: Call, module: Any) -> Layer:
@@ -199,18 +210,21 @@ def _matmul(call: Call, name: str, op: str) -> list[Layer] | None:
     return [Layer(name, "matmul", inner, other[-1], groups=_count(tuple(batch)), **tokens)]
 
 
-def width(shape: tuple[int, ...]) -> int:
+def width(shape: tuple[int, ...], last: bool = False) -> int:
     """Channels of a value: the second dimension of maps, the last of tokens and vectors.
 
-    Values of five dimensions are maps whose channels are laid out in two (a channel shuffle).
+    `last` is True for maps whose channels lie last. Values of five dimensions are maps whose
+    channels are laid out in two (a channel shuffle).
     """
     if len(shape) == 5:
         return shape[1] * shape[2]
-    return shape[1] if len(shape) == 4 else shape[-1] if shape else 1
+    return shape[1] if len(shape) == 4 and not last else shape[-1] if shape else 1
 
 
-def size(shape: tuple[int, ...]) -> Pair:
+def size(shape: tuple[int, ...], last: bool = False) -> Pair:
     """(height, width) of maps; (tokens, 1) of the rest, batch left out."""
+    if len(shape) == 4 and last:
+        return shape[1], shape[2]
     if len(shape) in (4, 5):
         return shape[-2], shape[-1]
     return _count(shape[1:-1]), 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -135,8 +135,8 @@ def _network(
     blocks = [name for name in removable(trace) if name not in refused]
     plans = []
     for index, (call, layer) in enumerate(found.entries):
-        at = tuple((rungs[index].in_size, rungs[index].out_size) for rungs in ladders)
-        plans.append(_plan(call, layer, trace, grouping, at, blocks))
+        rungs = tuple(layers[index] for layers in ladders)
+        plans.append(_plan(call, layer, trace, grouping, rungs, blocks))
     return Network(
         tuple(plans),
         grouping.groups,
@@ -195,7 +195,7 @@ def _plan(
     layer: Layer,
     trace: Trace,
     grouping: Grouping,
-    sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...],
+    rungs: tuple[Layer, ...],
     blocks: list[str],
 ) -> LayerPlan:
     read = grouping.width(trace.union.roots(call.reads))
@@ -209,7 +209,12 @@ def _plan(
         read = written
     block = next((name for name in blocks if name in call.step.scope), "")
     scales = layer.op == "depthwise_conv2d"
-    return LayerPlan(layer, read, written, sizes, block, scales)
+    sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
+    only_sizes = all(
+        replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
+    )
+    variants = () if only_sizes else rungs
+    return LayerPlan(layer, read, written, sizes, block, scales, variants)
 
 
 def _blocks(names: list[str], plans: list[LayerPlan], grouping: Grouping) -> tuple[Block, ...]:

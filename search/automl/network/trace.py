@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from automl.network.labels import (
+    CREATES,
     INPUT,
     OUTPUT,
     POSITIONS,
@@ -37,6 +38,7 @@ class Call:
         arguments: The operator's plain arguments (numbers, lists), tensors as None.
         known: False where labels could not be followed through it.
         operands: Shapes of all tensors that it read, weights of functional calls included.
+        last: True where the channels of four-dimensional values lie last, not second.
     """
 
     step: Step
@@ -49,6 +51,7 @@ class Call:
     arguments: tuple[Any, ...] = ()
     known: bool = True
     operands: tuple[tuple[int, ...], ...] = ()
+    last: bool = False
 
 
 @dataclass(slots=True)
@@ -103,6 +106,7 @@ class _Recorder(Walk):
         self._rules = Rules(self.trace.union)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
+        self._last: set[int] = set()
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
         self._entered: dict[str, tuple[int, ...]] = {}
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
@@ -137,21 +141,21 @@ class _Recorder(Walk):
         if is_layer and id(read[0]) not in self._ids:  # reads a tensor that was filled in place
             self._number(read[0], constant(read[0].shape))
         tracked = [tensor for tensor in read if id(tensor) in self._ids]
-        if not tracked:
+        if not tracked or step.op in CREATES:
             return
         labels: Any = None
-        if self._labelled:
-            if is_layer:
-                labels = self._layer(step, func, args[0], output)
-            else:
-                places, named = tree_map(self._label, (args, kwargs))
-                labels = self._rules.apply(step.op, func, places, named, output)
         whole = read[0]._base if step.op.endswith("_") else None
         if whole is not None and whole.numel() > read[0].numel():
             # a part of a tensor is written, and with it the tensor: we cannot follow the channels
             for tensor in (whole, *read):
                 self.trace.union.freeze(self._label(tensor), WRITTEN)
-            output, labels = (output, whole), None
+            output = (output, whole)
+        elif self._labelled:
+            if is_layer:
+                labels = self._layer(step, func, args[0], output)
+            else:
+                places, named = tree_map(self._label, (args, kwargs))
+                labels = self._rules.apply(step.op, func, places, named, output)
         self._write(step, tracked, output, labels, args, tuple(tuple(t.shape) for t in read))
 
     def _write(
@@ -173,6 +177,9 @@ class _Recorder(Walk):
             if line is None or line.shape != tensor.shape:
                 line = constant(tensor.shape)
             outputs.append(self._number(tensor, line))
+        last = self._is_last(step.op, inputs, args)
+        if last or (step.op == "permute" and args[1][-1] == 1):
+            self._last.update(outputs)
         self.trace.calls.append(
             Call(
                 step,
@@ -185,8 +192,16 @@ class _Recorder(Walk):
                 tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args),
                 labels is not None,
                 operands,
+                last,
             )
         )
+
+    def _is_last(self, op: str, inputs: tuple[int, ...], args: Any) -> bool:
+        if op in ("linear", "native_layer_norm"):
+            return True
+        if op == "permute":
+            return False
+        return any(value in self._last for value in inputs)
 
     def _number(self, tensor: Tensor, labels: Tensor) -> int:
         number = len(self._alive)

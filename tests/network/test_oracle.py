@@ -1,0 +1,75 @@
+"""Our couplings against torch-pruning's dependency graph, on the structures where it is right."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from conftest import build, specimen
+from torch import nn
+
+from automl.network.read import Reading
+
+Coupling = frozenset[tuple[str, str]]
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+def found_by_torch_pruning(model: nn.Module, example: torch.Tensor) -> set[Coupling]:
+    """Per group of its graph, the layers that write and read the coupled channels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch_pruning
+
+        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+    names = {module: name for name, module in model.named_modules()}
+    result = set()
+    for group in graph.get_all_groups(root_module_types=list(LAYERS)):
+        sides = set()
+        for dependency, _ in group:
+            module: Any = dependency.target.module
+            depthwise = getattr(module, "groups", 1) > 1 and module.groups == module.in_channels
+            if isinstance(module, LAYERS) and not depthwise:
+                written = graph.is_out_channel_pruning_fn(dependency.handler)
+                sides.add((names[module], "out" if written else "in"))
+        result.add(frozenset(sides))
+    return {sides for sides in result if {side for _, side in sides} == {"in", "out"}}
+
+
+def found_by_us(reading: Reading) -> set[Coupling]:
+    """The same of ours."""
+    return {
+        frozenset(
+            (side.module, side.side)
+            for side in (*group.producers, *group.consumers)
+            if side.side != "through"
+        )
+        for group in reading.network.groups
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    "chain residual pre-activation bottleneck inverted dense inception unet linears".split(),
+)
+def test_couplings_are_those_of_torch_pruning(name: str) -> None:
+    model, example = build(name)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    assert found_by_us(specimen(name).reading) == found_by_torch_pruning(model, example)
+
+
+def test_mlp_of_a_transformer_is_coupled_as_by_torch_pruning() -> None:
+    model, example = build("transformer")
+    ours = found_by_us(specimen("transformer").reading)
+    assert ours
+    assert ours <= found_by_torch_pruning(model, example)
+
+
+def test_grouped_convolutions_are_coupled_as_by_torch_pruning() -> None:
+    """It ties both sides of a grouped convolution; for us the runs on each side are equal."""
+    model, example = build("grouped")
+    theirs = found_by_torch_pruning(model, example)
+    for group in found_by_us(specimen("grouped").reading):
+        assert any(group <= wider for wider in theirs), group

@@ -1,0 +1,266 @@
+"""What is read from the zoo: that it can be cut as said, and that nothing is lost in silence."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import pytest
+import torch
+from conftest import NETWORKS, Specimen, build, specimen
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from automl.errors import ModelError
+from automl.network.cut import mask, smaller
+from automl.network.layers import Layer, Network
+from automl.network.read import fingerprint_of, read_network
+
+
+def outputs(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return tree_leaves(model(example))
+
+
+def random_policy(
+    network: Network, seed: int
+) -> tuple[dict[str, torch.Tensor], frozenset[str], int]:
+    """Kept channels of about every group, some removed blocks, a usable resolution."""
+    chance = random.Random(seed)
+    kept = {}
+    for group in network.groups:
+        count = chance.randint(1, group.channels)
+        kept[group.name] = torch.tensor(sorted(chance.sample(range(group.channels), count)))
+    removed = frozenset(block.name for block in network.blocks if chance.random() < 0.4)
+    return kept, removed, chance.choice(network.resolutions)
+
+
+def essence(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
+    """What a device sees of the layers; that a convolution is depthwise shows in its groups."""
+    return [
+        (
+            *(layer.op.removeprefix("depthwise_"), layer.in_channels, layer.out_channels),
+            *(layer.groups, layer.in_size, layer.out_size, layer.kernel, layer.stride),
+        )
+        for layer in layers
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_policies_run_with_the_shapes_foretold_and_equal_the_masked_model(
+    each: Specimen, seed: int
+) -> None:
+    network, model = each.reading.network, each.reading.model
+    kept, removed, resolution = random_policy(network, seed)
+    small = smaller(model, network.groups, kept, removed)
+    masked = mask(model, network.groups, kept, removed)
+    shape = tuple(each.example.shape)
+    if len(network.resolutions) > 1:
+        shape = (*shape[:2], resolution, resolution)
+    else:
+        resolution = 0
+    example = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    found, expected = outputs(small, example), outputs(masked, example)
+    assert [t.shape for t in found] == [t.shape for t in outputs(each.model, each.example)]
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+    counts = {name: len(index) for name, index in kept.items()}
+    again = read_network(small, shape, resolutions=())
+    assert essence(again.network.layers) == essence(network.shapes(counts, removed, resolution))
+
+
+def test_folding_changes_nothing(each: Specimen) -> None:
+    found = outputs(each.reading.model, each.example)
+    for left, right in zip(found, outputs(each.model, each.example), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+
+def test_macs_are_those_of_fvcore(each: Specimen) -> None:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # fvcore sees nothing inside it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch.jit, which fvcore traces with
+            from fvcore.nn import FlopCountAnalysis
+
+            counted = FlopCountAnalysis(each.reading.model, each.example)
+            counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            operators = counted.by_operator()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    weighted = ("conv", "linear", "addmm", "matmul", "bmm", "mm", "einsum", "baddbmm")
+    expected = sum(operators[name] for name in weighted)
+    if each.name == "encoder":  # fvcore does not know scaled_dot_product_attention
+        expected += 2 * 2 * (2 * 16 * 16 * 8)  # layers, products, heads x tokens^2 x size
+    assert sum(layer.macs for layer in each.reading.network.layers) == expected
+
+
+def test_reading_is_deterministic_and_leaves_the_model_alone() -> None:
+    model, example = build("inverted")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    first = read_network(model, example.shape).network
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert read_network(model, example.shape).network == first
+    assert first == specimen("inverted").reading.network
+    assert first.fingerprint == fingerprint_of(model)
+
+
+GROUPS = {
+    "chain": "features.0 features.4 features.8 hidden",
+    "residual": "stem.0 stage1.0.first.0 stage1.1.first.0 stage2.0.first.0 stage2.0.second.0 "
+    "stage2.1.first.0",
+    "padded residual": "stem.0 stage1.0.first.0 stage1.1.first.0 stage2.0.first.0 stage2.1.first.0",
+    "pre-activation": "stem blocks.0.conv1 blocks.1.project blocks.1.conv1 blocks.2.conv1",
+    "bottleneck": "stem.0 blocks.0.reduce.0 blocks.0.spatial.0 blocks.0.expand.0 "
+    "blocks.1.reduce.0 blocks.1.spatial.0 blocks.2.reduce.0 blocks.2.spatial.0 blocks.2.expand.0",
+    "grouped": "stem.0 blocks.0.reduce.0 blocks.0.spatial.0 blocks.0.expand.0 "
+    "blocks.1.reduce.0 blocks.1.spatial.0 blocks.2.reduce.0 blocks.2.spatial.0 blocks.2.expand.0",
+    "inverted": "stem.0 blocks.0.expand.0 blocks.0.squeeze.reduce blocks.1.expand.0 "
+    "blocks.1.squeeze.reduce blocks.1.project.0 blocks.2.expand.0 blocks.2.squeeze.reduce last.0",
+    "dense": "stem block1.0.conv1 block1.0.conv2 block1.1.conv1 block1.1.conv2 transition "
+    "block2.0.conv1 block2.0.conv2 block2.1.conv1 block2.1.conv2",
+    "inception": "stem.0 mixed1.one.0 mixed1.three.0.0 mixed1.three.2.0 mixed1.pool.1.0 "
+    "mixed2.one.0 mixed2.three.0.0 mixed2.three.2.0 mixed2.pool.1.0",
+    "shuffle v1": "stem.0 blocks.0.reduce.0 blocks.1.reduce.0",
+    "shuffle v2": "stem.0 down.first.0 down.left.1.0 units.0.first.0 units.1.first.0 last.0",
+    "unet": "down1.0 down2.0 middle.0 up2 merge2.0 up1.0 merge1.0",
+    "linears": "first second",
+    "transformer": "blocks.0.mlp.0 blocks.1.mlp.0",
+    "encoder": "post.linear1 pre.linear1",
+    "self-attention": "mlp.0",
+    "layer scale": "blocks.0.up blocks.1.up down",
+    "shared": "stem.0 inner.0",
+    "functional": "after.0",
+    "overridden": "stem last",
+    "mixture": "stem.0 middle.0 inner",
+    "tuple": "stem.0 middle.0 inner",
+    "pixels": "stem.0 up inner",
+}
+
+BLOCKS = {
+    "residual": "stage1.0 stage1.1 stage2.1",
+    "padded residual": "stage1.0 stage1.1 stage2.1",
+    "pre-activation": "blocks.0 blocks.2",
+    "bottleneck": "blocks.1",
+    "grouped": "blocks.1",
+    "inverted": "blocks.0 blocks.2",
+    "shuffle v1": "blocks.0 blocks.1",
+    "transformer": "blocks.0 blocks.1",
+    "encoder": "pre",
+    "layer scale": "blocks.0 blocks.1",
+}
+
+NORMALISED = "its channels are normalised together"
+FUNCTIONAL = "its channels are read by weights that belong to no layer"
+FIXED = "its channels meet values of fixed size (add)"
+FROZEN = {
+    "padded residual": {"stage2.0.second.0": FIXED, "stage2.1.second.0": FIXED},
+    "transformer": {
+        "patches": FIXED,
+        "blocks.0.attention.out": FIXED,
+        "blocks.0.mlp.2": FIXED,
+        "blocks.1.attention.out": FIXED,
+        "blocks.1.mlp.2": FIXED,
+        "blocks.0.attention.qkv": "its channels are mixed by a product of activations",
+        "blocks.1.attention.qkv": "its channels are mixed by a product of activations",
+    },
+    "encoder": dict.fromkeys(("patches", "post.linear2", "pre.linear2"), FUNCTIONAL),
+    "self-attention": dict.fromkeys(("embed", "mlp.2"), FUNCTIONAL),
+    "layer scale": dict.fromkeys(("stem", "blocks.0.down", "blocks.1.down"), NORMALISED),
+    "functional": dict.fromkeys(("stem.0", "last"), FUNCTIONAL),
+    "mixture": {"normed": NORMALISED},
+    "tuple": {"normed": NORMALISED},
+    "pixels": {"side": "its channels are written into a part of another tensor"},
+}
+
+
+def test_what_can_be_chosen_is_found_and_the_rest_is_named(each: Specimen) -> None:
+    network = each.reading.network
+    assert [group.name for group in network.groups] == GROUPS[each.name].split()
+    assert [block.name for block in network.blocks] == BLOCKS.get(each.name, "").split()
+    assert {part.name: part.reason for part in network.frozen} == FROZEN.get(each.name, {})
+
+
+def test_every_network_of_the_zoo_has_its_expectation() -> None:
+    assert set(GROUPS) == set(NETWORKS)
+
+
+def test_resolutions_are_those_with_an_unchanged_output() -> None:
+    assert specimen("inverted").reading.network.resolutions == (16, 20, 24, 28, 32)
+    assert specimen("unet").reading.network.resolutions == (16,)
+    assert specimen("transformer").reading.network.resolutions == (16,)
+
+
+def test_padding_lets_the_copied_channels_of_all_stages_go_together() -> None:
+    groups = specimen("padded residual").reading.network.groups
+    stream = next(group for group in groups if group.name == "stem.0")
+    last = next(s for s in stream.producers if s.module == "stage2.1.second.0")
+    assert [place for (place,) in last.positions] == list(range(4, 12))
+
+
+def test_runs_of_a_grouped_convolution_stay_equal() -> None:
+    groups = specimen("grouped").reading.network.groups
+    inner = next(group for group in groups if group.name == "blocks.0.reduce.0")
+    assert inner.channels == 2
+    assert inner.producers[0].positions == ((0, 2, 4, 6), (1, 3, 5, 7))
+
+
+class FixedSizes(nn.Module):
+    """Names its sizes in the forward pass: one branch breaks when it is cut, one does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.fine, self.head = nn.Conv2d(8, 6, 1), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x).view(-1, 8, 256)).view(-1, 8, 16, 16)))
+        return self.head(torch.relu(self.fine(x)).mean((2, 3)))
+
+
+def test_a_part_that_breaks_is_left_alone_and_named() -> None:
+    network = read_network(FixedSizes(), (1, 3, 16, 16)).network
+    assert [group.name for group in network.groups] == ["second", "fine"]
+    assert [(part.name, part.reason) for part in network.frozen] == [
+        ("first", "the network no longer runs when it is cut")
+    ]
+
+
+class Balanced(nn.Module):
+    """Refuses to run where two of its widths are both cut, and runs where either is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.layers[1].out_features < 8 and self.layers[3].out_features < 8:
+            raise ValueError("not both")
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return x
+
+
+def test_of_parts_that_clash_only_one_is_given_up() -> None:
+    network = read_network(Balanced(), (1, 8)).network
+    assert [group.name for group in network.groups] == [f"layers.{i}" for i in (0, 1, 2, 4)]
+    assert [(part.name, part.reason) for part in network.frozen] == [
+        ("layers.3", "it breaks the network together with other parts")
+    ]
+
+
+def test_a_model_that_does_not_run_is_told_with_the_shape() -> None:
+    with pytest.raises(ModelError, match="input of shape 1x4x16x16"):
+        read_network(build("chain")[0], (1, 4, 16, 16))
+
+
+def test_shared_looks_change_nothing_in_the_model() -> None:
+    seen = specimen("inverted")
+    model, network = seen.reading.model, seen.reading.network
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    kept, removed, _ = random_policy(network, 1)
+    mask(model, network.groups, kept, removed, shared=True)
+    smaller(model, network.groups, kept, removed, shared=True)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
