@@ -49,10 +49,10 @@ def found_by_us(reading: Reading) -> set[Coupling]:
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    "chain residual pre-activation bottleneck inverted dense inception unet linears".split(),
-)
+KNOWN = "chain, residual, pre-activation, bottleneck, inverted, dense, inception, unet, linears, grouped"
+
+
+@pytest.mark.parametrize("name", KNOWN.split(", "))
 def test_couplings_are_those_of_torch_pruning(name: str) -> None:
     model, example = build(name)
     for parameter in model.parameters():
@@ -65,11 +65,3 @@ def test_mlp_of_a_transformer_is_coupled_as_by_torch_pruning() -> None:
     ours = found_by_us(specimen("transformer").reading)
     assert ours
     assert ours <= found_by_torch_pruning(model, example)
-
-
-def test_grouped_convolutions_are_coupled_as_by_torch_pruning() -> None:
-    """It ties both sides of a grouped convolution; for us the runs on each side are equal."""
-    model, example = build("grouped")
-    theirs = found_by_torch_pruning(model, example)
-    for group in found_by_us(specimen("grouped").reading):
-        assert any(group <= wider for wider in theirs), group

@@ -82,6 +82,8 @@ def layers_of(
         normed = shape[-1] if op == "native_layer_norm" else channels[0]
         whole, kind = places(shape, normed), op.split("_")[1]
         return [Layer(name, "norm", normed, normed, in_size=whole, out_size=whole, detail=kind)]
+    if op in ("native_batch_norm", "_native_batch_norm_legit"):
+        return [Layer(name, "norm", *channels, **plain)]
     if op in ("_softmax", "_log_softmax"):
         return [Layer(name, "softmax", *channels, **plain)]
     if op == "convolution":

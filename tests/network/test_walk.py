@@ -1,0 +1,94 @@
+"""The walk: addresses that stay, and layers of derived classes visited as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import zoo_tokens
+from conftest import specimen
+from torch import nn
+
+from automl.network.cut import smaller
+from automl.network.trace import record
+from automl.network.walk import Address, Step, Walk, leaf_kind
+
+
+class Halving(Walk):
+    """Halves the weights of each convolution before it runs, and notes the steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.before_steps: list[Address] = []
+        self.after_steps: list[Address] = []
+
+    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.before_steps.append(step.address)
+        if isinstance(module, nn.Conv2d):
+            module.weight = nn.Parameter(module.weight.detach() / 2)
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if step.module:
+            self.after_steps.append(step.address)
+
+
+def test_a_change_made_before_a_layer_takes_effect_in_the_same_pass() -> None:
+    for conv in (nn.Conv2d(3, 4, 3, 2, bias=False), zoo_tokens.SameConv(3, 4, 3, 2, bias=False)):
+        model, image = nn.Sequential(conv), torch.randn(1, 3, 9, 9)
+        expected = model(image) / 2
+        walk = Halving(model)
+        with walk.attached():
+            found = model(image)
+        torch.testing.assert_close(found, expected)
+        assert walk.before_steps == walk.after_steps
+        assert [name for name, _ in walk.after_steps] == ["0"]
+
+
+def test_a_derived_layer_with_other_weights_or_geometry_is_not_that_layer() -> None:
+    class Standardised(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return torch.nn.functional.conv2d(x, weight, self.bias, padding=1)
+
+    class Strided(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.conv2d(x, self.weight, self.bias, 2)
+
+    for conv in (Standardised(3, 4, 3), Strided(3, 4, 3)):
+        calls = record(nn.Sequential(conv), torch.zeros(1, 3, 8, 8)).calls
+        assert [call.step.op for call in calls] == ["convolution"]
+        assert [call.step.module for call in calls] == [""]
+
+
+def test_parametrised_weights_make_no_plain_layer() -> None:
+    assert leaf_kind(nn.Linear(3, 4)) == "linear"
+    assert leaf_kind(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))) == ""
+    assert leaf_kind(zoo_tokens.SameConv(3, 4, 3)) == ""
+
+
+def test_addresses_stay_when_channels_and_blocks_go() -> None:
+    reading = specimen("residual").reading
+    kept = {group.name: torch.arange(group.channels // 2) for group in reading.network.groups}
+    small = smaller(reading.model, reading.network.groups, kept, frozenset({"stage1.1"}))
+    dense = [(call.step.address, call.step.op) for call in reading.trace.calls]
+    cut = [(c.step.address, c.step.op) for c in record(small, torch.zeros(1, 3, 16, 16)).calls]
+    assert cut == [step for step in dense if not step[0][0].startswith("stage1.1")]
+
+
+def test_fused_attention_is_opened_and_closed_again() -> None:
+    assert torch.backends.mha.get_fastpath_enabled()
+    ops = {call.step.op for call in specimen("encoder").reading.trace.calls}
+    assert not any("transformer_encoder" in op or "native_multi_head" in op for op in ops)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_without_labels_operations_and_shapes_are_the_same() -> None:
+    seen = specimen("shuffle v2")
+    bare = record(seen.reading.model, seen.example, labelled=False)
+    full = seen.reading.trace
+    assert [(c.step, c.in_shapes, c.out_shapes) for c in bare.calls] == [
+        (c.step, c.in_shapes, c.out_shapes) for c in full.calls
+    ]
+    assert not bare.bindings
