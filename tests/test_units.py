@@ -11,6 +11,7 @@ from automl.units import (
     format_quantity,
     format_seconds,
     parse_budget,
+    round_up,
 )
 
 
@@ -66,11 +67,20 @@ def test_figures_for_people() -> None:
     assert format_seconds(12.3456) == "12346 ms"
     assert format_seconds(4.2e-6) == "0.0042 ms"
     assert format_bytes(4_021_000) == "4.02 MB"
+    assert format_seconds(0.000755) == "0.755 ms"
     assert format_bytes(12) == "12.0 B"
     assert format_macs(125_486_000) == "125 MMACs"
     assert format_macs(0) == "0 MACs"
     assert format_joules(0.0051) == "5.10 mJ"
     assert format_quantity("macs", 1.24e9) == "1.24 GMACs"
+
+
+def test_the_least_is_rounded_up_so_that_it_can_be_met() -> None:
+    assert math.isclose(round_up(0.7541), 0.755)
+    assert math.isclose(round_up(1234.0), 1240.0)
+    assert math.isclose(round_up(3.2e-3), 3.2e-3)
+    assert round_up(0.0) == 0.0
+    assert math.isnan(round_up(math.nan))
 
 
 def test_budget_text_is_a_value() -> None:

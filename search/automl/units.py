@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -124,6 +125,14 @@ def format_quantity(quantity: Quantity, value: float) -> str:
     return formats[quantity](value)
 
 
+def round_up(value: float) -> float:
+    """The value raised to the next of three figures: as a budget it can still be met."""
+    if value <= 0.0 or not math.isfinite(value):
+        return value
+    scale = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return math.ceil(value / scale) * scale
+
+
 def _scaled(value: float, units: tuple[tuple[str, float], ...]) -> str:
     for unit, scale in units:
         if abs(value) >= scale:
@@ -138,4 +147,4 @@ def _figures(value: float) -> str:
         return f"{value:.0f}"
     if size >= 10.0:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.1 else f"{value:.3g}"
+    return f"{value:.2f}" if size >= 1.0 else f"{value:.3g}"

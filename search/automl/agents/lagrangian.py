@@ -91,8 +91,8 @@ def _plans(problem: Problem) -> list[_Plan]:
     space = problem.space
     kinds = [kind for kind in WEIGHED if space.of_kind(kind)]
     plans = [_Plan()]
-    if len(kinds) > 1:
-        plans += [_Plan({kind: factor}) for kind in kinds for factor in FACTORS]
+    weighed: list[dict[Kind, float]] = [{kind: factor} for kind in kinds for factor in FACTORS]
+    plans += [_Plan(weights) for weights in weighed if len(kinds) > 1]
     for variable in space.of_kind("resolution"):
         plans += [
             _Plan(held={variable: int(option)}) for option in np.arange(space.sizes[variable])[::-1]

@@ -71,10 +71,9 @@ class Projection:
 
 def _path(start: Vectors, goal: Vectors, moves: Integers) -> Vectors:
     """Vectors [moves + 1, variables]: one more variable moved one option towards `goal` in each."""
-    path = np.tile(start, (len(moves) + 1, 1))
-    signs = np.sign(goal - start)
-    for row, variable in enumerate(moves.tolist(), start=1):
-        path[row:, variable] += signs[variable]
+    steps = np.zeros((len(moves) + 1, len(start)), dtype=np.int16)
+    steps[np.arange(1, len(steps)), moves] = np.sign(goal - start)[moves]
+    path: Vectors = start + steps.cumsum(axis=0, dtype=np.int16)
     return path
 
 

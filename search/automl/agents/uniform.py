@@ -11,7 +11,7 @@ from automl.errors import InfeasibleError
 from automl.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Vectors, channel_counts
-from automl.units import QUANTITIES, format_quantity
+from automl.units import QUANTITIES, format_quantity, round_up
 
 #: Ratios that are tried, from one down.
 RATIOS: Final = np.arange(1000, 0, -1) / 1000
@@ -57,9 +57,10 @@ class UniformAgent:
                 chosen: Vectors = candidates[fitting[0]]
                 return chosen
             least = np.fmin(least, costs.min(axis=0))
+        columns = [QUANTITIES.index(limit.quantity) for limit in problem.budget.limits]
         reached = ", ".join(
-            format_quantity(limit.quantity, float(least[QUANTITIES.index(limit.quantity)]))
-            for limit in problem.budget.limits
+            format_quantity(limit.quantity, round_up(float(value)))
+            for limit, value in zip(problem.budget.limits, least[columns], strict=True)
         )
         raise InfeasibleError(
             f"no common ratio meets the budget of {problem.budget}: the least is {reached}; "

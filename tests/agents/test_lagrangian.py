@@ -1,0 +1,48 @@
+import math
+
+import pytest
+from contract import AgentContract, best, harm_of, made_problem, run
+
+from automl.agents.base import make_agent
+from automl.agents.lagrangian import PROPOSALS
+from automl.agents.solver import solve
+from automl.cost import Budget, Limit
+from automl.errors import InfeasibleError, SpaceError
+from automl.problem import Problem
+
+
+class TestLagrangian(AgentContract):
+    name = "lagrangian"
+
+
+def test_the_first_proposal_is_the_optimum() -> None:
+    problem = made_problem(20, seed=1)
+    assert problem.sensitivity is not None
+    (policy,) = make_agent("lagrangian", problem).ask(1)
+    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+    assert least.proven
+    assert math.isclose(harm_of(problem, policy), least.harm)
+
+
+def test_few_distinct_policies_of_which_the_first_is_best_where_harm_adds_up() -> None:
+    problem = made_problem(30, seed=2)
+    trials = run(make_agent("lagrangian", problem), problem, 100)
+    assert 2 <= len(trials) <= PROPOSALS
+    assert len({problem.space.encode(trial.policy).tobytes() for trial in trials}) == len(trials)
+    assert trials[0].score == best(trials)
+
+
+def test_without_sensitivity_it_says_what_is_missing() -> None:
+    problem = made_problem(3)
+    with pytest.raises(SpaceError, match="needs the sensitivity"):
+        make_agent("lagrangian", Problem(problem.space, problem.costs, problem.budget))
+
+
+def test_a_budget_that_cannot_be_met_is_refused() -> None:
+    problem = made_problem(3)
+    budget = Budget((Limit("latency", 1e-9),))
+    agent = make_agent(
+        "lagrangian", Problem(problem.space, problem.costs, budget, problem.sensitivity)
+    )
+    with pytest.raises(InfeasibleError, match="the least is"):
+        agent.ask(1)
