@@ -252,7 +252,8 @@ class _Recorder(Walk):
         out = compact(self._convolve(step, module, line, output.shape[dim]))
         shape = [1] * output.dim()
         shape[dim] = -1
-        return out.view(shape).expand_as(output)
+        lying: Tensor = out.view(shape).expand(output.shape)
+        return lying
 
     def _convolve(self, step: Step, module: Any, line: Tensor, out_channels: int) -> Tensor:
         union, groups = self.trace.union, getattr(module, "groups", 1)
