@@ -239,7 +239,8 @@ class _Recorder(Walk):
 
     def _layer(self, step: Step, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
         dim = -1 if step.op == "linear" else 1
-        labels, union = self._label(read), self.trace.union
+        labels: Tensor = self._label(read)
+        union = self.trace.union
         line = vector(labels, dim)
         if line is None:
             union.freeze(labels, POSITIONS)
@@ -252,8 +253,7 @@ class _Recorder(Walk):
         out = compact(self._convolve(step, module, line, output.shape[dim]))
         shape = [1] * output.dim()
         shape[dim] = -1
-        lying: Tensor = out.view(shape).expand(output.shape)
-        return lying
+        return out.view(shape).expand(output.shape)
 
     def _convolve(self, step: Step, module: Any, line: Tensor, out_channels: int) -> Tensor:
         union, groups = self.trace.union, getattr(module, "groups", 1)
