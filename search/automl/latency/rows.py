@@ -40,6 +40,7 @@ _PAIRS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size
 _KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
 _DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
 _VALUES: Final = ("spread", "runs", "source", "joules", "origin")
+_KNOWN: Final = frozenset((*_KEY_FIELDS, *_VALUES))
 
 
 def row_line(row: Row, unit: str = "seconds") -> str:
@@ -79,14 +80,13 @@ def parse_row(text: str, unit: str, where: str) -> Row:
         raise TableError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
     if not isinstance(found, dict):
         raise TableError(f"{where}: a row is a JSON object, not {type(found).__name__}")
-    unknown = found.keys() - {*_KEY_FIELDS, *_VALUES, unit}
+    unknown = found.keys() - _KNOWN
+    unknown.discard(unit)
     if unit not in found:
         raise TableError(f"{where}: no {unit!r}, the field of the time in this table{_hint(found)}")
     if unknown:
         name = min(unknown)
-        raise TableError(
-            f"{where}: unknown field {name!r}{nearest(name, (*_KEY_FIELDS, *_VALUES))}"
-        )
+        raise TableError(f"{where}: unknown field {name!r}{nearest(name, _KNOWN)}")
     source = found.get("source", "measured")
     if source not in SOURCES:
         raise TableError(f"{where}: source {source!r}{nearest(str(source), SOURCES)}")
@@ -102,7 +102,7 @@ def parse_row(text: str, unit: str, where: str) -> Row:
 
 
 def _hint(found: Mapping[str, Any]) -> str:
-    names = [name for name in found if name not in (*_KEY_FIELDS, *_VALUES)]
+    names = [name for name in found if name not in _KNOWN]
     return f": found {', '.join(map(repr, names))}" if names else ""
 
 

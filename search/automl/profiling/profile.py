@@ -94,6 +94,7 @@ def profile(
     report = ProfileReport()
     reference = _reference(table, runner) if table.lacks(keys) else math.nan
     wanted = table.lacks(keys)
+    tell = progress or (lambda done, total, row: None)
     done = 0
     for batch in _batches(wanted, report):
         left = seconds_cap - (time.monotonic() - start)
@@ -102,22 +103,31 @@ def profile(
             continue
         share = min(_KEY_SECONDS, left / (len(wanted) - done))
         slower = _drift(runner, reference)
-        limits = Limits(spread=spread, seconds=share * len(batch))
-        for measured in runner.run([models for _, models in batch], limits):
-            key = batch[measured.probe][0]
-            if measured.error:
-                report.refused[key] = f"the runtime refuses it: {measured.error}"
-                continue
-            row = _row(key, measured, slower)
+        for row in _rows(batch, runner, Limits(spread, share * len(batch)), slower, report):
             table.append([row])
             report.measured += 1
-            report.doubtful += slower > 0.0
-            if progress is not None:
-                progress(report.measured, len(wanted), row)
+            tell(report.measured, len(wanted), row)
         done += len(batch)
         report.stolen = max(report.stolen, runner.stolen)
     report.seconds = time.monotonic() - start
     return report
+
+
+def _rows(
+    batch: Sequence[tuple[OpKey, Probe]],
+    runner: Runner,
+    limits: Limits,
+    slower: float,
+    report: ProfileReport,
+) -> Iterator[Row]:
+    """The rows of a batch as they finish; what the runtime refuses is reported."""
+    for measured in runner.run([models for _, models in batch], limits):
+        key = batch[measured.probe][0]
+        if measured.error:
+            report.refused[key] = f"the runtime refuses it: {measured.error}"
+            continue
+        report.doubtful += slower > 0.0
+        yield _row(key, measured, slower)
 
 
 def measure_models(
