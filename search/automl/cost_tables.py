@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -203,14 +203,7 @@ def _settle(plan: LayerPlan, network: Network, space: Space) -> LayerPlan:
         closed = (part for part in side.parts if part not in still)
         return Width(side.fixed + sum(times * dense[name] for name, times in closed), still)
 
-    return LayerPlan(
-        plan.layer,
-        width(plan.read),
-        width(plan.written),
-        plan.sizes,
-        plan.block,
-        plan.scales_groups,
-    )
+    return replace(plan, read=width(plan.read), written=width(plan.written))
 
 
 def _axes(plan: LayerPlan, space: Space, counts: int) -> tuple[Axis, ...]:

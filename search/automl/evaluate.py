@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from automl.compression.apply import Compressor
+from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import resized
 from automl.data import Batches
 from automl.inputs import Score
 from automl.policy import Policy
 
 Tensor = torch.Tensor
+#: The finishing step of a candidate: a share of the images and rows of the final one.
+IN_THE_LOOP = RefitSettings(images=256, rows=8_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,17 @@ class Evaluator:
         compressor: Makes the networks.
         validation: What they are judged on.
         score: Larger is better.
-        images: Calibration images of the refit in the loop.
+        refit: Of the finishing step in the loop.
     """
 
     compressor: Compressor
     validation: Batches
     score: Score
-    images: int = 256
+    refit: RefitSettings = IN_THE_LOOP
 
     def __call__(self, policy: Policy) -> float:
         """The score of one policy."""
-        model = self.compressor.make(policy, images=self.images)
+        model = self.compressor.make(policy, settings=self.refit)
         return judge(model, self.score, self.validation, policy.resolution)
 
 

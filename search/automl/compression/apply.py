@@ -59,24 +59,25 @@ class Compressor:
             )
         return self._features[resolution]
 
-    def make(self, policy: Policy, *, images: int | None = None, finish: bool = True) -> nn.Module:
+    def make(
+        self, policy: Policy, *, settings: RefitSettings | None = None, finish: bool = True
+    ) -> nn.Module:
         """The policy's network.
 
         Args:
             policy: What each part becomes.
-            images: Calibration images of the refit; None for all.
+            settings: Of the refit; None for all images and rows.
             finish: Whether to refit; without it the weights are the database's.
         """
         model = self.database.candidate(policy)
         if finish and (policy.removed or self.database.kept(policy)):
-            count = self.images.shape[0] if images is None else min(images, self.images.shape[0])
             refit(
                 model,
                 self.reading.trace,
                 self.features(policy.resolution),
                 self._outputs(policy),
                 policy.removed,
-                RefitSettings(images=count),
+                settings,
             )
         return model
 

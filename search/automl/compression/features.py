@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from automl.compression.linear_form import input_rows, output_rows, places
-from automl.network.trace import Trace
+from automl.network.trace import Call, Trace
 from automl.network.walk import Address, Step, Walk
 
 Tensor = torch.Tensor
@@ -32,10 +32,13 @@ class Aim:
             it ends in.
         shortcut: The addition's other operand (a value number), already computed when the layer
             runs; None where the target is the layer's own output.
+        rectified: Whether nothing but a ReLU reads the target, so that how far below zero it lies
+            does not matter.
     """
 
     target: Address
     shortcut: int | None = None
+    rectified: bool = False
 
 
 def aims_of(trace: Trace) -> dict[str, Aim]:
@@ -53,16 +56,21 @@ def aims_of(trace: Trace) -> dict[str, Aim]:
     for position, call in enumerate(trace.calls):
         if call.step.op not in WEIGHTED or uses[call.step.module] > 1:
             continue
-        result[call.step.module] = Aim(call.step.address)
         readers = users.get(call.outputs[0], [])
+        result[call.step.module] = Aim(call.step.address, None, _rectified(readers))
         if len(readers) != 1 or readers[0].step.op.rstrip("_") != "add":
             continue
         total = readers[0]
         others = [value for value in total.inputs if value != call.outputs[0]]
         same = total.in_shapes[0] == total.in_shapes[-1] and len(total.inputs) == 2
         if same and len(others) == 1 and order.get(others[0], -1) < position:
-            result[call.step.module] = Aim(total.step.address, others[0])
+            after = _rectified(users.get(total.outputs[0], []))
+            result[call.step.module] = Aim(total.step.address, others[0], after)
     return result
+
+
+def _rectified(readers: list[Call]) -> bool:
+    return bool(readers) and all(call.step.op.rstrip("_") == "relu" for call in readers)
 
 
 @dataclass(slots=True)
@@ -79,15 +87,15 @@ class Moments:
 
     def add(self, rows: Tensor) -> None:
         """Add rows [n, runs, columns]."""
-        self.total += second_moments(rows)
+        wide = with_ones(rows)
+        self.total += (wide.transpose(1, 2) @ wide).double()
         self.rows += rows.shape[0]
 
 
-def second_moments(rows: Tensor) -> Tensor:
-    """Sum over rows of each row times itself, ones appended: [runs, columns + 1, columns + 1]."""
+def with_ones(rows: Tensor) -> Tensor:
+    """Rows [n, runs, columns] as [runs, n, columns + 1], the last column ones for the bias."""
     ones = torch.ones(*rows.shape[:2], 1, dtype=rows.dtype)
-    wide = torch.cat([rows, ones], 2).transpose(0, 1)
-    return (wide.transpose(1, 2) @ wide).double()
+    return torch.cat([rows, ones], 2).transpose(0, 1)
 
 
 @dataclass(slots=True)
@@ -190,12 +198,8 @@ class _Collector(Walk):
             count = min(self._per_image, total)
             generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             everything = self._features.images.shape[0]
-            if count == total:
-                chosen = torch.arange(total).expand(everything, total)
-            else:
-                weights = torch.rand(everything, total, generator=generator)
-                chosen = weights.topk(count, dim=1).indices
-            self._features.chosen[name] = chosen
+            weights = torch.rand(everything, total, generator=generator)
+            self._features.chosen[name] = weights.topk(count, dim=1).indices
         return self._chosen_here(name, values.shape[0])
 
     def _chosen_here(self, name: str, images: int) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.features import INPUT, WEIGHTED, Features, second_moments
+from automl.compression.features import INPUT, WEIGHTED, Features, with_ones
 from automl.compression.linear_form import input_rows, matrix, output_rows, set_matrix
 from automl.network.trace import Trace, addresses
 from automl.network.walk import Address, Step, Walk
@@ -34,10 +34,15 @@ class RefitSettings:
     Attributes:
         ridge: Pull towards the weights before, relative to the mean second moment of the inputs.
         images: At most this many calibration images.
+        rows: At most this many rows a layer, of those that the features hold.
+        rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
+            longer counted as an error.
     """
 
     ridge: float = 3e-3
-    images: int = 2_000
+    images: int = 1 << 30
+    rows: int = 1 << 30
+    rounds: int = 4
 
 
 def refit(
@@ -91,9 +96,9 @@ class _Refitter(Walk):
         name = step.module
         if step.op not in WEIGHTED or name not in self._features.targets:
             return
-        target = self._target(name, module)
-        if target is not None:
-            self._solve(name, module, args[0], target)
+        shortcut = self._shortcut(name, module)
+        if shortcut is not None:
+            self._solve(name, module, args[0], shortcut)
 
     def after(
         self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -118,39 +123,51 @@ class _Refitter(Walk):
             result[name] = written.get(value, INPUT)
         return result
 
-    def _target(self, name: str, module: nn.Module) -> Tensor | None:
-        target, chosen = self._features.targets[name], self._features.chosen[name]
-        chosen = chosen[: self._settings.images]
-        rows = chosen.numel() if target.dim() == 2 else target.shape[0]
-        target = target[:rows]
-        if name in self._kept:
-            target = target[:, self._kept[name]]
+    def _shortcut(self, name: str, module: nn.Module) -> Tensor | float | None:
+        """The compressed network's other operand of the addition; None where it is not there yet."""
         address = self._shortcuts.get(name)
         if address is None:
-            return target
+            return 0.0
         if address not in self._captured:
-            return None  # the shortcut did not run before this layer: leave the layer as it is
-        shortcut = output_rows(self._captured[address], chosen, isinstance(module, nn.Linear))
+            return None
+        last = isinstance(module, nn.Linear)
+        rows = output_rows(self._captured[address], self._chosen(name), last)
         self._waiting[address] -= 1
         if not self._waiting[address]:
             del self._captured[address]
-        return target - shortcut
+        return rows
 
-    def _solve(self, name: str, module: Any, values: Tensor, target: Tensor) -> None:
-        chosen = self._features.chosen[name][: values.shape[0]]
-        rows = input_rows(module, values, chosen)
-        runs = rows.shape[1]
-        moments = second_moments(rows) / rows.shape[0]
-        aims = target.view(target.shape[0], runs, -1).transpose(0, 1)
-        ones = torch.ones(*rows.shape[:2], 1)
-        wide = torch.cat([rows, ones], 2).transpose(0, 1)
-        cross = (wide.transpose(1, 2) @ aims).double() / rows.shape[0]
-        before = matrix(module).double()
-        bias = module.bias.detach().double().view(runs, -1, 1)
-        before = torch.cat([before, bias], 2).transpose(1, 2)
+    def _target(self, name: str) -> Tensor:
+        chosen = self._chosen(name)
+        per_image = self._features.chosen[name].shape[1]
+        target = self._features.targets[name].unflatten(0, (-1, per_image))
+        target = target[: chosen.shape[0], : chosen.shape[1]].flatten(0, 1)
+        return target[:, self._kept[name]] if name in self._kept else target
+
+    def _chosen(self, name: str) -> Tensor:
+        chosen = self._features.chosen[name][: self._settings.images]
+        return chosen[:, : max(1, self._settings.rows // chosen.shape[0])]
+
+    def _solve(self, name: str, module: Any, values: Tensor, shortcut: Tensor | float) -> None:
+        wide = with_ones(input_rows(module, values, self._chosen(name)))
+        runs, rows, _ = wide.shape
+        before = torch.cat([matrix(module), module.bias.detach().view(runs, -1, 1)], 2)
+        before = before.transpose(1, 2).double()
+        moments = (wide.transpose(1, 2) @ wide).double() / rows
         strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._settings.ridge
         ridge = torch.diag_embed(strength.clamp_min(1e-9).unsqueeze(1).expand(-1, wide.shape[2]))
-        solved = torch.linalg.solve(moments + ridge, cross + ridge @ before).transpose(1, 2)
-        set_matrix(module, solved[:, :, :-1].to(values.dtype))
+        factor = torch.linalg.cholesky(moments + ridge)
+        target = self._target(name)
+        rounds = self._settings.rounds if self._features.aims[name].rectified else 1
+        aim = target
+        for _ in range(rounds):
+            side = (aim - shortcut).view(rows, runs, -1).transpose(0, 1)
+            cross = (wide.transpose(1, 2) @ side).double() / rows
+            solved = torch.cholesky_solve(cross + ridge @ before, factor)
+            if rounds > 1:
+                found = (wide @ solved.to(wide.dtype)).transpose(0, 1).flatten(1) + shortcut
+                aim = torch.where(target > 0, target, found.clamp_max(0))
+        weights = solved.transpose(1, 2).to(values.dtype)
+        set_matrix(module, weights[:, :, :-1])
         with torch.no_grad():
-            module.bias.copy_(solved[:, :, -1].flatten().to(values.dtype))
+            module.bias.copy_(weights[:, :, -1].flatten())
