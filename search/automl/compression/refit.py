@@ -124,7 +124,7 @@ class _Refitter(Walk):
         return result
 
     def _shortcut(self, name: str, module: nn.Module) -> Tensor | float | None:
-        """The compressed network's other operand of the addition; None where it is not there yet."""
+        """The compressed network's other operand of the addition; None if it did not run yet."""
         address = self._shortcuts.get(name)
         if address is None:
             return 0.0
@@ -142,7 +142,9 @@ class _Refitter(Walk):
         per_image = self._features.chosen[name].shape[1]
         target = self._features.targets[name].unflatten(0, (-1, per_image))
         target = target[: chosen.shape[0], : chosen.shape[1]].flatten(0, 1)
-        return target[:, self._kept[name]] if name in self._kept else target
+        if name in self._kept:
+            target = target[:, self._kept[name]]
+        return target
 
     def _chosen(self, name: str) -> Tensor:
         chosen = self._features.chosen[name][: self._settings.images]
