@@ -23,9 +23,10 @@ PROPOSALS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One problem to solve: harm weighed by kind, some variables held."""
+    """One problem to solve: the harm of one kind weighed by a factor, some variables held."""
 
-    weights: Mapping[Kind, float] = field(default_factory=dict)
+    kind: Kind | None = None
+    factor: float = 1.0
     held: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -75,7 +76,7 @@ class LagrangianAgent:
     def _solve(self, plan: _Plan) -> Vectors | None:
         variables = self._problem.space.variables
         harm = [
-            each * plan.weights.get(variable.kind, 1.0)
+            each * (plan.factor if variable.kind == plan.kind else 1.0)
             for each, variable in zip(self._harm, variables, strict=True)
         ]
         try:
@@ -89,10 +90,10 @@ class LagrangianAgent:
 def _plans(problem: Problem) -> list[_Plan]:
     """The plain problem first, then weighed kinds, then each resolution."""
     space = problem.space
-    kinds = [kind for kind in WEIGHED if space.of_kind(kind)]
+    kinds: list[Kind] = [kind for kind in WEIGHED if space.of_kind(kind)]
     plans = [_Plan()]
-    weighed: list[dict[Kind, float]] = [{kind: factor} for kind in kinds for factor in FACTORS]
-    plans += [_Plan(weights) for weights in weighed if len(kinds) > 1]
+    if len(kinds) > 1:
+        plans += [_Plan(kind, factor) for kind in kinds for factor in FACTORS]
     for variable in space.of_kind("resolution"):
         plans += [
             _Plan(held={variable: int(option)}) for option in np.arange(space.sizes[variable])[::-1]

@@ -75,21 +75,37 @@ def neighbours(vector: Vectors, allowed: tuple[Integers, ...]) -> Vectors:
 
 
 def repair(task: Task, vector: Vectors) -> Vectors:
-    """Single changes that leave the least harm per excess taken away, until within the budget.
+    """Changes that do the least harm per excess taken away, until within the budget.
 
-    The answer is still over the budget where no single change brings it nearer.
+    Each round makes one change a variable, in the order of their worth, as far as needed. The
+    answer is still over the budget where no change brings it nearer.
     """
     excess = task.excess_of(vector)
     while excess > 0.0:
         changed = neighbours(vector, task.allowed)
-        left = task.budget.excess_all(task.costs.price(changed))
-        nearer = np.flatnonzero(left < excess)
+        saved = excess - task.budget.excess_all(task.costs.price(changed))
+        harm = np.maximum(task.harms(changed) - task.harm_of(vector), 0.0)
+        nearer = np.flatnonzero(saved > 0.0)
         if not len(nearer):
             break
-        harm = np.maximum(task.harms(changed[nearer]) - task.harm_of(vector), 0.0)
-        chosen = nearer[np.lexsort((left[nearer], harm / (excess - left[nearer])))[0]]
-        vector, excess = changed[chosen], float(left[chosen])
+        order = nearer[np.lexsort((-saved[nearer], harm[nearer] / saved[nearer]))]
+        path = _one_each(vector, changed[order])
+        left = task.budget.excess_all(task.costs.price(path))
+        chosen = int(np.argmin(left))
+        vector, excess = path[chosen], float(left[chosen])
     return task.costs.space.canonical(vector)
+
+
+def _one_each(vector: Vectors, changed: Vectors) -> Vectors:
+    """Vectors with the first change made, the first two, ...: one change a variable."""
+    moved = (changed != vector).argmax(axis=1)
+    _, first = np.unique(moved, return_index=True)
+    path: list[Vectors] = []
+    for row in np.sort(first).tolist():
+        vector = vector.copy()
+        vector[moved[row]] = changed[row, moved[row]]
+        path.append(vector)
+    return np.stack(path)
 
 
 def improve(task: Task, vector: Vectors) -> Vectors:

@@ -106,18 +106,15 @@ def _by_factors(task: Task, factors: Sequence[Factor]) -> Solution | None:
 
 def _by_search(task: Task) -> Solution:
     """The best found with costs that are linear around one policy after another."""
-    best = improve(task, _reachable(task))
+    best = _reachable(task)
     reference = _vector(task, np.array([len(options) - 1 for options in task.allowed]))
     slopes = [np.zeros((len(options), len(task.columns))) for options in task.allowed]
     for done in range(_ROUNDS):
         base = task.costs.price(reference[None])[0, task.columns]
         parts = _harm_parts(task)
-        for variable, options in enumerate(task.allowed):
-            varied = np.tile(reference, (len(options), 1))
-            varied[:, variable] = options
-            slope = task.costs.price(varied)[:, task.columns]
-            slopes[variable] += (slope - slope[-1] - slopes[variable]) / (done + 1)
-            here = slopes[variable][options == reference[variable]]
+        for variable, slope in enumerate(_marginals(task, reference)):
+            slopes[variable] += (slope - slopes[variable]) / (done + 1)
+            here = slopes[variable][task.allowed[variable] == reference[variable]]
             relative = slopes[variable] - here
             parts.append(Part((variable,), np.column_stack([np.zeros(len(slope)), relative])))
         found = minimise([len(options) for options in task.allowed], parts, task.limits - base)
@@ -126,10 +123,19 @@ def _by_search(task: Task) -> Solution:
         reference = _vector(task, found.assignment)
         candidate = repair(task, reference)
         if task.excess_of(candidate) <= 0.0:
-            candidate = improve(task, candidate)
             best = min(best, candidate, key=task.harm_of)
     least = (each[options].min() for each, options in zip(task.harm, task.allowed, strict=True))
-    return _solution(task, best, float(sum(least)), proven=False)
+    return _solution(task, improve(task, best), float(sum(least)), proven=False)
+
+
+def _marginals(task: Task, reference: Vectors) -> list[Floats]:
+    """Per variable: costs of its options relative to its last, all else as in the reference."""
+    lengths = [len(options) for options in task.allowed]
+    varied = np.tile(reference, (sum(lengths), 1))
+    columns = np.repeat(np.arange(len(lengths)), lengths)
+    varied[np.arange(len(varied)), columns] = np.concatenate(task.allowed)
+    costs = task.costs.price(varied)[:, task.columns]
+    return [each - each[-1] for each in np.split(costs, np.cumsum(lengths)[:-1])]
 
 
 def _reachable(task: Task) -> Vectors:
