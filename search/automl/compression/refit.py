@@ -140,7 +140,7 @@ class _Refitter(Walk):
     def _target(self, name: str) -> Tensor:
         chosen = self._chosen(name)
         per_image = self._features.chosen[name].shape[1]
-        target = self._features.targets[name].unflatten(0, (-1, per_image))
+        target: Tensor = self._features.targets[name].unflatten(0, (-1, per_image))
         target = target[: chosen.shape[0], : chosen.shape[1]].flatten(0, 1)
         if name in self._kept:
             target = target[:, self._kept[name]]
