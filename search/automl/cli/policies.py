@@ -130,4 +130,5 @@ def show(policy: options.PolicyPath, json: options.Json = False) -> None:
         render.print_json(file)
         return
     render.print_policy(file)
-    render.say_next(resolve.command("automl", "apply", policy, "--export", "model.onnx"))
+    flags = resolve.flags_of(file.model.name)
+    render.say_next(resolve.command("automl", "apply", policy, *flags, "--export", "model.onnx"))

@@ -13,7 +13,7 @@ from automl.cli.options import (
     parse_round_to,
     parse_seconds,
 )
-from automl.errors import UsageError
+from automl.errors import UsageError, nearest
 from automl.settings import Settings, read_settings, with_flags
 
 if TYPE_CHECKING:
@@ -98,9 +98,10 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
     """What the settings ask for. Everything cheap is checked before the model is loaded.
 
     Raises:
-        UsageError: No target or budget, or a value that is not understood.
+        UsageError: No target, budget or such agent, or a value that is not understood.
         ModelError, DataError: What cannot be used, by name.
     """
+    from automl.agents.base import describe_agents
     from automl.requests import DEFAULT_TRIALS, SearchRequest
     from automl.units import parse_budget
 
@@ -110,6 +111,9 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         raise UsageError("search needs a --budget: 10ms, 50%, 60MMACs, 50%MACs, 4MB or 50%size")
     for text in settings.budget:
         parse_budget(text)
+    agent, agents = settings.agent or "lagrangian", [each.name for each in describe_agents()]
+    if agent not in agents:
+        raise UsageError(f"no agent {agent!r}{nearest(agent, agents)}")
     seconds = None if settings.time is None else parse_seconds(settings.time)
     round_to = parse_round_to(settings.round_to or "auto")
     resolutions = parse_resolutions(settings.resolutions or "auto")
@@ -119,7 +123,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         target=settings.target,
         budget=tuple(settings.budget),
         out=run_folder(settings.out, names, resume),
-        agent=settings.agent or "lagrangian",
+        agent=agent,
         trials=settings.trials or DEFAULT_TRIALS,
         seconds=seconds,
         seed=settings.seed or 0,
@@ -161,6 +165,16 @@ def flags_again(settings: Settings) -> list[str]:
         if value is not None and value not in (getattr(filed, key), EXAMPLE_MODEL, EXAMPLE_DATA):
             words += [f"--{key}", str(value)]
     return words
+
+
+def flags_of(model: str) -> list[str]:
+    """The flags that a policy's model needs in the next command; none where a file names them.
+
+    A policy does not say where the data is: a name to fill in stands for it.
+    """
+    if model == EXAMPLE_MODEL or read_settings(Path.cwd()).model is not None:
+        return []
+    return ["--model", model if ":" in model else "FILE.py:NAME", "--data", "FILE.py:NAME"]
 
 
 def command(*words: object) -> str:
