@@ -1,4 +1,4 @@
-"""Builds latency_tables/*.jsonl and docs/devices.md from the collected device data.
+"""Builds latency_tables/*.jsonl, docs/devices.md and its figure from the collected device data.
 
     python search/recipes/build_tables.py --data ../shared/device_data
 
@@ -10,106 +10,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from device_baselines import left_out as baseline_left_out
-from device_baselines import linear_per_operator, macs_only
-from device_data import Citation, Timed, UnitKey, read_networks, read_operators
-from device_fits import (
-    Accuracy,
-    Units,
-    accuracy,
-    as_networks,
-    class_errors,
-    fit_units,
-    fitted_unit,
-    left_out,
-)
+import bitfusion
+from device_data import Citation, Timed, UnitKey
+from device_page import page, scatter
+from fitted_units import Fitted, fit_all
 from table_specs import RK3399, SPECS, TableSpec
 
-from automl.latency import fit
-from automl.latency.features import Floats
 from automl.latency.header import KnownError, Overhead, TableHeader
-from automl.latency.predict import Roofline, Unit
+from automl.latency.predict import Roofline
 from automl.latency.rows import Row, row_line
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A unit with its coefficients and what is known of their error.
-
-    Attributes:
-        unit: As a table's header keeps it.
-        timed: What it was fitted to.
-        in_sample, held_out: Accuracy on the timings it was fitted to, and on families left out.
-        baselines: Accuracy on families left out: proportional to MACs, linear per operator type.
-    """
-
-    unit: Unit
-    timed: Sequence[Timed]
-    in_sample: Accuracy
-    held_out: Accuracy
-    baselines: tuple[Accuracy, Accuracy]
-
-    @property
-    def families(self) -> int:
-        """Families that were left out in turn."""
-        return len({one.families[0] for one in self.timed})
-
-
-def fit_group(units: Units) -> dict[UnitKey, Fitted]:
-    """Fits units that share a runtime and kind of precision, and validates each."""
-    data = {unit: as_networks(unit, timed) for unit, timed in units.items()}
-    parameters = fit_units(data)
-    predicted, shares = left_out(units)
-    return {
-        unit: _fitted(
-            unit, units[unit], data[unit], parameters[unit], predicted[unit], shares[unit]
-        )
-        for unit in units
-    }
-
-
-def _fitted(
-    unit: UnitKey,
-    timed: Sequence[Timed],
-    data: fit.Networks,
-    parameters: Floats,
-    predicted: Floats,
-    shares: Floats,
-) -> Fitted:
-    measured = data.seconds
-    errors = class_errors(np.abs(predicted / measured - 1), shares)
-    return Fitted(
-        fitted_unit(unit, parameters, errors, timed),
-        timed,
-        accuracy(fit.network_seconds(parameters, data), measured),
-        accuracy(predicted, measured),
-        (
-            accuracy(baseline_left_out(timed, macs_only), measured),
-            accuracy(baseline_left_out(timed, linear_per_operator), measured),
-        ),
-    )
-
-
-def fit_all(folder: Path) -> dict[UnitKey, Fitted]:
-    """Every unit that a shipped table needs, fitted with the others of its runtime."""
-    networks, operators = read_networks(folder), read_operators(folder)
-    needed = [unit for spec in SPECS for unit in spec.units]
-    groups: dict[tuple[str, bool], dict[UnitKey, Sequence[Timed]]] = {}
-    for unit in needed:
-        groups.setdefault((unit.runtime, unit.precision == "int8"), {})[unit] = networks[unit]
-    boards = ("rk3399", "rpi3b", "snapdragon835", "kirin970")
-    groups["tvm-autotvm", False] = {
-        unit: timed
-        for unit, timed in operators.items()
-        if unit.runtime == "tvm-autotvm" and unit.device in boards
-    }
-    return {unit: one for group in groups.values() for unit, one in fit_group(group).items()}
 
 
 def _sources(timed: Iterable[Timed]) -> str:
@@ -126,8 +39,8 @@ def header(spec: TableSpec, fitted: Mapping[UnitKey, Fitted]) -> TableHeader:
     predictor = Roofline({precision: one.unit for precision, one in parts.items()})
     what = "single operators" if unit.runtime == "tvm-autotvm" else "whole networks"
     held = ", ".join(
-        f"{precision}: {one.held_out.error:.1%}, rank correlation {one.held_out.rank_correlation:.2f}"
-        f" ({len(one.timed)} {what} of {one.families} families)"
+        f"{precision}: {one.held_out.error:.1%}, rank correlation"
+        f" {one.held_out.rank_correlation:.2f} ({len(one.timed)} {what} of {one.families} families)"
         for precision, one in parts.items()
     )
     worst = max(one.held_out.error for one in parts.values())
@@ -143,7 +56,7 @@ def header(spec: TableSpec, fitted: Mapping[UnitKey, Fitted]) -> TableHeader:
         conditions=spec.conditions,
         provenance=f"Fitted to timings that others published: {_sources(first.timed)}",
         overhead=_overhead(predictor, unit, first),
-        coefficients=dict(predictor.coefficients()),
+        coefficients=predictor.coefficients(),
         known_error=KnownError(
             relative=round(worst, 4), on=f"families of networks left out of the fit; {held}"
         ),
@@ -186,12 +99,15 @@ def build(folder: Path) -> dict[str, str]:
     files[f"latency_tables/{RK3399.name}.jsonl"] = table_text(
         header(RK3399, fitted), rows(board.timed)
     )
+    files["latency_tables/bitfusion.jsonl"] = table_text(bitfusion.header(), bitfusion.rows(folder))
+    files["docs/devices.md"] = page(folder, fitted)
+    files["docs/devices.svg"] = scatter(fitted)
     return files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Build the shipped latency tables.")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "device_data")
     parser.add_argument("--out", type=Path, default=ROOT)
     options = parser.parse_args(arguments)

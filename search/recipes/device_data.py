@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlisted_operators import with_unlisted
+
 from automl.latency.keys import OpKey
 
 #: Operators of the files that OPERATORS names otherwise.
@@ -107,7 +109,8 @@ def read_networks(folder: Path) -> dict[UnitKey, list[Timed]]:
     for row in _rows(folder / "end_to_end.csv"):
         model, precision = row["model"], row["precision"]
         if (model, precision) not in keys:
-            keys[model, precision] = tuple(_key(one, precision) for one in shapes[model])
+            listed = [_key(one, precision) for one in shapes[model]]
+            keys[model, precision] = with_unlisted(model, listed)
         units[UnitKey(row["device"], row["runtime"], row["cores"], precision)].append(
             Timed(
                 model,

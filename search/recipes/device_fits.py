@@ -8,12 +8,12 @@ units of a runtime, and no network has one of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from device_data import Timed, UnitKey
 from scipy.optimize import nnls
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from automl.latency import fit, roofline
 from automl.latency.features import CLASSES, Floats
@@ -91,7 +91,7 @@ BELIEFS: dict[tuple[str, str], Belief] = {
         traffic={},
         overhead={},
         overhead_seconds=1e-5,
-        constant_seconds=2e-4,
+        constant_seconds=1e-4,
         mac_share=2.0,
         byte_share=2.0,
         around_mean=_AROUND,
@@ -100,11 +100,13 @@ BELIEFS: dict[tuple[str, str], Belief] = {
     # TFLite runs grouped convolutions on its scalar reference kernel (tensorflow/lite/kernels/
     # conv.cc: "Grouped convolution is right now only supported on reference kernel"): no SIMD
     # lanes (4) and no register blocking (about 4).
+    #
+    # Element-wise operators stream: a third of what a convolution's reads cost.
     ("tflite", "float"): Belief(
         half=(8, 4, 16),
         half_depthwise=(3, 4, 8),
         slowness={"grouped": 16.0},
-        traffic={},
+        traffic={"add": 0.3, "elementwise": 0.3},
         overhead={},
         overhead_seconds=1e-5,
         constant_seconds=1e-4,
@@ -119,7 +121,7 @@ BELIEFS: dict[tuple[str, str], Belief] = {
         half=(32, 16, 32),
         half_depthwise=(3, 4, 16),
         slowness={"depthwise": 2.0, "spatial3": 1 / 1.6},
-        traffic={},
+        traffic={"pool": 2.0, "movement": 2.0},
         overhead={},
         overhead_seconds=1e-5,
         constant_seconds=1e-4,
@@ -143,7 +145,14 @@ BELIEFS: dict[tuple[str, str], Belief] = {
     ),
 }
 BELIEFS["tflite", "int8"] = BELIEFS["tflite", "float"]
-BELIEFS["ncnn", "int8"] = BELIEFS["ncnn", "float"]
+# ncnn's int8: each output is quantized again, which costs as much as a long reduction; what has no
+# scale (pooling, concatenation, additions) runs on floats, four bytes for one.
+BELIEFS["ncnn", "int8"] = replace(
+    BELIEFS["ncnn", "float"],
+    half=(256, 16, 32),
+    slowness={"depthwise": 2.0},
+    traffic=dict.fromkeys(("pool", "global_pool", "movement", "add"), 4.0),
+)
 
 
 def belief(unit: UnitKey) -> Belief:
@@ -230,12 +239,16 @@ class Accuracy:
     rank_correlation: float
 
 
+def _rank_correlation(predicted: Floats, measured: Floats) -> float:
+    return float(np.corrcoef(rankdata(predicted), rankdata(measured))[0, 1])
+
+
 def accuracy(predicted: Floats, measured: Floats) -> Accuracy:
     """Mean absolute relative error, and Spearman's rank correlation (NaN below three timings)."""
     error = float(np.mean(np.abs(predicted / measured - 1)))
     if len(measured) < 3:
         return Accuracy(error, float("nan"))
-    return Accuracy(error, float(spearmanr(predicted, measured).statistic))
+    return Accuracy(error, _rank_correlation(predicted, measured))
 
 
 def class_errors(relative: Floats, shares: Floats) -> Floats:

@@ -23,6 +23,7 @@ CLASSES = (
     "matmul",
     "pool",
     "global_pool",
+    "add",
     "elementwise",
     "movement",
 )
@@ -36,6 +37,7 @@ _SIMPLE = {
     "max_pool": "pool",
     "avg_pool": "pool",
     "global_avg_pool": "global_pool",
+    "add": "add",
     "concat": "movement",
     "shuffle": "movement",
     "resize": "movement",

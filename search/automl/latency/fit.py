@@ -8,7 +8,7 @@ family's mean and its units are fitted in turn (coordinate ascent on the posteri
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -134,7 +134,8 @@ def class_shares(parameters: Floats, data: Networks) -> Floats:
     seconds = roofline.evaluate(parameters, data.ops).seconds
     cell = data.network * classes + data.ops.kind
     sums = np.bincount(cell, seconds, count * classes).reshape(count, classes)
-    return sums / sums.sum(axis=1, keepdims=True)
+    shares: Floats = sums / sums.sum(axis=1, keepdims=True)
+    return shares
 
 
 def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Floats:
@@ -148,7 +149,7 @@ def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Float
     """
     if len(data.seconds) == 0:
         return mean
-    root = np.linalg.cholesky(prior)
+    root: Floats = np.asarray(np.linalg.cholesky(prior), dtype=np.float64)
     target = np.log(data.seconds)
 
     def residuals(white: Floats) -> Floats:
@@ -157,15 +158,24 @@ def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Float
 
     def jacobian(white: Floats) -> Floats:
         predicted, slopes = _slopes(mean + root @ white, data)
-        return np.vstack([(slopes / predicted[:, None]) @ root / noise, np.eye(len(white))])
+        by_white: Floats = (slopes / predicted[:, None]) @ root / noise
+        return np.vstack([by_white, np.eye(len(white))])
 
     # Start at the right scale: far from it the slopes of whole kinds of coefficients vanish.
     shift = np.zeros(len(mean))
     shift[: roofline.HALF.start] = np.median(target - np.log(network_seconds(mean, data)))
     shift[roofline.CONSTANT] = shift[0]
     start = np.linalg.solve(root, shift)
-    found = least_squares(residuals, start, jac=jacobian, max_nfev=100, xtol=1e-9, ftol=1e-9)
-    return mean + root @ np.asarray(found.x)
+    found = least_squares(
+        residuals,
+        start,
+        jac=jacobian,
+        max_nfev=100,
+        xtol=1e-9,
+        ftol=1e-9,  # pyright: ignore
+    )
+    parameters: Floats = mean + root @ np.asarray(found.x)
+    return parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +217,3 @@ def fit_family(
         mean = np.linalg.solve(outer_precision + len(timed) * inner_precision, weighted)
         spread = inner
     return {unit: fit_unit(data[unit], mean + nominal[unit], inner, noise) for unit in data}
-
-
-def rescaled(data: Networks, seconds: Floats) -> Networks:
-    """The same networks with other times."""
-    return replace(data, seconds=seconds)

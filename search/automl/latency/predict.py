@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from automl.errors import TableError
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Floats, features, op_class
+from automl.latency.features import CLASSES, Floats, features
 from automl.latency.keys import OpKey
 
 #: Least relative error that is stated for an operator of a type that no source network holds.
@@ -24,18 +24,6 @@ UNSEEN_ERROR = 0.5
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-
-
-class OperatorPredictor(Protocol):
-    """Anything that prices operators by a formula."""
-
-    def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
-        """Times and relative errors of `keys`; NaN for both where the precision is not known."""
-        ...
-
-    def constant(self, precision: str) -> float:
-        """Time of a whole call that no operator accounts for, to be added once a network."""
-        ...
 
 
 class ClassCoefficients(BaseModel):
@@ -110,7 +98,7 @@ class Roofline:
                 seconds[where] = roofline.evaluate(unit.parameters, ops).seconds
                 known = np.array([key.op in unit.seen for key in chosen])
                 fitted = unit.errors[ops.kind]
-                errors[where] = np.where(known, fitted, np.maximum(2 * fitted, UNSEEN_ERROR))
+                errors[where] = np.where(known, fitted, np.maximum(fitted, UNSEEN_ERROR))
         return seconds, errors
 
     def constant(self, precision: str) -> float:
@@ -119,10 +107,13 @@ class Roofline:
             return float("nan")
         return float(np.exp(self.units[precision].parameters[roofline.CONSTANT]))
 
-    def coefficients(self) -> dict[str, object]:
+    def coefficients(self) -> dict[str, JsonValue]:
         """What a table's header keeps, rounded to six digits, as JSON values."""
         precisions = {name: _coefficients(unit) for name, unit in self.units.items()}
-        return RooflineCoefficients(precisions=precisions).model_dump(mode="json")
+        kept: dict[str, JsonValue] = RooflineCoefficients(precisions=precisions).model_dump(
+            mode="json"
+        )
+        return kept
 
 
 def _digits(value: float) -> float:
