@@ -1,4 +1,4 @@
-"""A policy: what each part of the network becomes. Readable as JSON, which runs no code when read."""
+"""A policy: what each part of the network becomes. Its file is JSON; reading runs no code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Policy:
         object.__setattr__(self, "bits", MappingProxyType(dict(self.bits)))
         object.__setattr__(self, "removed", frozenset(self.removed))
 
-    def __reduce__(self) -> tuple[type[Policy], tuple[object, ...]]:  # mapping proxies do not pickle
+    def __reduce__(
+        self,
+    ) -> tuple[type[Policy], tuple[object, ...]]:  # mapping proxies do not pickle
         return Policy, (dict(self.channels), self.removed, self.resolution, dict(self.bits))
 
     def __hash__(self) -> int:

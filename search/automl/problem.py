@@ -1,4 +1,4 @@
-"""All that an agent may know: the space, the prices, the budget, and what each choice does alone."""
+"""All that an agent may know: space, prices, budget, and what each choice does alone."""
 
 from __future__ import annotations
 
@@ -6,28 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from automl.cost import Budget, Cost, CostModel
 from automl.policy import Policy
-from automl.space import Space
+from automl.space import Sensitivity, Space
+
+__all__ = ["Agent", "Problem", "Sensitivity", "State", "Trial"]
 
 State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
-    """What each choice does to the network when it is made alone.
-
-    Attributes:
-        harm: Per variable of the space, per option: mean squared change of the logits relative to
-            their variance, 0 for the dense option. Additive to first order.
-        images: How many calibration images it was measured on.
-    """
-
-    harm: tuple[NDArray[np.float64], ...]
-    images: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,20 @@ class Space:
         return self.canonical(drawn.astype(np.int16))
 
 
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What each choice does to the network when it is made alone.
+
+    Attributes:
+        harm: Per variable of the space, per option: mean squared change of the logits relative to
+            their variance, 0 for the dense option. Additive to first order.
+        images: How many calibration images it was measured on.
+    """
+
+    harm: tuple[NDArray[np.float64], ...]
+    images: int
+
+
 def _choices(policy: Policy) -> list[tuple[Kind, str, Option]]:
     choices: list[tuple[Kind, str, Option]] = []
     choices.extend(("channels", name, count) for name, count in policy.channels.items())

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from automl.compression.database import Database, read_patch, write_patch
 from automl.network.cut import remove
 from automl.policy import Policy
-from automl.problem import Sensitivity
-from automl.space import Space, Variable
+from automl.space import Sensitivity, Space, Variable
 
 Tensor = torch.Tensor
 

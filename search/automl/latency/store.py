@@ -6,12 +6,12 @@ import contextlib
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from automl.errors import TableError
+from automl.files import write_whole
 from automl.latency.header import TableHeader, parse_header
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, parse_row, row_line
@@ -77,7 +77,7 @@ def _rows(lines: list[str], unit: str, path: Path) -> Iterator[Row]:
 def write_table(path: Path, header: TableHeader, rows: Iterable[Row]) -> None:
     """Write a table whole, or not at all."""
     lines = (row_line(row, header.unit) for row in rows)
-    _replace(path, "\n".join((_header_line(header), *lines)) + "\n")
+    write_whole(path, "\n".join((_header_line(header), *lines)) + "\n")
 
 
 def replace_header(path: Path, header: TableHeader) -> None:
@@ -85,7 +85,7 @@ def replace_header(path: Path, header: TableHeader) -> None:
     with _locked(path) as file:
         file.readline()
         rest = file.read().decode("utf-8")
-        _replace(path, _header_line(header) + "\n" + rest)
+        write_whole(path, _header_line(header) + "\n" + rest)
 
 
 def append_rows(path: Path, unit: str, rows: Iterable[Row], known_size: int = -1) -> int:
@@ -122,21 +122,6 @@ def append_rows(path: Path, unit: str, rows: Iterable[Row], known_size: int = -1
 
 def _header_line(header: TableHeader) -> str:
     return header.model_dump_json(exclude_defaults=False, exclude_none=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 @contextlib.contextmanager
