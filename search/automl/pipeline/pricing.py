@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 from torch import nn
 
 from automl.cost import CostModel, Overhead, build_cost_model, required_keys
 from automl.delivery.export import onnx_bytes
+from automl.errors import StudyError
+from automl.files import write_whole
 from automl.latency.header import Overhead as FittedOverhead
 from automl.latency.keys import OpKey
 from automl.latency.table import LatencyTable
@@ -71,6 +75,7 @@ def price(
     timed: bool,
     seed: int,
     on_event: OnEvent,
+    keep: Path | None = None,
 ) -> Priced:
     """Price a network's choices on a target.
 
@@ -82,6 +87,7 @@ def price(
         timed: Whether a latency is limited; without it nothing is measured.
         seed: Of the networks that the overhead is fitted on.
         on_event: Told of measurements.
+        keep: File that the fitted overhead is kept in, so that a resumed study has the same prices.
 
     Raises:
         TargetError, TableError: The target is not known or cannot price the network.
@@ -100,7 +106,12 @@ def price(
     if here and timed:
         keys = required_keys(network, space, precision=precision)
         _fill(table, keys, threads, "measuring operators", on_event, notes)
-        overhead, error = _fit(reading, table, space, precision, threads, seed, on_event)
+        fitted = _kept(keep)
+        if fitted is None:
+            fitted = _fit(reading, table, space, precision, threads, seed, on_event)
+            if keep is not None:
+                write_whole(keep, fitted.model_dump_json())
+        overhead, error = _header_overhead(fitted), fitted.error
     costs = build_cost_model(
         network,
         space,
@@ -174,7 +185,7 @@ def _fit(
     threads: int,
     seed: int,
     on_event: OnEvent,
-) -> tuple[Overhead, float]:
+) -> FittedOverhead:
     """Overhead and error of this network's predictions, from a few random policies measured."""
     plain = build_cost_model(reading.network, space, table, precision=precision)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
@@ -191,7 +202,17 @@ def _fit(
     measured = [times[name].seconds for name in models]
     fitted = fit_overhead(plain.price(vectors)[:, 0].tolist(), counts, measured)
     on_event(Event("fitting overhead", len(vectors), len(vectors)))
-    return _header_overhead(fitted) or Overhead(), fitted.error
+    return fitted
+
+
+def _kept(path: Path | None) -> FittedOverhead | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        return FittedOverhead.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise StudyError(f"{path}: {fault['msg']}; delete it to fit the overhead anew") from error
 
 
 def network_of(reading: Reading, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:

@@ -52,6 +52,9 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
+    study = request.out / "study.db"
+    if study.exists() and not request.resume:
+        raise StudyError(f"{study} holds a study already: --resume goes on with it")
     request.out.mkdir(parents=True, exist_ok=True)
     log = _Log(request.out / "log.jsonl", on_event)
     prepared = prepare(request, log)
@@ -63,7 +66,7 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         Evaluator(prepared.compressor, subject.data.validation, subject.score),
         trials=request.trials,
         seconds=request.seconds,
-        storage_url=f"sqlite:///{request.out / 'study.db'}",
+        storage_url=f"sqlite:///{study}",
         agent_name=request.agent,
         seed=request.seed,
         resume=request.resume,
@@ -88,6 +91,7 @@ def prepare(request: SearchRequest, on_event: OnEvent) -> Prepared:
         timed=any(limit.quantity == "latency" for limit in limits),
         seed=request.seed,
         on_event=on_event,
+        keep=request.out / "overhead.json",
     )
     budget = _feasible(priced, limits)
     compressor = compressor_of(reading, priced.space, request, on_event)
