@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 from scipy.stats import rankdata
 
 from automl.latency import fit, roofline
-from automl.latency.features import CLASSES, Floats
+from automl.latency.features import CLASSES, Floats, features, smallest
 from automl.latency.predict import UNSEEN_ERROR, Unit
 
 #: Published peaks per device, used as prior only: (MAC/s of the precision's arithmetic on one
@@ -272,5 +272,7 @@ def class_errors(relative: Floats, shares: Floats) -> Floats:
 
 def fitted_unit(unit: UnitKey, parameters: Floats, errors: Floats, timed: Sequence[Timed]) -> Unit:
     """The unit as a predictor holds it."""
-    seen = frozenset(key.op for one in timed for key in one.keys)
-    return Unit(parameters, channel_steps(unit), errors, seen)
+    keys = [key for one in timed for key in one.keys]
+    steps = channel_steps(unit)
+    least = smallest(features(keys, steps))
+    return Unit(parameters, steps, errors, least, frozenset(key.op for key in keys))

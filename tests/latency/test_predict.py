@@ -48,6 +48,10 @@ NETWORKS = [
 ]
 
 
+#: Size of the smallest operator that the predictor's source networks are said to hold.
+LEAST = 1e4
+
+
 def parameters(macs_per_second: float = 5e9, overhead: float = 1e-5) -> np.ndarray:
     values = np.empty(roofline.PARAMETERS)
     values[roofline.OVERHEAD] = overhead
@@ -61,7 +65,9 @@ def parameters(macs_per_second: float = 5e9, overhead: float = 1e-5) -> np.ndarr
 def predictor(values: np.ndarray | None = None, steps: tuple[int, int] = (1, 8)) -> Roofline:
     ops = frozenset({"conv2d", "depthwise_conv2d", "linear", "global_avg_pool"})
     known = parameters() if values is None else values
-    return Roofline({"fp32": Unit(known, steps, np.full(len(CLASSES), 0.1), ops)})
+    return Roofline(
+        {"fp32": Unit(known, steps, np.full(len(CLASSES), 0.1), np.full(len(CLASSES), LEAST), ops)}
+    )
 
 
 def test_coefficients_survive_json():
@@ -107,6 +113,12 @@ def test_operators_that_no_source_holds_cost_time_and_state_a_large_error():
     assert (seconds > 1e-5).all()
     assert (errors >= UNSEEN_ERROR).all()
     assert predictor().predict([NETWORKS[0][0]])[1][0] == pytest.approx(0.1)
+
+
+def test_the_stated_error_grows_for_operators_smaller_than_any_source_held():
+    keys = [OpKey("linear", 100, width) for width in (1000, 100, 10, 1)]
+    _, errors = predictor(steps=(1, 1)).predict(keys)
+    np.testing.assert_allclose(errors, [0.1, 0.1, 0.2, 0.3])
 
 
 def random_key(generator: np.random.Generator) -> OpKey:

@@ -90,6 +90,19 @@ class Features:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @property
+    def size(self) -> Floats:
+        """Work of each operator, or the elements that it moves where it does no work."""
+        work: Floats = self.reduction * self.outputs * self.space
+        return np.where(work > 0, work, self.moved)
+
+
+def smallest(ops: Features) -> Floats:
+    """(classes,) least `size` of each class; 0 for a class without operators."""
+    least = np.full(len(CLASSES), np.inf)
+    np.minimum.at(least, ops.kind, ops.size)
+    return np.where(np.isfinite(least), least, 0.0)
+
 
 def _ceil(channels: int, step: int) -> int:
     return -(-channels // step) * step

@@ -169,10 +169,10 @@ def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Float
     found = least_squares(
         residuals,
         start,
-        jac=jacobian,
+        jac=jacobian,  # pyright: ignore[reportArgumentType] (takes functions too)
         max_nfev=100,
         xtol=1e-9,
-        ftol=1e-9,  # pyright: ignore
+        ftol=1e-9,
     )
     parameters: Floats = mean + root @ np.asarray(found.x)
     return parameters

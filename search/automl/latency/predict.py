@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from automl.errors import TableError
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Floats, features
+from automl.latency.features import CLASSES, Features, Floats, features
 from automl.latency.keys import OpKey
 
 #: Least relative error that is stated for an operator of a type that no source network holds.
@@ -27,13 +27,18 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class ClassCoefficients(BaseModel):
-    """Coefficients of one class of operators, and how wrong they were on families left out."""
+    """Coefficients of one class of operators, and how wrong they were on families left out.
+
+    `least_size` is that of the smallest operator of the class in the source networks, in MACs or
+    elements; 0 where they hold none.
+    """
 
     model_config = _STRICT
     overhead_seconds: Positive
     seconds_per_mac: Positive
     seconds_per_element: Positive
     error: NonNegative
+    least_size: NonNegative
 
 
 class PrecisionCoefficients(BaseModel):
@@ -66,12 +71,14 @@ class Unit:
         parameters: (roofline.PARAMETERS,) logarithms.
         channel_steps: Multiples that (input, output) channels are rounded up to.
         errors: (classes,) relative error of each class.
+        least_size: (classes,) size of each class's smallest operator in the source networks.
         seen: Names of the operators that the source networks hold.
     """
 
     parameters: Floats
     channel_steps: tuple[int, int]
     errors: Floats
+    least_size: Floats
     seen: frozenset[str]
 
 
@@ -85,7 +92,8 @@ class Roofline:
         """Times and relative errors of `keys`; NaN for both where the precision is not known.
 
         The error of one operator is such that errors weighted by time give the mean absolute
-        error of whole networks whose family was left out of the fit.
+        error of whole networks whose family was left out of the fit. It grows by itself with each
+        power of ten by which an operator is smaller than any of its class in the source networks.
         """
         seconds, errors = np.full(len(keys), np.nan), np.full(len(keys), np.nan)
         places: dict[str, list[int]] = {}
@@ -96,9 +104,7 @@ class Roofline:
                 unit, chosen = self.units[precision], [keys[place] for place in where]
                 ops = features(chosen, unit.channel_steps)
                 seconds[where] = roofline.evaluate(unit.parameters, ops).seconds
-                known = np.array([key.op in unit.seen for key in chosen])
-                fitted = unit.errors[ops.kind]
-                errors[where] = np.where(known, fitted, np.maximum(fitted, UNSEEN_ERROR))
+                errors[where] = _errors(unit, ops, chosen)
         return seconds, errors
 
     def constant(self, precision: str) -> float:
@@ -116,6 +122,14 @@ class Roofline:
         return kept
 
 
+def _errors(unit: Unit, ops: Features, keys: Sequence[OpKey]) -> Floats:
+    known = np.array([key.op in unit.seen for key in keys])
+    fitted = np.where(known, unit.errors[ops.kind], np.maximum(unit.errors[ops.kind], UNSEEN_ERROR))
+    smaller = unit.least_size[ops.kind] / np.maximum(ops.size, 1.0)
+    stated: Floats = fitted * (1 + np.log10(np.maximum(smaller, 1.0)))
+    return stated
+
+
 def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
@@ -128,6 +142,7 @@ def _coefficients(unit: Unit) -> PrecisionCoefficients:
             seconds_per_mac=values[roofline.RATE][index],
             seconds_per_element=values[roofline.TRAFFIC][index],
             error=round(float(unit.errors[index]), 4),
+            least_size=float(unit.least_size[index]),
         )
         for index, name in enumerate(CLASSES)
     }
@@ -159,7 +174,8 @@ def _unit(precision: str, read: PrecisionCoefficients) -> Unit:
     values[roofline.HALF_DEPTHWISE] = read.depthwise_half_sizes
     values[roofline.CONSTANT] = read.constant_seconds
     errors = np.array([one.error for one in ordered])
-    return Unit(np.log(values), read.channel_steps, errors, frozenset(read.seen))
+    least = np.array([one.least_size for one in ordered])
+    return Unit(np.log(values), read.channel_steps, errors, least, frozenset(read.seen))
 
 
 def load_predictor(coefficients: Mapping[str, object]) -> Roofline:

@@ -8,7 +8,7 @@ tightly, so that three timings move the scale and ten also the balance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from automl.errors import TableError
 from automl.latency import fit
+from automl.latency.features import smallest
 from automl.latency.keys import OpKey
 from automl.latency.predict import Roofline, Unit
 
@@ -100,4 +101,6 @@ def _fit(group: Sequence[tuple[Sequence[OpKey], float]], known: Unit) -> tuple[U
     # Few timings cannot tell one class's error from another's: keep the known device's pattern.
     factor = error / usual if usual > 0 else 1.0
     seen = known.seen | {key.op for keys, _ in group for key in keys}
-    return replace(known, parameters=parameters, errors=known.errors * factor, seen=seen), error
+    least = np.where(known.least_size > 0, known.least_size, smallest(data.ops))
+    unit = Unit(parameters, known.channel_steps, known.errors * factor, least, seen)
+    return unit, error
