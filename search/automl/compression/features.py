@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.linear_form import input_rows, output_rows, places
+from automl.compression.linear_form import input_rows, matrix, output_rows, places
 from automl.network.trace import Call, Trace
 from automl.network.walk import Address, Step, Walk
 
@@ -124,7 +124,7 @@ def collect(
     trace: Trace,
     images: Tensor,
     *,
-    rows_per_layer: int = 48_000,
+    cells_per_layer: int = 28_000_000,
     batch: int = 128,
     seed: int = 0,
 ) -> Features:
@@ -134,13 +134,14 @@ def collect(
         model: The dense network, batch norms folded.
         trace: Its recorded pass.
         images: Calibration inputs.
-        rows_per_layer: How many rows of each layer are kept, over all images.
+        cells_per_layer: How many numbers of each layer's inputs are read, over all images: narrow
+            layers are sampled at more places than wide ones, at no more cost.
         batch: Images per forward pass.
         seed: Of the sampled places.
     """
     features = Features(images, {}, {}, {}, torch.empty(0), aims_of(trace))
     logits = []
-    collector = _Collector(model, features, max(1, rows_per_layer // images.shape[0]), seed)
+    collector = _Collector(model, features, cells_per_layer, seed)
     with collector.attached():
         for part in images.split(batch):
             logits.append(model(part))
@@ -150,10 +151,15 @@ def collect(
     return features
 
 
+def rows_for(columns: int, cells: int) -> int:
+    """How many rows a layer is sampled at: enough to solve for its columns, no more than help."""
+    return max(min(cells // columns, 100_000), 3 * columns)
+
+
 class _Collector(Walk):
-    def __init__(self, model: nn.Module, features: Features, per_image: int, seed: int) -> None:
+    def __init__(self, model: nn.Module, features: Features, cells: int, seed: int) -> None:
         super().__init__(model)
-        self._features, self._per_image, self._seed = features, per_image, seed
+        self._features, self._cells, self._seed = features, cells, seed
         self._first = 0
         self._by_target: dict[Address, list[str]] = {}
         for name, aim in features.aims.items():
@@ -195,9 +201,10 @@ class _Collector(Walk):
     def _choose(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
         if name not in self._features.chosen:
             total = places(module, tuple(values.shape))
-            count = min(self._per_image, total)
-            generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             everything = self._features.images.shape[0]
+            rows = rows_for(matrix(module).shape[2], self._cells)
+            count = max(1, min(rows // everything, total))
+            generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             weights = torch.rand(everything, total, generator=generator)
             self._features.chosen[name] = weights.topk(count, dim=1).indices
         return self._chosen_here(name, values.shape[0])

@@ -28,21 +28,24 @@ from automl.problem import Problem, Trial
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.space import Space, channel_counts
 from automl.study import StudyResult, run_study
-from automl.units import BudgetText, parse_budget
+from automl.units import parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.
 SENSITIVITY_IMAGES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Everything that a study needs, made once."""
+class Aimed:
+    """A network with its prices and the budget in absolute terms."""
 
     reading: Reading
     priced: Priced
     budget: Budget
-    compressor: Compressor
-    problem: Problem
+
+    @property
+    def met(self) -> bool:
+        """Whether the dense network is within the budget as it is."""
+        return self.budget.allows(self.priced.costs.dense)
 
 
 def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
@@ -57,13 +60,16 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         raise StudyError(f"{study} holds a study already: --resume goes on with it")
     request.out.mkdir(parents=True, exist_ok=True)
     log = _Log(request.out / "log.jsonl", on_event)
-    prepared = prepare(request, log)
-    agent = make_agent(request.agent, prepared.problem, request.seed)
+    aimed = aim(request, log)
+    if aimed.met:  # nothing to search for: the dense network is delivered, and it is said so
+        dense = aimed.priced.space.decode(aimed.priced.space.dense)
+        return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
+    compressor, problem = prepare(aimed, request, log)
     subject = request.subject
     result = run_study(
-        prepared.problem,
-        agent,
-        Evaluator(prepared.compressor, subject.data.validation, subject.score),
+        problem,
+        make_agent(request.agent, problem, request.seed),
+        Evaluator(compressor, subject.data.validation, subject.score),
         trials=request.trials,
         seconds=request.seconds,
         storage_url=f"sqlite:///{study}",
@@ -73,11 +79,18 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         on_trial=log.trial,
     )
     best = _best(result)
-    return _deliver(request, prepared, result, best, log)
+    write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
+    log(Event("finishing", 0, 1))
+    model = compressor.make(best.policy)
+    return _deliver(request, aimed, best.policy, model, result, log)
 
 
-def prepare(request: SearchRequest, on_event: OnEvent) -> Prepared:
-    """Read the network, price it, and measure what each choice does alone."""
+def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
+    """Read the network, price it, and make the budget absolute.
+
+    Raises:
+        InfeasibleError: The budget cannot be met; found before anything costly is done.
+    """
     subject, limits = request.subject, [parse_budget(text) for text in request.budget]
     on_event(Event("reading the network", 0, 1))
     reading = read_network(
@@ -93,17 +106,22 @@ def prepare(request: SearchRequest, on_event: OnEvent) -> Prepared:
         on_event=on_event,
         keep=request.out / "overhead.json",
     )
-    budget = _feasible(priced, limits)
-    compressor = compressor_of(reading, priced.space, request, on_event)
-    images = compressor.images[:SENSITIVITY_IMAGES]
+    budget = resolve_budget(limits, priced.costs.dense)
+    solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
+    return Aimed(reading, priced, budget)
+
+
+def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Compressor, Problem]:
+    """Make the compression database, and measure what each choice does alone."""
+    priced = aimed.priced
+    compressor = compressor_of(aimed.reading, priced.space, request, on_event)
     harm = measure_sensitivity(
         compressor.database,
         priced.space,
-        images,
+        compressor.images[:SENSITIVITY_IMAGES],
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
-    problem = Problem(priced.space, priced.costs, budget, harm)
-    return Prepared(reading, priced, budget, compressor, problem)
+    return compressor, Problem(priced.space, priced.costs, aimed.budget, harm)
 
 
 def compressor_of(
@@ -126,13 +144,6 @@ def compressor_of(
     return Compressor(reading, images, counts, seed=request.seed, on_group=told)
 
 
-def _feasible(priced: Priced, limits: list[BudgetText]) -> Budget:
-    """The budget in absolute terms. Raises InfeasibleError before anything costly is done."""
-    budget = resolve_budget(limits, priced.costs.dense)
-    solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
-    return budget
-
-
 def _best(result: StudyResult) -> Trial:
     if result.best is not None:
         return result.best
@@ -142,52 +153,48 @@ def _best(result: StudyResult) -> Trial:
 
 
 def _deliver(
-    request: SearchRequest, prepared: Prepared, result: StudyResult, best: Trial, log: _Log
+    request: SearchRequest,
+    aimed: Aimed,
+    policy: Policy,
+    model: nn.Module,
+    result: StudyResult,
+    log: _Log,
 ) -> SearchResult:
-    """Finish the best policy in full, judge it once, measure it, write everything."""
-    policy, subject = best.policy, request.subject
-    log(Event("finishing", 0, 3))
-    model = prepared.compressor.make(policy)
+    """Judge the finished network once, measure it, write everything."""
+    subject, costs = request.subject, aimed.priced.costs
     batches = subject.data.test or subject.data.validation
     scored_on = f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs"
-    scores = (
-        judge(prepared.reading.model, subject.score, batches),
-        judge(model, subject.score, batches, policy.resolution),
-    )
-    log(Event("exporting", 1, 3))
-    files = request.out / "policy.json", request.out / "model.pt", request.out / "model.onnx"
-    save_weights(model, files[1])
-    export_onnx(model, input_shape(prepared.reading, policy), files[2])
-    log(Event("measuring the result", 2, 3))
-    measured = _measure(request, prepared, model, policy)
-    file = policy_file(request, prepared, policy).with_score(scores[1], scored_on)
-    write_policy(file, files[0])
-    _write_front(request, prepared, result)
-    log(Event("done", 3, 3))
-    dense = figures(prepared.priced, prepared.priced.costs.dense, scores[0], measured.get("dense"))
-    small = figures(
-        prepared.priced, prepared.priced.costs.cost(policy), scores[1], measured.get("compressed")
-    )
+    before = judge(aimed.reading.model, subject.score, batches)
+    after = judge(model, subject.score, batches, policy.resolution)
+    log(Event("exporting", 0, 1))
+    save_weights(model, request.out / "model.pt")
+    export_onnx(model, input_shape(aimed.reading, policy), request.out / "model.onnx")
+    log(Event("measuring the result", 0, 1))
+    measured = _measure(request, aimed, model, policy)
+    file = policy_file(request, aimed, policy).with_score(after, scored_on)
+    write_policy(file, request.out / "policy.json")
+    _write_front(request, aimed, result)
+    log(Event("done", 1, 1))
     return SearchResult(
-        dense=dense,
-        compressed=small,
+        dense=figures(aimed.priced, costs.dense, before, measured.get("dense")),
+        compressed=figures(aimed.priced, costs.cost(policy), after, measured.get("compressed")),
         policy=file,
-        policy_path=files[0],
+        policy_path=request.out / "policy.json",
         out=request.out,
         trials=len(result.trials),
-        target=prepared.priced.description,
+        target=aimed.priced.description,
         scored_on=scored_on,
         interrupted=result.interrupted,
-        notes=_notes(prepared),
+        notes=_notes(aimed),
     )
 
 
 def _measure(
-    request: SearchRequest, prepared: Prepared, model: nn.Module, policy: Policy
+    request: SearchRequest, aimed: Aimed, model: nn.Module, policy: Policy
 ) -> dict[str, float]:
-    if not prepared.priced.here:
+    if not aimed.priced.here:
         return {}
-    reading = prepared.reading
+    reading = aimed.reading
     models = {
         "dense": onnx_bytes(reading.model, reading.network.input_shape),
         "compressed": onnx_bytes(model, input_shape(reading, policy)),
@@ -217,9 +224,9 @@ def predicted(priced: Priced, cost: Cost) -> Predicted:
     )
 
 
-def policy_file(request: SearchRequest, prepared: Prepared, policy: Policy) -> PolicyFile:
+def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyFile:
     """The policy with its origin, not yet scored."""
-    priced, network = prepared.priced, prepared.reading.network
+    priced, network = aimed.priced, aimed.reading.network
     return PolicyFile(
         automl=__version__,
         model=Model(
@@ -249,27 +256,31 @@ def save_weights(model: nn.Module, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _write_front(request: SearchRequest, prepared: Prepared, result: StudyResult) -> None:
+def _write_front(request: SearchRequest, aimed: Aimed, result: StudyResult) -> None:
     folder = request.out / "front"
     folder.mkdir(exist_ok=True)
     for number, trial in enumerate(result.front):
-        file = policy_file(request, prepared, trial.policy)
-        if trial.score is not None:
-            file = file.with_score(trial.score, "validation, refitted on fewer images")
-        write_policy(file, folder / f"{number:03d}.json")
+        write_policy(_scored(request, aimed, trial), folder / f"{number:03d}.json")
 
 
-def _notes(prepared: Prepared) -> tuple[str, ...]:
+def _scored(request: SearchRequest, aimed: Aimed, trial: Trial) -> PolicyFile:
+    """A trial's policy with the score that the search gave it."""
+    file = policy_file(request, aimed, trial.policy)
+    images = request.subject.data.validation.images
+    where = f"{images:,} validation inputs, refitted on fewer images"
+    return file if trial.score is None else file.with_score(trial.score, where)
+
+
+def _notes(aimed: Aimed) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
-    for part in prepared.reading.network.frozen:
+    for part in aimed.reading.network.frozen:
         by_reason.setdefault(part.reason, []).append(part.name)
     frozen = [
         f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"
         for why, names in by_reason.items()
     ]
-    met = prepared.budget.allows(prepared.priced.costs.dense)
-    already = ["the dense model meets this budget already"] if met else []
-    return (*already, *prepared.priced.notes, *frozen)
+    already = ["the dense model meets this budget already"] if aimed.met else []
+    return (*already, *aimed.priced.notes, *frozen)
 
 
 class _Log:
