@@ -1,0 +1,178 @@
+"""Reading profiles that people have already into rows of a latency table."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from automl.errors import UsageError
+from automl.latency.keys import OpKey
+from automl.latency.rows import Row
+from automl.network.layers import Network
+from automl.profiling.matching import Match, Matcher
+from automl.profiling.nodes import Profile, ProfiledNode
+from automl.profiling.trtexec import is_trtexec, read_trtexec
+
+_FEW: Final = 0.5  # share of the time that must be matched for a profile to be believed
+_NAME_LENGTH: Final = 120  # of a line's name in a row's origin
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A line that is no operator of the network.
+
+    Attributes:
+        name: As the profile shows it.
+        seconds: Of one execution.
+        share: Of the whole profile's time.
+        reason: Why it was not matched.
+    """
+
+    name: str
+    seconds: float
+    share: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What a profile came to.
+
+    Attributes:
+        rows: One a distinct operator, source "measured", the profile's lines in `origin`.
+        unmatched: What is no operator of the network, longest first.
+        total_seconds: Sum of all lines, matched or not.
+        runtime: "tensorrt", "onnxruntime" or "tflite".
+        warnings: What makes the rows doubtful.
+        notes: Operators that have no row because they are computed within another.
+    """
+
+    rows: tuple[Row, ...]
+    unmatched: tuple[Unmatched, ...]
+    total_seconds: float
+    runtime: str
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def matched_share(self) -> float:
+        """Share of the time in lines that are operators of the network."""
+        return 1.0 - sum(line.share for line in self.unmatched)
+
+
+def import_profile(
+    path: Path, layer_info: Path | None, network: Network, *, precision: str = ""
+) -> ImportResult:
+    """Rows from a profile of `network` run at batch 1 and its dense resolution.
+
+    Several lines of one operator make one row, the median. A line that holds an operator and what
+    is fused into it (a residual addition) goes to the operator alone where no line without the
+    fusion exists. Convolutions of one input that were merged into one make a row of that width.
+
+    Args:
+        path: Of trtexec --exportProfile (JSON), ONNX Runtime's profiling (JSON), or TFLite's
+            benchmark_model --enable_op_profiling (text or CSV).
+        layer_info: Of trtexec --exportLayerInfo, or None.
+        network: What was run.
+        precision: As in `OpKey`, for profiles that do not tell it.
+
+    Raises:
+        UsageError: The file cannot be read, is no such profile, or does not tell its precision.
+    """
+    profile = _read(path, layer_info)
+    if not precision and not any(node.precision for node in profile.nodes):
+        raise UsageError(f"{path} does not tell its precision: give it (fp32, fp16 or int8)")
+    total = sum(node.seconds for node in profile.nodes)
+    if not total > 0:
+        raise UsageError(f"{path}: no line of the profile takes any time")
+    matcher = Matcher(network, precision)
+    matched: list[tuple[ProfiledNode, Match]] = []
+    unmatched: list[Unmatched] = []
+    for node in profile.nodes:
+        found = matcher.match(node) if node.seconds > 0 else "takes no time"
+        if isinstance(found, Match) and not found.key.precision:
+            found = "its precision is not told"
+        if isinstance(found, str):
+            unmatched.append(Unmatched(node.name, node.seconds, node.seconds / total, found))
+        else:
+            matched.append((node, found))
+    rows, notes = _rows(matched, path.name)
+    unmatched.sort(key=lambda line: -line.seconds)
+    result = ImportResult(rows, tuple(unmatched), total, profile.runtime, notes=notes)
+    return _warned(result, path)
+
+
+def _read(path: Path, layer_info: Path | None) -> Profile:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"profile {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"profile {path}: not a text file") from None
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"profile {path}: {error}") from error
+    if is_trtexec(found):
+        return read_trtexec(found, path, layer_info)
+    raise UsageError(f"profile {path}: no profile of trtexec, ONNX Runtime or benchmark_model")
+
+
+def _rows(
+    matched: list[tuple[ProfiledNode, Match]], file: str
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows, and notes on what was computed within other operators."""
+    lines: dict[OpKey, list[tuple[ProfiledNode, Match]]] = defaultdict(list)
+    for node, match in matched:
+        lines[match.key].append((node, match))
+    rows, notes = [], []
+    for key, found in lines.items():
+        alone = [(node, match) for node, match in found if not match.followers]
+        rows.append(_row(key, alone or found, file, fused=not alone))
+        for node, match in found:
+            notes += [
+                f"{follower.op} is computed within {node.name} and has no row of its own"
+                for follower in match.followers
+                if follower not in lines
+            ]
+    return tuple(rows), tuple(dict.fromkeys(notes))
+
+
+def _row(key: OpKey, found: list[tuple[ProfiledNode, Match]], file: str, *, fused: bool) -> Row:
+    times = [node.seconds for node, _ in found]
+    median = statistics.median(times)
+    spread = math.nan
+    if len(times) >= 3:
+        deviation = 1.4826 * statistics.median(abs(time - median) for time in times)
+        spread = 1.2533 * deviation / len(times) ** 0.5 / median
+    first = found[0][0].name
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    merged = " (merged)" if found[0][1].merged > 1 else ""
+    within = f", {'+'.join(f.op for f in found[0][1].followers)} included" if fused else ""
+    origin = f"{file}: {first[:_NAME_LENGTH]}{more}{merged}{within}"
+    return Row(key, median, spread, sum(node.runs for node, _ in found), origin=origin)
+
+
+def _warned(result: ImportResult, path: Path) -> ImportResult:
+    if result.matched_share >= _FEW:
+        return result
+    reasons: dict[str, float] = defaultdict(float)
+    for line in result.unmatched:
+        reasons[line.reason] += line.share
+    worst = max(reasons, key=lambda reason: reasons[reason])
+    return ImportResult(
+        result.rows,
+        result.unmatched,
+        result.total_seconds,
+        result.runtime,
+        (
+            f"only {100 * result.matched_share:.0f} % of the time in {path.name} was matched to"
+            f" the network's operators; most of the rest: {worst}",
+        ),
+        result.notes,
+    )

@@ -1,0 +1,110 @@
+"""What a profile of someone else's run says of a network's parts, before it is matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from automl.network.layers import Layer
+
+#: Operators that differ in name only once their shape is known.
+_FAMILY: Final = {"depthwise_conv2d": "conv2d", "global_avg_pool": "avg_pool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is known of an operator; 0 and None where the profile does not tell.
+
+    Attributes:
+        op: One of `automl.network.layers.OPERATORS`.
+        in_channels, out_channels, in_size, out_size: As in `Layer`.
+        kernel, stride, padding, dilation: As in `Layer`.
+        groups: As in `Layer`.
+        detail: As in `Layer`.
+    """
+
+    op: str
+    in_channels: int
+    out_channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    kernel: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    padding: tuple[int, int] | None = None
+    dilation: tuple[int, int] | None = None
+    groups: int = 0
+    detail: str = ""
+
+    def fits(self, layer: Layer) -> bool:
+        """Whether a layer agrees with all that is known."""
+        if _FAMILY.get(self.op, self.op) != _FAMILY.get(layer.op, layer.op):
+            return False
+        sides = (self.in_channels, self.out_channels, self.in_size, self.out_size)
+        if sides != (layer.in_channels, layer.out_channels, layer.in_size, layer.out_size):
+            return False
+        if self.detail and self.detail != layer.detail:
+            return False
+        if "pool" in layer.op and layer.out_size == (1, 1):
+            return True  # the window is the map, however it is written
+        known = (
+            (self.kernel, layer.kernel),
+            (self.stride, layer.stride),
+            (self.padding, layer.padding),
+            (self.dilation, layer.dilation),
+            (self.groups or None, layer.groups),
+        )
+        return all(found is None or found == held for found, held in known)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfiledNode:
+    """One line of a profile.
+
+    Attributes:
+        name: As the profile shows it.
+        seconds: Of one execution.
+        runs: Executions behind it.
+        branches: Names of what was fused, for each of the operators that run beside each other
+            in it; one branch where nothing was merged.
+        aside: Why it is no operator of the network (a layout change, a copy, a subgraph), or "".
+        op: Operator that the profile names, or "".
+        shape: What it tells of the shape.
+        fused: Operators known to be computed with it ("add" for a residual).
+        precision: As in `OpKey`, or "".
+    """
+
+    name: str
+    seconds: float
+    runs: int
+    branches: tuple[tuple[str, ...], ...]
+    aside: str = ""
+    op: str = ""
+    shape: Shape | None = None
+    fused: frozenset[str] = field(default_factory=frozenset)
+    precision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile as read.
+
+    Attributes:
+        runtime: "tensorrt", "onnxruntime" or "tflite".
+        nodes: In the order in which they run.
+    """
+
+    runtime: str
+    nodes: tuple[ProfiledNode, ...]
+
+
+def size_of(dimensions: list[int]) -> tuple[int, tuple[int, int]]:
+    """Channels and (height, width) of a tensor of batch 1, as `Layer` has them.
+
+    Maps are (1, channels, height, width); rows of features (1, tokens, features); vectors
+    (1, features).
+    """
+    if len(dimensions) >= 4:
+        return dimensions[-3], (dimensions[-2], dimensions[-1])
+    if len(dimensions) == 3:
+        return dimensions[2], (dimensions[1], 1)
+    return (dimensions[-1] if dimensions else 1), (1, 1)

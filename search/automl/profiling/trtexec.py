@@ -1,0 +1,162 @@
+"""Profiles that `trtexec --exportProfile` writes, with the layers of `--exportLayerInfo`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from automl.errors import UsageError
+from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
+
+#: Lines that are no operator of the network. On the DLA one line stands for a subgraph and most of
+#: its time shows up in the next reformatter; Myelin compiles subgraphs into kernels of its own.
+_ASIDE: Final = (
+    (re.compile(r"^\{[^}]*\} output to be reformatted|\bto be reformatted\b"), "layout change"),
+    (re.compile(r"reformat", re.I), "layout change"),
+    (re.compile(r"(^| )(to|from) nvm( |$)"), "transfer to or from the DLA"),
+    (re.compile(r"[{}]|ForeignNode"), "subgraph in one line (DLA or Myelin)"),
+    (re.compile(r"__my[el]|_myl\d|Myelin", re.I), "kernel of a subgraph (Myelin)"),
+    (re.compile(r" copy( \d+)?$"), "copy (part of a concatenation)"),
+)
+_PRECISIONS: Final = (("fp16", "fp16"), ("half", "fp16"), ("int8", "int8"), ("fp32", "fp32"))
+
+
+class _Entry(BaseModel):
+    name: str
+    average_ms: float = Field(alias="averageMs", ge=0, allow_inf_nan=False)
+    median_ms: float | None = Field(None, alias="medianMs", ge=0, allow_inf_nan=False)
+
+
+class _Count(BaseModel):
+    count: int = Field(ge=1)
+
+
+class _Tensor(BaseModel):
+    dimensions: list[int] = Field(default=[], alias="Dimensions")
+    format: str = Field("", alias="Format/Datatype")
+
+
+def _named(found: Any) -> Any:
+    """A layer that was exported without details is its name alone."""
+    return {"Name": found} if isinstance(found, str) else found
+
+
+class _LayerInfo(BaseModel):
+    name: str = Field(alias="Name")
+    kind: str = Field("", alias="ParameterType")
+    inputs: list[_Tensor] = Field(default=[], alias="Inputs")
+    outputs: list[_Tensor] = Field(default=[], alias="Outputs")
+    kernel: list[int] | None = Field(None, alias="Kernel")
+    window: list[int] | None = Field(None, alias="WindowSize")
+    stride: list[int] | None = Field(None, alias="Stride")
+    padding: list[int] | None = Field(None, alias="PrePadding")
+    dilation: list[int] | None = Field(None, alias="Dilation")
+    groups: int = Field(0, alias="Groups")
+    pooling: str = Field("", alias="PoolingType")
+    residual: int = Field(0, alias="HasResidual")
+
+
+class _LayerFile(BaseModel):
+    layers: list[Annotated[_LayerInfo, BeforeValidator(_named)]] = Field(alias="Layers")
+
+
+def is_trtexec(found: Any) -> bool:
+    """Whether JSON that was read is such a profile."""
+    first = found[0] if isinstance(found, list) and found else None
+    return isinstance(first, dict) and ("count" in first or "averageMs" in first)
+
+
+def read_trtexec(found: Any, path: Path, layer_info: Path | None) -> Profile:
+    """The profile's lines; the median of a layer where there is one, otherwise the mean.
+
+    Args:
+        found: The profile's JSON.
+        path: Where it came from, for messages.
+        layer_info: File of `--exportLayerInfo`, which tells shapes and precisions.
+
+    Raises:
+        UsageError: Fields are missing, or the run was of another batch than 1.
+    """
+    try:
+        runs = _Count.model_validate(found[0]).count if "count" in found[0] else 0
+        entries = TypeAdapter(list[_Entry]).validate_python(found[1:] if runs else found)
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+    infos = {} if layer_info is None else _read_layers(layer_info)
+    return Profile(
+        "tensorrt", tuple(_node(entry, runs, infos.get(entry.name)) for entry in entries)
+    )
+
+
+def _read_layers(path: Path) -> dict[str, _LayerInfo]:
+    try:
+        layers = _LayerFile.model_validate_json(path.read_bytes()).layers
+    except OSError as error:
+        raise UsageError(f"layer information {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+    for layer in layers:
+        batch = next((t.dimensions[0] for t in layer.inputs if len(t.dimensions) == 4), 1)
+        if batch != 1:
+            raise UsageError(f"{path}: layer {layer.name!r} ran at batch {batch}; tables hold 1")
+    return {layer.name: layer for layer in layers}
+
+
+def _unreadable(path: Path, error: ValidationError) -> UsageError:
+    fault = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    return UsageError(f"{path}: {key}: {fault['msg']}")
+
+
+def _node(entry: _Entry, runs: int, info: _LayerInfo | None) -> ProfiledNode:
+    milliseconds = entry.average_ms if entry.median_ms is None else entry.median_ms
+    aside = next((why for pattern, why in _ASIDE if pattern.search(entry.name)), "")
+    branches = tuple(tuple(branch.split(" + ")) for branch in entry.name.split(" || "))
+    known = info is not None and not aside
+    return ProfiledNode(
+        entry.name,
+        milliseconds / 1e3,
+        runs,
+        branches,
+        aside,
+        shape=_shape(info) if info is not None and known else None,
+        fused=frozenset(("add",) if info is not None and info.residual else ()),
+        precision=_precision(info) if info is not None and known else "",
+    )
+
+
+def _precision(info: _LayerInfo) -> str:
+    formats = " ".join(tensor.format for tensor in info.inputs).lower()
+    return next((precision for word, precision in _PRECISIONS if word in formats), "")
+
+
+def _pair(values: list[int] | None) -> tuple[int, int] | None:
+    return (values[0], values[1]) if values is not None and len(values) == 2 else None
+
+
+def _shape(info: _LayerInfo) -> Shape | None:
+    if not info.inputs or not info.outputs:
+        return None
+    in_channels, in_size = size_of(info.inputs[0].dimensions)
+    out_channels, out_size = size_of(info.outputs[0].dimensions)
+    if info.kind == "Convolution":
+        op = "conv2d"
+    elif info.kind == "Pooling":
+        op = "max_pool" if info.pooling == "MAX" else "avg_pool"
+    else:
+        return None
+    return Shape(
+        op,
+        in_channels,
+        out_channels,
+        in_size,
+        out_size,
+        _pair(info.kernel or info.window),
+        _pair(info.stride),
+        _pair(info.padding),
+        _pair(info.dilation),
+        info.groups,
+    )
