@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,8 +84,16 @@ class Compressor:
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:
         kept = self.database.kept(policy)
-        sides = kept_positions(self.reading.model, self.reading.network.groups, kept)
-        return {name: places for (name, side), places in sides.items() if side != "in"}
+        model, groups = self.reading.model, self.reading.network.groups
+        result = {}
+        for (name, side), places in kept_positions(model, groups, kept).items():
+            if side == "through":  # a depthwise layer may write several channels for each it reads
+                module: Any = model.get_submodule(name)
+                times = getattr(module, "out_channels", 1) // getattr(module, "groups", 1)
+                places = (places.unsqueeze(1) * times + torch.arange(times)).flatten()
+            if side != "in":
+                result[name] = places
+        return result
 
 
 def images_that_fit(reading: Reading, images: Tensor) -> int:

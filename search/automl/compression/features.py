@@ -30,6 +30,7 @@ class Aim:
     Attributes:
         target: Where the dense value stands: the layer's own output, or that of the addition which
             it ends in.
+        parts: How many times the layer's leading extent is the number of images: windows, frames.
         shortcut: The addition's other operand (a value number), already computed when the layer
             runs; None where the target is the layer's own output.
         rectified: Whether nothing but a ReLU reads the target, so that how far below zero it lies
@@ -37,6 +38,7 @@ class Aim:
     """
 
     target: Address
+    parts: int = 1
     shortcut: int | None = None
     rectified: bool = False
 
@@ -56,8 +58,11 @@ def aims_of(trace: Trace) -> dict[str, Aim]:
     for position, call in enumerate(trace.calls):
         if call.step.op not in WEIGHTED or uses[call.step.module] > 1:
             continue
+        parts = call.in_shapes[0][0]  # recorded on one image
+        if parts > 1 and call.step.op != "linear":
+            continue  # frames of a video: which image a row is of would have to be followed
         readers = users.get(call.outputs[0], [])
-        result[call.step.module] = Aim(call.step.address, None, _rectified(readers))
+        result[call.step.module] = Aim(call.step.address, parts, None, _rectified(readers))
         if len(readers) != 1 or readers[0].step.op.rstrip("_") != "add":
             continue
         total = readers[0]
@@ -65,7 +70,7 @@ def aims_of(trace: Trace) -> dict[str, Aim]:
         same = total.in_shapes[0] == total.in_shapes[-1] and len(total.inputs) == 2
         if same and len(others) == 1 and order.get(others[0], -1) < position:
             after = _rectified(users.get(total.outputs[0], []))
-            result[call.step.module] = Aim(total.step.address, others[0], after)
+            result[call.step.module] = Aim(total.step.address, parts, others[0], after)
     return result
 
 
@@ -107,7 +112,6 @@ class Features:
         moments: Per weighted layer, those of its inputs.
         targets: Per weighted layer, dense values to aim at: [images x places, channels].
         chosen: Per weighted layer, the sampled places: [images, places].
-        logits: The dense network's outputs.
         aims: Per weighted layer.
     """
 
@@ -115,7 +119,6 @@ class Features:
     moments: dict[str, Moments]
     targets: dict[str, Tensor]
     chosen: dict[str, Tensor]
-    logits: Tensor
     aims: dict[str, Aim]
 
 
@@ -139,15 +142,13 @@ def collect(
         batch: Images per forward pass.
         seed: Of the sampled places.
     """
-    features = Features(images, {}, {}, {}, torch.empty(0), aims_of(trace))
-    logits = []
+    features = Features(images, {}, {}, {}, aims_of(trace))
     collector = _Collector(model, features, cells_per_layer, seed)
     with collector.attached():
         for part in images.split(batch):
-            logits.append(model(part))
             collector.next_part(part.shape[0])
+            model(part)
     collector.join()
-    features.logits = torch.cat(logits)
     return features
 
 
@@ -160,14 +161,15 @@ class _Collector(Walk):
     def __init__(self, model: nn.Module, features: Features, cells: int, seed: int) -> None:
         super().__init__(model)
         self._features, self._cells, self._seed = features, cells, seed
-        self._first = 0
+        self._first = self._images = 0
         self._by_target: dict[Address, list[str]] = {}
         for name, aim in features.aims.items():
             self._by_target.setdefault(aim.target, []).append(name)
         self._parts: dict[str, list[Tensor]] = {name: [] for name in features.aims}
 
     def next_part(self, images: int) -> None:
-        self._first += images
+        self._first += self._images
+        self._images = images
         self._counts.clear()
 
     def join(self) -> None:
@@ -176,7 +178,11 @@ class _Collector(Walk):
                 self._features.targets[name] = torch.cat(parts)
 
     def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if step.module not in self._features.aims or step.op not in WEIGHTED:
+        aim = self._features.aims.get(step.module)
+        if aim is None or step.op not in WEIGHTED:
+            return
+        if args[0].shape[0] != aim.parts * self._images:
+            del self._features.aims[step.module]  # images do not come first: sequences that do
             return
         chosen = self._choose(step.module, module, args[0])
         rows = input_rows(module, args[0], chosen)
@@ -191,23 +197,28 @@ class _Collector(Walk):
         self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         for name in self._by_target.get(step.address, ()):
+            if name not in self._features.aims:
+                continue
+            if kwargs.get("alpha", 1) != 1:
+                del self._features.aims[name]  # the sum is not of the operands as they are
+                continue
             module = self._model.get_submodule(name)
             if isinstance(module, nn.ConvTranspose2d):
                 continue
-            here = self._chosen_here(name, output.shape[0])
+            here = self._chosen_here(name)
             last = isinstance(module, nn.Linear)
             self._parts[name].append(output_rows(output, here, last))
 
     def _choose(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
         if name not in self._features.chosen:
-            total = places(module, tuple(values.shape))
+            total = places(module, tuple(values.shape), self._images)
             everything = self._features.images.shape[0]
             rows = rows_for(matrix(module).shape[2], self._cells)
             count = max(1, min(rows // everything, total))
             generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             weights = torch.rand(everything, total, generator=generator)
             self._features.chosen[name] = weights.topk(count, dim=1).indices
-        return self._chosen_here(name, values.shape[0])
+        return self._chosen_here(name)
 
-    def _chosen_here(self, name: str, images: int) -> Tensor:
-        return self._features.chosen[name][self._first : self._first + images]
+    def _chosen_here(self, name: str) -> Tensor:
+        return self._features.chosen[name][self._first : self._first + self._images]

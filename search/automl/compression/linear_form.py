@@ -7,6 +7,7 @@ convolution has one run a channel.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,15 +44,15 @@ def columns(module: Any) -> int:
     """Matrix columns per input channel: the kernel's positions, 1 for linear and transposed."""
     if isinstance(module, nn.Linear | nn.ConvTranspose2d):
         return 1
-    return int(torch.tensor(module.kernel_size).prod())
+    return math.prod(module.kernel_size)
 
 
-def places(module: Any, shape: tuple[int, ...]) -> int:
-    """How many rows one image gives, from the shape of the layer's input."""
+def places(module: Any, shape: tuple[int, ...], images: int) -> int:
+    """How many rows one image gives, from the shape of the layer's input for so many images."""
     if isinstance(module, nn.Linear):
-        return int(torch.tensor(shape[1:-1]).prod()) if len(shape) > 2 else 1
+        return math.prod(shape[:-1]) // images
     if isinstance(module, nn.ConvTranspose2d):
-        return int(torch.tensor(shape[2:]).prod())
+        return math.prod(shape[2:])
     extents = zip(
         shape[2:], module.kernel_size, module.stride, _padding(module), module.dilation, strict=True
     )
@@ -66,12 +67,12 @@ def input_rows(module: Any, values: Tensor, chosen: Tensor) -> Tensor:
 
     Args:
         module: The layer.
-        values: Its input, batch first.
+        values: Its input, images first; a linear layer may read several parts of each image.
         chosen: [images, places] indices into the output's positions, row by row.
     """
     runs = runs_of(module)
     if isinstance(module, nn.Linear):
-        flat = values.reshape(values.shape[0], -1, values.shape[-1])
+        flat = values.reshape(chosen.shape[0], -1, values.shape[-1])
         return _pick(flat, chosen).unsqueeze(1)
     if isinstance(module, nn.ConvTranspose2d):
         flat = values.flatten(2).transpose(1, 2)
@@ -82,12 +83,9 @@ def input_rows(module: Any, values: Tensor, chosen: Tensor) -> Tensor:
 
 def output_rows(values: Tensor, chosen: Tensor, channels_last: bool) -> Tensor:
     """Values of an output at chosen places: [images x places, channels]."""
-    if values.dim() == 2:
-        return values
-    flat = values.reshape(values.shape[0], -1, values.shape[-1])
-    if not channels_last:
-        flat = values.flatten(2).transpose(1, 2)
-    return _pick(flat, chosen)
+    if channels_last:
+        return _pick(values.reshape(chosen.shape[0], -1, values.shape[-1]), chosen)
+    return _pick(values.flatten(2).transpose(1, 2), chosen)
 
 
 def _pick(flat: Tensor, chosen: Tensor) -> Tensor:
@@ -102,7 +100,8 @@ def _patches(module: Any, values: Tensor, chosen: Tensor, runs: int) -> Tensor:
     if values.dim() == 3:  # a one-dimensional convolution is one of height 1
         values, axes = values.unsqueeze(2), [(1, 1, (0, 0), 1), *axes]
     (kh, sh, ph, dh), (kw, sw, pw, dw) = axes
-    padded = F.pad(values, (*pw, *ph))
+    beyond = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    padded = F.pad(values, (*pw, *ph), beyond)
     images, channels, height, width = padded.shape
     out_width = (width - dw * (kw - 1) - 1) // sw + 1
     corner = (chosen // out_width * sh) * width + chosen % out_width * sw

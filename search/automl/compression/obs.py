@@ -72,6 +72,7 @@ def eliminate(
     weights: dict[int, list[Tensor]] = {}
     error: dict[int, float] = {}
     wanted, lowest, total = set(counts), min(counts), 0.0
+    going: list[int] = []
     while True:
         left = channels - len(order)
         if left in wanted:
@@ -79,17 +80,16 @@ def eliminate(
             error[left] = total
         if left <= lowest:
             break
-        scores = torch.stack([state.scores() for state in states]).sum(0)
-        scores[~alive] = torch.inf
-        below = [count for count in wanted if count < left]
-        go = min(step, left - max(below))
-        chosen = scores.topk(go, largest=False).indices.tolist()
-        for channel in chosen:
-            total += float(scores[channel])
-            for state in states:
-                state.remove(channel)
-            alive[channel] = False
-            order.append(channel)
+        if not going:  # in steps from the top, so that the order is the same whatever is wanted
+            scores = torch.stack([state.scores() for state in states]).sum(0)
+            scores[~alive] = torch.inf
+            going = scores.topk(min(step, left), largest=False).indices.tolist()
+        channel = going.pop(0)
+        total += float(scores[channel])
+        for state in states:
+            state.remove(channel)
+        alive[channel] = False
+        order.append(channel)
     rest = alive.nonzero().flatten().tolist()
     return Elimination((*order, *rest), weights, error)
 
