@@ -60,7 +60,7 @@ def check(found: Optimum | None, sums: Floats, limits: Floats) -> None:
 
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("costs", [1, 2])
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(50))
 def test_the_optimum_is_that_of_brute_force(seed: int, costs: int, whole: bool) -> None:
     generator = np.random.default_rng(seed)
     sizes, parts, _ = random_sum(generator, costs, whole)
@@ -75,7 +75,7 @@ def test_the_optimum_is_that_of_brute_force(seed: int, costs: int, whole: bool) 
         assert (terms[1:] <= limits + 1e-9).all()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_variable_that_everything_hangs_on_is_settled_from_outside(seed: int) -> None:
     generator = np.random.default_rng(seed)
     sizes = [3, *([3] * 6)]
@@ -130,7 +130,7 @@ def sixty_layers(seed: int) -> tuple[Floats, Floats]:
     return harm, cost
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
     harm, cost = sixty_layers(seed)
     limit = 0.55 * cost[:, -1].sum()

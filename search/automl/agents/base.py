@@ -50,6 +50,41 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "other weights of channels, blocks and resolution. Needs no more than eight trials.",
         ),
         _entry(
+            "optuna-tpe",
+            "optuna_agents:TpeAgent",
+            "Bergstra et al., 2011",
+            "Tree-structured Parzen estimator (Optuna), drawn in a space projected onto the\n"
+            "budget, from the additive optimum on.",
+        ),
+        _entry(
+            "optuna-nsga2",
+            "optuna_agents:NsgaAgent",
+            "Deb et al., 2002",
+            "NSGA-II (Optuna): score against cost, a front within the budget in one study.\n"
+            "Draws are projected onto the budget.",
+        ),
+        _entry(
+            "optuna-cmaes",
+            "optuna_agents:CmaEsAgent",
+            "Hansen and Ostermeier, 2001",
+            "CMA-ES (Optuna), drawn in a space projected onto the budget, from the\n"
+            "additive optimum on.",
+        ),
+        _entry(
+            "optuna-gp",
+            "optuna_agents:GpAgent",
+            "Snoek et al., 2012",
+            "Gaussian process (Optuna), drawn in a space projected onto the budget, from the\n"
+            "additive optimum on. For up to a few hundred trials.",
+        ),
+        _entry(
+            "greedy",
+            "greedy:GreedyAgent",
+            "Yang et al., NetAdapt, 2018 (without its training)",
+            "Step by step to the budget: every part proposes the least lowering that meets the\n"
+            "step, the proposal whose completed policy scores best is taken.",
+        ),
+        _entry(
             "uniform",
             "uniform:UniformAgent",
             "the usual baseline",

@@ -39,11 +39,24 @@ class Projection:
         path = _path(vector, self.anchor, generator.permutation(moves))
         return self._raised(self._first_within(path), self._space.dense, generator.permutation)
 
-    def evenly(self, vector: Vectors) -> Vectors:
-        """Scale the vector towards the anchor until it fits; then back where there is room."""
+    def evenly(self, vector: Vectors, *, fill: bool = True) -> Vectors:
+        """Scale the vector towards the anchor until it fits, then raise it while it does.
+
+        Args:
+            vector: Any vector of the space.
+            fill: Raise it to what the budget allows; without, no further than it was.
+        """
         shares = np.linspace(0.0, 1.0, 65)[:, None]
-        path = np.rint(vector + shares * (self.anchor - vector.astype(np.float64)))
-        return self._raised(self._first_within(path.astype(np.int16)), vector, _as_they_are)
+        start, dense = vector.astype(np.float64), self._space.dense
+        down = np.rint(start + shares * (self.anchor - start)).astype(np.int16)
+        within = self._raised(self._first_within(down), vector, _as_they_are)
+        if not fill:
+            return within
+        # As far towards the dense network as each variable was drawn, before anything beyond.
+        up = np.rint(start + shares * (dense - start)).astype(np.int16)
+        fitting = self._allows(up)
+        most = up[np.flatnonzero(fitting)[-1]] if fitting[0] else within
+        return self._raised(most, dense, _as_they_are)
 
     def _first_within(self, path: Vectors) -> Vectors:
         """The first vector of [steps, variables] that the budget allows; the last one does."""

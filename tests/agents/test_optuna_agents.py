@@ -1,0 +1,66 @@
+from typing import ClassVar
+
+import numpy as np
+from contract import AgentContract, harm_of, made_problem, run
+
+from automl.agents.base import make_agent
+from automl.agents.solver import solve
+from automl.problem import Problem
+
+
+class TestTpe(AgentContract):
+    name = "optuna-tpe"
+    trials = 16
+
+
+class TestCmaEs(AgentContract):
+    name = "optuna-cmaes"
+    trials = 16
+
+
+class TestGp(AgentContract):
+    name = "optuna-gp"
+    trials = 12
+
+
+class TestNsga(AgentContract):
+    name = "optuna-nsga2"
+    trials = 16
+
+
+class TestTpeFromNothing(AgentContract):
+    name = "optuna-tpe"
+    options: ClassVar[dict[str, object]] = {"warm_start": False}
+    trials = 48
+
+
+def test_the_warm_start_is_the_additive_optimum() -> None:
+    problem = made_problem(12, seed=1)
+    assert problem.sensitivity is not None
+    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+    for name in ("optuna-tpe", "optuna-cmaes", "optuna-gp", "optuna-nsga2"):
+        (policy,) = make_agent(name, problem, 3).ask(1)
+        assert harm_of(problem, policy) <= least.harm + 1e-9
+
+
+def test_a_known_policy_is_not_asked_for_again() -> None:
+    problem = made_problem(4, seed=2)
+    trials = run(make_agent("optuna-tpe", problem, 1), problem, 30)
+    assert len({problem.space.encode(trial.policy).tobytes() for trial in trials}) == len(trials)
+
+
+def test_the_front_has_policies_below_the_budget_too() -> None:
+    problem = made_problem(12, seed=3)
+    trials = run(make_agent("optuna-nsga2", problem, 1), problem, 40)
+    spent = [trial.cost.latency / problem.budget.limits[0].value for trial in trials]
+    assert min(spent) < 0.9
+    assert max(spent) <= 1.0
+
+
+def test_without_a_sensitivity_it_starts_cold() -> None:
+    problem = made_problem(6, seed=4)
+    bare = Problem(problem.space, problem.costs, problem.budget)
+    policies = make_agent("optuna-tpe", bare, 5).ask(4)
+    assert len(policies) == 4
+    assert all(bare.budget.allows(bare.costs.cost(policy)) for policy in policies)
+    assert np.unique([bare.space.encode(policy) for policy in policies], axis=0).shape[0] == 4
