@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 from automl.compression.sensitivity import resized
 from automl.errors import DataError
@@ -71,16 +72,19 @@ def recover(
         nesterov=True,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(chosen.epochs, 1))
-    for epoch in range(chosen.epochs):
-        losses = [
-            _step(student, teacher, inputs, resolution, optimiser, chosen) for inputs, _ in batches
-        ]
-        if not losses:
-            raise DataError("there is no training data to recover on")
-        schedule.step()
-        on_epoch(epoch + 1, sum(losses) / len(losses))
-    for parameter in student.parameters():
-        parameter.requires_grad_(False)
+    try:
+        for epoch in range(chosen.epochs):
+            losses = [
+                _step(student, teacher, inputs, resolution, optimiser, chosen)
+                for inputs, _ in batches
+            ]
+            if not losses:
+                raise DataError("there is no training data to recover on")
+            schedule.step()
+            on_epoch(epoch + 1, sum(losses) / len(losses))
+    finally:
+        for parameter in student.parameters():
+            parameter.requires_grad_(False)
 
 
 def _step(
@@ -94,7 +98,8 @@ def _step(
     with torch.no_grad():
         aim = teacher(inputs)
     found = student(resized(inputs, resolution))
-    loss = distance(found, aim, settings.temperature)
+    pairs = zip(_tensors(found), _tensors(aim), strict=True)
+    loss = torch.stack([distance(*pair, settings.temperature) for pair in pairs]).sum()
     if not torch.isfinite(loss):
         raise DataError("recovery diverged: the loss is not finite; lower the learning rate")
     optimiser.zero_grad()
@@ -102,6 +107,10 @@ def _step(
     torch.nn.utils.clip_grad_norm_(student.parameters(), settings.clip)
     optimiser.step()
     return float(loss.detach())
+
+
+def _tensors(output: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
 
 
 def distance(found: Tensor, aim: Tensor, temperature: float) -> Tensor:

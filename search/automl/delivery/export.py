@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
-from automl.errors import ModelError
+from automl.errors import ModelError, Raised, attempt
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 #: Largest difference between the ONNX and the PyTorch outputs, relative to the outputs' scale.
 TOLERANCE = 1e-3
@@ -31,10 +34,12 @@ def export_onnx(model: nn.Module, input_shape: Sequence[int], path: Path) -> flo
     content = onnx_bytes(model, input_shape, thorough=True)
     difference = check_onnx(content, model, input_shape)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return difference
 
 
@@ -83,23 +88,30 @@ def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
 def check_onnx(content: bytes, model: nn.Module, input_shape: Sequence[int]) -> float:
     """Largest difference between ONNX Runtime and PyTorch on random inputs, relative to scale.
 
+    All outputs are compared, each relative to its own largest value.
+
     Raises:
-        ModelError: It is larger than `TOLERANCE`.
+        ModelError: It is larger than `TOLERANCE`, or ONNX Runtime refuses the file.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = attempt(
+        lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    )
+    if isinstance(session, Raised):
+        raise ModelError(f"ONNX Runtime refuses the exported model: {session}") from session.error
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for _ in range(3):
         inputs = torch.randn(tuple(input_shape), generator=generator)
         with torch.no_grad():
-            expected = _first(model(inputs))
-        found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
-        scale = float(np.abs(expected).max()) or 1.0
-        worst = max(worst, float(np.abs(np.asarray(found) - expected).max()) / scale)
+            expected = _arrays(model(inputs))
+        found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        if [part.shape for part in found] != [part.shape for part in expected]:
+            raise ModelError("the ONNX model has outputs of other shapes than the PyTorch model")
+        worst = max(worst, *(_difference(*pair) for pair in zip(found, expected, strict=True)))
     if not worst <= TOLERANCE:
         raise ModelError(
             f"the ONNX model differs from the PyTorch model by {worst:.1e} of its outputs' scale"
@@ -107,7 +119,10 @@ def check_onnx(content: bytes, model: nn.Module, input_shape: Sequence[int]) -> 
     return worst
 
 
-def _first(output: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    leaves = torch.utils._pytree.tree_leaves(output)
-    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    return tensors[0].numpy()
+def _difference(found: Array, expected: Array) -> float:
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(found - expected).max()) / scale
+
+
+def _arrays(output: object) -> list[Array]:
+    return [leaf.numpy() for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]

@@ -2,7 +2,7 @@
 
 A device that runs channels in blocks makes most counts pointless or worse: on a CPU with 16-wide
 vectors one channel less than 64 can cost a third more time. The granularity of a group is the
-smallest step whose removal saves time in proportion.
+smallest step which saves time in proportion when it is removed, as all larger steps do.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from automl.latency.keys import OpKey, Pricer, op_key
 from automl.network.layers import ChannelGroup, LayerPlan, Network
 from automl.space import sixteenth
 
-#: Steps that are tried, in channels.
-STEPS = (1, 2, 4, 8, 16, 32)
+#: Steps that are tried, in channels, beside a sixteenth of them.
+STEPS = (2, 4, 8, 16, 32, 64, 128, 256)
 #: Share of a proportional saving that a step must bring to be worth offering.
 WORTH = 0.4
 
@@ -49,12 +49,15 @@ def _learn(ladder: dict[int, OpKey], count: int, pricer: Pricer) -> int:
         return sixteenth(count)
     steps = list(ladder)
     seconds = pricer.lookup(list(ladder.values())).seconds
-    dense = seconds[steps.index(0)]
-    for step in steps[1:]:
-        saved = 1.0 - seconds[steps.index(step)] / dense
-        if np.isfinite(saved) and saved >= WORTH * step / count:
-            return max(step, sixteenth(count))
-    return count
+    saved = 1.0 - seconds / seconds[steps.index(0)]
+    worth = count
+    for step, share in sorted(zip(steps, saved.tolist(), strict=True), reverse=True)[:-1]:
+        if not np.isfinite(share):
+            continue  # not measured
+        if share < WORTH * step / count:
+            break  # a smaller step that seems to save time does so by the noise of its measurement
+        worth = step
+    return worth
 
 
 def _ladder(network: Network, count: int, precision: str) -> dict[int, OpKey]:
@@ -71,8 +74,9 @@ def _ladder(network: Network, count: int, precision: str) -> dict[int, OpKey]:
         return {}
     layer = max(candidates, key=lambda plan: plan.layer.macs).layer
     keys = {0: op_key(layer, precision)}
-    for step in STEPS:
-        if step < count:
+    finest = sixteenth(count)
+    for step in (finest, *STEPS):
+        if finest <= step < count:
             narrow = replace(layer, out_channels=layer.out_channels - step)
             keys[step] = op_key(narrow, precision)
     return keys

@@ -166,14 +166,14 @@ def _deliver(
     scored_on = f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs"
     before = judge(aimed.reading.model, subject.score, batches)
     after = judge(model, subject.score, batches, policy.resolution)
-    log(Event("exporting", 0, 1))
-    save_weights(model, request.out / "model.pt")
-    export_onnx(model, input_shape(aimed.reading, policy), request.out / "model.onnx")
-    log(Event("measuring the result", 0, 1))
-    measured = _measure(request, aimed, model, policy)
     file = policy_file(request, aimed, policy).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     _write_front(request, aimed, result)
+    save_weights(model, request.out / "model.pt")
+    log(Event("exporting", 0, 1))
+    export_onnx(model, input_shape(aimed.reading, policy), request.out / "model.onnx")
+    log(Event("measuring the result", 0, 1))
+    measured = _measure(request, aimed, model, policy)
     log(Event("done", 1, 1))
     return SearchResult(
         dense=figures(aimed.priced, costs.dense, before, measured.get("dense")),
