@@ -158,7 +158,9 @@ class _Refitter(Walk):
         moments = (wide.transpose(1, 2) @ wide).double() / rows
         strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._settings.ridge
         ridge = torch.diag_embed(strength.clamp_min(1e-9).unsqueeze(1).expand(-1, wide.shape[2]))
-        factor = torch.linalg.cholesky(moments + ridge)
+        factor, failed = torch.linalg.cholesky_ex(moments + ridge)
+        if failed.any():  # inputs that are not finite: the layer stays as it is
+            return
         target = self._target(name)
         rounds = self._settings.rounds if self._features.aims[name].rectified else 1
         aim = target
