@@ -137,8 +137,9 @@ def collect(
         model: The dense network, batch norms folded.
         trace: Its recorded pass.
         images: Calibration inputs.
-        cells_per_layer: How many numbers of each layer's inputs are read, over all images: narrow
-            layers are sampled at more places than wide ones, at no more cost.
+        cells_per_layer: How many numbers of each layer's inputs are read, and of its targets kept,
+            over all images: narrow layers are sampled at more places than wide ones, at no more
+            cost.
         batch: Images per forward pass.
         seed: Of the sampled places.
     """
@@ -152,9 +153,10 @@ def collect(
     return features
 
 
-def rows_for(columns: int, cells: int) -> int:
+def rows_for(module: nn.Module, cells: int) -> int:
     """How many rows a layer is sampled at: enough to solve for its columns, no more than help."""
-    return max(min(cells // columns, 100_000), 3 * columns)
+    runs, outputs, columns = matrix(module).shape
+    return max(min(cells // (runs * max(columns, outputs)), 100_000), 3 * columns)
 
 
 class _Collector(Walk):
@@ -213,8 +215,7 @@ class _Collector(Walk):
         if name not in self._features.chosen:
             total = places(module, tuple(values.shape), self._images)
             everything = self._features.images.shape[0]
-            rows = rows_for(matrix(module).shape[2], self._cells)
-            count = max(1, min(rows // everything, total))
+            count = max(1, min(rows_for(module, self._cells) // everything, total))
             generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             weights = torch.rand(everything, total, generator=generator)
             self._features.chosen[name] = weights.topk(count, dim=1).indices

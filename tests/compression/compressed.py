@@ -1,0 +1,70 @@
+"""What the tests of compression share: the zoo, read; calibration images; random policies."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from automl.compression.apply import Compressor
+from automl.network.read import Reading
+from automl.policy import Policy
+
+_NETWORK = Path(__file__).parents[1] / "network"
+if str(_NETWORK) not in sys.path:
+    sys.path.append(str(_NETWORK))
+_spec = importlib.util.spec_from_file_location("zoo_read", _NETWORK / "conftest.py")
+assert _spec is not None
+assert _spec.loader is not None
+zoo_read = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = zoo_read
+_spec.loader.exec_module(zoo_read)
+
+NAMES: tuple[str, ...] = tuple(zoo_read.NETWORKS)
+
+
+def images_for(shape: tuple[int, ...], count: int, seed: int = 0) -> Tensor:
+    """Random inputs of a network."""
+    return torch.randn((count, *shape[1:]), generator=torch.Generator().manual_seed(seed))
+
+
+def read(name: str) -> Reading:
+    """A network of the zoo, read once."""
+    reading: Reading = zoo_read.specimen(name).reading
+    return reading
+
+
+@cache
+def compressor(name: str, images: int = 24) -> Compressor:
+    """A compressor of a network of the zoo that knows every count its groups can keep."""
+    reading = read(name)
+    counts = {
+        group.name: tuple(range(group.partition, group.channels + 1, group.partition))
+        for group in reading.network.groups
+    }
+    return Compressor(reading, images_for(reading.network.input_shape, images), counts)
+
+
+def random_policy(reading: Reading, seed: int) -> Policy:
+    """Some channels of about every group, some blocks left out, a resolution."""
+    chance, network = random.Random(seed), reading.network
+    channels = {
+        group.name: chance.randrange(group.partition, group.channels + 1, group.partition)
+        for group in network.groups
+    }
+    removed = frozenset(block.name for block in network.blocks if chance.random() < 0.4)
+    several = len(network.resolutions) > 1
+    return Policy(channels, removed, chance.choice(network.resolutions) if several else 0)
+
+
+def outputs_of(model: nn.Module, images: Tensor) -> Tensor:
+    """All outputs of a model, one row an image."""
+    with torch.no_grad():
+        leaves = tree_leaves(model(images))
+    return torch.cat([leaf.reshape(images.shape[0], -1) for leaf in leaves], 1)

@@ -1,0 +1,118 @@
+"""Elimination against brute force."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from automl.compression.obs import Elimination, Reader, eliminate
+
+EXACT = 1e-9  # damping small enough to compare with the plain least squares
+
+
+def made(channels: int, times: int, outputs: int, seed: int = 0) -> Reader:
+    """A matrix that reads `times` correlated columns of each channel."""
+    generator = torch.Generator().manual_seed(seed)
+    extent = channels * times
+    mixed = torch.randn(extent, extent, generator=generator)
+    rows = torch.randn(400, extent, generator=generator) @ (mixed / 2 + torch.eye(extent)) + 0.3
+    wide = torch.cat([rows, torch.ones(400, 1)], 1).double()
+    weight = torch.randn(outputs, extent + 1, generator=generator)
+    return Reader(weight, wide.T @ wide / 400, torch.arange(extent).view(channels, times))
+
+
+def error(reader: Reader, weight: Tensor) -> float:
+    """Relative output error of other weights."""
+    moments, before = reader.moments, reader.weight.double()
+    gap = weight.double() - before
+    return float(((gap @ moments) * gap).sum() / ((before @ moments) * before).sum())
+
+
+def solved(reader: Reader, gone: list[int]) -> Tensor:
+    """The weights that are best without some channels, by least squares."""
+    keep = torch.ones(reader.weight.shape[1], dtype=torch.bool)
+    keep[reader.columns[gone].flatten()] = False
+    moments, result = reader.moments, torch.zeros(reader.weight.shape, dtype=torch.float64)
+    side = reader.weight.double() @ moments[:, keep]
+    result[:, keep] = torch.linalg.solve(moments[keep][:, keep], side.T).T
+    return result
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_one_channel_goes_where_brute_force_says_and_leaves_what_least_squares_leaves(
+    times: int,
+) -> None:
+    reader = made(6, times, 4)
+    found = eliminate([reader], [5], damping=EXACT)
+    errors = [error(reader, solved(reader, [channel])) for channel in range(6)]
+    assert found.order[0] == min(range(6), key=errors.__getitem__)
+    assert found.error[5] == pytest.approx(min(errors), rel=1e-4)
+    expected = solved(reader, [found.order[0]]).float()
+    torch.testing.assert_close(found.weights[5][0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_two_readers_are_judged_by_the_sum_of_their_errors() -> None:
+    readers = [made(6, 2, 4, seed=1), made(6, 1, 3, seed=2)]
+    found = eliminate(readers, [5], damping=EXACT)
+    errors = [sum(error(each, solved(each, [channel])) for each in readers) for channel in range(6)]
+    assert found.order[0] == min(range(6), key=errors.__getitem__)
+    assert found.error[5] == pytest.approx(min(errors), rel=1e-4)
+    assert [weight.shape for weight in found.weights[5]] == [(4, 13), (3, 7)]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_every_count_has_the_best_weights_for_the_channels_it_keeps(step: int) -> None:
+    reader = made(7, 2, 4, seed=3)
+    found = eliminate([reader], range(1, 8), damping=EXACT, step=step)
+    for count, (weight,) in found.weights.items():
+        gone = list(found.order[: 7 - count])
+        columns = reader.columns[gone].flatten()
+        assert not weight[:, columns].any()
+        expected = solved(reader, gone).float()
+        torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-3)
+    errors = [found.error[count] for count in range(7, 0, -1)]
+    assert errors[0] == 0.0
+    assert errors == sorted(errors)
+
+
+def test_the_sum_of_errors_is_the_error_of_the_weights_when_scores_are_exact() -> None:
+    reader = made(6, 2, 4, seed=4)
+    found = eliminate([reader], range(1, 7), damping=EXACT)
+    for count in range(1, 6):
+        assert found.error[count] == pytest.approx(error(reader, found.weights[count][0]), rel=1e-3)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_the_order_does_not_hang_on_the_counts_that_are_wanted(step: int) -> None:
+    reader = made(11, 1, 4, seed=5)
+    every = eliminate([reader], range(2, 12), step=step)
+    for count in range(2, 11):
+        alone = eliminate([reader], [count, 11], step=step)
+        assert torch.equal(alone.kept(count), every.kept(count))
+        assert torch.equal(alone.weights[count][0], every.weights[count][0])
+
+
+def test_kept_channels_ascend_and_are_as_many_as_asked_for() -> None:
+    found = Elimination((3, 0, 4, 1, 2), {}, {})
+    assert found.kept(5).tolist() == [0, 1, 2, 3, 4]
+    assert found.kept(3).tolist() == [1, 2, 4]
+    assert found.kept(1).tolist() == [2]
+
+
+def test_dead_and_doubled_channels_cost_nothing() -> None:
+    rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(6))
+    rows = torch.cat([rows, rows[:, :1], torch.zeros(200, 1), torch.ones(200, 1)], 1).double()
+    weight = torch.randn(3, 7, generator=torch.Generator().manual_seed(7))
+    reader = Reader(weight, rows.T @ rows / 200, torch.arange(6).unsqueeze(1))
+    found = eliminate([reader], [4, 3])
+    assert 5 in found.order[:2]
+    assert set(found.order[:2]) & {0, 4}
+    assert found.error[4] < 1e-3 < found.error[3]
+
+
+def test_inputs_that_are_all_zero_leave_finite_weights() -> None:
+    moments = torch.zeros(5, 5, dtype=torch.float64)
+    moments[4, 4] = 1.0
+    found = eliminate([Reader(torch.ones(2, 5), moments, torch.arange(4).unsqueeze(1))], [1])
+    assert torch.isfinite(found.weights[1][0]).all()
