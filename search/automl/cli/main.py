@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import automl
-from automl.cli import devices, policies, searches
+from automl.cli import devices, policies, searches, tables
 from automl.errors import AutomlError, Raised, UsageError, nearest
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("show")(policies.show)
 app.command("profile")(devices.profile)
 app.command("targets")(devices.targets)
 app.command("agents")(searches.agents)
+app.add_typer(tables.app, name="table")
 
 
 def _print_version(wanted: bool) -> None:

@@ -119,7 +119,7 @@ class LatencyTable:
         source = np.array(
             [SOURCES.index(row.source) if row else MISSING for row in found], dtype=np.int8
         )
-        for code, estimate in ((1, self._interpolator.at), (2, self._fitted)):
+        for code, estimate in ((1, self._interpolator.at), (2, self.predict)):
             holes = np.flatnonzero(source == MISSING)
             if not len(holes) or not count:
                 break
@@ -128,6 +128,15 @@ class LatencyTable:
             seconds[holes[good]], spread[holes[good]] = values[good], errors[good]
             source[holes[good]] = code
         return Timings(seconds, spread, source)
+
+    def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
+        """Seconds and relative error of each key from the fitted predictor alone, rows left out.
+
+        NaN for both where it cannot tell, and for all where the table has no predictor.
+        """
+        if self._predictor is None:
+            return np.full(len(keys), np.nan), np.full(len(keys), np.nan)
+        return self._predictor.predict(keys)
 
     def joules(self, keys: Sequence[OpKey]) -> Floats:
         """Energy of each key in joules; NaN where its row does not say."""
@@ -160,11 +169,6 @@ class LatencyTable:
         for row in rows:
             self._rows[row.key] = row
             self._interpolator.add(row)
-
-    def _fitted(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
-        if self._predictor is None:
-            return np.full(len(keys), np.nan), np.full(len(keys), np.nan)
-        return self._predictor.predict(keys)
 
     @cached_property
     def _predictor(self) -> Predictor | None:

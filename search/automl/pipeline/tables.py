@@ -1,0 +1,120 @@
+"""What is done with whole tables: merged, compared, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl.cost import required_keys
+from automl.errors import TableError
+from automl.latency.check import Coverage, Finding, check_file, coverage
+from automl.latency.compare import Comparison, Side, compare, merge
+from automl.latency.keys import OpKey
+from automl.latency.table import LatencyTable
+from automl.latency.targets import find_table
+from automl.network.read import read_network
+from automl.pipeline.granularity import learn_granularity
+from automl.pipeline.pricing import float_precision
+from automl.requests import ProfileRequest
+from automl.space import build_space
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A table that was written, with the rows that came from either."""
+
+    path: Path
+    name: str
+    rows: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two tables beside each other; `unit` is that of their times."""
+
+    first: str
+    second: str
+    unit: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a table says wrong, and how it covers a model; `path` is the file."""
+
+    path: Path
+    name: str
+    rows: int
+    findings: tuple[Finding, ...]
+    coverage: Coverage | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether something was found that no device can have done."""
+        return any(finding.kind != "order" for finding in self.findings)
+
+
+def merge_tables(first: str, second: str, out: Path, prefer: Side | None = None) -> Merged:
+    """Merge two tables of one device into a new file.
+
+    Raises:
+        TableError: The tables do not belong together or disagree, or `out` is there already.
+        TargetError: There is no such table.
+    """
+    one, other = find_table(first), find_table(second)
+    header, rows = merge(one, other, prefer=prefer)
+    table = LatencyTable.create(out, header.model_copy(update={"name": out.stem}), rows)
+    return Merged(out, table.name, len(table), len(one), len(other))
+
+
+def diff_tables(first: str, second: str, worst: int = 10) -> Compared:
+    """Where two tables disagree and by how much.
+
+    Raises:
+        TableError: Tables of different units.
+        TargetError: There is no such table.
+    """
+    one, other = find_table(first), find_table(second)
+    found = compare(one, other, worst=worst)
+    return Compared(one.name, other.name, one.header.unit, found)
+
+
+def check_table(target: str, request: ProfileRequest | None = None) -> Checked:
+    """Check a table's file line by line, and how it answers a search over a model.
+
+    Args:
+        target: A file, or the name of a table.
+        request: The model and its choices; None leaves the coverage out.
+
+    Raises:
+        TableError: The file or its header cannot be read.
+        TargetError: There is no such table.
+    """
+    path = Path(target)
+    if not path.is_file():
+        found = find_table(target).path
+        if found is None:
+            raise TableError(f"table {target!r} has no file to check")
+        path = found
+    table, findings = check_file(path)
+    covered = None
+    if request is not None and request.model is not None:
+        covered = coverage(table, search_keys(table, request))
+    return Checked(path, table.name, len(table), findings, covered)
+
+
+def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
+    """Operators that a search over the request's model can ask this table for."""
+    assert request.model is not None
+    precision = float_precision(table)
+    reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
+    steps = request.round_to
+    space = build_space(
+        reading.network,
+        round_to=learn_granularity(reading.network, table, precision) if steps is None else steps,
+        resolutions=request.resolutions,
+        depth=request.depth,
+    )
+    return required_keys(reading.network, space, precision=precision)

@@ -1,0 +1,149 @@
+"""What cannot be believed is found, what can be is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from automl.errors import TableError
+from automl.latency.check import check_file, check_rows, coverage
+from automl.latency.features import features
+from automl.latency.header import TableHeader
+from automl.latency.keys import OpKey
+from automl.latency.rows import Row, row_line
+from automl.latency.store import write_table
+from automl.latency.table import LatencyTable
+from automl.latency.targets import find_table
+
+HEADER = TableHeader(name="board", device="Board", runtime="onnxruntime", threads=1)
+
+
+def key(inputs: int, outputs: int, size: int = 16, **more: object) -> OpKey:
+    square = (size, size)
+    return OpKey(
+        "conv2d", inputs, outputs, (3, 3), padding=(1, 1), in_size=square, out_size=square, **more
+    )
+
+
+def plausible() -> list[Row]:
+    """An ordinary core: a few microseconds, ten billion multiply-accumulates a second."""
+    keys = [key(a, b, s) for a in (8, 32, 128) for b in (8, 32, 128) for s in (4, 16, 56)]
+    ops = features(keys, (1, 1))
+    seconds = 5e-6 + ops.size / 1e10 + ops.moved / 1e9
+    return [Row(one, time, 0.02, 90) for one, time in zip(keys, seconds.tolist(), strict=True)]
+
+
+def kinds(rows: list[Row], header: TableHeader = HEADER) -> list[str]:
+    return [finding.kind for finding in check_rows(header, rows)]
+
+
+def test_what_can_be_is_not_found() -> None:
+    assert kinds(plausible()) == []
+
+
+def test_the_shipped_predictions_can_be() -> None:
+    keys = [row.key for row in plausible()]
+    for name in ("rpi4", "pixel4", "jetson-nano"):
+        table = find_table(name)
+        precision = table.header.precisions[0]
+        asked = [
+            key(one.in_channels, one.out_channels, one.in_size[0], precision=precision)
+            for one in keys
+        ]
+        rows = [Row(k, s) for k, s in zip(asked, table.lookup(asked).seconds, strict=True)]
+        assert kinds(rows, table.header) == []
+
+
+def test_a_table_in_milliseconds() -> None:
+    rows = [Row(row.key, row.seconds * 1e3) for row in plausible()]
+    found = check_rows(HEADER, rows)
+    assert [finding.kind for finding in found] == ["unit"]
+    assert "milliseconds" in found[0].text
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+def test_some_rows_in_another_unit(factor: float) -> None:
+    rows = plausible()
+    for place in (3, 11, 20):
+        rows[place] = Row(rows[place].key, rows[place].seconds * factor)
+    (found, *rest) = check_rows(HEADER, rows)
+    assert found.kind == "unit"
+    assert "3 of 27 rows" in found.text
+    assert all(finding.kind == "order" for finding in rest)
+
+
+def test_rows_against_the_predictor_of_their_table() -> None:
+    shipped = find_table("rpi4")
+    keys = [row.key for row in plausible()]
+    seconds = shipped.lookup(keys).seconds
+    rows = [Row(one, time * 1e3) for one, time in zip(keys, seconds.tolist(), strict=True)]
+    found = check_rows(shipped.header, rows, shipped)
+    assert [finding.kind for finding in found] == ["unit"]
+    assert "most of 27 rows" in found[0].text
+    assert "predictor" in found[0].text
+
+
+def test_more_work_at_less_time() -> None:
+    rows = plausible()
+    slow = next(row for row in rows if row.key == key(32, 32))
+    rows[rows.index(slow)] = Row(slow.key, slow.seconds * 50, 0.02)
+    found = check_rows(HEADER, rows)
+    assert {finding.kind for finding in found} == {"order"}
+    assert all("32>32 k3 @16x16" in finding.text for finding in found)
+    noisy = [Row(row.key, row.seconds, 0.6) for row in rows]
+    assert kinds(noisy) == []  # not clearly less
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (Row(key(8, 8), 1e-4, spread=3.0), "spread of 300 %"),
+        (Row(OpKey("conv2d", 8, 8, (3, 3), in_size=(9, 9), out_size=(9, 9)), 1e-4), "says 7x7"),
+        (Row(key(8, 9, groups=4), 1e-4), "4 groups"),
+        (Row(key(512, 512, 200), 1e-9), "MACs a second"),
+    ],
+)
+def test_impossible_values(row: Row, said: str) -> None:
+    found = [finding for finding in check_rows(HEADER, [row]) if finding.kind == "impossible"]
+    assert said in found[0].text
+
+
+def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "board.jsonl"
+    write_table(path, HEADER, plausible())
+    good = json.loads(row_line(plausible()[0]))
+    other = {**good, "out_channels": 999}
+    bad = [
+        {**other, "seconds": -1.0},
+        {**other, "seconds": float("nan")},
+        {name: value for name, value in other.items() if name != "seconds"},
+        {**other, "out_channels": 998, "seconds": 0},
+        {**good, "seconds": 7.0},
+    ]
+    ms = {name: value for name, value in other.items() if name != "seconds"} | {"ms": 1.0}
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in [*bad, ms])
+        file.write('{"op":"conv')
+    table, found = check_file(path)
+    assert len(table) == len(plausible())
+    texts = [finding.text for finding in found]
+    assert [finding.kind for finding in found] == ["unreadable"] * 4 + ["impossible"] + [
+        "unreadable"
+    ] * 2
+    assert f"{path}:29" in texts[0]
+    assert "there already with another time" in texts[4]
+    assert "found 'ms'" in texts[5]
+    with pytest.raises(TableError, match="cannot be read"):
+        check_file(tmp_path / "nothing.jsonl")
+
+
+def test_coverage() -> None:
+    table = LatencyTable(HEADER, plausible())
+    keys = [key(8, 8), key(8, 16), key(8, 512), OpKey("linear", 8, 8), key(8, 8)]
+    found = coverage(table, keys)
+    assert (found.asked, found.measured, found.interpolated, found.fitted) == (4, 1, 1, 0)
+    assert found.missing_ops == (("conv2d", 1), ("linear", 1))
+    assert np.isfinite(table.lookup(keys[:2]).seconds).all()
