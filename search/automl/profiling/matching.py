@@ -1,4 +1,4 @@
-"""Which operators of a network a profile's line stands for: by name where names survive, by shape."""
+"""Which operator of a network a profile's line stands for: by name if names survive, by shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times ONNX models on the device it runs on. One file; needs Python, numpy and its runtime only.
+"""Times ONNX models on the device it runs on; needs Python, numpy and its runtime only.
 
 Started as `python worker.py`, it says hello with one JSON line, then answers each request line
 on standard input with JSON lines on standard output until the input ends:
@@ -14,24 +14,32 @@ A probe's value is the weighted sum of its models' times, taken within one pass,
 cancels in differences. All probes of a request are timed in turn, pass after pass: a probe
 leaves when the spread of its median is small, all leave when the time is up. With one thread
 the clock is that thread's processor time, which stands still while another process has the
-core; otherwise it is the wall's. `stolen` is the share of the time in which we were kept off.
+core; otherwise it is the wall's, and on a GPU it is the GPU's own. `stolen` is the share of the
+time in which we were kept off.
+
+TensorRT is spoken to from a file beside this one, `worker_tensorrt.py`; a board is sent both as
+one (`automl.profiling.bundle`). LiteRT takes .tflite files where the others take ONNX.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import importlib
 import json
 import platform
 import sys
 import time
 import zlib
+from contextlib import ExitStack
+from importlib import metadata
 from typing import Any, Callable  # noqa: UP035 - boards have Python 3.8
 
 import numpy as np
 
 Send = Callable[["dict[str, Any]"], None]
-Run = Callable[[], None]
-Clock = Callable[[], float]
+#: Runs a model so many times; the seconds of one run, with as little disturbance as can be had.
+Run = Callable[[int], float]
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -44,7 +52,13 @@ DTYPES = {
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the processor."""
+    """ONNX Runtime on the processor.
+
+    What a runtime has: `version`, the exceptions that it refuses models with, and `load`.
+    """
+
+    #: Whether time in which others have the processor is lost.
+    on_processor = True
 
     def __init__(self) -> None:
         import onnxruntime
@@ -67,12 +81,8 @@ class OnnxRuntime:
             ValueError,
         )
 
-    def clock(self, threads: int) -> Clock:
-        """What tells the time of a run. A session with one thread runs in the caller's."""
-        return time.thread_time if threads == 1 else time.perf_counter
-
-    def load(self, model: bytes, threads: int) -> Run:
-        """A session with its inputs filled once; calling the result runs it."""
+    def load(self, model: bytes, threads: int, resources: ExitStack) -> Run:
+        """A session with its inputs filled once; `resources` frees what Python does not."""
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -93,38 +103,99 @@ class OnnxRuntime:
             )
         for value in session.get_outputs():
             binding.bind_output(value.name)
-        return lambda: session.run_with_iobinding(binding)
+        return quickest(lambda: session.run_with_iobinding(binding), threads)
 
 
-RUNTIMES = {"onnxruntime": OnnxRuntime}
+class LiteRT:
+    """LiteRT's interpreter on the processor, with the kernels that it takes by itself (XNNPACK).
+
+    There is no converter from ONNX on a board and none in this package, so operators cannot be
+    timed one by one: whole networks come as .tflite files, all else is refused.
+    """
+
+    on_processor = True
+    refusals = (RuntimeError, ValueError, TypeError, MemoryError)
+    #: Packages with the same `interpreter.Interpreter`, and the distributions that hold them.
+    packages = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
+
+    def __init__(self) -> None:
+        self.interpreter, self.version = self.installed()
+
+    def installed(self) -> tuple[Any, str]:
+        """The interpreter's class and its version."""
+        for package, distribution in self.packages:
+            try:
+                found = importlib.import_module(f"{package}.interpreter")
+            except ImportError:
+                continue
+            return found.Interpreter, metadata.version(distribution)
+        raise ImportError("neither ai_edge_litert nor tflite_runtime is installed")
+
+    def load(self, model: bytes, threads: int, resources: ExitStack) -> Run:
+        """An interpreter with its inputs filled once."""
+        if model[4:8] != b"TFL3":
+            raise ValueError("LiteRT runs .tflite files only, and there is no converter here")
+        interpreter = self.interpreter(model_content=model, num_threads=threads)
+        interpreter.allocate_tensors()
+        rng = np.random.default_rng(0)
+        for value in interpreter.get_input_details():
+            kind, shape = np.dtype(value["dtype"]), value["shape"]
+            whole = np.issubdtype(kind, np.integer)
+            filled = rng.integers(0, 100, shape) if whole else rng.standard_normal(shape)
+            interpreter.set_tensor(value["index"], filled.astype(kind))
+        return quickest(interpreter.invoke, threads)
+
+
+def tensorrt() -> Any:
+    """TensorRT on the GPU, from the file beside this one."""
+    return importlib.import_module("worker_tensorrt").TensorRT()
+
+
+RUNTIMES = {"onnxruntime": OnnxRuntime, "tensorrt": tensorrt, "litert": LiteRT}
+
+
+@functools.lru_cache(maxsize=None)  # noqa: UP033 - boards have Python 3.8
+def runtime_named(name: str) -> Any:
+    """A runtime, made once.
+
+    Raises:
+        ImportError: It is not installed.
+        OSError: Its libraries are not found.
+    """
+    return RUNTIMES[name]()
+
+
+def quickest(call: Callable[[], None], threads: int) -> Run:
+    """A run on the processor: the quickest of several counts, for the rest was disturbed.
+
+    What has one thread runs in the caller's, and its processor time tells the time.
+    """
+    clock = time.thread_time if threads == 1 else time.perf_counter
+
+    def timed() -> float:
+        start = clock()
+        call()
+        return clock() - start
+
+    return lambda repeats: min(timed() for _ in range(repeats))
 
 
 class Probe:
     """Models whose weighted sum of times is wanted, and its value in the passes so far."""
 
     def __init__(
-        self,
-        index: int,
-        weights: list[float],
-        models: list[Run],
-        clock: Clock,
-        pass_seconds: float,
+        self, index: int, weights: list[float], models: list[Run], pass_seconds: float
     ) -> None:
         self.index = index
-        self.clock = clock
         self.parts = [
-            (weights[i], model, warm_up(model, clock, pass_seconds))
-            for i, model in enumerate(models)
+            (weights[i], model, warm_up(model, pass_seconds)) for i, model in enumerate(models)
         ]
         self.values: list[float] = []
         self.size = 0.0
 
     def one_pass(self) -> None:
-        """Run every model in turn; of each, the quickest run counts (the rest was disturbed)."""
-        times = [
-            weight * min(timed(model, self.clock) for _ in range(repeats))
-            for weight, model, repeats in self.parts
-        ]
+        """Run every model in turn."""
+        times = [weight * model(repeats) for weight, model, repeats in self.parts]
         self.values.append(sum(times))
         self.size = sum(abs(part) for part in times)
 
@@ -153,46 +224,52 @@ class Probe:
         }
 
 
-def timed(model: Run, clock: Clock) -> float:
-    """Seconds of one run."""
-    start = clock()
-    model()
-    return clock() - start
-
-
-def warm_up(model: Run, clock: Clock, pass_seconds: float) -> int:
+def warm_up(model: Run, pass_seconds: float) -> int:
     """Run until warm; how many runs fill a pass (at least 1)."""
-    timed(model, clock)
-    quickest = min(timed(model, clock) for _ in range(2))
-    return max(1, min(100, round(pass_seconds / max(quickest, 1e-6))))
+    model(1)
+    return max(1, min(100, round(pass_seconds / max(model(2), 1e-6))))
 
 
-def load_probes(request: dict[str, Any], send: Send) -> list[Probe]:
+def load_probes(request: dict[str, Any], send: Send, resources: ExitStack) -> list[Probe]:
     """The probes that load and run; an error line for each of the others."""
-    runtime: Any = RUNTIMES[request["runtime"]]()
-    threads, clock = request["threads"], runtime.clock(request["threads"])
+    runtime, threads = runtime_named(request["runtime"]), request["threads"]
     probes = []
     for index, probe in enumerate(request["probes"]):
         try:
             models = [
-                runtime.load(zlib.decompress(base64.b64decode(model)), threads)
+                runtime.load(zlib.decompress(base64.b64decode(model)), threads, resources)
                 for model in probe["models"]
             ]
-            weights, pass_seconds = probe["weights"], request["pass_seconds"]
-            probes.append(Probe(index, weights, models, clock, pass_seconds))
+            probes.append(Probe(index, probe["weights"], models, request["pass_seconds"]))
         except runtime.refusals as error:
-            send({"probe": index, "error": " ".join(str(error).split())[:400]})
+            send(refusal(index, error))
     return probes
 
 
+def refusal(index: int, error: Exception) -> dict[str, Any]:
+    """The line that names what a runtime raised."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return {"probe": index, "error": message[:400]}
+
+
 def measure(request: dict[str, Any], send: Send) -> None:
-    """Time all probes of a request in interleaved passes."""
-    probes = load_probes(request, send)
+    """Answer a request, and free what it held."""
+    with ExitStack() as resources:
+        time_probes(load_probes(request, send, resources), request, send)
+
+
+def time_probes(probes: list[Probe], request: dict[str, Any], send: Send) -> None:
+    """Time probes in interleaved passes; one that fails on the way leaves with its error."""
+    runtime = runtime_named(request["runtime"])
     start, used = time.perf_counter(), time.process_time()
     passes = 0
     while probes:
-        for probe in probes:
-            probe.one_pass()
+        for probe in list(probes):
+            try:
+                probe.one_pass()
+            except runtime.refusals as error:
+                send(refusal(probe.index, error))
+                probes.remove(probe)
         passes += 1
         late = time.perf_counter() - start > request["seconds"] and passes >= 3
         last = late or passes >= request["max_passes"]
@@ -204,7 +281,8 @@ def measure(request: dict[str, Any], send: Send) -> None:
                 left.append(probe)
         probes = left
     elapsed = time.perf_counter() - start
-    stolen = 1.0 - (time.process_time() - used) / elapsed if elapsed > 0.05 else 0.0
+    counts = elapsed > 0.05 and runtime.on_processor
+    stolen = 1.0 - (time.process_time() - used) / elapsed if counts else 0.0
     send({"done": True, "stolen": max(0.0, stolen)})
 
 
@@ -217,10 +295,10 @@ def write(line: dict[str, Any]) -> None:
 def hello() -> dict[str, Any]:
     """What there is to measure with: each runtime's version, None where it is not installed."""
     line: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
-    for name, runtime in RUNTIMES.items():
+    for name in RUNTIMES:
         try:
-            line[name] = runtime().version
-        except ImportError:
+            line[name] = runtime_named(name).version
+        except (ImportError, OSError):
             line[name] = None
     return line
 
