@@ -1,0 +1,78 @@
+"""Candidates copied from the database."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from compressed import NAMES, compressor, images_for, outputs_of, random_policy, read
+from small import MAP, Joined, seeded
+from torch import Tensor, nn
+
+from automl.compression.apply import Compressor
+from automl.compression.database import Database, read_patch, write_patch
+from automl.compression.sensitivity import resized
+from automl.network.cut import mask
+from automl.network.read import read_network
+from automl.policy import Policy
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(before: dict[str, Tensor], model: nn.Module) -> bool:
+    after = model.state_dict()
+    return before.keys() == after.keys() and all(
+        torch.equal(value, after[name]) for name, value in before.items()
+    )
+
+
+def masked(database: Database, policy: Policy) -> nn.Module:
+    """The dense network with the database's weights in it, and nothing read from what is gone."""
+    model = copy.deepcopy(database.model)
+    for name, patch in database.patches(policy).items():
+        write_patch(model.get_submodule(name), patch)
+    return mask(model, database.network.groups, database.kept(policy), policy.removed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_candidate_is_the_masked_network_and_the_dense_one_stays(name: str) -> None:
+    made, reading = compressor(name), read(name)
+    before = state(reading.model)
+    for seed in range(3):
+        policy = random_policy(reading, seed)
+        images = resized(made.images[:3], policy.resolution)
+        found = outputs_of(made.database.candidate(policy), images)
+        expected = outputs_of(masked(made.database, policy), images)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert same(before, reading.model)
+
+
+def test_two_groups_that_one_layer_reads_are_corrected_both() -> None:
+    reading = read_network(seeded(Joined), MAP, resolutions=())
+    made = Compressor(reading, images_for(MAP, 8), {"left": (4,), "right": (3,)})
+    dense, shift = read_patch(reading.model.get_submodule("both"))
+    both, left, right = (
+        made.database.patches(Policy(channels))["both"]
+        for channels in ({"left": 4, "right": 3}, {"left": 4}, {"right": 3})
+    )
+    torch.testing.assert_close(both[0] - dense, left[0] - dense + right[0] - dense)
+    torch.testing.assert_close(both[1] - shift, left[1] - shift + right[1] - shift)
+    assert (left[0] != dense).any()
+    assert (right[0] != dense).any()
+
+
+def test_a_policy_that_keeps_everything_changes_no_weight() -> None:
+    made, reading = compressor("residual"), read("residual")
+    everything = Policy({group.name: group.channels for group in reading.network.groups})
+    assert made.database.kept(everything) == {}
+    assert same(state(reading.model), made.make(everything))
+
+
+def test_groups_are_told_as_they_are_done() -> None:
+    reading, told = read("chain"), list[str]()
+    counts = {group.name: (1,) for group in reading.network.groups[1:]}
+    Compressor(reading, images_for((*MAP[:2], 16, 16), 2), counts, on_group=told.append)
+    assert told == list(counts)
