@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -123,3 +124,58 @@ def test_what_cannot_be_run_is_said() -> None:
         probe(OpKey("activation", 8, 8, detail="silo"))
     with pytest.raises(MeasureError, match="operator 'lrn'"):
         probe(OpKey("lrn", 8, 8))
+
+
+def types(model: bytes) -> set[int]:
+    """Element types of all float tensors but the scales of a resize."""
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True)
+    graph = inferred.graph
+    scales = {node.input[2] for node in graph.node if node.op_type == "Resize"}
+    values = (*graph.input, *graph.output, *graph.value_info)
+    found = {value.type.tensor_type.elem_type for value in values}
+    found |= {tensor.data_type for tensor in graph.initializer if tensor.name not in scales}
+    return found - {onnx.TensorProto.INT64}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=label)
+def test_half_precision_is_half_throughout(key: OpKey) -> None:
+    for runtime in ("onnxruntime", "tensorrt"):
+        for model in probe(replace(key, precision="fp16"), runtime).models:
+            assert types(model) == {onnx.TensorProto.FLOAT16}
+
+
+#: Operators whose copies follow each other wherever they are run.
+CHAINED = ("activation", "mul", "add", "shuffle")
+APART = [key for key in KEYS if key.op not in CHAINED or on_tokens(key)]
+
+
+@pytest.mark.parametrize("key", APART, ids=label)
+def test_no_two_copies_read_one_input_where_they_would_be_merged(key: OpKey) -> None:
+    found = probe(key, "tensorrt")
+    model = onnx.load_from_string(found.models[0])
+    inner = {name for node in model.graph.node for name in node.output}
+    reads = Counter(
+        name
+        for node in model.graph.node
+        for name in set(node.input)
+        if name in inner or name.startswith("input")
+    )
+    assert set(reads.values()) == {1}
+
+
+def test_what_surrounds_copies_that_stand_apart_is_taken_off() -> None:
+    key = OpKey("conv2d", 32, 48, (3, 3), (2, 2), (1, 1), in_size=LARGE, out_size=SMALL)
+    found = probe(key, "tensorrt")
+    assert found.weights == (1 / 9, -1 / 18, -1 / 18)
+    full, reading, writing = (counts(model) for model in found.models)
+    assert full == Counter(Conv=27, Relu=18, Add=8)
+    assert reading == writing == Counter(Conv=18, Relu=9, Add=8)
+    image = probe(OpKey("conv2d", 3, 48, (3, 3), in_size=LARGE, out_size=(14, 14)), "tensorrt")
+    assert image.weights == (1 / 9, -1 / 18)
+    rows = probe(OpKey("linear", 64, 64), "tensorrt")
+    assert rows.weights == (1 / 9, -1 / 9)
+
+
+def test_no_operator_can_be_timed_in_litert() -> None:
+    with pytest.raises(MeasureError, match=r"\.tflite files and there is no converter"):
+        probe(OpKey("linear", 8, 8), "litert")

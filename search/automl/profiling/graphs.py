@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 OPSET = 20
+#: ONNX's type of the tensors of a precision. Runtimes with strongly typed networks compute in it.
+_TYPES: Final = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 _IR_VERSION = 9  # read by ONNX Runtime 1.17 and later, which older boards have
 
 
 class Graph:
-    """A model in the making. Methods add nodes and return the name of their output."""
+    """A model in the making. Methods add nodes and return the name of their output.
 
-    def __init__(self) -> None:
+    Args:
+        precision: Of inputs, weights and what is computed: "fp32" or "fp16".
+    """
+
+    def __init__(self, precision: str = "fp32") -> None:
+        self._type = _TYPES[precision]
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -26,7 +33,7 @@ class Graph:
     def input(self, *shape: int) -> str:
         """A float input, filled with random numbers when it is timed."""
         name = f"input_{len(self._inputs)}"
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        self._inputs.append(helper.make_tensor_value_info(name, self._type, shape))
         return name
 
     def node(self, op_type: str, *inputs: str, **attributes: Any) -> str:
@@ -50,11 +57,11 @@ class Graph:
 
     def integers(self, *values: int) -> str:
         """A constant vector of 64-bit integers."""
-        return self._constant(np.asarray(values, dtype=np.int64))
+        return self._constant(np.asarray(values, dtype=np.int64), TensorProto.INT64)
 
     def numbers(self, *values: float) -> str:
-        """A constant vector of floats."""
-        return self._constant(np.asarray(values, dtype=np.float32))
+        """A constant vector of 32-bit floats, whatever the model computes in."""
+        return self._constant(np.asarray(values, dtype=np.float32), TensorProto.FLOAT)
 
     def scalar(self, value: float) -> str:
         """A constant of no dimensions."""
@@ -90,7 +97,7 @@ class Graph:
             self._nodes,
             "probe",
             self._inputs,
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [helper.make_tensor_value_info(name, self._type, None) for name in outputs],
             self._weights,
         )
         model = helper.make_model(
@@ -99,11 +106,14 @@ class Graph:
         content: bytes = model.SerializeToString()
         return content
 
-    def _constant(self, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
+    def _constant(
+        self, values: NDArray[np.float32] | NDArray[np.int64], kind: int | None = None
+    ) -> str:
+        kind = self._type if kind is None else kind
+        stored = values.astype(helper.tensor_dtype_to_np_dtype(kind))
         name = f"weight_{len(self._weights)}"
-        kind = TensorProto.INT64 if values.dtype == np.int64 else TensorProto.FLOAT
         tensor = TensorProto(name=name, data_type=kind, dims=values.shape)
-        tensor.raw_data = values.tobytes()
+        tensor.raw_data = stored.tobytes()
         self._weights.append(tensor)
         return name
 

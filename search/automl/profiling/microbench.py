@@ -8,11 +8,14 @@ the layout that networks run in: cheap 1x1 convolutions on maps, additions on ro
 Beside each other (convolutions, pools, all that changes the shape): n consumers read n copies
 of the operator in one model, one copy in the other. In a chain (what keeps the shape): n units
 of narrow convolutions with and without the operator between them.
+
+TensorRT merges operators that read one input into one wide operator, which is none of the
+network's. For it the copies stand apart: each has an input and narrow convolutions of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from automl.errors import MeasureError
@@ -23,35 +26,38 @@ from automl.profiling.runner import Probe
 
 _NARROW: Final = 16  # channels around the operator: one block of the blocked layouts
 _IMAGE: Final = 4  # inputs of at most so many channels come from outside, in plain layout
+#: INT8 would be QuantizeLinear and DequantizeLinear pairs around the same operators; it is not
+#: offered before a board has shown what the pairs cost at the edges of a probe.
+_PRECISIONS: Final = ("fp32", "fp16")
 
 
-def probe(key: OpKey) -> Probe:
+def probe(key: OpKey, runtime: str = "onnxruntime") -> Probe:
     """The models whose difference is the operator's time.
 
     Raises:
-        MeasureError: If the key's precision or operator cannot be run as a tiny model.
+        MeasureError: If the runtime takes no ONNX, or the key's precision or operator cannot be
+            run as a tiny model.
     """
-    build = _PRECISIONS.get(key.precision)
-    if build is None:
+    if runtime == "litert":
+        raise MeasureError(
+            "LiteRT runs .tflite files and there is no converter from ONNX here:"
+            " operators cannot be measured with it, whole networks can"
+        )
+    if key.precision not in _PRECISIONS:
         raise MeasureError(
             f"no way to measure precision {key.precision!r} (there is: {', '.join(_PRECISIONS)})"
         )
-    return build(key)
-
-
-def _float_probe(key: OpKey) -> Probe:
     copies = _copies(key)
     if key.op == "add" and not on_tokens(key) and not key.detail:
         models, shared = (_residual(key, copies, True), _residual(key, copies, False)), 0
     elif key.op in ("activation", "mul", "add", "shuffle") and not on_tokens(key):
         models, shared = (_chain(key, copies, True), _chain(key, copies, False)), 0
+    elif runtime == "tensorrt":
+        return _apart(key, copies)
     else:
         models, shared = (_beside(key, copies, copies), _beside(key, copies, 1)), 1
     factor = 1.0 / (copies - shared)
     return Probe(models, (factor, -factor))
-
-
-_PRECISIONS: Final[dict[str, Callable[[OpKey], Probe]]] = {"fp32": _float_probe}
 
 
 def _copies(key: OpKey) -> int:
@@ -73,7 +79,7 @@ def _source(graph: Graph, shape: Sequence[int]) -> str:
 
 
 def _beside(key: OpKey, copies: int, distinct: int) -> bytes:
-    graph = Graph()
+    graph = Graph(key.precision)
     if on_tokens(key):
         inputs = [graph.input(*shape) for shape in input_shapes(key)]
     else:
@@ -97,8 +103,56 @@ def _rows_out(key: OpKey) -> tuple[int, ...]:
     return (*shape[:-1], key.out_channels)
 
 
+def _apart(key: OpKey, copies: int) -> Probe:
+    """Copies with inputs of their own, less what surrounds them.
+
+    Around a copy on maps stand a convolution that widens and one that narrows. They are timed back
+    to back at the copy's input and at its output: half of each pair is what it has around it. Less
+    exact where input and output differ, by what widening and narrowing differ in. Rows of features
+    come from outside; what they are added up with is timed without them.
+    """
+    models = [_branches(key, copies)]
+    if on_tokens(key):
+        models.append(_rows_alone(key, copies))
+        weights = [1.0 / copies, -1.0 / copies]
+    else:
+        shapes = [shape for shape in input_shapes(key) if shape[1] > _IMAGE and len(shape) == 4]
+        pairs = [*shapes, (1, key.out_channels, *key.out_size)]
+        models += [_pairs(key, shape, copies) for shape in pairs]
+        weights = [1.0 / copies, *(-0.5 / copies for _ in pairs)]
+    return Probe(tuple(models), tuple(weights))
+
+
+def _branches(key: OpKey, copies: int) -> bytes:
+    graph = Graph(key.precision)
+    found = []
+    for _ in range(copies):
+        shapes = input_shapes(key)
+        if on_tokens(key):
+            found.append(emit(graph, key, [graph.input(*shape) for shape in shapes]))
+        else:
+            out = emit(graph, key, [_source(graph, shape) for shape in shapes])
+            found.append(graph.conv(out, key.out_channels, _NARROW))
+    return graph.serialise(graph.sum(found))
+
+
+def _pairs(key: OpKey, shape: Sequence[int], copies: int) -> bytes:
+    """Widening to `shape` and narrowing at once, so many times beside each other."""
+    graph = Graph(key.precision)
+    sources = [
+        graph.relu(graph.conv(graph.input(1, _NARROW, *shape[2:]), _NARROW, shape[1]))
+        for _ in range(copies)
+    ]
+    return graph.serialise(graph.sum([graph.conv(data, shape[1], _NARROW) for data in sources]))
+
+
+def _rows_alone(key: OpKey, copies: int) -> bytes:
+    graph = Graph(key.precision)
+    return graph.serialise(graph.sum([graph.input(*_rows_out(key)) for _ in range(copies)]))
+
+
 def _chain(key: OpKey, copies: int, included: bool) -> bytes:
-    graph = Graph()
+    graph = Graph(key.precision)
     data = graph.input(1, _NARROW, *key.in_size)
     others = [
         graph.input(*shape) if key.detail == "channel" else _source(graph, shape)
@@ -113,7 +167,7 @@ def _chain(key: OpKey, copies: int, included: bool) -> bytes:
 
 
 def _residual(key: OpKey, copies: int, included: bool) -> bytes:
-    graph = Graph()
+    graph = Graph(key.precision)
     data = _source(graph, input_shapes(key)[0])
     for _ in range(copies):
         narrow = graph.relu(graph.conv(data, key.in_channels, _NARROW))

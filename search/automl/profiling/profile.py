@@ -96,7 +96,7 @@ def profile(
     wanted = table.lacks(keys)
     tell = progress or (lambda done, total, row: None)
     done = 0
-    for batch in _batches(wanted, report):
+    for batch in _batches(wanted, runner.info.runtime, report):
         left = seconds_cap - (time.monotonic() - start)
         if left <= 0.0:
             report.left += tuple(key for key, _ in batch)
@@ -185,7 +185,7 @@ def _reference(table: LatencyTable, runner: Runner) -> float:
 
 
 def _anchor(runner: Runner) -> Measured:
-    (measured,) = runner.run([probe(ANCHOR)], _ANCHOR_LIMITS)
+    (measured,) = runner.run([probe(ANCHOR, runner.info.runtime)], _ANCHOR_LIMITS)
     if measured.error:
         raise MeasureError(f"the runtime refuses a plain convolution: {measured.error}")
     return measured
@@ -206,13 +206,15 @@ def _row(key: OpKey, measured: Measured, slower: float) -> Row:
     return Row(key, measured.seconds, measured.spread + slower, measured.runs)
 
 
-def _batches(keys: Sequence[OpKey], report: ProfileReport) -> Iterator[list[tuple[OpKey, Probe]]]:
+def _batches(
+    keys: Sequence[OpKey], runtime: str, report: ProfileReport
+) -> Iterator[list[tuple[OpKey, Probe]]]:
     """Keys with their models, as many at a time as fit; those without models are reported."""
     batch: list[tuple[OpKey, Probe]] = []
     size = 0
     for key in keys:
         try:
-            models = probe(key)
+            models = probe(key, runtime)
         except MeasureError as error:
             report.refused[key] = str(error)
             continue
