@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -289,6 +290,7 @@ class _Log:
     def __init__(self, path: Path, on_event: OnEvent) -> None:
         self._path = path
         self._on_event: OnEvent = on_event
+        self._start = time.monotonic()
         self._stage = ""
         self._best: float | None = None
         self._trials = 0
@@ -307,5 +309,6 @@ class _Log:
         self(Event("searching", self._trials))
 
     def _write(self, line: dict[str, object]) -> None:
+        stamped = {"at_seconds": round(time.monotonic() - self._start, 2), **line}
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(stamped) + "\n")
