@@ -138,7 +138,8 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
 def run_folder(out: str | None, names: list[str], resume: bool) -> Path:
     """The folder asked for; else runs/NAME, numbered so that no earlier run is touched.
 
-    With `resume`, the latest run of that name.
+    A folder whose search ended before its study began is taken again. With `resume`, the latest
+    run of that name.
     """
     if out is not None:
         return Path(out)
@@ -146,7 +147,7 @@ def run_folder(out: str | None, names: list[str], resume: bool) -> Path:
     name = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.") or "run"
     number = 1
     folder = latest = Path("runs") / name
-    while folder.exists():
+    while any((folder / kept).exists() for kept in ("study.db", "policy.json")):
         latest, number = folder, number + 1
         folder = Path("runs") / f"{name}-{number}"
     return latest if resume else folder

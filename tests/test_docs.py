@@ -1,0 +1,103 @@
+"""The documents do what they say: their files are written, their commands run, in their order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Commands that set up environments of their own, or that need what no test machine has.
+NOT_HERE = ("make ", "git ", "pip ", "ssh ")
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A fenced block: its language, the file that it is, whether it is run, its text."""
+
+    language: str
+    file: str
+    run: bool
+    text: str
+
+
+def fences(document: str) -> list[Fence]:
+    """All fenced blocks of a document, in order."""
+    found = []
+    for language, rest, text in FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
+        words = rest.split()
+        file = next((word[5:] for word in words if word.startswith("file=")), "")
+        found.append(Fence(language, file, "run" in words, text))
+    return found
+
+
+def commands(document: str) -> list[str]:
+    """Every command of a document's console blocks."""
+    return [
+        line[2:]
+        for fence in fences(document)
+        if fence.language == "console"
+        for line in fence.text.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+def execute(words: list[str], folder: Path) -> str:
+    """Run a command as a user would, in a folder, with tables of its own."""
+    environment = os.environ | {"AUTOML_HOME": str(folder / ".automl"), "COLUMNS": "80"}
+    if words[0] == "automl":
+        words = [sys.executable, "-m", "automl", *words[1:]]
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    shown = shlex.join(words)
+    assert done.returncode == 0, f"{shown}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def follow(document: str, folder: Path) -> list[str]:
+    """Do all that a document says; what its commands printed."""
+    printed = []
+    for fence in fences(document):
+        if fence.file:
+            (folder / fence.file).write_text(fence.text, encoding="utf-8")
+        if fence.run:
+            printed.append(execute([sys.executable, fence.file], folder))
+        if fence.language == "console":
+            for line in fence.text.splitlines():
+                if line.startswith("$ ") and not line[2:].startswith(NOT_HERE):
+                    printed.append(execute(shlex.split(line[2:]), folder))
+    return printed
+
+
+def test_tutorial(tmp_path: Path) -> None:
+    printed = follow("docs/tutorial.md", tmp_path)
+    assert (tmp_path / "small.onnx").is_file()
+    assert any("measured latency" in text for text in printed)
+
+
+def test_readme(tmp_path: Path) -> None:
+    printed = follow("README.md", tmp_path)
+    assert any("measured latency" in text for text in printed)
+
+
+@pytest.mark.parametrize("target", ["search", "test"])
+def test_make_targets(target: str) -> None:
+    """The two commands of the README's first screen exist; what they run is tested elsewhere."""
+    assert f"make {target}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"search": "automl search", "test": "pytest"}[target] in done.stdout
