@@ -216,6 +216,9 @@ def test_runs_of_the_same_name_are_numbered(automl: Any, searching: Pipeline, fo
     assert searching.request.out == Path("runs/network-cpu-50pct")
     (folder / "runs/network-cpu-50pct").mkdir(parents=True)
     automl("search", *MODEL, *BUDGET)
+    assert searching.request.out == Path("runs/network-cpu-50pct"), "no study began there"
+    (folder / "runs/network-cpu-50pct/study.db").touch()
+    automl("search", *MODEL, *BUDGET)
     assert searching.request.out == Path("runs/network-cpu-50pct-2")
     automl("search", *MODEL, *BUDGET, "--resume")
     assert searching.request.out == Path("runs/network-cpu-50pct")
