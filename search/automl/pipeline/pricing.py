@@ -30,6 +30,8 @@ from automl.space import Space, build_space
 
 #: Networks, beside the dense one, that the overhead is fitted on.
 FIT_NETWORKS = 7
+#: An overhead is not fitted on fewer.
+FEWEST_NETWORKS = 3
 #: Seconds that they may take, all together.
 FIT_SECONDS = 15.0
 
@@ -96,7 +98,7 @@ def price(
     here = table.path is not None and table.path == cpu_table(threads).path
     precision = float_precision(table)
     network, notes = reading.network, list[str]()
-    if here and timed:
+    if here and timed and choices.round_to is None:
         _fill(table, probe_keys(network, precision), threads, "granularity", on_event, notes)
     steps = _granularity(reading, table, choices, precision, timed)
     space = build_space(
@@ -190,6 +192,8 @@ def _fit(
     plain = build_cost_model(reading.network, space, table, precision=precision)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
     vectors = np.unique(np.concatenate([space.dense[None], drawn]), axis=0)
+    if len(vectors) < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
+        vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
     models, counts = {}, []
     for number, vector in enumerate(vectors):
         on_event(Event("fitting overhead", number, len(vectors)))

@@ -1,0 +1,102 @@
+"""A small model with its data, and a table that prices every choice of it by a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from automl.cost import required_keys
+from automl.data import Batches, Data
+from automl.latency.header import TableHeader
+from automl.latency.keys import OpKey
+from automl.latency.rows import Row
+from automl.latency.table import LatencyTable
+from automl.network.layers import Network
+from automl.network.read import read_network
+from automl.pipeline.granularity import probe_keys
+from automl.requests import SearchRequest, Subject
+from automl.space import build_space
+
+SHAPE = (1, 3, 16, 16)
+
+
+class Tiny(nn.Module):
+    """A stem, a residual block and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.block, self.head = Residual(), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(F.relu(self.norm(self.stem(x)))).mean((2, 3)))
+
+
+class Residual(nn.Module):
+    """Two convolutions around the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.outer(F.relu(self.inner(x))))
+
+
+def model() -> nn.Module:
+    """The same random weights each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny().eval()
+
+
+def batches(seed: int, *sizes: int) -> Batches:
+    """Random inputs; the target is what the dense model says."""
+    generator, dense = torch.Generator().manual_seed(seed), model()
+    inputs = [torch.randn(size, *SHAPE[1:], generator=generator) for size in sizes]
+    with torch.no_grad():
+        return Batches(tuple((x, dense(x)) for x in inputs))
+
+
+def agreement(network: nn.Module, data: Iterable[tuple[Tensor, Any]]) -> float:
+    """How near the outputs are to the dense model's; 0 is the best."""
+    return -float(sum((network(x) - y).square().sum() for x, y in data))
+
+
+def subject(test: bool = True) -> Subject:
+    """The tiny model with 12 calibration inputs, 5 + 1 for validation and 4 for the test."""
+    data = Data(batches(1, 8, 4), batches(2, 5, 1), batches(3, 4) if test else None)
+    return Subject(model(), data, agreement, SHAPE, "tiny", "random", "agreement")
+
+
+def request(target: Path | str, out: Path, *budget: str, **changes: Any) -> SearchRequest:
+    """A short search with granularity 4."""
+    settings: dict[str, Any] = {"trials": 4, "round_to": 4, "resolutions": (12, 16)} | changes
+    subject_ = settings.pop("subject", subject())
+    return SearchRequest(subject_, str(target), budget, out, **settings)
+
+
+def seconds(key: OpKey) -> float:
+    """Time of an operator that runs channels in fours."""
+    written = -(-key.out_channels // 4) * 4
+    return 1e-7 + 1e-9 * key.in_channels * written * key.out_size[0] * key.out_size[1]
+
+
+def write_table(path: Path) -> Path:
+    """A table of a made-up board that holds all operators that a search over the model asks for."""
+    network = tiny_network()
+    keys = required_keys(network, build_space(network, round_to=2))
+    rows = [Row(key, seconds(key), 0.01, 9) for key in {*keys, *probe_keys(network, "fp32")}]
+    header = TableHeader(name="board", device="Made-up board", runtime="onnxruntime", threads=1)
+    LatencyTable.create(path, header, rows)
+    return path
+
+
+def tiny_network() -> Network:
+    """What is read from the model."""
+    return read_network(model(), SHAPE, resolutions=(12, 16)).network
