@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,8 @@ from automl.latency.rows import Row
 from automl.network.layers import Network
 from automl.profiling.matching import Match, Matcher
 from automl.profiling.nodes import Profile, ProfiledNode
+from automl.profiling.ort_profile import is_ort, read_ort
+from automl.profiling.tflite_profile import is_tflite, read_tflite
 from automl.profiling.trtexec import is_trtexec, read_trtexec
 
 _FEW: Final = 0.5  # share of the time that must be matched for a profile to be believed
@@ -85,8 +89,11 @@ def import_profile(
         UsageError: The file cannot be read, is no such profile, or does not tell its precision.
     """
     profile = _read(path, layer_info)
-    if not precision and not any(node.precision for node in profile.nodes):
+    told = {node.precision for node in profile.nodes} - {""}
+    if not precision and not told:
         raise UsageError(f"{path} does not tell its precision: give it (fp32, fp16 or int8)")
+    if precision and told and precision not in told:
+        raise UsageError(f"{path} was run in {' and '.join(sorted(told))}, not in {precision}")
     total = sum(node.seconds for node in profile.nodes)
     if not total > 0:
         raise UsageError(f"{path}: no line of the profile takes any time")
@@ -101,10 +108,18 @@ def import_profile(
             unmatched.append(Unmatched(node.name, node.seconds, node.seconds / total, found))
         else:
             matched.append((node, found))
-    rows, notes = _rows(matched, path.name)
+    lines: dict[OpKey, list[tuple[ProfiledNode, Match]]] = defaultdict(list)
+    for node, match in matched:
+        lines[match.key].append((node, match))
     unmatched.sort(key=lambda line: -line.seconds)
-    result = ImportResult(rows, tuple(unmatched), total, profile.runtime, notes=notes)
-    return _warned(result, path)
+    return ImportResult(
+        tuple(_row(key, found, path.name) for key, found in lines.items()),
+        tuple(unmatched),
+        total,
+        profile.runtime,
+        _warnings(unmatched, path.name),
+        _notes(lines),
+    )
 
 
 def _read(path: Path, layer_info: Path | None) -> Profile:
@@ -114,65 +129,59 @@ def _read(path: Path, layer_info: Path | None) -> Profile:
         raise UsageError(f"profile {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise UsageError(f"profile {path}: not a text file") from None
+    if is_tflite(text):
+        return read_tflite(text, path)
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"profile {path}: {error}") from error
+        raise UsageError(f"profile {path}: neither JSON ({error}) nor benchmark_model's") from error
     if is_trtexec(found):
         return read_trtexec(found, path, layer_info)
+    if is_ort(found):
+        return read_ort(found, path)
     raise UsageError(f"profile {path}: no profile of trtexec, ONNX Runtime or benchmark_model")
 
 
-def _rows(
-    matched: list[tuple[ProfiledNode, Match]], file: str
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows, and notes on what was computed within other operators."""
-    lines: dict[OpKey, list[tuple[ProfiledNode, Match]]] = defaultdict(list)
-    for node, match in matched:
-        lines[match.key].append((node, match))
-    rows, notes = [], []
-    for key, found in lines.items():
-        alone = [(node, match) for node, match in found if not match.followers]
-        rows.append(_row(key, alone or found, file, fused=not alone))
-        for node, match in found:
-            notes += [
-                f"{follower.op} is computed within {node.name} and has no row of its own"
-                for follower in match.followers
-                if follower not in lines
-            ]
-    return tuple(rows), tuple(dict.fromkeys(notes))
-
-
-def _row(key: OpKey, found: list[tuple[ProfiledNode, Match]], file: str, *, fused: bool) -> Row:
-    times = [node.seconds for node, _ in found]
+def _row(key: OpKey, found: list[tuple[ProfiledNode, Match]], file: str) -> Row:
+    alone = [(node, match) for node, match in found if not match.followers]
+    used = alone or found
+    times = [node.seconds for node, _ in used]
     median = statistics.median(times)
     spread = math.nan
     if len(times) >= 3:
         deviation = 1.4826 * statistics.median(abs(time - median) for time in times)
         spread = 1.2533 * deviation / len(times) ** 0.5 / median
-    first = found[0][0].name
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    merged = " (merged)" if found[0][1].merged > 1 else ""
-    within = f", {'+'.join(f.op for f in found[0][1].followers)} included" if fused else ""
-    origin = f"{file}: {first[:_NAME_LENGTH]}{more}{merged}{within}"
-    return Row(key, median, spread, sum(node.runs for node, _ in found), origin=origin)
+    node, match = used[0]
+    more = f" and {len(used) - 1} more" if len(used) > 1 else ""
+    merged = " (merged)" if match.merged > 1 else ""
+    fused = "" if alone else f", {'+'.join(f.op for f in match.followers)} included"
+    origin = f"{file}: {node.name[:_NAME_LENGTH]}{more}{merged}{fused}"
+    return Row(key, median, spread, sum(node.runs for node, _ in used), origin=origin)
 
 
-def _warned(result: ImportResult, path: Path) -> ImportResult:
-    if result.matched_share >= _FEW:
-        return result
+def _notes(lines: Mapping[OpKey, list[tuple[ProfiledNode, Match]]]) -> tuple[str, ...]:
+    """What has no row because it is computed within other operators, an operator a line."""
+    within: dict[str, list[str]] = defaultdict(list)
+    for node, match in itertools.chain.from_iterable(lines.values()):
+        for follower in match.followers:
+            if follower not in lines:
+                within[follower.op].append(node.name)
+    return tuple(
+        f"{op}: computed within {len(names)} other operators and without a row of its own,"
+        f" as in {names[0]}"
+        for op, names in within.items()
+    )
+
+
+def _warnings(unmatched: list[Unmatched], file: str) -> tuple[str, ...]:
+    matched = 1.0 - sum(line.share for line in unmatched)
+    if matched >= _FEW:
+        return ()
     reasons: dict[str, float] = defaultdict(float)
-    for line in result.unmatched:
+    for line in unmatched:
         reasons[line.reason] += line.share
     worst = max(reasons, key=lambda reason: reasons[reason])
-    return ImportResult(
-        result.rows,
-        result.unmatched,
-        result.total_seconds,
-        result.runtime,
-        (
-            f"only {100 * result.matched_share:.0f} % of the time in {path.name} was matched to"
-            f" the network's operators; most of the rest: {worst}",
-        ),
-        result.notes,
+    return (
+        f"only {100 * matched:.0f} % of the time in {file} was matched to the network's"
+        f" operators; of the rest, {100 * reasons[worst]:.0f} %: {worst}",
     )

@@ -73,12 +73,12 @@ class Matcher:
 
     def _named(self, parts: Sequence[str], op: str) -> list[Layer]:
         """Layers that the parts name, pointwise followers left out; at most one is wanted."""
-        found = {
-            layer.name: layer
-            for part in parts
-            for name in candidates(part)
-            if (layer := self._names.get(name)) is not None and _agrees(op, layer)
-        }
+        found: dict[str, Layer] = {}
+        for part in parts:
+            named = (self._names[name] for name in candidates(part) if name in self._names)
+            layer = next((layer for layer in named if _agrees(op, layer)), None)
+            if layer is not None:
+                found[layer.name] = layer
         layers = list(found.values())
         return [layer for layer in layers if layer.op in _MAIN] or layers
 
@@ -146,7 +146,7 @@ def candidates(part: str) -> list[str]:
     return [plain_name(".".join(words)) for words in names]
 
 
-_ONNX_NODE: Final = re.compile(r"[A-Z][A-Za-z]*(_\d+)?")
+_ONNX_NODE: Final = re.compile(r"[A-Z][A-Za-z0-9]*(_\d+)?")
 
 
 def _onnx_op(part: str) -> str:

@@ -14,14 +14,17 @@ from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
 #: Lines that are no operator of the network. On the DLA one line stands for a subgraph and most of
 #: its time shows up in the next reformatter; Myelin compiles subgraphs into kernels of its own.
 _ASIDE: Final = (
-    (re.compile(r"^\{[^}]*\} output to be reformatted|\bto be reformatted\b"), "layout change"),
+    (
+        re.compile(r"\}.*reformat|reformat.*\{", re.I),
+        "layout change at a subgraph (on the DLA it holds the subgraph's time)",
+    ),
     (re.compile(r"reformat", re.I), "layout change"),
-    (re.compile(r"(^| )(to|from) nvm( |$)"), "transfer to or from the DLA"),
+    (re.compile(r" to nvm$|^nvm to | copy finish$"), "transfer to or from the DLA"),
     (re.compile(r"[{}]|ForeignNode"), "subgraph in one line (DLA or Myelin)"),
     (re.compile(r"__my[el]|_myl\d|Myelin", re.I), "kernel of a subgraph (Myelin)"),
     (re.compile(r" copy( \d+)?$"), "copy (part of a concatenation)"),
 )
-_PRECISIONS: Final = (("fp16", "fp16"), ("half", "fp16"), ("int8", "int8"), ("fp32", "fp32"))
+_PRECISIONS: Final = ("bf16", "fp16", "fp32", "fp8", "int8")
 
 
 class _Entry(BaseModel):
@@ -130,7 +133,7 @@ def _node(entry: _Entry, runs: int, info: _LayerInfo | None) -> ProfiledNode:
 
 def _precision(info: _LayerInfo) -> str:
     formats = " ".join(tensor.format for tensor in info.inputs).lower()
-    return next((precision for word, precision in _PRECISIONS if word in formats), "")
+    return next((precision for precision in _PRECISIONS if precision in formats), "")
 
 
 def _pair(values: list[int] | None) -> tuple[int, int] | None:

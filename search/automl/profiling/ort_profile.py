@@ -1,0 +1,141 @@
+"""Profiles that ONNX Runtime writes (`SessionOptions.enable_profiling`)."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from automl.errors import UsageError
+from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
+
+_KERNEL: Final = "_kernel_time"
+_LAYOUT: Final = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")
+_TYPES: Final = {"float": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8"}
+#: ONNX operators and what they are priced as; a convolution's groups come from its shape.
+_OPS: Final = {
+    "Conv": "conv2d",
+    "FusedConv": "conv2d",
+    "NhwcFusedConv": "conv2d",
+    "QLinearConv": "conv2d",
+    "ConvTranspose": "conv_transpose2d",
+    "Gemm": "linear",
+    "FusedGemm": "linear",
+    "MatMul": "linear",
+    "FusedMatMul": "linear",
+    "MaxPool": "max_pool",
+    "AveragePool": "avg_pool",
+    "GlobalAveragePool": "global_avg_pool",
+    "ReduceMean": "global_avg_pool",
+    "Add": "add",
+    "Mul": "mul",
+    "Concat": "concat",
+    "Softmax": "softmax",
+    "Resize": "resize",
+    "BatchNormalization": "norm",
+    "LayerNormalization": "norm",
+}
+_FUNCTIONS: Final = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Mish", "Softplus")
+
+
+class _Arguments(BaseModel):
+    op_name: str = ""
+    input_type_shape: list[dict[str, list[int]]] = []
+    output_type_shape: list[dict[str, list[int]]] = []
+
+
+class _Event(BaseModel):
+    cat: str
+    name: str
+    dur: float = Field(ge=0, allow_inf_nan=False)
+    args: _Arguments = _Arguments()
+
+
+def is_ort(found: Any) -> bool:
+    """Whether JSON that was read is such a profile."""
+    first = found[0] if isinstance(found, list) and found else None
+    return isinstance(first, dict) and {"cat", "dur", "name"} <= first.keys()
+
+
+def read_ort(found: Any, path: Path) -> Profile:
+    """The profile's nodes, each the median of its runs; ONNX Runtime counts whole microseconds.
+
+    The first run of a node is left out where there are others: it touches memory for the first
+    time.
+
+    Raises:
+        UsageError: Fields are missing, or the run was of another batch than 1.
+    """
+    try:
+        events = TypeAdapter(list[_Event]).validate_python(found)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        raise UsageError(f"{path}: {key}: {fault['msg']}") from error
+    runs: dict[str, list[_Event]] = defaultdict(list)
+    for event in events:
+        if event.cat == "Node" and event.name.endswith(_KERNEL):
+            runs[event.name.removesuffix(_KERNEL)].append(event)
+    return Profile("onnxruntime", tuple(_node(name, runs[name], path) for name in runs))
+
+
+def _node(name: str, events: list[_Event], path: Path) -> ProfiledNode:
+    arguments = events[0].args
+    reads = [(kind, shape) for read in arguments.input_type_shape for kind, shape in read.items()]
+    writes = [shape for written in arguments.output_type_shape for shape in written.values()]
+    maps = [shape[0] for _, shape in reads[:1] if len(shape) == 4]
+    if maps and maps[0] != 1:
+        raise UsageError(f"{path}: node {name!r} ran at batch {maps[0]}; tables hold batch 1")
+    op = _operator(arguments.op_name, [shape for _, shape in reads])
+    shape = _shape(op, arguments.op_name, [shape for _, shape in reads], writes)
+    times = [event.dur for event in events[1:] or events]
+    return ProfiledNode(
+        name,
+        statistics.median(times) / 1e6,
+        len(times),
+        ((name,),),
+        "layout change" if arguments.op_name in _LAYOUT else "",
+        op,
+        shape,
+        frozenset(("add",) if _has_residual(arguments.op_name, reads, writes) else ()),
+        _TYPES.get(reads[0][0], "") if reads else "",
+    )
+
+
+def _has_residual(
+    op_name: str, reads: list[tuple[str, list[int]]], writes: list[list[int]]
+) -> bool:
+    """A convolution whose fourth input is a map like its output adds that to it."""
+    return "Conv" in op_name and len(reads) == 4 and reads[3][1] == (writes or [[]])[0]
+
+
+def _operator(op_name: str, reads: list[list[int]]) -> str:
+    if op_name in _FUNCTIONS:
+        return "activation"
+    op = _OPS.get(op_name, "")
+    if op == "linear" and len(reads) == 2 and len(reads[1]) > 2:
+        return "matmul"
+    return op
+
+
+def _shape(op: str, op_name: str, reads: list[list[int]], writes: list[list[int]]) -> Shape | None:
+    if not op or not reads or not writes or len(reads[0]) > 4 or op == "matmul":
+        return None
+    in_channels, in_size = size_of(reads[0])
+    out_channels, out_size = size_of(writes[0])
+    if op == "concat":
+        in_channels = out_channels
+    kernel, groups = None, 0
+    if op == "conv2d" and len(reads) > 1 and len(reads[1]) == 4:
+        kernel = (reads[1][2], reads[1][3])
+        groups = max(in_channels // reads[1][1], 1)
+    detail = re.sub("[^a-z]", "", op_name.lower()) if op == "activation" else ""
+    if op in ("add", "mul") and len(reads) > 1 and reads[1] != reads[0]:
+        detail = "channel"
+    return Shape(
+        op, in_channels, out_channels, in_size, out_size, kernel, groups=groups, detail=detail
+    )
