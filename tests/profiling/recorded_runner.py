@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
 
 INFO = RuntimeInfo("onnxruntime", "1.0", 1, "x86_64")
@@ -19,6 +20,7 @@ class RecordedRunner:
     batches: list[int] = field(default_factory=list)
     answers: int = 0
     stolen: float = 0.0
+    state: Conditions | None = None
 
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
         self.batches.append(len(probes))

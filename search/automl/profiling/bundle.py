@@ -9,7 +9,11 @@ from typing import Final
 
 _FOLDER: Final = Path(__file__).parent
 #: What the worker is made of, and the names under which Python finds them in one file.
-_FILES: Final = {"worker.py": "__main__.py", "worker_tensorrt.py": "worker_tensorrt.py"}
+_FILES: Final = {
+    "worker.py": "__main__.py",
+    "worker_state.py": "worker_state.py",
+    "worker_tensorrt.py": "worker_tensorrt.py",
+}
 _TIME: Final = (1980, 1, 1, 0, 0, 0)  # the same bytes every time
 
 

@@ -1,20 +1,13 @@
-"""The state that this machine is in while it measures, and what disturbs it."""
+"""The state that a machine is in while it measures, and what disturbs it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
-from automl.latency.host import cpu_fields, cpu_model
+from automl.profiling.worker_state import load, state
 
-_CPUFREQ: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-_THERMAL: Final = Path("/sys/class/thermal")
-_STAT: Final = Path("/proc/stat")
 _HOT: Final = 80.0  # degrees Celsius at which boards begin to slow down
 
 
@@ -29,6 +22,10 @@ class Conditions:
         clock_hertz: Of the first core.
         temperature: Of the hottest zone, in degrees Celsius.
         power_mode: Of a Jetson, as nvpmodel names it.
+        max_clock_hertz: To which the first core's clock is limited.
+        gpu: Clock range and governor of a Jetson's GPU.
+        throttled: Why a Raspberry Pi's firmware slows it down now.
+        throttles: How often an Intel processor slowed itself down since it was started.
     """
 
     processor: str
@@ -37,6 +34,20 @@ class Conditions:
     clock_hertz: float | None
     temperature: float | None
     power_mode: str
+    max_clock_hertz: float | None = None
+    gpu: str = ""
+    throttled: str = ""
+    throttles: int = 0
+
+    @property
+    def clocks(self) -> str:
+        """What of the clocks must not change between the rows of a table."""
+        parts = [f"governor {self.governor}"] if self.governor else []
+        if self.max_clock_hertz is not None:
+            parts.append(f"up to {self.max_clock_hertz / 1e9:.2f} GHz")
+        if self.gpu:
+            parts.append(f"GPU {self.gpu}")
+        return ", ".join(parts)
 
     def __str__(self) -> str:
         parts = [self.processor, f"{self.cores} cores"]
@@ -51,26 +62,19 @@ class Conditions:
         return ", ".join(parts)
 
 
+def conditions_from(found: Mapping[str, Any]) -> Conditions:
+    """What a worker says of its machine."""
+    return Conditions(**{field.name: found[field.name] for field in fields(Conditions)})
+
+
 def conditions() -> Conditions:
     """The state of this machine now."""
-    return Conditions(
-        cpu_model(),
-        len(os.sched_getaffinity(0)),
-        _text(_CPUFREQ / "scaling_governor"),
-        _clock(),
-        _temperature(),
-        _power_mode(),
-    )
+    return conditions_from(state())
 
 
 def others_load(seconds: float = 0.2) -> float:
     """Cores that other processes keep busy, watched for `seconds` while this one sleeps."""
-    before = _busy_and_total()
-    time.sleep(seconds)
-    after = _busy_and_total()
-    total = after[1] - before[1]
-    share = (after[0] - before[0]) / total if total > 0 else 0.0
-    return share * (os.cpu_count() or 1)
+    return load(seconds)
 
 
 def disturbed(threads: int, load: float, state: Conditions) -> str:
@@ -86,6 +90,8 @@ def disturbed(threads: int, load: float, state: Conditions) -> str:
             f"other processes keep {load:.1f} of {state.cores} cores busy:"
             f" {threads} for measuring are not free"
         )
+    if state.throttled:
+        return f"the board slows itself down: {state.throttled}"
     if state.temperature is not None and state.temperature >= _HOT:
         return f"the processor is at {state.temperature:.0f} °C and may slow itself down"
     if state.governor == "powersave" and state.clock_hertz is not None:
@@ -93,46 +99,15 @@ def disturbed(threads: int, load: float, state: Conditions) -> str:
     return ""
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _clock() -> float | None:
-    kilohertz = _number(_text(_CPUFREQ / "scaling_cur_freq"))
-    if kilohertz is not None:
-        return kilohertz * 1e3
-    megahertz = _number(cpu_fields().get("cpu MHz", ""))
-    return None if megahertz is None else megahertz * 1e6
-
-
-def _temperature() -> float | None:
-    zones = [_number(_text(zone / "temp")) for zone in _THERMAL.glob("thermal_zone*")]
-    degrees = [value / 1e3 for value in zones if value is not None and value > 0]
-    return max(degrees, default=None)
-
-
-def _power_mode() -> str:
-    if shutil.which("nvpmodel") is None:
-        return ""
-    found = subprocess.run(
-        ["nvpmodel", "-q"], capture_output=True, text=True, timeout=10, check=False
-    )
-    lines = [line for line in found.stdout.splitlines() if "Power Mode" in line]
-    return lines[0].partition(":")[2].strip() if lines else ""
-
-
-def _busy_and_total() -> tuple[int, int]:
-    """Clock ticks since boot: those in which some core worked, and all of all cores."""
-    fields = _text(_STAT).partition("\n")[0].split()[1:9]
-    ticks = [int(field) for field in fields]
-    return sum(ticks) - sum(ticks[3:5]), sum(ticks)
+def slowed(before: Conditions, now: Conditions) -> str:
+    """One line on how a machine slowed down while it measured, or ""."""
+    if now.throttled and now.throttled != before.throttled:
+        return f"the board began to slow itself down: {now.throttled}"
+    if now.throttles > before.throttles:
+        count = now.throttles - before.throttles
+        return f"the processor slowed itself down {count} times because of its temperature"
+    if now.temperature is not None and now.temperature >= _HOT:
+        return f"the processor reached {now.temperature:.0f} °C and may have slowed down"
+    if now.clocks != before.clocks or now.power_mode != before.power_mode:
+        return "clocks or power mode were changed while it measured"
+    return ""

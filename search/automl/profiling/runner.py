@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from automl.errors import MeasureError
+from automl.profiling.device import Conditions, conditions_from
+from automl.profiling.pipe import Pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,22 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """What measures: runtime, its version, threads, and the machine's architecture."""
+    """What measures.
+
+    Attributes:
+        runtime, version: Of what executes the operators.
+        threads: CPU threads.
+        machine: Architecture.
+        conditions: State of the machine at the start; None where it was not asked.
+        load: Cores that others kept busy at the start.
+    """
 
     runtime: str
     version: str
     threads: int
     machine: str
+    conditions: Conditions | None = None
+    load: float = 0.0
 
 
 class Runner(Protocol):
@@ -88,6 +99,11 @@ class Runner(Protocol):
         """Share of the last batch's time in which others took the core."""
         ...
 
+    @property
+    def state(self) -> Conditions | None:
+        """Of the machine after the last batch; None where it was not asked."""
+        ...
+
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
         """Time the probes of one batch, interleaved; each is given out as soon as it is finished.
 
@@ -98,24 +114,32 @@ class Runner(Protocol):
 
 
 class LocalRunner:
-    """Times on this machine, in a process of its own. A context manager: leaving it ends that."""
+    """Times on this machine, in a process of its own. A context manager: leaving it ends that.
 
-    def __init__(self, threads: int = 1, runtime: str = "onnxruntime") -> None:
-        self._worker = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("worker.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is ours to handle
-        )
+    Args:
+        threads: CPU threads.
+        runtime: Name of the runtime.
+        python: Interpreter that has it.
+
+    Raises:
+        MeasureError: If the runtime is not installed or its process cannot be started.
+    """
+
+    def __init__(
+        self, threads: int = 1, runtime: str = "onnxruntime", python: str = sys.executable
+    ) -> None:
+        self._pipe = Pipe([python, str(Path(__file__).with_name("worker.py"))])
         self._requests = 0
-        hello = self._read()
-        version = hello.get(runtime)
-        if version is None:
+        hello = self._pipe.read()
+        if hello is None:
+            raise MeasureError(self._ended())
+        try:
+            self.info = info_from(hello, runtime, threads, f"for {python}")
+        except MeasureError:
             self.close()
-            raise MeasureError(f"the runtime {runtime!r} is not installed for {sys.executable}")
-        self.info = RuntimeInfo(runtime, version, threads, hello["machine"])
+            raise
         self.stolen = 0.0
+        self.state = self.info.conditions
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -126,47 +150,55 @@ class LocalRunner:
     @property
     def process_id(self) -> int:
         """Of the worker."""
-        return self._worker.pid
+        return self._pipe.process_id
 
     def close(self) -> None:
         """End the worker."""
-        self._worker.kill()
-        self._worker.communicate()
+        self._pipe.close()
 
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
         """See `Runner.run`."""
         self._requests += 1
-        number = self._requests
-        self._write(request(number, self.info, probes, limits))
-        while True:
-            line = self._read()
-            if line.get("id") != number:  # the rest of a batch that the caller left early
+        self._pipe.write(request(self._requests, self.info, probes, limits))
+        for line in answers(self._pipe, self._requests):
+            if "done" not in line:
+                yield answer(line)
                 continue
-            if "done" in line:
-                self.stolen = float(line["stolen"])
-                return
-            yield answer(line)
-
-    def _write(self, line: str) -> None:
-        assert self._worker.stdin is not None
-        try:
-            self._worker.stdin.write(line + "\n")
-            self._worker.stdin.flush()
-        except BrokenPipeError:
-            raise MeasureError(self._ended()) from None
-
-    def _read(self) -> dict[str, Any]:
-        assert self._worker.stdout is not None
-        line = self._worker.stdout.readline()
-        if not line:
-            raise MeasureError(self._ended())
-        found: dict[str, Any] = json.loads(line)
-        return found
+            self.stolen, self.state = float(line["stolen"]), conditions_from(line["state"])
+            return
+        raise MeasureError(self._ended())
 
     def _ended(self) -> str:
-        status = self._worker.wait()
+        status, text = self._pipe.ended()
         self.close()
-        return f"the process that measures ended with status {status} (out of memory?)"
+        last = f": {text.splitlines()[-1]}" if text else " (out of memory?)"
+        return f"the process that measures ended with status {status}{last}"
+
+
+def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> RuntimeInfo:
+    """What a worker's first line says.
+
+    Raises:
+        MeasureError: If the runtime is not installed `where`; those that are are named.
+    """
+    version = hello.get(runtime)
+    if not isinstance(version, str):
+        others = ("machine", "python", "state", "load")
+        there = [name for name in hello if name not in others and hello[name] is not None]
+        held = f" (there is: {', '.join(there)})" if there else ""
+        raise MeasureError(f"the runtime {runtime!r} is not installed {where}{held}")
+    state = conditions_from(hello["state"])
+    return RuntimeInfo(runtime, version, threads, hello["machine"], state, float(hello["load"]))
+
+
+def answers(pipe: Pipe, number: int) -> Iterator[dict[str, Any]]:
+    """Lines about one request as they come, until the process ends.
+
+    What is left of a batch that the caller gave up early is skipped.
+    """
+    while (line := pipe.read()) is not None:
+        if line.get("id") == number:
+            yield line
 
 
 def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits) -> str:

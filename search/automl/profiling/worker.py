@@ -8,7 +8,7 @@ on standard input with JSON lines on standard output until the input ends:
         "probes": [{"models": ["<base64 of zlib of ONNX>", ...], "weights": [0.125, -0.125]}, ...]}
     <- {"id": 7, "probe": 0, "seconds": 5.1e-05, "spread": 0.021, "runs": 420}
     <- {"id": 7, "probe": 1, "error": "..."}
-    <- {"id": 7, "done": true, "stolen": 0.04}
+    <- {"id": 7, "done": true, "stolen": 0.04, "state": {...}}
 
 A probe's value is the weighted sum of its models' times, taken within one pass, so that drift
 cancels in differences. All probes of a request are timed in turn, pass after pass: a probe
@@ -28,6 +28,7 @@ import functools
 import importlib
 import json
 import platform
+import signal
 import sys
 import time
 import zlib
@@ -283,7 +284,8 @@ def time_probes(probes: list[Probe], request: dict[str, Any], send: Send) -> Non
     elapsed = time.perf_counter() - start
     counts = elapsed > 0.05 and runtime.on_processor
     stolen = 1.0 - (time.process_time() - used) / elapsed if counts else 0.0
-    send({"done": True, "stolen": max(0.0, stolen)})
+    now = importlib.import_module("worker_state").state()
+    send({"done": True, "stolen": max(0.0, stolen), "state": now})
 
 
 def write(line: dict[str, Any]) -> None:
@@ -300,13 +302,20 @@ def hello() -> dict[str, Any]:
             line[name] = runtime_named(name).version
         except (ImportError, OSError):
             line[name] = None
-    return line
+    found = importlib.import_module("worker_state")
+    return {**line, "state": found.state(), "load": found.load()}
 
 
 def main() -> None:
-    """Say hello, then answer requests until the input ends."""
+    """Say hello, then answer requests until the input ends.
+
+    With a number of seconds as its argument it ends by itself when no request comes for so long.
+    """
+    idle = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     write(hello())
+    signal.alarm(idle)  # its default is to end the process; 0 sets none
     for line in sys.stdin:
+        signal.alarm(0)
         request = json.loads(line)
         number = request["id"]
 
@@ -314,6 +323,7 @@ def main() -> None:
             write({"id": number, **answer})
 
         measure(request, send)
+        signal.alarm(idle)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,258 @@
+"""Measuring on a board over SSH, through the system's own `ssh` with the user's own settings.
+
+The worker is sent as one file into a private temporary folder, which goes with it however it
+ends. A connection that drops is made again, and what was not answered by then is asked again.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from automl.errors import MeasureError, UsageError
+from automl.profiling.bundle import worker_bundle
+from automl.profiling.device import Conditions, conditions_from
+from automl.profiling.pipe import Pipe
+from automl.profiling.runner import (
+    Limits,
+    Measured,
+    Probe,
+    RuntimeInfo,
+    answer,
+    answers,
+    info_from,
+    request,
+)
+
+#: Command line that is used in place of `ssh`, with its options.
+COMMAND: Final = "AUTOML_SSH_COMMAND"
+_OPTIONS: Final = {
+    "BatchMode": "yes",
+    "ConnectTimeout": "10",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "4",
+    "EscapeChar": "none",
+}
+_NO_PYTHON, _NO_ROOM, _LOST = 72, 71, 255
+_IDLE: Final = 900  # seconds after which a worker that nobody asks ends by itself
+_PATIENCE: Final = 300.0  # seconds: time for a board to start again
+_FAREWELL: Final = 5.0  # seconds in which the other side may tidy up
+
+#: Runs in the board's sh. The folder goes when the shell ends, also when it is ended.
+_SCRIPT: Final = (
+    "command -v {python} >/dev/null || exit {no_python}; "
+    "d=$(mktemp -d) || exit {no_room}; "
+    "trap 'rm -rf \"$d\"' EXIT; trap 'exit 1' HUP INT TERM; "
+    "{python} -c 'import base64, sys; "
+    'open(sys.argv[1], "wb").write(base64.b64decode(sys.argv[2]))\' "$d/worker" {worker} '
+    "|| exit {no_room}; "
+    'TMPDIR="$d" {python} "$d/worker" {idle}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where to log in: `name` is [user@]host as ssh takes it."""
+
+    name: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.port is None else f"{self.name}:{self.port}"
+
+
+def parse_host(text: str) -> Host:
+    """A host of "user@host", "user@host:2222" or "user@[::1]:2222".
+
+    Raises:
+        UsageError: Anything else.
+    """
+    found = re.fullmatch(r"((?:[\w.+-]+@)?)(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.-]+))(?::(\d+))?", text)
+    if found is None or text.startswith("-"):
+        raise UsageError(f"host {text!r} is not understood: write user@host or user@host:port")
+    user, address, name, port = found.groups()
+    return Host(user + (address or name), int(port) if port else None)
+
+
+class _Lost(MeasureError):
+    """The connection was lost, or the host cannot be reached now."""
+
+
+class SSHRunner:
+    """Times on a board over SSH. A context manager: leaving it ends the worker there.
+
+    Args:
+        host: Where to log in; a key must let us in without questions.
+        threads: CPU threads.
+        runtime: Name of the runtime.
+        python: The board's interpreter that has it.
+        patience: Seconds for which a lost connection is tried again.
+
+    Raises:
+        MeasureError: If the host cannot be reached, has no such Python or runtime, or no room.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        threads: int = 1,
+        runtime: str = "onnxruntime",
+        *,
+        python: str = "python3",
+        patience: float = _PATIENCE,
+    ) -> None:
+        self._host, self._python, self._patience = host, python, patience
+        self._requests = 0
+        self._closed = False
+        self.reconnections = 0
+        self._pipe, self.info = self._connect(runtime, threads)
+        self.stolen = 0.0
+        self.state: Conditions | None = self.info.conditions
+
+    def __enter__(self) -> SSHRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return str(self._host)
+
+    def close(self) -> None:
+        """End the worker and the connection."""
+        self._closed = True
+        self._pipe.close(_FAREWELL)
+
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+        """See `Runner.run`. Outlasts lost connections; nothing is answered twice."""
+        waiting = list(range(len(probes)))
+        while True:
+            asked = tuple(waiting)
+            self._requests += 1
+            batch = [probes[i] for i in asked]
+            self._pipe.write(request(self._requests, self.info, batch, limits))
+            for line in answers(self._pipe, self._requests):
+                if "done" in line:
+                    self.stolen, self.state = float(line["stolen"]), conditions_from(line["state"])
+                    return
+                measured = answer(line)
+                waiting.remove(asked[measured.probe])
+                yield replace(measured, probe=asked[measured.probe])
+            self._again()
+            if not waiting:
+                return
+
+    def _again(self) -> None:
+        """Connect again after the worker's lines ended, for as long as there is patience."""
+        if self._closed:
+            raise MeasureError(f"{self._host}: the connection was closed")
+        error = self._why()
+        self._pipe.close()
+        if not isinstance(error, _Lost):
+            raise error
+        before, deadline, pause = self.info, time.monotonic() + self._patience, 0.5
+        while True:
+            try:
+                self._pipe, self.info = self._connect(before.runtime, before.threads)
+                break
+            except _Lost as lost:
+                if time.monotonic() + pause > deadline or self._closed:
+                    raise MeasureError(
+                        f"{lost}; the connection was lost and did not come back within"
+                        f" {self._patience:.0f} s: the rows so far are kept, run it again"
+                    ) from None
+                time.sleep(pause)
+                pause = min(2 * pause, 10.0)
+        self.reconnections += 1
+        changed = differing(before, self.info)
+        if changed:
+            raise MeasureError(f"{self._host} came back with another {changed}: rows do not mix")
+
+    def _connect(self, runtime: str, threads: int) -> tuple[Pipe, RuntimeInfo]:
+        self._pipe = Pipe(self._command())
+        hello = self._pipe.read()
+        if hello is None:
+            error = self._why()
+            self._pipe.close()
+            raise error
+        try:
+            info = info_from(hello, runtime, threads, f"for {self._python} on {self._host}")
+        except MeasureError:
+            self._pipe.close(_FAREWELL)
+            raise
+        return self._pipe, info
+
+    def _command(self) -> list[str]:
+        command = shlex.split(os.environ.get(COMMAND, "")) or ["ssh"]
+        for name, value in _OPTIONS.items():
+            command += ["-o", f"{name}={value}"]
+        if self._host.port is not None:
+            command += ["-p", str(self._host.port)]
+        script = _SCRIPT.format(
+            python=shlex.quote(self._python),
+            worker=base64.b64encode(worker_bundle()).decode(),
+            idle=_IDLE,
+            no_python=_NO_PYTHON,
+            no_room=_NO_ROOM,
+        )
+        return [*command, "-T", "--", self._host.name, f"exec sh -c {shlex.quote(script)}"]
+
+    def _why(self) -> MeasureError:
+        """What ended the worker's lines."""
+        status, text = self._pipe.ended()
+        last = text.splitlines()[-1].strip() if text else ""
+        where = str(self._host)
+        if status == _NO_PYTHON:
+            return MeasureError(f"{where}: there is no {self._python}")
+        if status == _NO_ROOM:
+            return MeasureError(
+                f"{where}: the worker cannot be put into a temporary folder: {last}"
+            )
+        if status != _LOST:
+            return MeasureError(f"{where}: the worker ended with status {status}: {last}")
+        if "IDENTIFICATION HAS CHANGED" in text:
+            return MeasureError(
+                f"{where}: its host key is not the one that ssh knows: another board, or someone"
+                f" in between; see `ssh-keygen -R` once you know which"
+            )
+        if "Host key verification failed" in text:
+            return MeasureError(
+                f"{where}: ssh does not know its host key: log in once by hand with `ssh`"
+            )
+        if "Permission denied" in text:
+            return MeasureError(f"{where}: {last} (a key is needed that asks for no password)")
+        return _Lost(f"{where}: {last or 'the connection ended'}")
+
+
+def differing(first: RuntimeInfo, second: RuntimeInfo) -> str:
+    """What keeps rows of two devices apart, in words; "" where they mix."""
+    found = [
+        f"{name} ({a} and {b})"
+        for name, a, b in (
+            ("runtime", first.runtime, second.runtime),
+            ("runtime version", first.version, second.version),
+            ("number of threads", first.threads, second.threads),
+            ("architecture", first.machine, second.machine),
+            *_static(first.conditions, second.conditions),
+        )
+        if a != b
+    ]
+    return ", ".join(found)
+
+
+def _static(
+    first: Conditions | None, second: Conditions | None
+) -> tuple[tuple[str, str, str], ...]:
+    if first is None or second is None:
+        return ()
+    return (
+        ("device", first.processor, second.processor),
+        ("clock setting", first.clocks, second.clocks),
+        ("power mode", first.power_mode, second.power_mode),
+    )
