@@ -163,7 +163,7 @@ class _Refitter(Walk):
             return
         target = self._target(name)
         rounds = self._settings.rounds if self._features.aims[name].rectified else 1
-        aim = target
+        aim, solved = target, before
         for _ in range(rounds):
             side = (aim - shortcut).view(rows, runs, -1).transpose(0, 1)
             cross = (wide.transpose(1, 2) @ side).double() / rows

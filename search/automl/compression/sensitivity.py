@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 from automl.compression.database import Database, read_patch, write_patch
 from automl.network.cut import remove
@@ -67,7 +68,7 @@ def resized(images: Tensor, resolution: int) -> Tensor:
 
 
 def _flat(output: object, images: int) -> Tensor:
-    leaves = torch.utils._pytree.tree_leaves(output)
+    leaves = tree_leaves(output)
     return torch.cat([leaf.reshape(images, -1) for leaf in leaves if isinstance(leaf, Tensor)], 1)
 
 
