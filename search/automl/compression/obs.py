@@ -72,7 +72,7 @@ def eliminate(
     weights: dict[int, list[Tensor]] = {}
     error: dict[int, float] = {}
     wanted, lowest, total = set(counts), min(counts), 0.0
-    going: list[int] = []
+    going: list[tuple[int, float]] = []
     scores = torch.empty(0)
     while True:
         left = channels - len(order)
@@ -84,9 +84,10 @@ def eliminate(
         if not going:  # in steps from the top, so that the order is the same whatever is wanted
             scores = torch.stack([state.scores() for state in states]).sum(0)
             scores[~alive] = torch.inf
-            going = scores.topk(min(step, left), largest=False).indices.tolist()
-        channel = going.pop(0)
-        total += float(scores[channel])
+            chosen = scores.topk(min(step, left), largest=False)
+            going = list(zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True))
+        channel, harm = going.pop(0)
+        total += harm
         for state in states:
             state.remove(channel)
         alive[channel] = False

@@ -108,7 +108,8 @@ def check_onnx(content: bytes, model: nn.Module, input_shape: Sequence[int]) -> 
         inputs = torch.randn(tuple(input_shape), generator=generator)
         with torch.no_grad():
             expected = _arrays(model(inputs))
-        found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        outputs = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        found = [np.asarray(part) for part in outputs]
         if [part.shape for part in found] != [part.shape for part in expected]:
             raise ModelError("the ONNX model has outputs of other shapes than the PyTorch model")
         differences += [_difference(*pair) for pair in zip(found, expected, strict=True)]
