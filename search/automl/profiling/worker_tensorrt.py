@@ -63,15 +63,15 @@ def cuda_python() -> Any:
 class CudaPython:
     """CUDA's runtime through cuda-python."""
 
-    def __init__(self, runtime: Any) -> None:
-        self.runtime = runtime
+    def __init__(self, bindings: Any) -> None:
+        self.bindings = bindings
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a function of `SIGNATURES`; what it returns beside its status."""
         if name == "cudaMemcpyAsync":
             target, source, size, kind, stream = arguments
-            arguments = (target, source, size, self.runtime.cudaMemcpyKind(kind), stream)
-        status, *found = getattr(self.runtime, name)(*arguments)
+            arguments = (target, source, size, self.bindings.cudaMemcpyKind(kind), stream)
+        status, *found = getattr(self.bindings, name)(*arguments)
         if int(status) != 0:
             raise DeviceError(f"{name}: {status.name}")
         return found[0] if found else None
@@ -104,9 +104,9 @@ def load_cuda() -> Any:
     Raises:
         DeviceError: There is none.
     """
-    runtime = cuda_python()
-    if runtime is not None:
-        return CudaPython(runtime)
+    bindings = cuda_python()
+    if bindings is not None:
+        return CudaPython(bindings)
     for name in LIBRARIES:
         try:
             return CudaLibrary(ctypes.CDLL(name))
