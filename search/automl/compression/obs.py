@@ -73,7 +73,6 @@ def eliminate(
     error: dict[int, float] = {}
     wanted, lowest, total = set(counts), min(counts), 0.0
     going: list[tuple[int, float]] = []
-    scores = torch.empty(0)
     while True:
         left = channels - len(order)
         if left in wanted:
