@@ -158,6 +158,19 @@ def test_an_old_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused["error"] == "TensorRT 8.5.2 is too old: 10.0 or later is needed"
 
 
+def test_a_model_is_built_once_and_not_kept_for_ever(session: Session) -> None:
+    names = [b"again", *(b"model %d" % i for i in range(worker_tensorrt.PLANS))]
+    session.milliseconds = dict.fromkeys(names, 1.0)
+    measure(([b"again", b"again"], [1.0, -0.5]))
+    measure(([b"again"], [1.0]))
+    assert session.names().count("build") == 1
+    measure(*(([name], [1.0]) for name in names[1:]))
+    measure(([b"again"], [1.0]))
+    built = [call[1] for call in session.calls if call[0] == "build"]
+    assert built == [*names, b"again"]
+    assert not session.memory
+
+
 def test_timings_of_tactics_are_used_again(session: Session) -> None:
     session.milliseconds = {b"one": 1.0, b"two": 1.0}
     measure(([b"one"], [1.0]), ([b"two"], [1.0]))

@@ -115,7 +115,8 @@ class LiteRT:
     """
 
     on_processor = True
-    refusals = (RuntimeError, ValueError, TypeError, MemoryError)
+    #: SystemError is what a build for another numpy ends in.
+    refusals = (RuntimeError, ValueError, TypeError, MemoryError, SystemError)
     #: Packages with the same `interpreter.Interpreter`, and the distributions that hold them.
     packages = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
 

@@ -11,6 +11,7 @@ No GPU was at hand when this was written: names and signatures are held against 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import os
 from contextlib import ExitStack, suppress
@@ -21,6 +22,7 @@ import numpy as np
 
 OLDEST = 10  # the first major version whose strongly typed networks this relies on
 WORKSPACE = 1 << 28  # bytes that a tactic may use: little beside the memory of a small board
+PLANS = 32  # built engines that are kept; building one takes seconds
 #: Names a file in which tactic timings are kept from run to run; without it they die with us.
 CACHE_VARIABLE = "AUTOML_TIMING_CACHE"
 LIBRARIES = (
@@ -148,6 +150,7 @@ class TensorRT:
         self.log = make_log(self.trt)
         self.cache_path = os.environ.get(CACHE_VARIABLE, "")
         self.timings = self.read_timings()
+        self.plans: dict[bytes, Any] = {}
         self.cuda: Any = None
         self.stream: Any = None
         self.events: list[Any] = []
@@ -162,7 +165,7 @@ class TensorRT:
             raise DeviceError(f"TensorRT {self.version} is too old: {OLDEST}.0 or later is needed")
         self.open_device()
         runtime = self.trt.Runtime(self.log)
-        engine = runtime.deserialize_cuda_engine(self.build(model))
+        engine = runtime.deserialize_cuda_engine(self.plan(model))
         context = None if engine is None else engine.create_execution_context()
         if context is None:
             raise self.log.failure("the engine cannot be loaded")
@@ -177,6 +180,15 @@ class TensorRT:
         self.cuda = load_cuda()
         self.stream = self.cuda.call("cudaStreamCreate")
         self.events = [self.cuda.call("cudaEventCreate") for _ in range(2)]
+
+    def plan(self, model: bytes) -> Any:
+        """The plan of a model; what surrounds operators is asked for again and again."""
+        key = hashlib.sha256(model).digest()
+        found = self.plans.pop(key, None)
+        self.plans[key] = self.build(model) if found is None else found
+        while len(self.plans) > PLANS:
+            del self.plans[next(iter(self.plans))]
+        return self.plans[key]
 
     def build(self, model: bytes) -> Any:
         """The plan of a strongly typed network, built with the timings known so far."""
