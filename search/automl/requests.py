@@ -127,6 +127,15 @@ class ProfileRequest:
         depth: Whether blocks may be left out.
         resolutions: As in `SearchRequest`.
         threads: Threads of the runtime.
+        seed: Of the random policies that predictions are held against.
+        runtime: What executes the operators: "onnxruntime", "tensorrt" or "litert".
+        ssh: Boards that are measured, as "user@host[:port]"; () measures this machine.
+        python: Interpreter of the boards that has the runtime.
+        calibrate: CSV of whole networks' times that a predictor is fitted to, or None.
+        like: Target whose predictor is the start of that.
+        profile: Somebody's profile of the model to read in place of measuring, or None.
+        layer_info: What trtexec's --exportLayerInfo wrote with that profile, or None.
+        precision: Of that profile, where it does not tell it.
     """
 
     target: str
@@ -137,6 +146,15 @@ class ProfileRequest:
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
     threads: int = 1
+    seed: int = 0
+    runtime: str = "onnxruntime"
+    ssh: tuple[str, ...] = ()
+    python: str = "python3"
+    calibrate: Path | None = None
+    like: str | None = None
+    profile: Path | None = None
+    layer_info: Path | None = None
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +231,29 @@ class VerifyResult:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkTime:
+    """A whole network's seconds, predicted by a fit that had not seen it, and measured."""
+
+    name: str
+    predicted_seconds: float
+    measured_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileResult:
-    """What a profile measured: operators asked for, known before, measured now, refused."""
+    """What a table gained.
+
+    Attributes:
+        target: The table in words.
+        table_path: Its file.
+        asked: Operators asked for.
+        known: How many of them had a row before.
+        measured: Rows added.
+        refused: Operators without a row, and why.
+        notes: What the user should know.
+        networks: Whole networks that the table's predictions were held against.
+        error: Mean absolute relative error over them; None where there are none.
+    """
 
     target: str
     table_path: Path
@@ -223,6 +262,8 @@ class ProfileResult:
     measured: int
     refused: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    networks: tuple[NetworkTime, ...] = ()
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from automl.inputs import top1_accuracy
 from automl.network.cut import smaller
 from automl.network.read import Reading, read_network
 from automl.pipeline import search
-from automl.pipeline.pricing import measure_here, network_of
+from automl.pipeline.networks import network_of
+from automl.pipeline.pricing import measure_here
 from automl.pipeline.searching import aim, prepare
 from automl.policy import Policy
 from automl.requests import SearchRequest, Subject, ignore

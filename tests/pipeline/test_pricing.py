@@ -11,7 +11,8 @@ from automl.errors import TableError, TargetError
 from automl.latency.targets import cpu_path, cpu_table
 from automl.network.read import Reading, read_network
 from automl.pipeline import search
-from automl.pipeline.pricing import Choices, input_shape, network_of, price
+from automl.pipeline.networks import input_shape, network_of
+from automl.pipeline.pricing import Choices, price
 from automl.policy import Policy
 from automl.requests import Event, ignore
 
@@ -29,8 +30,8 @@ def reading() -> Reading:
 def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("automl.pipeline.pricing.FIT_NETWORKS", 2)
-    monkeypatch.setattr("automl.pipeline.pricing.FIT_SECONDS", 0.5)
+    monkeypatch.setattr("automl.pipeline.networks.FIT_NETWORKS", 2)
+    monkeypatch.setattr("automl.pipeline.networks.FIT_SECONDS", 0.5)
     monkeypatch.setattr("automl.pipeline.searching.export_onnx", lambda *_: 0.0)
     changes = {"round_to": 8, "depth": False, "resolutions": (), "trials": 2}
     events: list[Event] = []

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recorded_runner import RecordedRunner
+from recorded_runner import INFO, RecordedRunner
 
 from automl.errors import MeasureError, TableError
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
+from automl.profiling.device import Conditions
 from automl.profiling.profile import ANCHOR, measure_models, profile
 from automl.profiling.runner import Measured
 
@@ -96,6 +98,59 @@ def test_conditions_do_not_mix(runner: RecordedRunner, change: dict[str, object]
     table = LatencyTable(HEADER.model_copy(update=change))
     with pytest.raises(TableError, match="do not mix"):
         profile(table, KEYS, runner)
+
+
+STATE = Conditions("Board", 4, "performance", 1.8e9, 50.0, "15W", 1.8e9)
+
+
+def with_state(**more: object) -> RecordedRunner:
+    state = replace(STATE, **more)  # type: ignore[arg-type]
+    return RecordedRunner(replace(INFO, conditions=state), state=state)
+
+
+def test_conditions_are_noted_before_the_first_row(table: LatencyTable) -> None:
+    profile(table, KEYS[:2], with_state())
+    assert table.path is not None
+    header = LatencyTable.read(table.path).header
+    assert header.clocks == "governor performance, up to 1.80 GHz"
+    assert header.power_mode == "15W"
+    profile(table, KEYS[:4], with_state(temperature=60.0, clock_hertz=1.5e9))  # may change
+    assert len(table) == 5  # and the anchor
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"governor": "ondemand"}, "clocks governor performance.*this is governor ondemand"),
+        ({"max_clock_hertz": 6e8}, r"up to 0\.60 GHz"),
+        ({"power_mode": "MAXN"}, "power mode 15W, this is MAXN"),
+        ({"processor": "Other"}, "device Board, this is Other"),
+    ],
+)
+def test_rows_of_other_conditions_do_not_mix(
+    table: LatencyTable, change: dict[str, object], said: str
+) -> None:
+    profile(table, KEYS[:2], with_state())
+    with pytest.raises(TableError, match=said):
+        profile(table, KEYS, with_state(**change))
+    assert len(table) == 3
+
+
+def test_tables_that_do_not_note_their_clocks_are_added_to(table: LatencyTable) -> None:
+    table.append([Row(KEYS[0], 1e-6)])
+    profile(table, KEYS[:2], with_state())
+    assert table.header.clocks == ""
+
+
+def test_what_disturbs_is_reported_once(table: LatencyTable) -> None:
+    runner = with_state()
+    runner.info = replace(runner.info, load=3.9)
+    runner.state = replace(STATE, throttled="under-voltage")
+    report = profile(table, KEYS, runner)
+    assert len(runner.batches) > 4
+    assert len(report.warnings) == 2
+    assert "3.9 of 4 cores busy" in report.warnings[0]
+    assert "began to slow itself down: under-voltage" in report.warnings[1]
 
 
 def test_whole_networks(runner: RecordedRunner) -> None:

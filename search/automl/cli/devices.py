@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +12,46 @@ from automl.cli import options
 
 if TYPE_CHECKING:
     from automl.latency.targets import Target
-    from automl.requests import ProfileRequest
+    from automl.requests import ProfileRequest, ProfileResult
     from automl.settings import Settings
 
 Ops = Annotated[
     Path | None, typer.Option("--ops", metavar="FILE", help="Operators to measure, not a model's.")
+]
+
+Ssh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ssh",
+        metavar="USER@HOST[:PORT]",
+        help="Board to measure; repeatable, for boards of one kind that share the work.",
+    ),
+]
+Python = Annotated[
+    str, typer.Option("--python", metavar="FILE", help="The board's Python that has the runtime.")
+]
+Runtime = Annotated[
+    str, typer.Option("--runtime", metavar="NAME", help="onnxruntime, tensorrt or litert.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option("--calibrate", metavar="CSV", help="Fit to whole networks' times in place."),
+]
+Like = Annotated[
+    str | None, typer.Option("--like", metavar="TARGET", help="Known device to calibrate from.")
+]
+Import = Annotated[
+    Path | None,
+    typer.Option(
+        "--import", metavar="FILE", help="Read a profile of trtexec, ONNX Runtime or TFLite."
+    ),
+]
+LayerInfo = Annotated[
+    Path | None,
+    typer.Option("--layer-info", metavar="FILE", help="trtexec's layer info of that profile."),
+]
+Precision = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="Of a profile that does not tell it.")
 ]
 
 
@@ -56,13 +92,22 @@ def profile(
     data: options.Data = None,
     input_shape: options.InputShape = None,
     ops: Ops = None,
+    ssh: Ssh = None,
+    python: Python = "python3",
+    runtime: Runtime = "onnxruntime",
+    calibrate: Calibrate = None,
+    like: Like = None,
+    profile: Import = None,
+    layer_info: LayerInfo = None,
+    precision: Precision = "",
     round_to: options.RoundTo = None,
     no_depth: options.NoDepth = False,
     resolutions: options.Resolutions = None,
     threads: options.Threads = None,
+    seed: options.Seed = None,
     json: options.Json = False,
 ) -> None:
-    """Measure the operators that a search will ask for."""
+    """Measure the operators that a search will ask for, here or on a board."""
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
@@ -77,35 +122,70 @@ def profile(
         depth=False if no_depth else None,
         resolutions=resolutions,
         threads=threads,
+        seed=seed,
     )
-    request = _profile_request(settings, ops)
+    request = replace(
+        _profile_request(settings, ops, calibrate),
+        runtime=runtime,
+        ssh=tuple(ssh or ()),
+        python=python,
+        like=like,
+        profile=profile,
+        layer_info=layer_info,
+        precision=precision,
+    )
     with Bar() as bar:
         result = pipeline.profile(request, bar)
     if json:
         render.print_json(result)
         return
-    render.say(f"target   {result.target}")
-    render.say(f"table    {result.table_path}")
-    render.say(
-        f"asked for {result.asked:,} operators: {result.known:,} were known, "
-        f"{result.measured:,} measured now, {len(result.refused):,} refused by the runtime"
-    )
-    for name in result.refused:
-        render.say(f"refused: {name}")
-    for note in result.notes:
-        render.say(f"note: {note}")
+    _print_profile(result)
     flags = resolve.flags_again(settings)
     words = ("automl", "search", *flags, "--target", request.target, "--budget", "50%")
     render.say_next(resolve.command(*words))
 
 
-def _profile_request(settings: Settings, ops: Path | None) -> ProfileRequest:
+def _print_profile(result: ProfileResult) -> None:
+    from automl.cli import render
+    from automl.units import format_seconds
+
+    render.say(f"target   {result.target}")
+    render.say(f"table    {result.table_path}")
+    if result.asked:
+        render.say(
+            f"asked for {result.asked:,} operators: {result.known:,} were known, "
+            f"{result.measured:,} measured now, {len(result.refused):,} refused by the runtime"
+        )
+    for name in result.refused:
+        render.say(f"refused: {name}")
+    for note in result.notes:
+        render.say(f"note: {note}")
+    if not result.networks:
+        return
+    rows = [
+        (
+            network.name,
+            format_seconds(network.predicted_seconds),
+            format_seconds(network.measured_seconds),
+            f"{100 * (network.predicted_seconds / network.measured_seconds - 1):+.1f} %",
+        )
+        for network in result.networks
+    ]
+    render.print_table(("network", "predicted", "measured", "error"), rows)
+    if result.error is not None:
+        render.say(f"mean error of networks left out of the fit: {100 * result.error:.1f} %")
+
+
+def _profile_request(
+    settings: Settings, ops: Path | None, calibrate: Path | None
+) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
     from automl.requests import ProfileRequest
 
     round_to = options.parse_round_to(settings.round_to or "auto")
     resolutions = options.parse_resolutions(settings.resolutions or "auto")
-    model, input_shape = (None, ()) if ops is not None else load_model_alone(settings)
+    alone = ops is not None or calibrate is not None
+    model, input_shape = (None, ()) if alone else load_model_alone(settings)
     return ProfileRequest(
         target=settings.target or "cpu",
         model=model,
@@ -115,4 +195,6 @@ def _profile_request(settings: Settings, ops: Path | None) -> ProfileRequest:
         depth=settings.depth is not False,
         resolutions=resolutions,
         threads=settings.threads or 1,
+        seed=settings.seed or 0,
+        calibrate=calibrate,
     )

@@ -9,7 +9,8 @@ from automl.delivery.export import export_onnx, onnx_bytes
 from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading, read_network
-from automl.pipeline.pricing import describe, float_precision, input_shape, measure_here, network_of
+from automl.pipeline.networks import input_shape, network_of
+from automl.pipeline.pricing import describe, float_precision, measure_here
 from automl.pipeline.searching import save_weights
 from automl.policy_file import PolicyFile, Predicted, check_fits
 from automl.recover import RecoverySettings, recover

@@ -6,34 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
-from torch import nn
 
 from automl.cost import CostModel, Overhead, build_cost_model, required_keys
-from automl.delivery.export import onnx_bytes
 from automl.errors import StudyError
 from automl.files import write_whole
 from automl.latency.header import Overhead as FittedOverhead
 from automl.latency.keys import OpKey
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table, find_table
-from automl.network.cut import smaller
 from automl.network.read import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
-from automl.policy import Policy
-from automl.profiling.overhead import fit_overhead
+from automl.pipeline.networks import fit_networks
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
 from automl.requests import Event, OnEvent
 from automl.space import Space, build_space
-
-#: Networks, beside the dense one, that the overhead is fitted on.
-FIT_NETWORKS = 7
-#: An overhead is not fitted on fewer.
-FEWEST_NETWORKS = 3
-#: Seconds that they may take, all together.
-FIT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +98,9 @@ def price(
         _fill(table, keys, threads, "measuring operators", on_event, notes)
         fitted = _kept(keep)
         if fitted is None:
-            fitted = _fit(reading, table, space, precision, threads, seed, on_event)
+            with LocalRunner(threads=threads) as runner:
+                found = fit_networks(reading, table, space, precision, runner, seed, on_event)
+            fitted = found.overhead
             if keep is not None:
                 write_whole(keep, fitted.model_dump_json())
         overhead, error = _header_overhead(fitted), fitted.error
@@ -176,37 +166,8 @@ def _fill(
             f"{report.doubtful} operators were measured while the machine was busier than at "
             "the start: their times are doubtful"
         )
+    notes.extend(report.warnings)
     notes.extend(f"{key.op} is not measured: {why}" for key, why in report.refused.items())
-
-
-def _fit(
-    reading: Reading,
-    table: LatencyTable,
-    space: Space,
-    precision: str,
-    threads: int,
-    seed: int,
-    on_event: OnEvent,
-) -> FittedOverhead:
-    """Overhead and error of this network's predictions, from a few random policies measured."""
-    plain = build_cost_model(reading.network, space, table, precision=precision)
-    drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
-    vectors = np.unique(np.concatenate([space.dense[None], drawn]), axis=0)
-    if len(vectors) < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
-        vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
-    models, counts = {}, []
-    for number, vector in enumerate(vectors):
-        on_event(Event("fitting overhead", number, len(vectors)))
-        policy = space.decode(vector)
-        model, shape = network_of(reading, policy)
-        models[str(number)] = onnx_bytes(model, shape)
-        counts.append(len(reading.network.shapes(policy.channels, policy.removed)))
-    with LocalRunner(threads=threads) as runner:
-        times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
-    measured = [times[name].seconds for name in models]
-    fitted = fit_overhead(plain.price(vectors)[:, 0].tolist(), counts, measured)
-    on_event(Event("fitting overhead", len(vectors), len(vectors)))
-    return fitted
 
 
 def _kept(path: Path | None) -> FittedOverhead | None:
@@ -217,28 +178,6 @@ def _kept(path: Path | None) -> FittedOverhead | None:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise StudyError(f"{path}: {fault['msg']}; delete it to fit the overhead anew") from error
-
-
-def network_of(reading: Reading, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:
-    """A network of the policy's shapes, first channels kept, and the shape of its input."""
-    import torch
-
-    groups = reading.network.groups
-    kept = {
-        group.name: torch.arange(policy.channels.get(group.name, group.channels))
-        for group in groups
-        if policy.channels.get(group.name, group.channels) < group.channels
-    }
-    model = smaller(reading.model, groups, kept, frozenset(policy.removed))
-    return model, input_shape(reading, policy)
-
-
-def input_shape(reading: Reading, policy: Policy) -> tuple[int, ...]:
-    """Shape of one input at the policy's resolution."""
-    shape = reading.network.input_shape
-    if policy.resolution and len(shape) == 4:
-        return (*shape[:2], policy.resolution, policy.resolution)
-    return shape
 
 
 def _header_overhead(fitted: FittedOverhead | None) -> Overhead | None:

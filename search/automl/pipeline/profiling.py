@@ -3,57 +3,162 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from automl.cost import required_keys
-from automl.errors import TableError, TargetError, UsageError
+from automl.errors import MeasureError, TableError, UsageError
 from automl.latency.keys import OpKey
-from automl.latency.table import LatencyTable
-from automl.latency.targets import cpu_table, find_table
-from automl.network.read import read_network
+from automl.network.read import Reading, read_network
+from automl.pipeline.boards import (
+    check_runtime,
+    create_table,
+    is_here,
+    measured_table,
+    open_runner,
+    provenance,
+)
+from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
+from automl.pipeline.networks import FittedNetworks, fit_networks
 from automl.pipeline.pricing import describe, float_precision
 from automl.profiling.profile import ProfileReport
 from automl.profiling.profile import profile as measure
-from automl.profiling.runner import LocalRunner
+from automl.profiling.runner import Runner
 from automl.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
-from automl.space import build_space
+from automl.space import Space, build_space
 
 
 def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResult:
-    """Measure the operators that the target's table lacks; only this machine can be measured.
+    """Add to a target's table: measured rows, a fit to whole networks' times, or a read profile.
 
     Raises:
-        TargetError: The target is not this machine.
-        UsageError: The file of operators cannot be read.
+        TargetError: The target's table is not one to write to.
+        TableError: Rows measured under other conditions than the table's.
+        UsageError: Flags that do not go together, or a file that cannot be read.
+        MeasureError: A device that cannot be reached or lacks the runtime.
     """
-    table = find_table(request.target, threads=request.threads)
-    if table.path != cpu_table(request.threads).path:
-        raise TargetError(f"{table.name} is not this machine: profile it there, as target cpu")
-    assert table.path is not None
-    known = len(table)
-    if request.ops is not None:
-        keys = read_operators(request.ops)
-        reports = [_measure(table, keys, request, on_event)]
-    else:
-        keys, reports = _for_model(table, request, on_event)
-    refused = {key: why for report in reports for key, why in report.refused.items()}
-    measured = sum(report.measured for report in reports)
-    asked = len(set(keys))
-    doubtful = sum(report.doubtful for report in reports)
-    notes = [f"{doubtful} rows were measured on a busy machine: doubtful"] if doubtful else []
-    assert known <= len(table)
-    return ProfileResult(
-        target=describe(table, float_precision(table), None),
-        table_path=table.path,
-        asked=asked,
-        known=asked - len(refused) - min(measured, asked),
-        measured=measured,
-        refused=tuple(f"{key.op} {key}: {why}" for key, why in refused.items()),
-        notes=tuple(notes),
-    )
+    check_runtime(request.runtime)
+    if request.calibrate is not None:
+        return calibrate(request, read_operators)
+    if request.profile is not None:
+        return import_rows(request)
+    if request.model is None and request.ops is None:
+        raise UsageError("profile needs --model or --ops")
+    with ExitStack() as stack:
+        session = _Session(request, on_event, stack)
+        if request.ops is not None:
+            session.measure(read_operators(request.ops))
+            return session.result(None)
+        reading, space = session.measure_model()
+        return session.result(session.fit(reading, space))
+
+
+class _Session:
+    """One profile: its table, and a device that is reached when it is first needed."""
+
+    def __init__(self, request: ProfileRequest, on_event: OnEvent, stack: ExitStack) -> None:
+        self._request, self._on_event, self._stack = request, on_event, stack
+        self._runner: Runner | None = None
+        self._keys: dict[OpKey, None] = {}
+        self._reports: list[ProfileReport] = []
+        self._notes: list[str] = []
+        table = measured_table(request)
+        self.table = create_table(request, self.runner) if table is None else table
+        self._before = self.table.rows
+
+    @property
+    def runner(self) -> Runner:
+        if self._runner is None:
+            self._on_event(Event("connecting" if self._request.ssh else "starting", 0, 1))
+            self._runner = open_runner(self._request, self._stack)
+        return self._runner
+
+    def measure(self, keys: list[OpKey]) -> None:
+        """Measure what the table lacks."""
+        self._keys.update(dict.fromkeys(keys))
+        if not self.table.lacks(keys):
+            return
+        if not len(self.table) and not is_here(self.table, self._request.threads):
+            header = self.table.header
+            said = provenance(self._request, self.runner)
+            if said not in header.provenance:
+                joined = "; ".join(part for part in (header.provenance, said) if part)
+                self.table.set_header(header.model_copy(update={"provenance": joined}))
+        try:
+            report = measure(
+                self.table,
+                keys,
+                self.runner,
+                progress=lambda done, total, _: self._on_event(Event("measuring", done, total)),
+            )
+        except TableError as error:
+            raise TableError(f"{self.table.path}: {error}") from error
+        self._reports.append(report)
+
+    def measure_model(self) -> tuple[Reading, Space]:
+        """Measure what a search over the request's model can ask for."""
+        request, table = self._request, self.table
+        assert request.model is not None
+        precision = float_precision(table)
+        reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
+        steps: int | dict[str, int] | None = request.round_to
+        if steps is None:
+            self.measure(probe_keys(reading.network, precision))
+            steps = learn_granularity(reading.network, table, precision)
+        space = build_space(
+            reading.network, round_to=steps, resolutions=request.resolutions, depth=request.depth
+        )
+        self.measure(required_keys(reading.network, space, precision=precision))
+        return reading, space
+
+    def fit(self, reading: Reading, space: Space) -> FittedNetworks | None:
+        """Measure whole networks and keep the overhead, unless that was done for this model."""
+        header = self.table.header
+        new = len(self.table) > len(self._before)
+        known = header.known_error is not None and reading.network.fingerprint[:8] in (
+            header.known_error.on
+        )
+        if known and header.overhead is not None and not new:
+            return None
+        precision, request = float_precision(self.table), self._request
+        try:
+            fitted = fit_networks(
+                reading, self.table, space, precision, self.runner, request.seed, self._on_event
+            )
+        except (TableError, MeasureError) as error:
+            self._notes.append(f"predictions were not held against whole networks: {error}")
+            return None
+        self.table.set_header(
+            header.model_copy(
+                update={"overhead": fitted.overhead, "known_error": fitted.known_error}
+            )
+        )
+        return fitted
+
+    def result(self, fitted: FittedNetworks | None) -> ProfileResult:
+        """What came of it."""
+        assert self.table.path is not None
+        reports, before = self._reports, {row.key for row in self._before}
+        refused = {key: why for report in reports for key, why in report.refused.items()}
+        doubtful = sum(report.doubtful for report in reports)
+        notes = [warning for report in reports for warning in report.warnings]
+        if doubtful:
+            notes.append(f"{doubtful} rows were measured on a busy machine: doubtful")
+        error = fitted.overhead.error if fitted is not None else None
+        return ProfileResult(
+            target=describe(self.table, float_precision(self.table), error),
+            table_path=self.table.path,
+            asked=len(self._keys),
+            known=sum(key in before for key in self._keys),
+            measured=sum(key not in before and key in self.table for key in self._keys),
+            refused=tuple(f"{key.op} {key}: {why}" for key, why in refused.items()),
+            notes=tuple(dict.fromkeys((*notes, *self._notes))),
+            networks=fitted.networks if fitted is not None else (),
+            error=error,
+        )
 
 
 def read_operators(path: Path) -> list[OpKey]:
@@ -70,41 +175,3 @@ def read_operators(path: Path) -> list[OpKey]:
         fault = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in fault["loc"])
         raise UsageError(f"operators {path}: {key}: {fault['msg']}") from error
-
-
-def _for_model(
-    table: LatencyTable, request: ProfileRequest, on_event: OnEvent
-) -> tuple[list[OpKey], list[ProfileReport]]:
-    if request.model is None:
-        raise UsageError("profile needs --model or --ops")
-    precision = float_precision(table)
-    reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
-    network, probes, reports = reading.network, list[OpKey](), list[ProfileReport]()
-    steps: int | dict[str, int] | None = request.round_to
-    if steps is None:
-        probes = probe_keys(network, precision)
-        reports.append(_measure(table, probes, request, on_event))
-        steps = learn_granularity(network, table, precision)
-    space = build_space(
-        network, round_to=steps, resolutions=request.resolutions, depth=request.depth
-    )
-    keys = required_keys(network, space, precision=precision)
-    reports.append(_measure(table, keys, request, on_event))
-    return [*probes, *keys], reports
-
-
-def _measure(
-    table: LatencyTable, keys: list[OpKey], request: ProfileRequest, on_event: OnEvent
-) -> ProfileReport:
-    if not table.lacks(keys):
-        return ProfileReport()
-    try:
-        with LocalRunner(threads=request.threads) as runner:
-            return measure(
-                table,
-                keys,
-                runner,
-                progress=lambda done, total, _: on_event(Event("measuring", done, total)),
-            )
-    except TableError as error:
-        raise TableError(f"{table.path}: {error}") from error

@@ -22,7 +22,8 @@ from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
 from automl.evaluate import Evaluator, judge
 from automl.network.read import Reading, read_network
-from automl.pipeline.pricing import Choices, Priced, input_shape, measure_here, price
+from automl.pipeline.networks import input_shape
+from automl.pipeline.pricing import Choices, Priced, measure_here, price
 from automl.policy import Policy
 from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, write_policy
 from automl.problem import Problem, Trial

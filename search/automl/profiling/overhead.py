@@ -14,7 +14,8 @@ from automl.latency.header import Overhead
 
 Floats = NDArray[np.float64]
 
-_FEWEST: Final = 3
+#: Fewer networks say nothing of an overhead.
+FEWEST_NETWORKS: Final = 3
 _FEW: Final = 6  # below that many networks a factor alone is fitted
 _REWEIGHTINGS: Final = 5
 _CUTOFF: Final = 1.345  # Huber's, in robust standard deviations
@@ -37,19 +38,8 @@ def fit_overhead(
     Raises:
         MeasureError: If there are fewer than three networks.
     """
-    truth = np.asarray(measured, dtype=np.float64)
-    design = np.stack([sums, operators, np.ones(len(truth))], axis=1).astype(np.float64)
-    if len(truth) < _FEWEST:
-        raise MeasureError(
-            f"an overhead is fitted on at least {_FEWEST} networks, not {len(truth)}"
-        )
-    if len(truth) < _FEW:
-        design[:, 1:] = 0.0
-    errors = []
-    for left_out in range(len(truth)):
-        rest = np.arange(len(truth)) != left_out
-        guess = design[left_out] @ _fit(design[rest], truth[rest])
-        errors.append(abs(guess / truth[left_out] - 1.0))
+    truth, design = _design(sums, operators, measured)
+    errors = np.abs(_held_out(design, truth) / truth - 1.0)
     scale, per_operator, per_call = _fit(design, truth)
     if scale <= 0.0:
         raise MeasureError("the networks' times do not follow the sums of their operators")
@@ -62,12 +52,48 @@ def fit_overhead(
     )
 
 
+def held_out_seconds(
+    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
+) -> list[float]:
+    """Seconds of each network as a fit on the others predicts it; arguments as `fit_overhead`.
+
+    Raises:
+        MeasureError: If there are fewer than three networks.
+    """
+    truth, design = _design(sums, operators, measured)
+    found: list[float] = _held_out(design, truth).tolist()
+    return found
+
+
 def network_seconds(overhead: Overhead | None, total: float, operators: int) -> float:
     """Seconds of a network from the sum over its operators and their number."""
     if overhead is None:
         return total
     per_operator = overhead.seconds_per_operator * operators
     return overhead.scale * total + per_operator + overhead.seconds_per_call
+
+
+def _design(
+    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
+) -> tuple[Floats, Floats]:
+    truth = np.asarray(measured, dtype=np.float64)
+    design = np.stack([sums, operators, np.ones(len(truth))], axis=1).astype(np.float64)
+    if len(truth) < FEWEST_NETWORKS:
+        raise MeasureError(
+            f"an overhead is fitted on at least {FEWEST_NETWORKS} networks, not {len(truth)}"
+        )
+    if len(truth) < _FEW:
+        design[:, 1:] = 0.0
+    return truth, design
+
+
+def _held_out(design: Floats, truth: Floats) -> Floats:
+    """Each network's time from a fit on the others."""
+    found = np.empty(len(truth))
+    for left_out in range(len(truth)):
+        rest = np.arange(len(truth)) != left_out
+        found[left_out] = design[left_out] @ _fit(design[rest], truth[rest])
+    return found
 
 
 def _fit(design: Floats, truth: Floats) -> Floats:

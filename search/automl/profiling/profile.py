@@ -12,6 +12,7 @@ from automl.errors import MeasureError, TableError
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
+from automl.profiling.device import disturbed, slowed
 from automl.profiling.microbench import probe
 from automl.profiling.runner import Limits, Measured, Probe, Runner
 
@@ -38,6 +39,7 @@ class ProfileReport:
         left: Keys that were not measured because the time was up.
         doubtful: Rows measured while the machine was slower than at the start.
         stolen: Largest share of a batch's time in which others took the core.
+        warnings: What disturbed the machine, each once.
         seconds: Time that it took.
     """
 
@@ -46,6 +48,7 @@ class ProfileReport:
     left: tuple[OpKey, ...] = ()
     doubtful: int = 0
     stolen: float = 0.0
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -86,12 +89,13 @@ def profile(
         seconds_cap: Time for all; rows get less of it, with more spread, when it is short.
 
     Raises:
-        TableError: If the table holds rows of another runtime, version or number of threads.
+        TableError: If the table holds rows of another runtime, version or number of threads, or
+            rows measured on another device or with other clocks or in another power mode.
         MeasureError: If the device stops answering.
     """
-    _check_same(table, runner)
+    settle_conditions(table, runner)
     start = time.monotonic()
-    report = ProfileReport()
+    report = ProfileReport(warnings=_disturbed(runner))
     reference = _reference(table, runner) if table.lacks(keys) else math.nan
     wanted = table.lacks(keys)
     tell = progress or (lambda done, total, row: None)
@@ -109,6 +113,7 @@ def profile(
             tell(report.measured, len(wanted), row)
         done += len(batch)
         report.stolen = max(report.stolen, runner.stolen)
+        report.warnings = tuple(dict.fromkeys((*report.warnings, *_slowed(runner))))
     report.seconds = time.monotonic() - start
     return report
 
@@ -159,19 +164,49 @@ def measure_models(
     return {name: found[name] for name in names}
 
 
-def _check_same(table: LatencyTable, runner: Runner) -> None:
-    header, info = table.header, runner.info
-    pairs = (
+def settle_conditions(table: LatencyTable, runner: Runner) -> None:
+    """Note in the header of a table without rows what measures; hold a table with rows against it.
+
+    Raises:
+        TableError: If the table's rows were measured under other conditions, naming them.
+    """
+    header, info, state = table.header, runner.info, runner.info.conditions
+    if not len(table):
+        noted: dict[str, object] = {"runtime_version": header.runtime_version or info.version}
+        noted["threads"] = header.threads or info.threads
+        if state is not None:
+            noted.update(clocks=state.clocks, power_mode=state.power_mode)
+        if header.model_copy(update=noted) != header:
+            table.set_header(header.model_copy(update=noted))
+        header = table.header
+    pairs: list[tuple[str, object, object]] = [
         ("runtime", header.runtime, info.runtime),
         ("runtime version", header.runtime_version, info.version),
         ("threads", header.threads, info.threads),
-    )
+    ]
+    if state is not None and len(table):
+        pairs.append(("device", header.device, state.processor))
+        # tables from before clocks were noted say nothing of them
+        pairs += [("clocks", header.clocks, state.clocks)] if header.clocks else []
+        pairs += [("power mode", header.power_mode, state.power_mode)] if header.power_mode else []
     for name, held, here in pairs:
         if held != here:
             raise TableError(
                 f"table {table.name!r} holds rows measured with {name} {held}, this is {here}:"
-                " they do not mix; profile into a table of another name"
+                " they do not mix; set it back, or profile into a table of another name"
             )
+
+
+def _disturbed(runner: Runner) -> tuple[str, ...]:
+    state = runner.info.conditions
+    said = "" if state is None else disturbed(runner.info.threads, runner.info.load, state)
+    return (said,) if said else ()
+
+
+def _slowed(runner: Runner) -> tuple[str, ...]:
+    before, now = runner.info.conditions, runner.state
+    said = "" if before is None or now is None else slowed(before, now)
+    return (said,) if said else ()
 
 
 def _reference(table: LatencyTable, runner: Runner) -> float:

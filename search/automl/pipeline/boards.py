@@ -1,0 +1,134 @@
+"""Where a profile is measured, and the table that its rows go into."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from automl.errors import TargetError, UsageError, nearest
+from automl.latency.header import TableHeader
+from automl.latency.table import LatencyTable
+from automl.latency.targets import CPU, cpu_path, cpu_table, find_table, user_folder
+from automl.profiling.pool import PooledRunner
+from automl.profiling.runner import LocalRunner, Runner
+from automl.profiling.ssh import SSHRunner, parse_host
+from automl.requests import ProfileRequest
+
+#: Runtimes, and the precisions that their operators are measured in.
+PRECISIONS: Final = {"onnxruntime": ("fp32",), "tensorrt": ("fp16",), "litert": ("fp32",)}
+
+
+def check_runtime(runtime: str) -> None:
+    """Raise UsageError for a runtime that there is none of."""
+    if runtime not in PRECISIONS:
+        raise UsageError(f"no runtime {runtime!r}{nearest(runtime, PRECISIONS)}")
+
+
+def open_runner(request: ProfileRequest, stack: ExitStack) -> Runner:
+    """The device of a request: this machine, a board, or several that share the work.
+
+    Raises:
+        UsageError: A host that is not understood.
+        MeasureError: A device that cannot be reached or lacks the runtime; boards that differ.
+    """
+    threads, runtime = request.threads, request.runtime
+    hosts = [parse_host(text) for text in request.ssh]
+    if not hosts:
+        return stack.enter_context(LocalRunner(threads, runtime))
+    runners: list[SSHRunner] = []
+    with ExitStack() as opened:  # closes the first where the second cannot be reached
+        for host in hosts:
+            runners.append(SSHRunner(host, threads, runtime, python=request.python))
+            opened.callback(runners[-1].close)
+        opened.pop_all()
+    if len(runners) == 1:
+        return stack.enter_context(runners[0])
+    return stack.enter_context(PooledRunner(runners))
+
+
+def table_path(name: str) -> Path:
+    """File of a table of the user's own.
+
+    Raises:
+        UsageError: A name that is no file's.
+    """
+    if name.endswith(".jsonl"):
+        return Path(name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        raise UsageError(f"target {name!r} is no name for a table: letters, digits and .+-_ only")
+    return user_folder() / f"{name}.jsonl"
+
+
+def own_table(name: str) -> LatencyTable | None:
+    """The user's own table of that name or alias, None where there is none yet.
+
+    Raises:
+        TargetError: The name is that of a shipped table, which is not written to.
+        TableError: A table that cannot be read.
+    """
+    path = table_path(name)
+    if path.exists():
+        return LatencyTable.read(path, resume=True)
+    try:
+        found = find_table(name)
+    except TargetError:
+        return None
+    if found.path is not None and found.path.parent == user_folder():
+        return found
+    raise TargetError(
+        f"{name} is a table that comes with automl, and is not written to:"
+        f" give yours a name of its own, such as --target my-{name}"
+    )
+
+
+def measured_table(request: ProfileRequest) -> LatencyTable | None:
+    """The table that a request's rows go into; None where it has to be made.
+
+    Raises:
+        UsageError: `cpu` for another machine or another runtime.
+        TargetError, TableError: See `own_table`.
+    """
+    if request.target == CPU:
+        if request.ssh or request.runtime != "onnxruntime":
+            raise UsageError(
+                "cpu is this machine with ONNX Runtime: name the board's table, --target NAME"
+            )
+        return cpu_table(request.threads)
+    return own_table(request.target)
+
+
+def is_here(table: LatencyTable, threads: int) -> bool:
+    """Whether a table is this machine's own."""
+    return table.path is not None and table.path == cpu_path(threads)
+
+
+def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
+    """A table without rows for what the runner measures."""
+    path, info = table_path(request.target), runner.info
+    state = info.conditions
+    return LatencyTable.create(
+        path,
+        TableHeader(
+            name=path.stem,
+            device=state.processor if state is not None else path.stem,
+            runtime=info.runtime,
+            runtime_version=info.version,
+            threads=info.threads,
+            precisions=PRECISIONS[info.runtime],
+            clocks=state.clocks if state is not None else "",
+            power_mode=state.power_mode if state is not None else "",
+            provenance=provenance(request, runner),
+        ),
+    )
+
+
+def provenance(request: ProfileRequest, runner: Runner) -> str:
+    """Who measured, how, and how warm the board was at the start."""
+    state = runner.info.conditions
+    how = "over SSH" if request.ssh else "on this machine"
+    boards = f" on {len(request.ssh)} boards" if len(request.ssh) > 1 else ""
+    warm = state is not None and state.temperature is not None
+    degrees = f", {state.temperature:.0f} °C at the start" if state is not None and warm else ""
+    return f"measured {how}{boards} by automl{degrees}"

@@ -1,0 +1,112 @@
+"""Whole networks on a device: what predictions from a table are fitted to and held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from automl.cost import build_cost_model
+from automl.delivery.export import onnx_bytes
+from automl.latency.header import KnownError, Overhead
+from automl.latency.table import LatencyTable
+from automl.network.cut import smaller
+from automl.network.read import Reading
+from automl.policy import Policy
+from automl.profiling.half import half_model
+from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
+from automl.profiling.profile import measure_models
+from automl.profiling.runner import Runner
+from automl.requests import Event, NetworkTime, OnEvent
+from automl.space import Space
+
+#: Networks, beside the dense one, that the overhead is fitted on.
+FIT_NETWORKS = 7
+#: Seconds that they may take, all together.
+FIT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class FittedNetworks:
+    """An overhead, and the networks that it was fitted on.
+
+    Attributes:
+        overhead: From the sum of operators to the network.
+        networks: The dense one first; each predicted from a fit without it.
+        description: Of the networks, for the table's header.
+    """
+
+    overhead: Overhead
+    networks: tuple[NetworkTime, ...]
+    description: str
+
+    @property
+    def known_error(self) -> KnownError:
+        """Mean absolute relative error of networks predicted from fits without them."""
+        return KnownError(relative=round(self.overhead.error, 4), on=self.description)
+
+
+def fit_networks(
+    reading: Reading,
+    table: LatencyTable,
+    space: Space,
+    precision: str,
+    runner: Runner,
+    seed: int,
+    on_event: OnEvent,
+) -> FittedNetworks:
+    """Measure the dense network and random policies of it, and fit the overhead on them.
+
+    Raises:
+        TableError: If operators of the space have no price.
+        MeasureError: If the runtime refuses a network or stops answering.
+    """
+    plain = build_cost_model(reading.network, space, table, precision=precision)
+    drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
+    dense = space.dense[None]
+    others = np.unique(drawn, axis=0)
+    vectors = np.concatenate([dense, others[(others != dense).any(axis=1)]])
+    different = len(vectors)
+    if different < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
+        vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
+    models, counts = {}, []
+    for number, vector in enumerate(vectors):
+        on_event(Event("fitting overhead", number, len(vectors)))
+        policy = space.decode(vector)
+        model, shape = network_of(reading, policy)
+        content = onnx_bytes(model, shape)
+        models[str(number)] = half_model(content) if precision == "fp16" else content
+        counts.append(len(reading.network.shapes(policy.channels, policy.removed)))
+    times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
+    measured = [times[name].seconds for name in models]
+    sums = plain.price(vectors)[:, 0].tolist()
+    fitted = fit_overhead(sums, counts, measured)
+    on_event(Event("fitting overhead", len(vectors), len(vectors)))
+    predicted = held_out_seconds(sums, counts, measured)
+    names = ["dense", *(f"random policy {number}" for number in range(1, different))]
+    networks = tuple(map(NetworkTime, names, predicted, measured))  # repeated ones are left out
+    words = f"the dense model {reading.network.fingerprint[:8]} and {different - 1} random policies"
+    return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
+
+
+def network_of(reading: Reading, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:
+    """A network of the policy's shapes, first channels kept, and the shape of its input."""
+    import torch
+
+    groups = reading.network.groups
+    kept = {
+        group.name: torch.arange(policy.channels.get(group.name, group.channels))
+        for group in groups
+        if policy.channels.get(group.name, group.channels) < group.channels
+    }
+    model = smaller(reading.model, groups, kept, frozenset(policy.removed))
+    return model, input_shape(reading, policy)
+
+
+def input_shape(reading: Reading, policy: Policy) -> tuple[int, ...]:
+    """Shape of one input at the policy's resolution."""
+    shape = reading.network.input_shape
+    if policy.resolution and len(shape) == 4:
+        return (*shape[:2], policy.resolution, policy.resolution)
+    return shape
