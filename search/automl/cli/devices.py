@@ -108,9 +108,7 @@ def profile(
     json: options.Json = False,
 ) -> None:
     """Measure the operators that a search will ask for, here or on a board."""
-    from automl import pipeline
-    from automl.cli import render, resolve
-    from automl.cli.progress import Bar
+    from automl.cli import resolve
 
     settings = resolve.settle(
         target=target,
@@ -134,13 +132,20 @@ def profile(
         layer_info=layer_info,
         precision=precision,
     )
+    _run(request, resolve.flags_again(settings), json)
+
+
+def _run(request: ProfileRequest, flags: list[str], json: bool) -> None:
+    from automl import pipeline
+    from automl.cli import render, resolve
+    from automl.cli.progress import Bar
+
     with Bar() as bar:
         result = pipeline.profile(request, bar)
     if json:
         render.print_json(result)
         return
     _print_profile(result)
-    flags = resolve.flags_again(settings)
     words = ("automl", "search", *flags, "--target", request.target, "--budget", "50%")
     render.say_next(resolve.command(*words))
 

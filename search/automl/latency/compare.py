@@ -156,48 +156,49 @@ def compare(
             f" {second.header.unit}: they cannot be compared"
         )
     ordinary = keys is None and not len(first) and not len(second)
-    if keys is None:
-        keys = [row.key for row in (*first.rows, *second.rows)]
-    if ordinary:
-        precisions = [p for p in first.header.precisions if p in second.header.precisions]
-        keys = [key for precision in precisions for key in _ordinary(precision)]
-    asked = tuple(dict.fromkeys(keys))
+    asked = tuple(dict.fromkeys(_keys(first, second) if keys is None else keys))
     a, b = first.lookup(asked), second.lookup(asked)
     has_a, has_b = np.isfinite(a.seconds), np.isfinite(b.seconds)
     both = np.flatnonzero(has_a & has_b)
-    with np.errstate(invalid="ignore"):
-        ratio = b.seconds / a.seconds
-        noise = np.nan_to_num(a.spread) + np.nan_to_num(b.spread)
-        clear = np.abs(np.log(ratio)) > np.log1p(noise)
-    order = both[np.argsort(-np.abs(np.log(ratio[both])), kind="stable")][:worst]
-    listed = [
+    ratio = b.seconds[both] / a.seconds[both]
+    clear = np.abs(np.log(ratio)) > np.log1p(
+        np.nan_to_num(a.spread[both]) + np.nan_to_num(b.spread[both])
+    )
+    pairs = [
         Disagreement(
             asked[i],
             float(a.seconds[i]),
             float(b.seconds[i]),
-            float(ratio[i]),
-            bool(clear[i]),
+            float(ratio[place]),
+            bool(clear[place]),
             (SOURCES[a.source[i]], SOURCES[b.source[i]]),
         )
-        for i in order.tolist()
-        if ratio[i] != 1.0
+        for place, i in enumerate(both.tolist())
     ]
-    values = ratio[both]
+    apart = sorted(pairs, key=lambda one: -abs(math.log(one.ratio)))[:worst]
     return Comparison(
         differing_conditions(first.header, second.header),
         len(both),
         int((has_a & ~has_b).sum()),
         int((has_b & ~has_a).sum()),
-        int(clear[both].sum()),
-        *(_summary(values)),
-        _by_op([asked[i] for i in both.tolist()], values),
-        tuple(listed),
+        int(clear.sum()),
+        *(_summary(ratio)),
+        _by_op(pairs),
+        tuple(one for one in apart if one.ratio != 1.0),
         ordinary,
     )
 
 
+def _keys(first: LatencyTable, second: LatencyTable) -> list[OpKey]:
+    """Operators of the rows of both, or ordinary ones for tables that are fitted."""
+    if len(first) or len(second):
+        return [row.key for row in (*first.rows, *second.rows)]
+    precisions = [p for p in first.header.precisions if p in second.header.precisions]
+    return [key for precision in precisions for key in _ordinary(precision)]
+
+
 def _ordinary(precision: str) -> list[OpKey]:
-    """Convolutions as networks have them, for tables that are fitted and have no rows."""
+    """Convolutions as networks have them."""
     found = []
     for width, size in itertools.product((16, 32, 64, 128, 256, 512), (7, 14, 28, 56, 112)):
         square = (size, size)
@@ -213,10 +214,10 @@ def _summary(ratios: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(np.median(ratios)), float(ratios.min()), float(ratios.max())
 
 
-def _by_op(keys: Sequence[OpKey], ratios: NDArray[np.float64]) -> tuple[OperatorRatio, ...]:
+def _by_op(pairs: Sequence[Disagreement]) -> tuple[OperatorRatio, ...]:
     groups: dict[tuple[str, str], list[float]] = {}
-    for key, ratio in zip(keys, ratios.tolist(), strict=True):
-        groups.setdefault((key.op, key.precision), []).append(ratio)
+    for pair in pairs:
+        groups.setdefault((pair.key.op, pair.key.precision), []).append(pair.ratio)
     found = [
         OperatorRatio(op, precision, len(values), float(np.median(values)))
         for (op, precision), values in groups.items()
