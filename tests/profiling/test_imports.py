@@ -267,6 +267,52 @@ def test_shapes_of_the_layer_file_find_and_refuse(tmp_path: Path) -> None:
         import_profile(profile, file, SMALL, precision="int8")
 
 
+def test_names_of_mobile_and_quantised_networks(tmp_path: Path) -> None:
+    network = network_of(
+        [
+            conv("stem", (3, 8), 32, 3),
+            conv("down", (8, 8), 32, 3, 2),
+            pointwise("silu_1", "activation", 8, 16),
+            pointwise("add_1", "add", 8, 16),
+            pointwise("add_2", "add", 8, 32),
+            Layer("fc", "linear", 8, 10),
+        ]
+    )
+    swish = "PWN(PWN(/act/Sigmoid), PWN(/act/Mul))"
+    names = (
+        f"/stem/Conv + {swish}",
+        swish,
+        "down.weight + /down/weight_quantizer/QuantizeLinear + /down/Conv + /Add",
+        "/down/input_quantizer/QuantizeLinear",
+        "/Add_1",
+        "/fc/Gemm",
+    )
+    infos = [
+        {
+            "Name": "/Add_1",
+            "ParameterType": "ElementWise",
+            "Inputs": [{"Dimensions": [1, 8, 32, 32], "Format/Datatype": "Int8"}] * 2,
+            "Outputs": [{"Dimensions": [1, 8, 32, 32], "Format/Datatype": "Int8"}],
+        },
+        layer_info("/fc/Gemm", [1, 8, 1, 1], [1, 10, 1, 1]),  # a convolution of one pixel
+    ]
+    profile = write(tmp_path / "p.json", [{"name": name, "averageMs": 0.1} for name in names])
+    file = write(tmp_path / "l.json", {"Layers": infos})
+    result = import_profile(profile, file, network, precision="fp16")
+    assert [(row.key.op, row.key.out_channels, row.key.precision) for row in result.rows] == [
+        ("conv2d", 8, "fp16"),
+        ("conv2d", 8, "fp16"),
+        ("add", 8, "int8"),
+        ("linear", 10, "fp16"),
+    ]
+    assert {line.name: line.reason for line in result.unmatched} == {
+        swish: "no operator of the network has its name",
+        "/down/input_quantizer/QuantizeLinear": "change of precision",
+    }
+    (note,) = result.notes
+    assert note.startswith("add: computed within 1 other operators")
+
+
 def test_another_batch_is_refused(tmp_path: Path) -> None:
     profile = write(tmp_path / "p.json", [{"name": "a", "averageMs": 0.1}])
     info = {"Layers": [layer_info("a", [8, 8, 32, 32], [8, 16, 32, 32])]}

@@ -9,24 +9,11 @@ from typing import Final
 
 from automl.latency.keys import OpKey, op_key
 from automl.network.layers import Layer, Network
-from automl.profiling.nodes import ProfiledNode
+from automl.profiling.nodes import ProfiledNode, onnx_op
 
-#: What ends the name of an ONNX node, and the operator that it is priced as ("" = costs nothing).
-_ONNX_OPS: Final = {
-    "Conv": "conv2d",
-    "ConvTranspose": "conv_transpose2d",
-    "Gemm": "linear",
-    "MatMul": "matmul",
-    "MaxPool": "max_pool",
-    "AveragePool": "avg_pool",
-    "GlobalAveragePool": "global_avg_pool",
-    "ReduceMean": "global_avg_pool",
-    "Add": "add",
-    "Mul": "mul",
-    "Concat": "concat",
-    "Softmax": "softmax",
-    "Resize": "resize",
-}
+#: Operators of modules, whose names are the user's. Names of others are numbers that we gave:
+#: our "add_1" is not an ONNX file's "Add_1".
+_WEIGHTED: Final = frozenset(("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "norm"))
 _MAIN: Final = frozenset(("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "matmul"))
 
 
@@ -51,7 +38,9 @@ class Matcher:
     def __init__(self, network: Network, precision: str) -> None:
         self._layers = network.layers
         self._precision = precision
-        self._names = {plain_name(layer.name): layer for layer in network.layers}
+        self._names = {
+            plain_name(layer.name): layer for layer in network.layers if layer.op in _WEIGHTED
+        }
 
     def match(self, node: ProfiledNode) -> Match | str:
         """The operator that a line stands for, or why there is none."""
@@ -83,7 +72,8 @@ class Matcher:
         return [layer for layer in layers if layer.op in _MAIN] or layers
 
     def _shaped(self, node: ProfiledNode) -> Layer | str:
-        op = node.op or next(filter(None, map(_onnx_op, node.branches[0])), "")
+        hints = [onnx_op(part) for part in node.branches[0]] or [""]
+        op = node.op or next((hint for hint in hints if hint in _MAIN), hints[0])
         if node.shape is not None:
             fitting = [layer for layer in self._layers if node.shape.fits(layer)]
         elif op:
@@ -109,7 +99,7 @@ class Matcher:
 
     def _followers(self, node: ProfiledNode, main: Layer) -> list[Layer]:
         """Pointwise operators of the network that are computed with `main`."""
-        ops = {_onnx_op(part) for part in node.branches[0]} | node.fused
+        ops = {onnx_op(part) for part in node.branches[0]} | node.fused
         wanted = sorted((ops & {"add", "mul"}) - {main.op})
         found = []
         for op in wanted:
@@ -147,11 +137,6 @@ def candidates(part: str) -> list[str]:
 
 
 _ONNX_NODE: Final = re.compile(r"[A-Z][A-Za-z0-9]*(_\d+)?")
-
-
-def _onnx_op(part: str) -> str:
-    word = re.sub(r"(_output_\d+|_nchwc|_\d+)+$", "", part.rpartition("/")[2])
-    return _ONNX_OPS.get(word, "")
 
 
 def _agrees(op: str, layer: Layer) -> bool:

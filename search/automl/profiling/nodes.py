@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,6 +10,23 @@ from automl.network.layers import Layer
 
 #: Operators that differ in name only once their shape is known.
 _FAMILY: Final = {"depthwise_conv2d": "conv2d", "global_avg_pool": "avg_pool"}
+
+#: What ends the name of an ONNX node, and the operator that it is priced as ("" = costs nothing).
+_ONNX_OPS: Final = {
+    "Conv": "conv2d",
+    "ConvTranspose": "conv_transpose2d",
+    "Gemm": "linear",
+    "MatMul": "matmul",
+    "MaxPool": "max_pool",
+    "AveragePool": "avg_pool",
+    "GlobalAveragePool": "global_avg_pool",
+    "ReduceMean": "global_avg_pool",
+    "Add": "add",
+    "Mul": "mul",
+    "Concat": "concat",
+    "Softmax": "softmax",
+    "Resize": "resize",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +54,14 @@ class Shape:
     detail: str = ""
 
     def fits(self, layer: Layer) -> bool:
-        """Whether a layer agrees with all that is known."""
+        """Whether a layer agrees with all that is known.
+
+        A linear layer on a vector may have been run as a convolution of a single pixel.
+        """
+        single = (self.op, layer.op, self.in_size, layer.in_size)
+        if single == ("conv2d", "linear", (1, 1), (1, 1)):
+            sides = (self.in_channels, self.out_channels)
+            return sides == (layer.in_channels, layer.out_channels)
         if _FAMILY.get(self.op, self.op) != _FAMILY.get(layer.op, layer.op):
             return False
         sides = (self.in_channels, self.out_channels, self.in_size, self.out_size)
@@ -108,3 +133,9 @@ def size_of(dimensions: list[int]) -> tuple[int, tuple[int, int]]:
     if len(dimensions) == 3:
         return dimensions[2], (dimensions[1], 1)
     return (dimensions[-1] if dimensions else 1), (1, 1)
+
+
+def onnx_op(part: str) -> str:
+    """What a node of an ONNX graph is priced as, by the last word of its name; "" if not known."""
+    word = re.sub(r"(_output_\d+|_nchwc|_\d+)+$", "", part.rpartition("/")[2])
+    return _ONNX_OPS.get(word, "")

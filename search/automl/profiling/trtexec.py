@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from automl.errors import UsageError
-from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
+from automl.profiling.nodes import Profile, ProfiledNode, Shape, onnx_op, size_of
 
 #: Lines that are no operator of the network. On the DLA one line stands for a subgraph and most of
 #: its time shows up in the next reformatter; Myelin compiles subgraphs into kernels of its own.
@@ -23,7 +24,10 @@ _ASIDE: Final = (
     (re.compile(r"[{}]|ForeignNode"), "subgraph in one line (DLA or Myelin)"),
     (re.compile(r"__my[el]|_myl\d|Myelin", re.I), "kernel of a subgraph (Myelin)"),
     (re.compile(r" copy( \d+)?$"), "copy (part of a concatenation)"),
+    (re.compile(r"^[^+|]*(Quantize|Dequantize)Linear[^+|]*$"), "change of precision"),
 )
+#: Operators whose shape is that of their tensors.
+_PLAIN: Final = ("add", "mul", "resize")
 _PRECISIONS: Final = ("bf16", "fp16", "fp32", "fp8", "int8")
 
 
@@ -117,7 +121,7 @@ def _unreadable(path: Path, error: ValidationError) -> UsageError:
 def _node(entry: _Entry, runs: int, info: _LayerInfo | None) -> ProfiledNode:
     milliseconds = entry.average_ms if entry.median_ms is None else entry.median_ms
     aside = next((why for pattern, why in _ASIDE if pattern.search(entry.name)), "")
-    branches = tuple(tuple(branch.split(" + ")) for branch in entry.name.split(" || "))
+    branches = tuple(tuple(_parts(branch)) for branch in entry.name.split(" || "))
     known = info is not None and not aside
     return ProfiledNode(
         entry.name,
@@ -125,7 +129,7 @@ def _node(entry: _Entry, runs: int, info: _LayerInfo | None) -> ProfiledNode:
         runs,
         branches,
         aside,
-        shape=_shape(info) if info is not None and known else None,
+        shape=_shape(info, branches[0]) if info is not None and known else None,
         fused=frozenset(("add",) if info is not None and info.residual else ()),
         precision=_precision(info) if info is not None and known else "",
     )
@@ -140,17 +144,30 @@ def _pair(values: list[int] | None) -> tuple[int, int] | None:
     return (values[0], values[1]) if values is not None and len(values) == 2 else None
 
 
-def _shape(info: _LayerInfo) -> Shape | None:
+def _parts(branch: str) -> Iterator[str]:
+    """Names of what was fused; pointwise functions are listed as PWN(a, PWN(b))."""
+    for part in branch.split(" + "):
+        if part.startswith("PWN("):
+            yield from part.replace("PWN(", "").replace(")", "").split(", ")
+        else:
+            yield part
+
+
+def _shape(info: _LayerInfo, parts: Sequence[str]) -> Shape | None:
     if not info.inputs or not info.outputs:
         return None
     in_channels, in_size = size_of(info.inputs[0].dimensions)
     out_channels, out_size = size_of(info.outputs[0].dimensions)
     if info.kind == "Convolution":
         op = "conv2d"
+    elif info.kind == "Deconvolution":
+        op = "conv_transpose2d"
     elif info.kind == "Pooling":
         op = "max_pool" if info.pooling == "MAX" else "avg_pool"
     else:
-        return None
+        op = onnx_op(parts[0]) if len(parts) == 1 else ""
+        if op not in _PLAIN:
+            return None
     return Shape(
         op,
         in_channels,
