@@ -439,3 +439,33 @@ def test_a_published_profile_of_the_dla_gives_no_rows() -> None:
     assert sum(line.share for line in result.unmatched) == pytest.approx(1.0)
     assert "layout change at a subgraph" in result.unmatched[0].reason
     assert "the DLA" in result.warnings[0]
+
+
+def node_event(name: str, op: str, reads: list[list[int]], writes: list[int]) -> object:
+    shapes = [{"float": shape} for shape in reads]
+    arguments = {
+        "op_name": op,
+        "input_type_shape": shapes,
+        "output_type_shape": [{"float": writes}],
+    }
+    return {"cat": "Node", "name": f"{name}_kernel_time", "dur": 10, "args": arguments}
+
+
+def test_blocked_layouts_round_channels_up(tmp_path: Path) -> None:
+    """Two blocks whose convolutions look alike once they are rounded up; names tell the block."""
+    network = network_of([conv("x.0.conv", (12, 12), 16, 3), conv("x.1.conv", (10, 10), 16, 3)])
+    reads = [[1, 16, 16, 16], [16, 16, 3, 3], [16]]
+    names = (
+        "/x/x.0/Relu_output_0_nchwc",
+        "/x/x.1/relu/Relu_output_0_nchwc",
+        "/Relu_output_0_nchwc",
+    )
+    events = [node_event(name, "Conv", reads, [1, 16, 16, 16]) for name in names]
+    plain = node_event("/y/Relu", "Conv", reads, [1, 16, 16, 16])
+    path = write(tmp_path / "ort.json", [*events, plain])
+    result = import_profile(path, None, network)
+    assert [row.key.in_channels for row in result.rows] == [12, 10]
+    assert {line.name: line.reason for line in result.unmatched} == {
+        "/Relu_output_0_nchwc": "several operators could be it",
+        "/y/Relu": "no operator of the network is like it",
+    }

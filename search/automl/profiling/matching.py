@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -80,8 +80,9 @@ class Matcher:
             fitting = [layer for layer in self._layers if _agrees(op, layer)]
         else:
             return "no operator of the network has its name"
-        if len({op_key(layer) for layer in fitting}) == 1:
-            return fitting[0]
+        for near in (fitting, *_in_scope(fitting, node.branches[0])):
+            if len({op_key(layer) for layer in near}) == 1:
+                return near[0]
         return (
             "several operators could be it" if fitting else "no operator of the network is like it"
         )
@@ -137,6 +138,17 @@ def candidates(part: str) -> list[str]:
 
 
 _ONNX_NODE: Final = re.compile(r"[A-Z][A-Za-z0-9]*(_\d+)?")
+
+
+def _in_scope(layers: Sequence[Layer], parts: Sequence[str]) -> Iterator[list[Layer]]:
+    """Those of the layers that live in the module that a line is named after, or in its parent.
+
+    A convolution with its ReLU is named after the ReLU, which stands beside it.
+    """
+    scope = candidates(parts[0])[0] if parts else ""
+    while scope:
+        yield [layer for layer in layers if f"{plain_name(layer.name)}.".startswith(f"{scope}.")]
+        scope = scope.rpartition(".")[0]
 
 
 def _agrees(op: str, layer: Layer) -> bool:

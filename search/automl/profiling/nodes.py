@@ -39,6 +39,8 @@ class Shape:
         kernel, stride, padding, dilation: As in `Layer`.
         groups: As in `Layer`.
         detail: As in `Layer`.
+        blocks: Channels may be shown rounded up to a multiple of one of these, as blocked layouts
+            hold them.
     """
 
     op: str
@@ -52,6 +54,7 @@ class Shape:
     dilation: tuple[int, int] | None = None
     groups: int = 0
     detail: str = ""
+    blocks: tuple[int, ...] = (1,)
 
     def fits(self, layer: Layer) -> bool:
         """Whether a layer agrees with all that is known.
@@ -64,8 +67,14 @@ class Shape:
             return sides == (layer.in_channels, layer.out_channels)
         if _FAMILY.get(self.op, self.op) != _FAMILY.get(layer.op, layer.op):
             return False
-        sides = (self.in_channels, self.out_channels, self.in_size, self.out_size)
-        if sides != (layer.in_channels, layer.out_channels, layer.in_size, layer.out_size):
+        if (self.in_size, self.out_size) != (layer.in_size, layer.out_size):
+            return False
+        channels = (
+            (self.in_channels, layer.in_channels),
+            (self.out_channels, layer.out_channels),
+            (self.groups or layer.groups, layer.groups),
+        )
+        if not all(self._holds(*pair) for pair in channels):
             return False
         if self.detail and self.detail != layer.detail:
             return False
@@ -76,9 +85,11 @@ class Shape:
             (self.stride, layer.stride),
             (self.padding, layer.padding),
             (self.dilation, layer.dilation),
-            (self.groups or None, layer.groups),
         )
         return all(found is None or found == held for found, held in known)
+
+    def _holds(self, shown: int, channels: int) -> bool:
+        return shown == channels or any(shown == -(-channels // b) * b for b in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,11 @@ from automl.errors import UsageError
 from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
 
 _KERNEL: Final = "_kernel_time"
+#: Ends of names of nodes in the blocked layout NCHWc, where channels are rounded up to the block
+#: (8 or 16 by processor), and of batch norms that were turned into convolutions for it.
+_BLOCKED: Final = "_nchwc"
+_NORM: Final = "_bn_nchwc"
+_BLOCKS: Final = (8, 16)
 _LAYOUT: Final = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")
 _TYPES: Final = {"float": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8"}
 #: ONNX operators and what they are priced as; a convolution's groups come from its shape.
@@ -91,7 +97,11 @@ def _node(name: str, events: list[_Event], path: Path) -> ProfiledNode:
     if maps and maps[0] != 1:
         raise UsageError(f"{path}: node {name!r} ran at batch {maps[0]}; tables hold batch 1")
     op = _operator(arguments.op_name, [shape for _, shape in reads])
+    if name.endswith(_NORM):
+        op = "norm"
     shape = _shape(op, arguments.op_name, [shape for _, shape in reads], writes)
+    if shape is not None and name.endswith(_BLOCKED):
+        shape = replace(shape, blocks=_BLOCKS)
     times = [event.dur for event in events[1:] or events]
     return ProfiledNode(
         name,
