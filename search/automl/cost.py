@@ -15,6 +15,7 @@ from automl.cost_factors import (
     BYTES,
     FITTED,
     INTERPOLATED,
+    JOULES,
     LATENCY,
     MACS,
     Factor,
@@ -124,8 +125,15 @@ class Budget:
         return " and ".join(map(str, self.limits)) or "no limit"
 
 
-def resolve_budget(budgets: Iterable[BudgetText], dense: Cost) -> Budget:
+def resolve_budget(
+    budgets: Iterable[BudgetText], dense: Cost, energy: tuple[int, int] = (0, 0)
+) -> Budget:
     """Budgets as written, made absolute by the dense model's cost; the least of each quantity.
+
+    Args:
+        budgets: As written.
+        dense: What the dense model costs.
+        energy: Of the cost model, for the message where joules cannot be limited.
 
     Raises:
         UsageError: If a quantity is limited that the target does not know.
@@ -134,9 +142,10 @@ def resolve_budget(budgets: Iterable[BudgetText], dense: Cost) -> Budget:
     for budget in budgets:
         whole = dense.value(budget.quantity)
         if math.isnan(whole):
-            raise UsageError(
-                f"the target has no prices for {budget.quantity}: it cannot be limited"
-            )
+            reason = f"the target has no prices for {budget.quantity}"
+            if budget.quantity == "joules" and energy[0]:
+                reason = f"the target knows the energy of {energy[0]} of {energy[1]} operators"
+            raise UsageError(f"{reason}: it cannot be limited")
         value = budget.value * whole if budget.relative else budget.value
         least[budget.quantity] = min(value, least.get(budget.quantity, math.inf))
     return Budget(tuple(Limit(quantity, value) for quantity, value in least.items()))
@@ -145,17 +154,23 @@ def resolve_budget(budgets: Iterable[BudgetText], dense: Cost) -> Budget:
 class CostModel:
     """Prices of all policies of a space. Built by `build_cost_model`."""
 
-    def __init__(self, space: Space, lookups: Sequence[Lookup], constant: float) -> None:
+    def __init__(
+        self,
+        space: Space,
+        lookups: Sequence[Lookup],
+        constant: float,
+        energy: tuple[int, int] = (0, 0),
+    ) -> None:
         self.space = space
+        #: Operators whose energy the target knows, and all: it can be limited where it knows all.
+        self.energy = energy
         self._lookups = tuple(lookups)
-        self._constant = constant
+        known = 0 < energy[0] == energy[1]
+        self._constant = np.array([constant, 0.0, 0.0, 0.0 if known else math.nan])
 
     def price(self, vectors: Vectors) -> Floats:
         """Costs [policies, quantities], as `QUANTITIES`, of vectors [policies, variables]."""
-        rows = self._sum(vectors, BYTES + 1)
-        costs = np.full((len(vectors), len(QUANTITIES)), np.nan)
-        costs[:, : BYTES + 1] = rows
-        costs[:, LATENCY] += self._constant
+        costs: Floats = self._sum(vectors, len(QUANTITIES)) + self._constant
         return costs
 
     def cost(self, policy: Policy) -> Cost:
@@ -166,14 +181,16 @@ class CostModel:
         """
         vector = self.space.encode(policy)[None]
         row = self._sum(vector, FITTED + 1)[0]
-        latency = float(row[LATENCY] + self._constant)
+        constant = float(self._constant[LATENCY])
+        latency = float(row[LATENCY]) + constant
         whole = latency if latency > 0.0 else math.nan
         interpolated = float(row[INTERPOLATED]) / whole
-        fitted = (float(row[FITTED]) + self._constant) / whole
+        fitted = (float(row[FITTED]) + constant) / whole
         return Cost(
             latency=latency,
             macs=float(row[MACS]),
             bytes=float(row[BYTES]),
+            joules=float(row[JOULES] + self._constant[JOULES]),
             measured=max(0.0, 1.0 - interpolated - fitted),
             interpolated=interpolated,
             fitted=fitted,
@@ -187,7 +204,7 @@ class CostModel:
     @property
     def constant(self) -> Floats:
         """What every policy costs beside its factors [quantities]."""
-        return np.array([self._constant, 0.0, 0.0, np.nan])
+        return self._constant.copy()
 
     def factors(self) -> tuple[tuple[Factor, ...], bool]:
         """The cost as a sum of small factors, and whether they hold all of it.
@@ -252,12 +269,16 @@ def build_cost_model(
         overhead = Overhead(constant=math.nan)
     else:
         prices = _ask(pricer, tables, allow_missing)
+    known = sum(not math.isnan(joules) for _, _, joules in prices.values())
+    if known < len(prices):
+        prices = {key: (seconds, source, 0.0) for key, (seconds, source, _) in prices.items()}
     lookups = [layer_lookup(table, prices, overhead) for table in tables]
-    return CostModel(space, join(lookups, space.sizes), overhead.constant)
+    energy = (known, len(prices))
+    return CostModel(space, join(lookups, space.sizes), overhead.constant, energy)
 
 
 def _ask(pricer: Pricer, tables: Sequence[LayerTable], allow_missing: bool) -> Prices:
-    """Seconds and source of every key."""
+    """Seconds, source and joules of every key."""
     keys = list(dict.fromkeys(key for table in tables for key in table.op_keys()))
     timings = pricer.lookup(keys)
     missing = (timings.source == MISSING) | np.isnan(timings.seconds)
@@ -270,4 +291,5 @@ def _ask(pricer: Pricer, tables: Sequence[LayerTable], allow_missing: bool) -> P
             + f" (the first: {example}); measure them with `automl profile`"
         )
     seconds = np.where(missing, np.nan, timings.seconds).tolist()
-    return dict(zip(keys, zip(seconds, timings.source.tolist(), strict=True), strict=True))
+    joules = [math.nan] * len(keys) if timings.joules is None else timings.joules.tolist()
+    return dict(zip(keys, zip(seconds, timings.source.tolist(), joules, strict=True), strict=True))

@@ -16,12 +16,12 @@ from automl.units import QUANTITIES
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-#: Seconds and source (index into `SOURCES`) of every key.
-Prices = Mapping[OpKey, tuple[float, int]]
+#: Seconds, source (index into `SOURCES`) and joules of every key.
+Prices = Mapping[OpKey, tuple[float, int, float]]
 
-#: Columns of a lookup's rows: seconds, MACs, bytes, and the seconds that were not measured.
-LATENCY, MACS, BYTES, INTERPOLATED, FITTED = range(5)
-COLUMNS: Final = 5
+#: Columns of a lookup's rows: `QUANTITIES`, and the seconds that were not measured.
+LATENCY, MACS, BYTES, JOULES, INTERPOLATED, FITTED = range(6)
+COLUMNS: Final = 6
 #: A layer is kept as a table over its variables while that has no more entries than this.
 JOINT_ENTRIES: Final = 1 << 16
 
@@ -80,17 +80,18 @@ class Lookup:
     def factor(self, sizes: Sequence[int]) -> Factor:
         """A joint lookup as the solver reads it."""
         shape = [sizes[variable] for variable in self.scope]
-        table = np.full((*shape, len(QUANTITIES)), np.nan)
-        table[..., : BYTES + 1] = self.rows[:, : BYTES + 1].reshape(*shape, BYTES + 1)
-        return Factor(self.scope, table)
+        count = len(QUANTITIES)
+        return Factor(self.scope, self.rows[:, :count].reshape(*shape, count))
 
 
 def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Lookup:
-    """A layer's rows. Without prices its latency is 0: the cost model's constant is NaN then."""
+    """A layer's rows. What has no prices is 0 in them: the cost model's constant is NaN then."""
     rows = np.zeros((*table.shape, COLUMNS))
     rows[..., MACS], rows[..., BYTES] = table.work()
     if prices:
         rows[..., [LATENCY, INTERPOLATED, FITTED]] = _seconds(table, prices, overhead)
+        joules = np.array([prices[key][2] for key in table.op_keys()])
+        rows[..., JOULES], _ = table.spread(joules)
     steps: list[tuple[int, Integers]] = []
     strides = [math.prod(table.shape[position + 1 :]) for position in range(len(table.shape))]
     variables = (table.resolution_variable, table.bits_variable)

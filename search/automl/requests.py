@@ -168,6 +168,7 @@ class Figures:
         measured_seconds: None where nothing was measured.
         macs: Multiply-accumulates of one input.
         bytes: Size of the weights.
+        joules: Predicted energy of one input; None where the target does not know it.
     """
 
     accuracy: float | None
@@ -176,6 +177,7 @@ class Figures:
     measured_seconds: float | None
     macs: float
     bytes: float
+    joules: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

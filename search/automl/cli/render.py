@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from automl.requests import Figures
-from automl.units import format_bytes, format_macs, format_seconds
+from automl.units import format_bytes, format_joules, format_macs, format_seconds
 
 if TYPE_CHECKING:
     from automl.policy_file import PolicyFile
@@ -84,6 +84,7 @@ def print_figures(dense: Figures, compressed: Figures, score_name: str) -> None:
         ),
         _cost_row("work", dense.macs, compressed.macs, format_macs),
         _cost_row("size", dense.bytes, compressed.bytes, format_bytes),
+        _cost_row("predicted energy", dense.joules, compressed.joules, format_joules),
     ]
     print_table(("", "dense", "compressed", "change"), [row for row in rows if row])
 
@@ -171,4 +172,6 @@ def _prediction(file: PolicyFile) -> str:
         ]
         latency = format_seconds(cost.latency_seconds) + _error(cost.latency_error)
         parts.insert(0, f"{latency} ({', '.join(shares)})" if shares else latency)
+    if cost.joules is not None:
+        parts.append(format_joules(cost.joules))
     return f"predicted: {', '.join(parts)}"

@@ -83,11 +83,13 @@ class Timings:
         seconds: NaN where missing.
         spread: Relative half-width of the uncertainty of each (0.05 = 5 %); NaN where not known.
         source: Index into `SOURCES`, or `MISSING`.
+        joules: Energy of each, NaN where not known; None where none is.
     """
 
     seconds: NDArray[np.float64]
     spread: NDArray[np.float64]
     source: NDArray[np.int8]
+    joules: NDArray[np.float64] | None = None
 
 
 class Pricer(Protocol):

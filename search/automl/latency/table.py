@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,7 @@ class LatencyTable:
         self._rows: dict[OpKey, Row] = {}
         self.path = path
         self._interpolator = Interpolator(())
+        self._energy = False  # whether some row knows it
         self._size = -1  # of the file after our last append
         self._add(rows)
 
@@ -127,7 +129,7 @@ class LatencyTable:
             good = np.isfinite(values) & (values > 0)
             seconds[holes[good]], spread[holes[good]] = values[good], errors[good]
             source[holes[good]] = code
-        return Timings(seconds, spread, source)
+        return Timings(seconds, spread, source, self.joules(keys) if self._energy else None)
 
     def predict(self, keys: Sequence[OpKey]) -> tuple[Floats, Floats]:
         """Seconds and relative error of each key from the fitted predictor alone, rows left out.
@@ -169,6 +171,7 @@ class LatencyTable:
         for row in rows:
             self._rows[row.key] = row
             self._interpolator.add(row)
+            self._energy = self._energy or not math.isnan(row.joules)
 
     @cached_property
     def _predictor(self) -> Predictor | None:

@@ -120,5 +120,11 @@ def _recover(request: ApplyRequest, reading: Reading, model: nn.Module, on_event
 
 def _figures(cost: Predicted, accuracy: float | None, measured: float | None) -> Figures:
     return Figures(
-        accuracy, cost.latency_seconds, cost.latency_error, measured, cost.macs, cost.bytes
+        accuracy,
+        cost.latency_seconds,
+        cost.latency_error,
+        measured,
+        cost.macs,
+        cost.bytes,
+        cost.joules,
     )

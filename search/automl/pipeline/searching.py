@@ -108,7 +108,7 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
         on_event=on_event,
         keep=request.out / "overhead.json",
     )
-    budget = resolve_budget(limits, priced.costs.dense)
+    budget = resolve_budget(limits, priced.costs.dense, priced.costs.energy)
     solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
     return Aimed(reading, priced, budget)
 
@@ -208,7 +208,8 @@ def figures(priced: Priced, cost: Cost, accuracy: float | None, measured: float 
     """What a model costs and is worth."""
     latency = None if np.isnan(cost.latency) else cost.latency
     error = priced.error if latency is not None else None
-    return Figures(accuracy, latency, error, measured, cost.macs, cost.bytes)
+    joules = None if np.isnan(cost.joules) else cost.joules
+    return Figures(accuracy, latency, error, measured, cost.macs, cost.bytes, joules)
 
 
 def predicted(priced: Priced, cost: Cost) -> Predicted:
