@@ -91,6 +91,24 @@ def test_rows_of_a_slower_machine_say_so(
     assert (table.lookup(KEYS[:3]).spread > 1.0).all()
 
 
+def test_on_a_gpu_batches_are_short_and_the_anchor_is_of_the_table(tmp_path: Path) -> None:
+    runner = RecordedRunner(info=replace(INFO, runtime="tensorrt"))
+    header = HEADER.model_copy(update={"runtime": "tensorrt", "precisions": ("fp16",)})
+    table = LatencyTable.create(tmp_path / "gpu.jsonl", header)
+    keys = [replace(key, precision="fp16") for key in KEYS[:20]]
+    profile(table, keys, runner)
+    assert [size for size in runner.batches if size > 1] == [8, 8, 4]
+    (anchor,) = (row.key for row in table.rows if row.key not in keys)
+    assert anchor.precision == "fp16"
+
+
+def test_a_runtime_that_takes_no_operators_says_so(tmp_path: Path) -> None:
+    header = HEADER.model_copy(update={"runtime": "litert"})
+    table = LatencyTable.create(tmp_path / "lite.jsonl", header)
+    with pytest.raises(MeasureError, match=r"LiteRT runs \.tflite files"):
+        profile(table, KEYS, RecordedRunner(info=replace(INFO, runtime="litert")))
+
+
 @pytest.mark.parametrize(
     "change", [{"runtime": "ncnn"}, {"runtime_version": "2.0"}, {"threads": 4}]
 )

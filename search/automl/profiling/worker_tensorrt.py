@@ -166,9 +166,11 @@ class TensorRT:
         self.open_device()
         runtime = self.trt.Runtime(self.log)
         engine = runtime.deserialize_cuda_engine(self.plan(model))
-        context = None if engine is None else engine.create_execution_context()
-        if context is None:
+        if engine is None:
             raise self.log.failure("the engine cannot be loaded")
+        context = engine.create_execution_context()
+        if context is None:
+            raise self.log.failure("no memory for running the engine")
         for index in range(engine.num_io_tensors):
             self.fill(engine, context, engine.get_tensor_name(index), resources)
         return self.timer(context)
