@@ -18,7 +18,7 @@ search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check

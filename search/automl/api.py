@@ -118,21 +118,24 @@ def apply(
     epochs: int = 0,
     score: Callable[..., Any] | None = None,
     calibration: int = DEFAULT_CALIBRATION,
-    seed: int = 0,
+    seed: int | None = None,
     on_event: OnEvent = ignore,
 ) -> ApplyResult:
     """Make the smaller model of a policy. `policy` is a read policy file or its path.
 
+    Without a `seed`, the policy's own is used, so that the search's model is made again.
+
     Raises:
         PolicyError: A policy that cannot be read, or for another model.
     """
+    file = _read(policy)
     request = ApplyRequest(
         subject=make_subject(model, data, score, calibration),
-        policy=_read(policy),
+        policy=file,
         out=Path(out),
         export=None if export is None else Path(export),
         epochs=epochs,
-        seed=seed,
+        seed=file.seed if seed is None else seed,
     )
     return pipeline.apply(request, on_event)
 

@@ -59,7 +59,7 @@ class Bench:
         calibration = normalised(data.train[drawn])
         self.compressor = Compressor(self.reading, calibration, counts, seed=seed)
         self.harm = measure_sensitivity(
-            self.compressor.database, self.space, self.compressor.images[:32]
+            self.compressor.database, self.space, self.compressor.images[:16]
         )
         self.prepared_seconds = time.process_time() - start
 

@@ -51,7 +51,7 @@ def apply(
         out=out or policy.with_name("model.pt"),
         export=export,
         epochs=finetune,
-        seed=settings.seed or 0,
+        seed=file.seed if settings.seed is None else settings.seed,
     )
     with Bar() as bar:
         result = pipeline.apply(request, bar)

@@ -187,7 +187,8 @@ class _Collector(Walk):
             del self._features.aims[step.module]  # images do not come first: sequences that do
             return
         chosen = self._choose(step.module, module, args[0])
-        rows = input_rows(module, args[0], chosen)
+        third = max(1, chosen.shape[1] // 3)  # ranking channels takes fewer rows than refitting
+        rows = input_rows(module, args[0], chosen[:, :third])
         moments = self._features.moments.get(step.module)
         if moments is None:
             extent = rows.shape[2] + 1

@@ -42,7 +42,7 @@ class RefitSettings:
     ridge: float = 3e-3
     images: int = 1 << 30
     rows: int = 1 << 30
-    rounds: int = 4
+    rounds: int = 3
 
 
 def refit(
