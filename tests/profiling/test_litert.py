@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 from wheels import unpacked
 
+from automl.errors import UsageError
+from automl.pipeline.profiling import profile
 from automl.profiling.bundle import worker_bundle
-from automl.profiling.runner import Limits, Probe, RuntimeInfo, request
+from automl.profiling.runner import Limits, Probe, RuntimeInfo
+from automl.profiling.runner import request as request_line
+from automl.requests import ProfileRequest
 
 #: Writes a fully connected layer (16 to 8) as a .tflite file, with LiteRT's own schema.
 WRITE = """
@@ -60,16 +65,23 @@ def environment() -> dict[str, str]:
     return {"PYTHONPATH": path, "PATH": os.environ["PATH"]}
 
 
+@pytest.fixture(scope="module")
+def model(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A .tflite file."""
+    path = tmp_path_factory.mktemp("networks") / "layer.tflite"
+    subprocess.run([sys.executable, "-c", WRITE, str(path)], env=environment, check=True)
+    return path
+
+
 def test_a_whole_network_is_timed_and_all_else_refused(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], model: Path, tmp_path: Path
 ) -> None:
-    model, worker = tmp_path / "layer.tflite", tmp_path / "worker"
-    subprocess.run([sys.executable, "-c", WRITE, str(model)], env=environment, check=True)
+    worker = tmp_path / "worker"
     worker.write_bytes(worker_bundle())
     content = model.read_bytes()
     probes = [Probe((one,), (1.0,)) for one in (content, b"an ONNX model", content[:40])]
     limits = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
-    line = request(1, RuntimeInfo("litert", "2.3.0", 1, "any"), probes, limits)
+    line = request_line(1, RuntimeInfo("litert", "2.3.0", 1, "any"), probes, limits)
     done = subprocess.run(
         [sys.executable, str(worker)],
         input=line,
@@ -86,3 +98,35 @@ def test_a_whole_network_is_timed_and_all_else_refused(
     assert found[1]["error"] == "LiteRT runs .tflite files only, and there is no converter here"
     assert found[2]["error"]
     assert answers[-1]["done"]
+
+
+def test_the_command_times_a_folder_of_networks(
+    environment: dict[str, str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = os.pathsep.join(environment["PYTHONPATH"].split(os.pathsep)[:2])
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path))
+    request = ProfileRequest("my-board", None, (), ops=model.parent, runtime="litert")
+    result = profile(request)
+    assert result.target.startswith("my-board: LiteRT 2.3.0, threads 1, ")
+    assert result.measured == 0
+    assert re.match(r"layer\.tflite: [\d.]+ [mµu]?s ± [\d.]+ %$", result.notes[0])
+    assert not result.table_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ops.json", "--runtime litert times whole networks"),
+        ("none.tflite", "No such file"),
+        ("bad.tflite", "not a .tflite file"),
+        ("", "no .tflite file in"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (tmp_path / "bad.tflite").write_bytes(b"not a model at all")
+    ops = tmp_path / name if name else folder
+    with pytest.raises(UsageError, match=message):
+        profile(ProfileRequest("my-board", None, (), ops=ops, runtime="litert"))

@@ -16,20 +16,10 @@ if TYPE_CHECKING:
     from automl.settings import Settings
 
 Ops = Annotated[
-    Path | None, typer.Option("--ops", metavar="FILE", help="Operators to measure, not a model's.")
+    Path | None,
+    typer.Option("--ops", metavar="FILE", help="Operators to measure, or .tflite networks."),
 ]
 
-Ssh = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ssh",
-        metavar="USER@HOST[:PORT]",
-        help="Board to measure; repeatable, for boards of one kind that share the work.",
-    ),
-]
-Python = Annotated[
-    str, typer.Option("--python", metavar="FILE", help="The board's Python that has the runtime.")
-]
 Runtime = Annotated[
     str, typer.Option("--runtime", metavar="NAME", help="onnxruntime, tensorrt or litert.")
 ]
@@ -92,8 +82,8 @@ def profile(
     data: options.Data = None,
     input_shape: options.InputShape = None,
     ops: Ops = None,
-    ssh: Ssh = None,
-    python: Python = "python3",
+    ssh: options.Ssh = None,
+    python: options.Python = "python3",
     runtime: Runtime = "onnxruntime",
     calibrate: Calibrate = None,
     like: Like = None,
@@ -146,7 +136,9 @@ def _run(request: ProfileRequest, flags: list[str], json: bool) -> None:
         render.print_json(result)
         return
     _print_profile(result)
-    words = ("automl", "search", *flags, "--target", request.target, "--budget", "50%")
+    words = ["automl", "search", *flags, "--target", request.target, "--budget", "50%"]
+    if request.runtime == "litert":
+        words = ["automl", "profile", "--target", request.target, "--calibrate", "timings.csv"]
     render.say_next(resolve.command(*words))
 
 
@@ -155,7 +147,8 @@ def _print_profile(result: ProfileResult) -> None:
     from automl.units import format_seconds
 
     render.say(f"target   {result.target}")
-    render.say(f"table    {result.table_path}")
+    if result.asked or result.table_path.exists():
+        render.say(f"table    {result.table_path}")
     if result.asked:
         render.say(
             f"asked for {result.asked:,} operators: {result.known:,} were known, "

@@ -24,6 +24,7 @@ from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
 from automl.pipeline.pricing import describe, float_precision
+from automl.pipeline.tflite import time_networks
 from automl.profiling.profile import ProfileReport
 from automl.profiling.profile import profile as measure
 from automl.profiling.runner import Runner
@@ -45,6 +46,8 @@ def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResul
         return calibrate(request, read_operators)
     if request.profile is not None:
         return import_rows(request)
+    if request.runtime == "litert":
+        return time_networks(request, on_event)
     if request.model is None and request.ops is None:
         raise UsageError("profile needs --model or --ops")
     with ExitStack() as stack:
