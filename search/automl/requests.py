@@ -59,6 +59,9 @@ class SearchRequest:
         depth: Whether blocks may be left out.
         resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
         threads: Threads that operators are measured with.
+        measure: Measure what the best candidates use until the winner rests on measured rows.
+        ssh: Boards that are measured for that, as "user@host[:port]"; () for this machine.
+        python: Interpreter of the boards that has the runtime.
     """
 
     subject: Subject
@@ -74,6 +77,9 @@ class SearchRequest:
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
     threads: int = 1
+    measure: bool = False
+    ssh: tuple[str, ...] = ()
+    python: str = "python3"
 
 
 @dataclass(frozen=True, slots=True)

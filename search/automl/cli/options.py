@@ -61,6 +61,17 @@ Calibration = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, metavar="N", help="Threads to measure with.")
 ]
+Ssh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ssh",
+        metavar="USER@HOST[:PORT]",
+        help="Board to measure; repeatable, for boards of one kind that share the work.",
+    ),
+]
+Python = Annotated[
+    str, typer.Option("--python", metavar="FILE", help="The board's Python that has the runtime.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _UNITS: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}

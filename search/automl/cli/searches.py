@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,10 @@ Trials = Annotated[
 ]
 Time = Annotated[str | None, typer.Option("--time", metavar="10min", help="Most time to search.")]
 Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/NAME.")]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="Measure what the best use, until the winner is measured."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 
@@ -48,6 +53,9 @@ def search(
     resolutions: options.Resolutions = None,
     calibration: options.Calibration = None,
     threads: options.Threads = None,
+    measure: Measure = False,
+    ssh: options.Ssh = None,
+    python: options.Python = "python3",
     json: options.Json = False,
 ) -> None:
     """Find the best compressed model within a budget on a device."""
@@ -72,7 +80,13 @@ def search(
         calibration=calibration,
         threads=threads,
     )
-    _run(resolve.search_request(settings, resume), resolve.flags_again(settings), json)
+    request = replace(
+        resolve.search_request(settings, resume),
+        measure=measure,
+        ssh=tuple(ssh or ()),
+        python=python,
+    )
+    _run(request, resolve.flags_again(settings), json)
 
 
 def _run(request: SearchRequest, flags: list[str], json: bool) -> None:

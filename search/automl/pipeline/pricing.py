@@ -33,6 +33,7 @@ class Priced:
         here: Whether the table is this machine's, so that it can be measured.
         space: The choices.
         costs: Their prices.
+        overhead: From the sum of operators to the network.
         error: Known relative error of predicted latencies; None where not known.
         description: The target in words.
         notes: What the user should know.
@@ -42,6 +43,7 @@ class Priced:
     here: bool
     space: Space
     costs: CostModel
+    overhead: Overhead
     error: float | None
     description: str
     notes: tuple[str, ...]
@@ -113,7 +115,8 @@ def price(
         allow_missing=not timed,
     )
     words = describe(table, precision, error)
-    return Priced(table, here, space, costs, error, words, tuple(dict.fromkeys(notes)))
+    overhead = overhead or Overhead()
+    return Priced(table, here, space, costs, overhead, error, words, tuple(dict.fromkeys(notes)))
 
 
 def float_precision(table: LatencyTable) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from automl.agents.solver import solve
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, Cost, resolve_budget
+from automl.data import Batches
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
 from automl.evaluate import Evaluator, judge
+from automl.inputs import Score
 from automl.network.read import Reading, read_network
 from automl.pipeline.networks import input_shape
 from automl.pipeline.pricing import Choices, Priced, measure_here, price
@@ -29,11 +32,11 @@ from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, wr
 from automl.problem import Problem, Trial
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.space import Space, channel_counts
-from automl.study import StudyResult, run_study
+from automl.study import Evaluate, StudyResult, run_study
 from automl.units import parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.
-SENSITIVITY_IMAGES = 32
+SENSITIVITY_IMAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,25 @@ class Aimed:
         return self.budget.allows(self.priced.costs.dense)
 
 
-def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
+class Refiner(Protocol):
+    """Makes prices better between searches; see `automl.pipeline.active`."""
+
+    def first(self, aimed: Aimed) -> Aimed:
+        """Before the first search."""
+        ...
+
+    def after(self, aimed: Aimed, result: StudyResult) -> Aimed | None:
+        """After a search: None where its answer stands, else what is searched again."""
+        ...
+
+    def notes(self, aimed: Aimed, policy: Policy) -> tuple[str, ...]:
+        """What the user should know of it."""
+        ...
+
+
+def search(
+    request: SearchRequest, on_event: OnEvent = ignore, refiner: Refiner | None = None
+) -> SearchResult:
     """Find, finish, measure and write the best policy within the budget.
 
     Raises:
@@ -63,15 +84,53 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
     request.out.mkdir(parents=True, exist_ok=True)
     log = _Log(request.out / "log.jsonl", on_event)
     aimed = aim(request, log)
+    aimed = aimed if refiner is None else refiner.first(aimed)
     if aimed.met:  # nothing to search for: the dense network is delivered, and it is said so
         dense = aimed.priced.space.decode(aimed.priced.space.dense)
         return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
     compressor, problem = prepare(aimed, request, log)
-    subject = request.subject
-    result = run_study(
+    evaluate = _Remembered(problem.space, Evaluator(compressor, *_judges(request)))
+    result = _study(request, problem, evaluate, log, study)
+    while refiner is not None and (better := refiner.after(aimed, result)) is not None:
+        aimed = better
+        problem = replace(problem, costs=aimed.priced.costs, budget=aimed.budget)
+        study.unlink()  # its prices are not those of now
+        result = _study(request, problem, evaluate, log, study)
+    best = _best(result)
+    write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
+    log(Event("finishing", 0, 1))
+    model = compressor.make(best.policy)
+    if refiner is not None:
+        notes = (*refiner.notes(aimed, best.policy), *aimed.priced.notes)
+        aimed = replace(aimed, priced=replace(aimed.priced, notes=notes))
+    return _deliver(request, aimed, best.policy, model, result, log)
+
+
+class _Remembered:
+    """Scores that were found before are not looked for again: prices do not change them."""
+
+    def __init__(self, space: Space, evaluate: Evaluator) -> None:
+        self._space, self._evaluate = space, evaluate
+        self._scores: dict[bytes, float] = {}
+
+    def __call__(self, policy: Policy) -> float:
+        key = self._space.encode(policy).tobytes()
+        if key not in self._scores:
+            self._scores[key] = self._evaluate(policy)
+        return self._scores[key]
+
+
+def _judges(request: SearchRequest) -> tuple[Batches, Score]:
+    return request.subject.data.validation, request.subject.score
+
+
+def _study(
+    request: SearchRequest, problem: Problem, evaluate: Evaluate, log: _Log, study: Path
+) -> StudyResult:
+    return run_study(
         problem,
         make_agent(request.agent, problem, request.seed),
-        Evaluator(compressor, subject.data.validation, subject.score),
+        evaluate,
         trials=request.trials,
         seconds=request.seconds,
         storage_url=f"sqlite:///{study}",
@@ -80,11 +139,6 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         resume=request.resume,
         on_trial=log.trial,
     )
-    best = _best(result)
-    write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
-    log(Event("finishing", 0, 1))
-    model = compressor.make(best.policy)
-    return _deliver(request, aimed, best.policy, model, result, log)
 
 
 def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:

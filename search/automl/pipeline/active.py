@@ -1,0 +1,178 @@
+"""Search, measure what the best candidates use and nobody measured, and search again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from automl.agents.solver import solve
+from automl.cost import build_cost_model, resolve_budget
+from automl.cost_tables import precision_name
+from automl.errors import UsageError
+from automl.latency.corrected import Corrected
+from automl.latency.keys import OpKey, op_key
+from automl.latency.table import LatencyTable
+from automl.network.layers import Network
+from automl.pipeline.boards import is_here, open_runner, own_table
+from automl.pipeline.pricing import float_precision
+from automl.pipeline.searching import Aimed
+from automl.pipeline.searching import search as search_once
+from automl.policy import Policy
+from automl.profiling.profile import profile
+from automl.profiling.runner import Runner
+from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore
+from automl.study import StudyResult
+from automl.units import parse_budget
+
+#: Most searches before it is said that the winner does not rest on measured rows.
+ROUNDS: Final = 12
+#: Candidates of the front, dearest first, whose operators are measured beside the winner's.
+FRONT: Final = 8
+#: Channel counts a side of a layer that are looked up: measured rows between the few that a
+#: search prices otherwise have to count.
+COUNTS: Final = 64
+
+
+def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
+    """`automl.pipeline.searching.search`; with `request.measure` the loop around it.
+
+    Raises:
+        UsageError: There is nothing to measure for: no latency is limited; or a study is resumed.
+        AutomlError: As `searching.search`, and what keeps the device from being measured.
+    """
+    if not request.measure:
+        if request.ssh:
+            raise UsageError("--ssh measures, which a search does with --measure only")
+        return search_once(request, on_event)
+    if request.resume:
+        raise UsageError("--measure does not resume: rows are kept in the table, start it again")
+    if not any(parse_budget(text).quantity == "latency" for text in request.budget):
+        raise UsageError("--measure needs a budget of time: nothing else is measured")
+    with ExitStack() as stack:
+        return search_once(request, on_event, Measuring(request, on_event, stack))
+
+
+class Measuring:
+    """Better prices after each search. The device is reached when it is first needed."""
+
+    def __init__(self, request: SearchRequest, on_event: OnEvent, stack: ExitStack) -> None:
+        self._request, self._on_event, self._stack = request, on_event, stack
+        self._runner: Runner | None = None
+        self._refused: dict[OpKey, str] = {}
+        self._warnings: tuple[str, ...] = ()
+        self._rows = 0
+        self._searches = 0
+
+    def first(self, aimed: Aimed) -> Aimed:
+        """Measure the dense network's operators, by which budgets in per cent are told."""
+        table = aimed.priced.table
+        if not is_here(table, self._request.threads):
+            own_table(self._request.target)  # raises for a table that is not written to
+        dense = aimed.priced.space.decode(aimed.priced.space.dense)
+        self._measure(aimed, self._lacking(aimed, [dense]))
+        return self._priced(aimed)
+
+    def after(self, aimed: Aimed, result: StudyResult) -> Aimed | None:
+        """The same with what the best candidates use measured; None when the winner rests on rows.
+
+        Notes of the answer to the last search are in `notes`.
+        """
+        self._searches += 1
+        if result.best is None or result.interrupted or self._searches >= ROUNDS:
+            return None
+        if not self._lacking(aimed, [result.best.policy]):
+            return None
+        front = [trial.policy for trial in result.front[-FRONT:]]
+        self._measure(aimed, self._lacking(aimed, [result.best.policy, *front]))
+        return self._priced(aimed)
+
+    def notes(self, aimed: Aimed, policy: Policy) -> tuple[str, ...]:
+        """How much was measured, and what of the winner still was not."""
+        times = "search" if self._searches == 1 else "searches"
+        done = f"{self._rows} operators were measured in {self._searches} {times}"
+        lacking = self._unmeasured(aimed, policy)
+        if lacking:
+            said = f"{done}; {len(lacking)} of the winner's were not and are predicted"
+        else:
+            said = f"{done}: the winner rests on measured rows alone"
+        refused = (f"{key.op} is not measured: {why}" for key, why in self._refused.items())
+        return (said, *self._warnings, *dict.fromkeys(refused))
+
+    def _lacking(self, aimed: Aimed, policies: Iterable[Policy]) -> list[OpKey]:
+        keys = [key for policy in policies for key in self._unmeasured(aimed, policy)]
+        return [key for key in dict.fromkeys(keys) if key not in self._refused]
+
+    def _unmeasured(self, aimed: Aimed, policy: Policy) -> list[OpKey]:
+        """Operators of a policy without a measured row."""
+        table = aimed.priced.table
+        keys = policy_keys(aimed.reading.network, policy, float_precision(table))
+        return [key for key in keys if (row := table.row(key)) is None or row.source != "measured"]
+
+    def _measure(self, aimed: Aimed, keys: list[OpKey]) -> None:
+        table = aimed.priced.table
+        held = [key for key in keys if key in table]
+        self._refused.update(
+            (key, "its row was fitted or interpolated by others, and stays") for key in held
+        )
+        wanted = table.lacks(keys)
+        if not wanted:
+            return
+        report = profile(
+            table,
+            wanted,
+            self._device(table),
+            progress=lambda done, total, _: self._on_event(
+                Event(f"measuring, round {self._searches + 1}", done, total)
+            ),
+        )
+        self._rows += report.measured
+        self._refused.update(report.refused)
+        self._warnings = tuple(dict.fromkeys((*self._warnings, *report.warnings)))
+
+    def _device(self, table: LatencyTable) -> Runner:
+        if self._runner is None:
+            request, header = self._request, table.header
+            device = ProfileRequest(
+                target=request.target,
+                model=None,
+                input_shape=(),
+                threads=header.threads or request.threads,
+                runtime=header.runtime,
+                ssh=request.ssh,
+                python=request.python,
+            )
+            self._runner = open_runner(device, self._stack)
+        return self._runner
+
+    def _priced(self, aimed: Aimed) -> Aimed:
+        """The same space with the table's prices of now.
+
+        Raises:
+            InfeasibleError: The budget cannot be met any more.
+        """
+        priced = aimed.priced
+        costs = build_cost_model(
+            aimed.reading.network,
+            priced.space,
+            Corrected(priced.table),
+            overhead=priced.overhead,
+            precision=float_precision(priced.table),
+            counts=COUNTS,
+        )
+        limits = [parse_budget(text) for text in self._request.budget]
+        budget = resolve_budget(limits, costs.dense, costs.energy)
+        solve(costs, [np.zeros(size) for size in priced.space.sizes], budget)
+        return replace(aimed, priced=replace(priced, costs=costs), budget=budget)
+
+
+def policy_keys(network: Network, policy: Policy, precision: str) -> list[OpKey]:
+    """Operators of a policy's network, each once."""
+    keys = []
+    for layer in network.shapes(policy.channels, policy.removed, policy.resolution):
+        bits = policy.bits.get(layer.name)
+        keys.append(op_key(layer, precision if bits is None else precision_name(bits)))
+    return list(dict.fromkeys(keys))

@@ -1,0 +1,152 @@
+"""Searches that measure what their best candidates use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tiny import request, seconds
+
+from automl import pipeline
+from automl.errors import TargetError, UsageError
+from automl.latency.header import TableHeader
+from automl.latency.keys import OpKey, op_key
+from automl.latency.rows import Row
+from automl.latency.table import LatencyTable
+from automl.latency.targets import find_table
+from automl.network.read import read_network
+from automl.pipeline import active, boards
+from automl.pipeline.active import policy_keys
+from automl.policy_file import read_policy
+from automl.profiling import profile as profiles
+from automl.profiling.device import Conditions
+from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
+
+HEADER = TableHeader(
+    name="my-board",
+    device="my-board",
+    runtime="onnxruntime",
+    threads=1,
+    coefficients=find_table("rpi4").header.coefficients,
+)
+
+
+@dataclass
+class Board:
+    """Answers with the formula of `tiny.seconds`: a probe's weight says which operator it is."""
+
+    keys: list[OpKey]
+    refuses: str = ""
+    info: RuntimeInfo = RuntimeInfo("onnxruntime", "1.31", 1, "aarch64")  # noqa: RUF009
+    stolen: float = 0.0
+    state: Conditions | None = None
+    opened: int = 0
+
+    def __enter__(self) -> Board:
+        self.opened += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+        for index, probe in enumerate(probes):
+            key = self.keys[int(probe.weights[0])]
+            error = "not supported" if key.op == self.refuses else ""
+            yield Measured(index, seconds(key), 0.01, 9, error)
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
+    """A user's table without rows, fitted, and the board that it is of."""
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path))
+    (tmp_path / "tables").mkdir()
+    LatencyTable.create(tmp_path / "tables" / "my-board.jsonl", HEADER)
+    found = Board([])
+
+    def probe(key: OpKey, runtime: str = "") -> Probe:
+        found.keys.append(key)
+        return Probe((b"",), (float(len(found.keys) - 1),))
+
+    monkeypatch.setattr(profiles, "probe", probe)
+    monkeypatch.setattr(boards, "LocalRunner", lambda *_, **__: found)
+    return found
+
+
+def measured(out: Path, table: LatencyTable) -> list[bool]:
+    """Of each operator of the policy in a run folder, whether it was measured."""
+    asked = request("my-board", out, "60%")
+    network = read_network(asked.subject.model, asked.subject.input_shape,
+                           resolutions=asked.resolutions).network  # fmt: skip
+    policy = read_policy(out / "policy.json").policy
+    rows = [table.row(key) for key in policy_keys(network, policy, "fp32")]
+    return [row is not None and row.source == "measured" for row in rows]
+
+
+def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None:
+    asked = request("my-board", tmp_path / "run", "60%", measure=True)
+    result = pipeline.search(asked)
+    table = find_table("my-board")
+    assert all(measured(tmp_path / "run", table))
+    assert "the winner rests on measured rows alone" in result.notes[0]
+    assert f"{len(table) - 1} operators were measured in" in result.notes[0]  # and the anchor
+    predicted = result.policy.predicted
+    assert predicted.measured == pytest.approx(1.0)
+    policy = result.policy.policy
+    network = read_network(asked.subject.model, asked.subject.input_shape,
+                           resolutions=asked.resolutions).network  # fmt: skip
+    layers = network.shapes(policy.channels, policy.removed, policy.resolution)
+    assert predicted.latency_seconds == pytest.approx(sum(seconds(op_key(one)) for one in layers))
+    assert result.compressed.predicted_seconds <= 0.6 * result.dense.predicted_seconds  # type: ignore[operator]
+    assert board.opened == 1
+    again = pipeline.search(replace(asked, out=tmp_path / "again"))
+    assert "0 operators were measured in 1 search:" in again.notes[0]
+    assert again.policy.channels == result.policy.channels
+    assert board.opened == 1  # the board was not needed
+
+
+def test_what_is_refused_is_said(board: Board, tmp_path: Path) -> None:
+    board.refuses = "linear"
+    result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
+    assert "of the winner's were not and are predicted" in result.notes[0]
+    assert "linear is not measured: the runtime refuses it: not supported" in result.notes
+    assert measured(tmp_path / "run", find_table("my-board")).count(False) == 1
+
+
+def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
+    asked = request("my-board", tmp_path / "run", "60%", measure=True)
+    network = read_network(asked.subject.model, asked.subject.input_shape,
+                           resolutions=asked.resolutions).network  # fmt: skip
+    table = find_table("my-board")
+    head = next(op_key(layer) for layer in network.layers if layer.op == "linear")
+    table.append([Row(head, 1e-6, source="fitted")])
+    table.set_header(table.header.model_copy(update={"runtime_version": "1.31"}))
+    result = pipeline.search(asked)
+    assert any("its row was fitted or interpolated by others" in note for note in result.notes)
+
+
+def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(active, "ROUNDS", 1)
+    result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
+    assert "in 1 search; " in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"resume": True, "measure": True}, "does not resume"),
+        ({"budget": ("50%MACs",), "measure": True}, "needs a budget of time"),
+        ({"ssh": ("me@board",)}, "with --measure only"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, more: dict[str, object], said: str) -> None:
+    asked = replace(request("rpi4", tmp_path / "run", "60%"), **more)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=said):
+        pipeline.search(asked)
+
+
+def test_shipped_tables_are_not_written_to(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="--target my-rpi4"):
+        pipeline.search(request("rpi4", tmp_path / "run", "60%", measure=True))
