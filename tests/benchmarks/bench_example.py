@@ -1,8 +1,8 @@
 """The embedded example's default search on several targets: what it found, and what that cost.
 
 Seeds draw the sampled positions and what the agents draw. Accuracies are on the shipped test
-images, each of a final model. With --write the first seed's policies go into policies/, where a test prices
-them again from the shipped tables.
+images, each of a final model. With --write the first seed's policies go into policies/, where a
+test prices them again from the shipped tables.
 
     python tests/benchmarks/bench_example.py --targets cpu jetson-orin-nano rpi4-1t pixel4-large
 """

@@ -86,6 +86,31 @@ def thin_table(reading: Reading) -> dict[str, dict[str, float]]:
     return table
 
 
+def draw(table: dict[str, dict[str, float]], path: Path) -> None:
+    """The table as bars: work in grey, time in colour, the dense network's at 1."""
+    height, left, scale = 34 * len(table) + 40, 230, 300
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" '
+        'font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="{left}" y="18" fill="#888">multiply-accumulates</text>',
+        f'<text x="{left + 150}" y="18" fill="#c2410c">measured latency (dense = 1)</text>',
+    ]
+    for row, (name, shares) in enumerate(table.items()):
+        top = 32 + 34 * row
+        parts.append(f'<text x="{left - 8}" y="{top + 17}" text-anchor="end">{name}</text>')
+        for key, color, y in (("macs", "#aaa", top), ("latency", "#c2410c", top + 13)):
+            length = scale * shares[key] / 1.4
+            parts.append(
+                f'<rect x="{left}" y="{y}" width="{length:.0f}" height="11" fill="{color}"/>'
+                f'<text x="{left + length + 5:.0f}" y="{y + 10}" font-size="11">'
+                f"{shares[key]:.2f}</text>"
+            )
+    line = left + scale / 1.4
+    parts.append(f'<path d="M{line:.0f} 26V{height - 8}" stroke="#333" stroke-dasharray="3 3"/>')
+    path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+
+
 def subject_of(data: Cifar, model: nn.Module, seed: int) -> Subject:
     """The network with calibration and validation images from the training set."""
     generator = torch.Generator().manual_seed(seed)
@@ -129,11 +154,15 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only-table", action="store_true")
+    parser.add_argument("--svg", type=Path, default=None, help="draw the first table")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
     reading = read_network(model, (1, 3, 32, 32), resolutions=())
-    found: dict[str, object] = {"thinned": thin_table(reading)}
+    thinned = thin_table(reading)
+    if options.svg:
+        draw(thinned, options.svg)
+    found: dict[str, object] = {"thinned": thinned}
     if not options.only_table:
         found |= compare(data, model, reading, options.seed)
     if options.json:
