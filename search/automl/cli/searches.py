@@ -80,12 +80,8 @@ def search(
         calibration=calibration,
         threads=threads,
     )
-    request = replace(
-        resolve.search_request(settings, resume),
-        measure=measure,
-        ssh=tuple(ssh or ()),
-        python=python,
-    )
+    request = resolve.search_request(settings, resume)
+    request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
     _run(request, resolve.flags_again(settings), json)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl.cost import required_keys
-from automl.errors import TableError
+from automl.errors import SpaceError, TableError
 from automl.latency.check import Coverage, Finding, check_file, coverage
 from automl.latency.compare import Comparison, Side, compare, merge
-from automl.latency.keys import OpKey
+from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.read import read_network
@@ -110,11 +110,14 @@ def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
     assert request.model is not None
     precision = float_precision(table)
     reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
-    steps = request.round_to
-    space = build_space(
-        reading.network,
-        round_to=learn_granularity(reading.network, table, precision) if steps is None else steps,
-        resolutions=request.resolutions,
-        depth=request.depth,
-    )
-    return required_keys(reading.network, space, precision=precision)
+    network = reading.network
+    steps: int | dict[str, int] | None = request.round_to
+    if steps is None:
+        steps = learn_granularity(network, table, precision)
+    try:
+        space = build_space(
+            network, round_to=steps, resolutions=request.resolutions, depth=request.depth
+        )
+    except SpaceError:  # nothing may vary: the network itself is all that can be asked for
+        return [op_key(layer, precision) for layer in network.layers]
+    return required_keys(network, space, precision=precision)
