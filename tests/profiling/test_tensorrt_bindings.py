@@ -193,6 +193,20 @@ def test_signatures_are_read() -> None:
     assert list(arities(text, "set")) == [range(2, 3), range(0, 3)]
 
 
+def test_the_file_needs_no_more_than_a_board_has() -> None:
+    """Python of JetPack 6 is 3.10; the worker keeps to 3.8."""
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 8))
+    names = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [alias.name for alias in node.names if isinstance(node, ast.Import)]
+        + [getattr(node, "module", None) or ""]
+        if name
+    }
+    assert names - sys.stdlib_module_names == {"numpy"}
+
+
 def test_the_source_is_read() -> None:
     names = {use.name for use in uses()}
     assert {
