@@ -97,10 +97,14 @@ def test_more_work_at_less_time() -> None:
     assert kinds(noisy) == []  # not clearly less
 
 
+def test_rows_that_are_lost_in_the_noise() -> None:
+    (found,) = check_rows(HEADER, [Row(key(8, 8), 1e-4, spread=3.0)])
+    assert (found.kind, found.text) == ("noise", "conv2d 8>8 k3 @16x16 fp32 has a spread of 300 %")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (Row(key(8, 8), 1e-4, spread=3.0), "spread of 300 %"),
         (Row(OpKey("conv2d", 8, 8, (3, 3), in_size=(9, 9), out_size=(9, 9)), 1e-4), "says 7x7"),
         (Row(key(8, 9, groups=4), 1e-4), "4 groups"),
         (Row(key(512, 512, 200), 1e-9), "MACs a second"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -157,7 +158,8 @@ def _print_check(found: Checked) -> None:
         "unreadable": "lines that cannot be read",
         "unit": "units",
         "impossible": "impossible values",
-        "order": "more work at clearly less time (a device may do that; measure again to be sure)",
+        "noise": "lost in the noise (so quick that it hardly counts, or disturbed)",
+        "order": "more work at clearly less time (the device may do that, or was disturbed)",
     }
     for kind, title in titles.items():
         texts = [finding.text for finding in found.findings if finding.kind == kind]
@@ -165,7 +167,8 @@ def _print_check(found: Checked) -> None:
             continue
         render.say(f"{title}: {len(texts)}")
         for text in texts[:_SHOWN]:
-            render.say(f"  {text}")
+            indents = {"initial_indent": "  ", "subsequent_indent": "    "}
+            render.say(textwrap.fill(text, render.WIDTH, break_on_hyphens=False, **indents))
         if len(texts) > _SHOWN:
             render.say(f"  and {len(texts) - _SHOWN} more; --json lists all")
     if not found.findings:

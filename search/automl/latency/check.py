@@ -19,7 +19,7 @@ from automl.latency.keys import MISSING, SOURCES, OpKey
 from automl.latency.rows import Row, parse_row
 from automl.latency.table import LatencyTable
 
-Kind = Literal["unreadable", "unit", "impossible", "order"]
+Kind = Literal["unreadable", "unit", "impossible", "noise", "order"]
 Floats = NDArray[np.float64]
 
 #: A row so many times off what the rest or the predictor say is in another unit, not slow.
@@ -37,7 +37,8 @@ class Finding:
     """Something in a table that cannot be, or that should be looked at.
 
     Attributes:
-        kind: What is wrong; "order" alone may be the device's own doing (channels in blocks).
+        kind: What is wrong; "noise" (measured, but lost in it) and "order" (which may be the
+            device's own doing: channels in blocks) are to be looked at, the others cannot be.
         text: For people, with line, operator and values.
     """
 
@@ -116,7 +117,7 @@ def check_rows(
     units = _against_predictor(rows, table) if table is not None and seconds else []
     if seconds and not units:
         units = _rates(rows) or _against_each_other(rows)
-    return (*units, *_impossible(rows, seconds), *_order(rows))
+    return (*units, *_impossible(rows, seconds), *_noise(rows), *_order(rows))
 
 
 def coverage(table: LatencyTable, keys: Sequence[OpKey]) -> Coverage:
@@ -194,8 +195,6 @@ def _impossible(rows: Sequence[Row], seconds: bool) -> list[Finding]:
         name = short(row.key)
         if seconds and row.key.macs / row.seconds > _MOST_RATE:
             found.append(f"{name} runs {row.key.macs / row.seconds:.2g} MACs a second")
-        if row.spread > 1.0:
-            found.append(f"{name} has a spread of {100 * row.spread:.0f} %: it was not measured")
         if row.key.op in _SIZED and (expected := _out_size(row.key)) != row.key.out_size:
             found.append(
                 f"{name} writes {row.key.out_size[0]}x{row.key.out_size[1]},"
@@ -204,6 +203,14 @@ def _impossible(rows: Sequence[Row], seconds: bool) -> list[Finding]:
         if row.key.in_channels % row.key.groups or row.key.out_channels % row.key.groups:
             found.append(f"{name} has {row.key.groups} groups, which do not divide its channels")
     return [Finding("impossible", text) for text in found]
+
+
+def _noise(rows: Sequence[Row]) -> list[Finding]:
+    return [
+        Finding("noise", f"{short(row.key)} has a spread of {100 * row.spread:.0f} %")
+        for row in rows
+        if row.spread > 1.0
+    ]
 
 
 def _out_size(key: OpKey) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from automl.errors import TableError, UsageError, nearest
 from automl.inputs import load_model
 from automl.latency.header import KnownError, Overhead, TableHeader
 from automl.latency.keys import OpKey, op_key
-from automl.latency.predict import load_predictor
+from automl.latency.predict import Roofline, load_predictor
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.latency.transfer import FewShot, few_shot
@@ -57,9 +57,8 @@ def calibrate(request: ProfileRequest, read_operators: ReadOperators) -> Profile
         raise TableError(f"{table.path}: holds measured rows; calibrate a table of another name")
     precision = float_precision(known)
     timed = list(_read_timings(request.calibrate, precision, read_operators))
-    found = few_shot(
-        [(one.keys, one.seconds) for one in timed], load_predictor(known.header.coefficients)
-    )
+    like = load_predictor(known.header.coefficients)
+    found = few_shot([(one.keys, one.seconds) for one in timed], like)
     header = _header(request, known, found, len(timed))
     if table is None:
         table = LatencyTable.create(table_path(request.target), header)
@@ -74,17 +73,25 @@ def calibrate(request: ProfileRequest, read_operators: ReadOperators) -> Profile
         known=0,
         measured=0,
         notes=("all prices are fitted: nothing of this table was measured operator by operator",),
-        networks=tuple(_networks(timed, found)),
+        networks=tuple(_networks(timed, like)),
         error=header.known_error.relative,
     )
 
 
-def _networks(timed: list[_Timed], found: FewShot) -> Iterator[NetworkTime]:
-    """Times that the fit, which has seen them, gives the networks."""
+def _networks(timed: list[_Timed], like: Roofline) -> Iterator[NetworkTime]:
+    """Each network predicted from a fit to the others of its precision; none where it is alone."""
     for one in timed:
-        seconds, _ = found.predictor.predict(one.keys)
-        constant = found.predictor.constant(one.keys[0].precision)
-        yield NetworkTime(one.name, float(seconds.sum()) + constant, one.seconds)
+        precision = one.keys[0].precision
+        others = [
+            (other.keys, other.seconds)
+            for other in timed
+            if other is not one and other.keys[0].precision == precision
+        ]
+        if not others:
+            continue
+        fitted = few_shot(others, like).predictor
+        seconds, _ = fitted.predict(one.keys)
+        yield NetworkTime(one.name, float(seconds.sum()) + fitted.constant(precision), one.seconds)
 
 
 def _header(
