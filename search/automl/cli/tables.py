@@ -167,8 +167,10 @@ def _print_check(found: Checked) -> None:
             continue
         render.say(f"{title}: {len(texts)}")
         for text in texts[:_SHOWN]:
-            indents = {"initial_indent": "  ", "subsequent_indent": "    "}
-            render.say(textwrap.fill(text, render.WIDTH, break_on_hyphens=False, **indents))
+            line = textwrap.fill(
+                text, render.WIDTH - 2, subsequent_indent="  ", break_on_hyphens=False
+            )
+            render.say(textwrap.indent(line, "  "))
         if len(texts) > _SHOWN:
             render.say(f"  and {len(texts) - _SHOWN} more; --json lists all")
     if not found.findings:
