@@ -162,7 +162,7 @@ def main() -> None:
         print(f"seed {seed}: prepared in {bench.prepared_seconds:.0f} CPU s", flush=True)
         for keep in options.keep:
             run("default", keep, partial(bench.default, keep), bench.prepared_seconds)
-            if not options.only_default:
+            if not options.only_default and (seed == 0 or keep == 0.5):
                 run("uniform, refit", keep, partial(bench.uniform_refit, keep))
             if not options.only_default and seed == 0:
                 run("uniform, L1", keep, partial(bench.uniform_l1, keep))
