@@ -7,22 +7,54 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from automl.cost import Budget, Cost, CostModel
+from automl.network.layers import LayerPlan, Network
 from automl.policy import Policy
-from automl.space import Sensitivity, Space
+from automl.space import Sensitivity, Space, Variable
 
-__all__ = ["Agent", "Problem", "Sensitivity", "State", "Trial"]
+__all__ = ["Agent", "Geometry", "Problem", "Sensitivity", "State", "Trial", "read_geometry"]
 
 State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
 
 
 @dataclass(frozen=True, slots=True)
+class Geometry:
+    """The dense layer that a choice stands for, for agents whose state describes layers.
+
+    Attributes:
+        position: Its place in network order, from 0.
+        linear: Whether it is a linear layer.
+        in_channels, out_channels: Of the layer.
+        height, width: Of its input map.
+        stride, kernel: Along the height; 1 for a linear layer.
+    """
+
+    position: int
+    linear: bool
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    stride: int
+    kernel: int
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """A search problem. Agents see this and nothing of torch modules."""
+    """A search problem. Agents see this and nothing of torch modules.
+
+    Attributes:
+        space: The choices.
+        costs: Their prices.
+        budget: What a policy may cost.
+        sensitivity: What each choice does when it is made alone, where that was measured.
+        geometry: One a variable of the space, where a network was read (`read_geometry`).
+    """
 
     space: Space
     costs: CostModel
     budget: Budget
     sensitivity: Sensitivity | None = None
+    geometry: tuple[Geometry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +94,37 @@ class Agent(Protocol):
     def tell(self, trials: Sequence[Trial]) -> None:
         """Learn from finished trials, infeasible and failed ones among them."""
         ...
+
+
+def read_geometry(network: Network, space: Space) -> tuple[Geometry, ...]:
+    """The layer behind each variable of a space.
+
+    That is a channel group's first producer, a block's first layer, the layer whose bits are
+    chosen, and the network's first layer for the resolution.
+    """
+    return tuple(_geometry(network.plans, variable) for variable in space.variables)
+
+
+def _geometry(plans: Sequence[LayerPlan], variable: Variable) -> Geometry:
+    def is_meant(plan: LayerPlan) -> bool:
+        match variable.kind:
+            case "channels":
+                return variable.name in dict(plan.written.parts)
+            case "block":
+                return plan.block == variable.name
+            case "bits":
+                return plan.layer.name == variable.name
+            case "resolution":
+                return True
+
+    position = next((place for place, plan in enumerate(plans) if is_meant(plan)), 0)
+    layer = plans[position].layer
+    return Geometry(
+        position,
+        layer.op == "linear",
+        layer.in_channels,
+        layer.out_channels,
+        *layer.in_size,
+        layer.stride[0],
+        layer.kernel[0],
+    )

@@ -78,6 +78,13 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "additive optimum on. For up to a few hundred trials.",
         ),
         _entry(
+            "amc",
+            "amc:AmcAgent",
+            "He et al., AMC, 2018",
+            "Reinforcement learning (DDPG): walks through the network and keeps a share of each\n"
+            "channel group, within the budget at every step. For hundreds of trials.",
+        ),
+        _entry(
             "greedy",
             "greedy:GreedyAgent",
             "Yang et al., NetAdapt, 2018 (without its training)",
