@@ -8,7 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from automl.cost import CostModel, Overhead, build_cost_model, required_keys
+from automl.cost import (
+    COUNTS_PER_SIDE,
+    CostModel,
+    Overhead,
+    build_cost_model,
+    required_keys,
+)
 from automl.errors import StudyError
 from automl.files import write_whole
 from automl.latency.header import Overhead as FittedOverhead
@@ -21,7 +27,7 @@ from automl.pipeline.networks import fit_networks
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
 from automl.requests import Event, OnEvent
-from automl.space import Space, build_space
+from automl.space import MAXIMUM_OPTIONS, Space, build_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def price(
         table if timed or not here else None,
         overhead=overhead,
         precision=precision,
+        counts=COUNTS_PER_SIDE if here else MAXIMUM_OPTIONS + 1,  # lookups are free
         allow_missing=not timed,
     )
     words = describe(table, precision, error)
