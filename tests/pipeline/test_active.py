@@ -31,6 +31,7 @@ HEADER = TableHeader(
     threads=1,
     coefficients=find_table("rpi4").header.coefficients,
 )
+STATE = Conditions("Chip", 4, "performance", 1.8e9, 45.0, "15W", 1.8e9)
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Board:
 
     keys: list[OpKey]
     refuses: str = ""
-    info: RuntimeInfo = RuntimeInfo("onnxruntime", "1.31", 1, "aarch64")  # noqa: RUF009
+    info: RuntimeInfo = RuntimeInfo("onnxruntime", "1.31", 1, "aarch64", STATE)  # noqa: RUF009
     stolen: float = 0.0
     state: Conditions | None = None
     opened: int = 0
@@ -122,7 +123,8 @@ def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
     table = find_table("my-board")
     head = next(op_key(layer) for layer in network.layers if layer.op == "linear")
     table.append([Row(head, 1e-6, source="fitted")])
-    table.set_header(table.header.model_copy(update={"runtime_version": "1.31"}))
+    noted = {"runtime_version": "1.31", "device": "Chip"}
+    table.set_header(table.header.model_copy(update=noted))
     result = pipeline.search(asked)
     assert any("its row was fitted or interpolated by others" in note for note in result.notes)
 

@@ -127,11 +127,12 @@ def with_state(**more: object) -> RecordedRunner:
 
 
 def test_conditions_are_noted_before_the_first_row(table: LatencyTable) -> None:
+    table.set_header(table.header.model_copy(update={"device": "my-board"}))
     profile(table, KEYS[:2], with_state())
     assert table.path is not None
     header = LatencyTable.read(table.path).header
     assert header.clocks == "governor performance, up to 1.80 GHz"
-    assert header.power_mode == "15W"
+    assert (header.device, header.power_mode) == ("Board", "15W")
     profile(table, KEYS[:4], with_state(temperature=60.0, clock_hertz=1.5e9))  # may change
     assert len(table) == 5  # and the anchor
 

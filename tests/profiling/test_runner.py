@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,10 @@ def test_a_worker_that_ends_is_an_error() -> None:
 def test_an_unknown_runtime_is_an_error() -> None:
     with pytest.raises(MeasureError, match="'nothing' is not installed"):
         LocalRunner(runtime="nothing")
+
+
+def test_a_worker_that_nobody_asks_ends() -> None:
+    with subprocess.Popen(
+        [sys.executable, str(WORKER), "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as worker:
+        assert worker.wait(30) == -signal.SIGALRM

@@ -187,7 +187,7 @@ def settle_conditions(table: LatencyTable, runner: Runner) -> None:
         noted: dict[str, object] = {"runtime_version": header.runtime_version or info.version}
         noted["threads"] = header.threads or info.threads
         if state is not None:
-            noted.update(clocks=state.clocks, power_mode=state.power_mode)
+            noted.update(device=state.processor, clocks=state.clocks, power_mode=state.power_mode)
         if header.model_copy(update=noted) != header:
             table.set_header(header.model_copy(update=noted))
         header = table.header
