@@ -29,7 +29,7 @@ from automl.pipeline.networks import input_shape
 from automl.pipeline.pricing import Choices, Priced, measure_here, price
 from automl.policy import Policy
 from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, write_policy
-from automl.problem import Problem, Trial
+from automl.problem import Problem, Trial, read_geometry
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.space import Space, channel_counts
 from automl.study import Evaluate, StudyResult, run_study
@@ -177,7 +177,8 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
         compressor.images[:SENSITIVITY_IMAGES],
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
-    return compressor, Problem(priced.space, priced.costs, aimed.budget, harm)
+    geometry = read_geometry(aimed.reading.network, priced.space)
+    return compressor, Problem(priced.space, priced.costs, aimed.budget, harm, geometry)
 
 
 def compressor_of(
