@@ -90,7 +90,7 @@ def _print_difference(found: Compared) -> None:
         f"B / A: median {comparison.median:.3f}, from {comparison.least:.3f}"
         f" to {comparison.most:.3f}"
     )
-    render.say(f"{comparison.clear:,} differ by more than both their uncertainties")
+    render.say(f"{comparison.clear:,} differ by more than three times their uncertainties")
     rows = [
         (one.op, one.precision, f"{one.shared:,}", f"{one.median:.3f}") for one in comparison.by_op
     ]

@@ -33,6 +33,7 @@ CONDITIONS: Final = (
     "conditions",
 )
 _SHOWN: Final = 5
+_DEVIATIONS: Final = 3  # a spread is one standard deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Disagreement:
         key: The operator.
         first, second: Its time in either table, in the tables' unit.
         ratio: second / first.
-        clear: Whether the difference is larger than both uncertainties together.
+        clear: Whether the difference is three times both uncertainties together or more.
         sources: How either value came about.
     """
 
@@ -73,10 +74,10 @@ class Comparison:
         conditions: Header fields that differ: name, first's value, second's value.
         shared: Operators that both can price.
         only_first, only_second: Rows for which the other table has no price at all.
-        clear: Shared operators whose difference exceeds both uncertainties together.
+        clear: Shared operators whose difference is three times both uncertainties or more.
         median, least, most: Ratio second / first over the shared; NaN where there is none.
         by_op: The same per type of operator, most frequent first.
-        worst: The largest disagreements, worst first.
+        worst: The clear disagreements by their size, then the others.
         ordinary: Whether ordinary operators were compared, for want of rows in both tables.
     """
 
@@ -161,9 +162,8 @@ def compare(
     has_a, has_b = np.isfinite(a.seconds), np.isfinite(b.seconds)
     both = np.flatnonzero(has_a & has_b)
     ratio = b.seconds[both] / a.seconds[both]
-    clear = np.abs(np.log(ratio)) > np.log1p(
-        np.nan_to_num(a.spread[both]) + np.nan_to_num(b.spread[both])
-    )
+    noise = np.hypot(np.nan_to_num(a.spread[both]), np.nan_to_num(b.spread[both]))
+    clear = np.abs(np.log(ratio)) > np.log1p(_DEVIATIONS * noise)
     pairs = [
         Disagreement(
             asked[i],
@@ -175,7 +175,7 @@ def compare(
         )
         for place, i in enumerate(both.tolist())
     ]
-    apart = sorted(pairs, key=lambda one: -abs(math.log(one.ratio)))[:worst]
+    apart = sorted(pairs, key=lambda one: (not one.clear, -abs(math.log(one.ratio))))[:worst]
     return Comparison(
         differing_conditions(first.header, second.header),
         len(both),
