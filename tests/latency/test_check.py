@@ -100,6 +100,11 @@ def test_more_work_at_less_time() -> None:
 def test_rows_that_are_lost_in_the_noise() -> None:
     (found,) = check_rows(HEADER, [Row(key(8, 8), 1e-4, spread=3.0)])
     assert (found.kind, found.text) == ("noise", "conv2d 8>8 k3 @16x16 fp32 has a spread of 300 %")
+    (found,) = check_rows(HEADER, [Row(OpKey("add", 8, 8, in_size=(4, 4), out_size=(4, 4)), 1e-9)])
+    assert (found.kind, found.text) == (
+        "noise",
+        "add 8>8 @4x4 fp32 takes no time that can be measured",
+    )
 
 
 @pytest.mark.parametrize(

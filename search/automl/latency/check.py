@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: A row so many times off what the rest or the predictor say is in another unit, not slow.
 UNIT_FACTOR: Final = 200.0
+#: Seconds that stand for "lost in the noise" where a worker measured.
+NOTHING: Final = 1e-9
 #: Multiply-accumulates a second of large operators: outside of this no device is known.
 _LEAST_RATE, _MOST_RATE = 1e7, 1e15
 _LARGE: Final = 1e6  # multiply-accumulates from which a rate says something of the device
@@ -117,7 +119,7 @@ def check_rows(
     units = _against_predictor(rows, table) if table is not None and seconds else []
     if seconds and not units:
         units = _rates(rows) or _against_each_other(rows)
-    return (*units, *_impossible(rows, seconds), *_noise(rows), *_order(rows))
+    return (*units, *_impossible(rows, seconds), *_noise(rows, seconds), *_order(rows))
 
 
 def coverage(table: LatencyTable, keys: Sequence[OpKey]) -> Coverage:
@@ -205,12 +207,14 @@ def _impossible(rows: Sequence[Row], seconds: bool) -> list[Finding]:
     return [Finding("impossible", text) for text in found]
 
 
-def _noise(rows: Sequence[Row]) -> list[Finding]:
-    return [
-        Finding("noise", f"{short(row.key)} has a spread of {100 * row.spread:.0f} %")
-        for row in rows
-        if row.spread > 1.0
-    ]
+def _noise(rows: Sequence[Row], seconds: bool) -> list[Finding]:
+    found = []
+    for row in rows:
+        if seconds and row.seconds <= NOTHING:
+            found.append(f"{short(row.key)} takes no time that can be measured")
+        elif row.spread > 1.0:
+            found.append(f"{short(row.key)} has a spread of {100 * row.spread:.0f} %")
+    return [Finding("noise", text) for text in found]
 
 
 def _out_size(key: OpKey) -> tuple[int, int]:
