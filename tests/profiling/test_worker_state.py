@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,16 @@ def test_a_machine_that_tells_nothing(root: Path) -> None:
     found = conditions_from(worker_state.state())
     assert found.processor
     assert (found.clock_hertz, found.temperature, found.clocks) == (None, None, "")
+
+
+def test_it_needs_python_alone_and_an_old_one() -> None:
+    tree = ast.parse(
+        Path(worker_state.__file__).read_text(encoding="utf-8"), feature_version=(3, 8)
+    )
+    modules = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in modules} <= sys.stdlib_module_names
