@@ -14,13 +14,13 @@ import resource
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from automl.data import Data
+from automl.api import make_subject
 from automl.example.data import loaders
 from automl.example.model import pretrained
-from automl.inputs import top1_accuracy
 from automl.pipeline import search
 from automl.requests import SearchRequest, SearchResult, Subject, ignore
 
@@ -28,16 +28,9 @@ POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
 def subject() -> Subject:
-    """The example as the command loads it."""
-    return Subject(
-        pretrained(),
-        Data(*loaders()),
-        top1_accuracy,
-        (1, 1, 28, 28),
-        "automl.example.model:pretrained",
-        "automl.example.data:loaders",
-        "top-1 accuracy",
-    )
+    """The example under the names that the command gives it."""
+    made = make_subject(pretrained(), loaders(), data_name="automl.example.data:loaders")
+    return replace(made, model_name="automl.example.model:pretrained")
 
 
 def run(target: str, budget: str, agent: str, seed: int, out: Path) -> tuple[SearchResult, float]:

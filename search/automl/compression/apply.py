@@ -50,10 +50,15 @@ class Compressor:
         )
 
     def features(self, resolution: int) -> Features:
-        """What the dense network does at a resolution (0 for the dense one); kept once made."""
+        """What the dense network does at a resolution (0 for the dense one).
+
+        Kept for the dense resolution and the one asked for last: they take hundreds of megabytes.
+        """
         dense = self.reading.network.resolutions[-1]
         resolution = resolution or dense
         if resolution not in self._features:
+            for other in [size for size in self._features if size != dense]:
+                del self._features[other]
             images = resized(self.images, 0 if resolution == dense else resolution)
             self._features[resolution] = collect(
                 self.reading.model, self.reading.trace, images, seed=self._seed
