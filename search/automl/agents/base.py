@@ -85,6 +85,13 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "channel group, within the budget at every step. For hundreds of trials.",
         ),
         _entry(
+            "three-dims",
+            "three_dims:ThreeDimsAgent",
+            "Wang et al., Accelerate CNNs from Three Dimensions, 2021",
+            "One depth, one width ratio and one resolution: a polynomial of the score, fitted to\n"
+            "few samples, at its optimum under the budget. Needs no more than twenty trials.",
+        ),
+        _entry(
             "greedy",
             "greedy:GreedyAgent",
             "Yang et al., NetAdapt, 2018 (without its training)",
