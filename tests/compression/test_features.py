@@ -104,7 +104,8 @@ def test_rows_bound_what_is_kept() -> None:
     for name, target in features.targets.items():
         rows = rows_for(reading.model.get_submodule(name), 3000)
         places = 1 if name == "head" else min(64, rows // 4)
-        assert target.shape[0] == 4 * places == features.moments[name].rows
+        assert target.shape[0] == 4 * places
+        assert features.moments[name].rows <= target.shape[0]
 
 
 def test_the_same_seed_reads_the_same_places_and_another_others() -> None:

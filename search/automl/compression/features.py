@@ -187,8 +187,9 @@ class _Collector(Walk):
             del self._features.aims[step.module]  # images do not come first: sequences that do
             return
         chosen = self._choose(step.module, module, args[0])
-        third = max(1, chosen.shape[1] // 3)  # ranking channels takes fewer rows than refitting
-        rows = input_rows(module, args[0], chosen[:, :third])
+        # ranking channels takes fewer rows than refitting does, once there are enough
+        enough = -(-8 * matrix(module).shape[2] // self._features.images.shape[0])
+        rows = input_rows(module, args[0], chosen[:, : max(chosen.shape[1] // 3, enough)])
         moments = self._features.moments.get(step.module)
         if moments is None:
             extent = rows.shape[2] + 1
