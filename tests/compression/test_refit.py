@@ -177,7 +177,7 @@ def test_counts_that_nobody_asks_for_change_nothing() -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize("settings", [RefitSettings(images=3), RefitSettings(rows=20)])
+@pytest.mark.parametrize("settings", [RefitSettings(images=3), RefitSettings(rows=8)])
 def test_fewer_images_or_rows_are_another_and_a_worse_fit(settings: RefitSettings) -> None:
     reading = read_network(seeded(Shortcuts), MAP, resolutions=())
     compressor_ = made(reading)
