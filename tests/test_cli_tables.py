@@ -103,6 +103,13 @@ def test_check(automl: Automl) -> None:
     assert status == 2
 
 
+def test_check_finds_milliseconds(automl: Automl) -> None:
+    write("ms", {100: 0.02, 200: 0.04, 300: 0.06})  # a hundredth of the operators' speed anywhere
+    status, out, _ = automl("table", "check", "ms.jsonl")
+    assert status == 2
+    assert "are the times milliseconds?" in out.replace("\n    ", " ")
+
+
 def test_check_covers_a_model(automl: Automl) -> None:
     words = ("--model", "net.py:linear", "--input-shape", "64")
     status, out, _ = automl("table", "check", "one.jsonl", *words, "--json")

@@ -80,6 +80,9 @@ def search(
     resolutions: Sequence[int] | None = None,
     calibration: int = DEFAULT_CALIBRATION,
     threads: int = 1,
+    measure: bool = False,
+    ssh: Sequence[str] = (),
+    python: str = "python3",
     on_event: OnEvent = ignore,
 ) -> SearchResult:
     """Search the most accurate compressed model that meets every budget on the target.
@@ -104,6 +107,9 @@ def search(
         depth=depth,
         resolutions=None if resolutions is None else tuple(resolutions),
         threads=threads,
+        measure=measure,
+        ssh=tuple(ssh),
+        python=python,
     )
     return pipeline.search(request, on_event)
 

@@ -64,6 +64,15 @@ def test_a_table_in_milliseconds() -> None:
     assert "milliseconds" in found[0].text
 
 
+def test_against_known_devices() -> None:
+    devices = [find_table(name) for name in ("rpi4-1t", "a03s-small", "pixel4-large")]
+    for factor, said in ((1.0, ""), (1e3, "slowest known device, a03s"), (1e-5, "larger unit")):
+        quick = [Row(row.key, row.seconds / 10 * factor) for row in plausible()]
+        found = [one for one in check_rows(HEADER, quick, None, devices) if one.kind == "unit"]
+        assert len(found) == bool(said)
+        assert not found or said in found[0].text
+
+
 @pytest.mark.parametrize("factor", [1e3, 1e-3])
 def test_some_rows_in_another_unit(factor: float) -> None:
     rows = plausible()

@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 
 #: A row so many times off what the rest or the predictor say is in another unit, not slow.
 UNIT_FACTOR: Final = 200.0
+#: So many times slower than the slowest known device, or quicker than the quickest, is no device.
+SLOWER, QUICKER = 20.0, 1000.0
 #: Seconds that stand for "lost in the noise" where a worker measured.
 NOTHING: Final = 1e-9
 #: Multiply-accumulates a second of large operators: outside of this no device is known.
@@ -66,8 +68,14 @@ class Coverage:
     missing_ops: tuple[tuple[str, int], ...]
 
 
-def check_file(path: Path) -> tuple[LatencyTable, tuple[Finding, ...]]:
+def check_file(
+    path: Path, devices: Sequence[LatencyTable] = ()
+) -> tuple[LatencyTable, tuple[Finding, ...]]:
     """Everything that is wrong with a table file, unreadable lines among it, not the first alone.
+
+    Args:
+        path: The file.
+        devices: As for `check_rows`.
 
     Returns:
         The table of the lines that can be read, and what was found.
@@ -100,11 +108,14 @@ def check_file(path: Path) -> tuple[LatencyTable, tuple[Finding, ...]]:
                 )
             )
     table = LatencyTable(header, rows.values(), path)
-    return table, (*found, *check_rows(header, table.rows, table))
+    return table, (*found, *check_rows(header, table.rows, table, devices))
 
 
 def check_rows(
-    header: TableHeader, rows: Sequence[Row], table: LatencyTable | None = None
+    header: TableHeader,
+    rows: Sequence[Row],
+    table: LatencyTable | None = None,
+    devices: Sequence[LatencyTable] = (),
 ) -> tuple[Finding, ...]:
     """What in rows that can be read cannot be believed.
 
@@ -112,13 +123,15 @@ def check_rows(
         header: Of their table.
         rows: The rows.
         table: Whose fitted predictor they are held against; None for plain bounds alone.
+        devices: Known devices with predictors: beyond the slowest and the quickest of them by
+            far, a table is in another unit.
     """
     if not rows:
         return ()
     seconds = header.unit == "seconds"
     units = _against_predictor(rows, table) if table is not None and seconds else []
     if seconds and not units:
-        units = _rates(rows) or _against_each_other(rows)
+        units = _rates(rows) or _against_devices(rows, devices) or _against_each_other(rows)
     return (*units, *_impossible(rows, seconds), *_noise(rows, seconds), *_order(rows))
 
 
@@ -159,6 +172,27 @@ def _rates(rows: Sequence[Row]) -> list[Finding]:
             f" {len(rates)}), which no device does: are the times {unit}?",
         )
     ]
+
+
+def _against_devices(rows: Sequence[Row], devices: Sequence[LatencyTable]) -> list[Finding]:
+    """Whether all rows together are far slower or quicker than on any known device."""
+    ratios: dict[str, float] = {}
+    times = np.array([row.seconds for row in rows])
+    for device in devices:
+        predicted, _ = device.predict([row.key for row in rows])
+        known = np.isfinite(predicted)
+        if known.any() and predicted[known].sum() > 0:
+            ratios[device.name] = float(times[known].sum() / predicted[known].sum())
+    if not ratios:
+        return []
+    slowest, quickest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    if ratios[slowest] > SLOWER:
+        text = f"{ratios[slowest]:.0f} times as long as on the slowest known device, {slowest}"
+        return [Finding("unit", f"the operators take {text}: are the times milliseconds?")]
+    if ratios[quickest] < 1 / QUICKER:
+        text = f"{1 / ratios[quickest]:.0f} times quicker than on the quickest known, {quickest}"
+        return [Finding("unit", f"the operators are {text}: are the times in a larger unit?")]
+    return []
 
 
 def _against_each_other(rows: Sequence[Row]) -> list[Finding]:

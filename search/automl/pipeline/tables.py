@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from automl.errors import SpaceError, TableError
 from automl.latency.check import Coverage, Finding, check_file, coverage
 from automl.latency.compare import Comparison, Side, compare, merge
 from automl.latency.keys import OpKey, op_key
+from automl.latency.store import read_header
 from automl.latency.table import LatencyTable
-from automl.latency.targets import find_table
+from automl.latency.targets import find_table, list_targets
 from automl.network.read import read_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.pricing import float_precision
@@ -98,11 +100,21 @@ def check_table(target: str, request: ProfileRequest | None = None) -> Checked:
         if found is None:
             raise TableError(f"table {target!r} has no file to check")
         path = found
-    table, findings = check_file(path)
+    table, findings = check_file(path, list(_devices(path)))
     covered = None
     if request is not None and request.model is not None:
         covered = coverage(table, search_keys(table, request))
     return Checked(path, table.name, len(table), findings, covered)
+
+
+def _devices(path: Path) -> Iterator[LatencyTable]:
+    """The known devices with predictors, but for the one of that file."""
+    for target in list_targets():
+        known = target.path.is_file() and target.path.resolve() != path.resolve()
+        if known and not target.problem:
+            header = read_header(target.path)
+            if header.coefficients is not None and header.unit == "seconds":
+                yield LatencyTable(header)
 
 
 def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
