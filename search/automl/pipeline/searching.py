@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +23,7 @@ from automl.errors import StudyError
 from automl.evaluate import Evaluator, judge
 from automl.inputs import Score
 from automl.network.read import Reading, read_network
+from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
 from automl.pipeline.pricing import Choices, Priced, measure_here, price
 from automl.policy import Policy
@@ -78,18 +77,53 @@ def search(
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
-    study = request.out / "study.db"
-    if study.exists() and not request.resume:
-        raise StudyError(f"{study} holds a study already: --resume goes on with it")
-    request.out.mkdir(parents=True, exist_ok=True)
-    log = _Log(request.out / "log.jsonl", on_event)
+    log = start(request, on_event)
     aimed = aim(request, log)
     aimed = aimed if refiner is None else refiner.first(aimed)
-    if aimed.met:  # nothing to search for: the dense network is delivered, and it is said so
-        dense = aimed.priced.space.decode(aimed.priced.space.dense)
-        return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
-    compressor, problem = prepare(aimed, request, log)
-    evaluate = _Remembered(problem.space, Evaluator(compressor, *_judges(request)))
+    if aimed.met:
+        return deliver_dense(request, aimed, log)
+    return search_prepared(request, aimed, prepare_scores(aimed, request, log), log, refiner)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What searches of one network on one target share, whatever their budgets.
+
+    Attributes:
+        compressor: The compression database.
+        problem: With the budget of the first search.
+        evaluate: Scores, those found before remembered.
+    """
+
+    compressor: Compressor
+    problem: Problem
+    evaluate: Evaluate
+
+
+def prepare_scores(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> Prepared:
+    """All that has to be made before policies can be scored."""
+    compressor, problem = prepare(aimed, request, on_event)
+    evaluator = Evaluator(compressor, *_judges(request))
+    return Prepared(compressor, problem, _Remembered(problem.space, evaluator))
+
+
+def deliver_dense(request: SearchRequest, aimed: Aimed, log: Log) -> SearchResult:
+    """Nothing to search for: the dense network is delivered, and it is said so."""
+    dense = aimed.priced.space.decode(aimed.priced.space.dense)
+    return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
+
+
+def search_prepared(
+    request: SearchRequest,
+    aimed: Aimed,
+    prepared: Prepared,
+    log: Log,
+    refiner: Refiner | None = None,
+) -> SearchResult:
+    """Search, finish, measure and write, for one budget of a network that was prepared."""
+    study = request.out / "study.db"
+    compressor, evaluate = prepared.compressor, prepared.evaluate
+    problem = replace(prepared.problem, budget=aimed.budget)
     result = _study(request, problem, evaluate, log, study)
     while refiner is not None and (better := refiner.after(aimed, result)) is not None:
         aimed = better
@@ -125,7 +159,7 @@ def _judges(request: SearchRequest) -> tuple[Batches, Score]:
 
 
 def _study(
-    request: SearchRequest, problem: Problem, evaluate: Evaluate, log: _Log, study: Path
+    request: SearchRequest, problem: Problem, evaluate: Evaluate, log: Log, study: Path
 ) -> StudyResult:
     return run_study(
         problem,
@@ -215,7 +249,7 @@ def _deliver(
     policy: Policy,
     model: nn.Module,
     result: StudyResult,
-    log: _Log,
+    log: Log,
 ) -> SearchResult:
     """Judge the finished network once, measure it, write everything."""
     subject, costs = request.subject, aimed.priced.costs
@@ -339,33 +373,3 @@ def _notes(aimed: Aimed) -> tuple[str, ...]:
     ]
     already = ["the dense model meets this budget already"] if aimed.met else []
     return (*already, *aimed.priced.notes, *frozen)
-
-
-class _Log:
-    """Progress to the listener, and finished stages and trials to a file of JSON lines."""
-
-    def __init__(self, path: Path, on_event: OnEvent) -> None:
-        self._path = path
-        self._on_event: OnEvent = on_event
-        self._start = time.monotonic()
-        self._stage = ""
-        self._best: float | None = None
-        self._trials = 0
-
-    def __call__(self, event: Event) -> None:
-        if event.stage != self._stage:
-            self._write({"stage": event.stage})
-            self._stage = event.stage
-        self._on_event(replace(event, best=self._best))
-
-    def trial(self, trial: Trial, best: Trial | None) -> None:
-        self._trials += 1
-        self._best = best.score if best is not None else None
-        line = {"trial": trial.number, "state": trial.state, "score": trial.score}
-        self._write({**line, "seconds": round(trial.seconds, 3), "reason": trial.reason})
-        self(Event("searching", self._trials))
-
-    def _write(self, line: dict[str, object]) -> None:
-        stamped = {"at_seconds": round(time.monotonic() - self._start, 2), **line}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(stamped) + "\n")
