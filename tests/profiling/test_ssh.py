@@ -94,6 +94,18 @@ def test_it_answers_survives_and_leaves_nothing(server: Sshd, board: Host) -> No
 
 
 @needs_sshd
+def test_a_worker_that_ended_by_itself_is_started_again(
+    server: Sshd, board: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.profiling.ssh._IDLE", 1)
+    with connect(board) as runner:
+        time.sleep(2.0)
+        assert len(list(runner.run(PROBES[:2], QUICK))) == 2
+        assert runner.reconnections == 1
+    assert left_behind(server) == []
+
+
+@needs_sshd
 def test_two_boards_share_the_work(server: Sshd, board: Host) -> None:
     with PooledRunner([connect(board), connect(board)]) as pool:
         found = list(pool.run(PROBES, QUICK))

@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import shlex
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ _OPTIONS: Final = {
     "EscapeChar": "none",
 }
 _NO_PYTHON, _NO_ROOM, _LOST = 72, 71, 255
+_TIRED: Final = 128 + signal.SIGALRM  # as the shell tells it
 _IDLE: Final = 900  # seconds after which a worker that nobody asks ends by itself
 _PATIENCE: Final = 300.0  # seconds: time for a board to start again
 _FAREWELL: Final = 5.0  # seconds in which the other side may tidy up
@@ -214,6 +216,8 @@ class SSHRunner:
             return MeasureError(
                 f"{where}: the worker cannot be put into a temporary folder: {last}"
             )
+        if status == _TIRED:
+            return _Lost(f"{where}: nobody asked the worker for {_IDLE} s")
         if status != _LOST:
             return MeasureError(f"{where}: the worker ended with status {status}: {last}")
         if "IDENTIFICATION HAS CHANGED" in text:
