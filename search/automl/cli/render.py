@@ -19,6 +19,7 @@ from automl.units import format_bytes, format_joules, format_macs, format_second
 
 if TYPE_CHECKING:
     from automl.policy_file import PolicyFile
+    from automl.requests import SearchResult
 
 WIDTH: Final = 80
 _BAR: Final = 24
@@ -115,6 +116,27 @@ def _cost_row(
         return []
     change = f"x {compressed / dense:.3f}" if dense else ""
     return [title, form(dense), form(compressed), change]
+
+
+def print_front(results: Sequence[SearchResult]) -> None:
+    """One row a budget, the dense network last."""
+    rows: list[list[str]] = []
+    named = [(" and ".join(result.policy.budget), result.compressed) for result in results]
+    for name, figures in [*named, ("dense", results[0].dense)]:
+        predicted, measured = figures.predicted_seconds, figures.measured_seconds
+        rows.append(
+            [
+                name,
+                "-" if figures.accuracy is None else f"{figures.accuracy:.4f}",
+                "-" if predicted is None else format_seconds(predicted),
+                "-" if measured is None else format_seconds(measured),
+                format_macs(figures.macs),
+                format_bytes(figures.bytes),
+            ]
+        )
+    print_table(("budget", "score", "predicted", "measured", "work", "size"), rows)
+    for result in results:
+        say(f"policy: {result.policy_path}")
 
 
 def print_prediction_error(figures: Figures) -> None:

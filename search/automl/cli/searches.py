@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +20,14 @@ AgentName = Annotated[
 Budgets = Annotated[
     list[str] | None,
     typer.Option(
-        "--budget", metavar="LIMIT", help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable."
+        "--budget",
+        metavar="LIMIT",
+        help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable; 2ms,4ms searches both.",
     ),
+]
+Front = Annotated[
+    int,
+    typer.Option("--front", min=0, metavar="N", help="N budgets, from --budget up to dense."),
 ]
 Trials = Annotated[
     int | None, typer.Option("--trials", min=1, metavar="N", help="Most policies to score.")
@@ -53,6 +60,7 @@ def search(
     resolutions: options.Resolutions = None,
     calibration: options.Calibration = None,
     threads: options.Threads = None,
+    front: Front = 0,
     measure: Measure = False,
     ssh: options.Ssh = None,
     python: options.Python = "python3",
@@ -61,9 +69,10 @@ def search(
     """Find the best compressed model within a budget on a device."""
     from automl.cli import resolve
 
+    budgets = list(product(*(text.split(",") for text in budget or ())))
     settings = resolve.settle(
         target=target,
-        budget=budget or None,
+        budget=list(budgets[0]) or None,
         model=model,
         weights=weights,
         data=data,
@@ -82,7 +91,32 @@ def search(
     )
     request = resolve.search_request(settings, resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
-    _run(request, resolve.flags_again(settings), json)
+    if front or len(budgets) > 1:
+        _run_front(request, budgets if budget else [request.budget], front, json)
+    else:
+        _run(request, resolve.flags_again(settings), json)
+
+
+def _run_front(
+    request: SearchRequest, budgets: list[tuple[str, ...]], front: int, json: bool
+) -> None:
+    from automl import pipeline
+    from automl.cli import render
+    from automl.cli.progress import Bar
+
+    with Bar() as bar:
+        results = pipeline.search_front(request, budgets, front, bar)
+    if json:
+        render.print_json(results)
+    else:
+        render.say(f"target   {results[0].target}")
+        render.say(f"model    {request.subject.model_name}")
+        render.say(f"score    {request.subject.score_name}, on {results[0].scored_on}")
+        render.say(f"agent    {request.agent}, seed {request.seed}")
+        render.print_front(results)
+        render.say_next(f"automl show {results[0].policy_path}")
+    if results[-1].interrupted:
+        raise typer.Exit(130)
 
 
 def _run(request: SearchRequest, flags: list[str], json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from automl.pipeline.active import search
 from automl.pipeline.finishing import apply, verify
+from automl.pipeline.front import search_front
 from automl.pipeline.profiling import profile
 
-__all__ = ["apply", "profile", "search", "verify"]
+__all__ = ["apply", "profile", "search", "search_front", "verify"]

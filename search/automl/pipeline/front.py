@@ -1,0 +1,115 @@
+"""Several budgets at once: one reading, one set of prices, one database, one memory of scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from automl.agents.solver import solve
+from automl.cost import Limit, resolve_budget
+from automl.errors import UsageError
+from automl.pipeline.log import start
+from automl.pipeline.searching import (
+    Aimed,
+    Prepared,
+    aim,
+    deliver_dense,
+    prepare_scores,
+    search_prepared,
+)
+from automl.requests import OnEvent, SearchRequest, SearchResult, ignore
+from automl.units import Quantity, parse_budget
+
+_SHARES: Final[dict[Quantity, str]] = {
+    "latency": "%",
+    "macs": "%MACs",
+    "bytes": "%size",
+    "joules": "%energy",
+}
+
+
+def search_front(
+    request: SearchRequest,
+    budgets: Sequence[tuple[str, ...]],
+    count: int = 0,
+    on_event: OnEvent = ignore,
+) -> tuple[SearchResult, ...]:
+    """One search a budget, each in a folder of its own under `request.out`.
+
+    The network is read, priced and prepared once, and no policy is scored twice. All budgets are
+    known to be reachable before anything costly is done.
+
+    Args:
+        request: Its budget is not used.
+        budgets: Limits as written, all of which hold together in each.
+        count: With one budget: search so many, in even steps from it to the dense cost; 0 for none.
+        on_event: Told of progress.
+
+    Raises:
+        UsageError: A count with several budgets, or with what takes one budget alone.
+        InfeasibleError: A budget cannot be met.
+    """
+    if request.measure:
+        raise UsageError("--measure makes the prices of one budget better: give it one")
+    if count and len(budgets) > 1:
+        raise UsageError("--front spreads budgets from one to the dense cost: give it one")
+    start(request, on_event)
+    aimed = aim(replace(request, budget=_timed_first(budgets)), on_event)
+    if count:
+        budgets = spread(budgets[0], aimed, count)
+    runs = [(_run(request, budget), _aimed(aimed, budget)) for budget in budgets]
+    results: list[SearchResult] = []
+    prepared: Prepared | None = None
+    for run, aimed_here in runs:
+        log = start(run, on_event)
+        if aimed_here.met:
+            results.append(deliver_dense(run, aimed_here, log))
+            continue
+        prepared = prepared or prepare_scores(aimed_here, run, log)
+        results.append(search_prepared(run, aimed_here, prepared, log))
+        if results[-1].interrupted:
+            break
+    return tuple(results)
+
+
+def spread(budget: tuple[str, ...], aimed: Aimed, count: int) -> list[tuple[str, ...]]:
+    """The budget and `count` - 1 more, in even steps towards the dense network's cost."""
+    dense = aimed.priced.costs.dense
+
+    def at(step: int, limit: Limit) -> str:
+        share = limit.value / dense.value(limit.quantity)
+        share += (1.0 - share) * step / count
+        return f"{100 * share:.4g}{_SHARES[limit.quantity]}"
+
+    steps = range(1, count)
+    return [budget, *(tuple(at(step, limit) for limit in aimed.budget.limits) for step in steps)]
+
+
+def _timed_first(budgets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """A budget of time where there is one: prices of time are then what they have to be for it."""
+
+    def is_timed(budget: tuple[str, ...]) -> bool:
+        return any(parse_budget(text).quantity == "latency" for text in budget)
+
+    return next(filter(is_timed, budgets), budgets[0])
+
+
+def _aimed(aimed: Aimed, budget: tuple[str, ...]) -> Aimed:
+    costs = aimed.priced.costs
+    limits = resolve_budget(map(parse_budget, budget), costs.dense, costs.energy)
+    solve(costs, [np.zeros(size) for size in costs.space.sizes], limits)
+    return replace(aimed, budget=limits)
+
+
+def _run(request: SearchRequest, budget: tuple[str, ...]) -> SearchRequest:
+    return replace(request, budget=budget, out=request.out / _folder(budget))
+
+
+def _folder(budget: tuple[str, ...]) -> Path:
+    words = "-".join(budget).replace("%", "pct")
+    return Path(re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-."))
