@@ -69,10 +69,9 @@ def search(
     """Find the best compressed model within a budget on a device."""
     from automl.cli import resolve
 
-    budgets = list(product(*(text.split(",") for text in budget or ())))
     settings = resolve.settle(
         target=target,
-        budget=list(budgets[0]) or None,
+        budget=[text.split(",")[0] for text in budget or ()] or None,
         model=model,
         weights=weights,
         data=data,
@@ -91,10 +90,18 @@ def search(
     )
     request = resolve.search_request(settings, resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
+    _run(request, budget or [], front, resolve.flags_again(settings), json)
+
+
+def _run(
+    request: SearchRequest, budget: list[str], front: int, flags: list[str], json: bool
+) -> None:
+    budgets = [*product(*(text.split(",") for text in budget))]  # 2ms,4ms is two searches
     if front or len(budgets) > 1:
+        # Without the flag the budget is that of automl.toml.
         _run_front(request, budgets if budget else [request.budget], front, json)
     else:
-        _run(request, resolve.flags_again(settings), json)
+        _run_one(request, flags, json)
 
 
 def _run_front(
@@ -119,7 +126,7 @@ def _run_front(
         raise typer.Exit(130)
 
 
-def _run(request: SearchRequest, flags: list[str], json: bool) -> None:
+def _run_one(request: SearchRequest, flags: list[str], json: bool) -> None:
     from automl import pipeline
     from automl.cli import render
     from automl.cli.progress import Bar
