@@ -7,7 +7,7 @@ score at its end. What differs from the paper and its public code:
 
 - A step is a channel group (all layers that share the channels) where AMC's is a layer, so residual
   networks and any kernel size are covered. A block is a step of its own, before its groups: an
-  action below one half leaves it out, and its groups are not visited. The resolution and bits stay
+  action of one half or less leaves it out, and its groups are not visited. The resolution and bits stay
   dense; the resolution is lowered only when the budget cannot be met otherwise.
 - The paper clips an action by what the remaining layers cost at their smallest ratio, linearly,
   then rounds up, and may end over the budget. Here an action is rounded to the nearest option that
@@ -18,7 +18,8 @@ score at its end. What differs from the paper and its public code:
   limited quantities (the worst where several are limited), where the code has MACs or weights.
 - What room an episode leaves is filled at random, one option at a time: without that the random
   episodes of the warm-up spend only part of the budget.
-- Rewards are scaled by the spread of the scores seen, so that the score's unit does not matter.
+- Rewards are scaled by the spread of the scores seen, so that the score's unit does not matter, and
+  the actor's logit is held back, or its sigmoid is soon stuck at "keep all" (or nothing).
 - An episode that leads to a known policy is walked again with a wider spread, so that no trial is
   wasted on it, and the spread has a floor. The agent is finished when that leads to nothing new.
 - With a warm start the optimum of additive harm is the first episode in the replay.

@@ -60,14 +60,11 @@ class Walk:
 
     def additive_optimum(self) -> Vectors | None:
         """The optimum of additive harm with what is held, where harm was measured."""
-        costs, budget, sensitivity = (
-            self.problem.costs,
-            self.problem.budget,
-            self.problem.sensitivity,
-        )
-        if sensitivity is None:
+        problem = self.problem
+        if problem.sensitivity is None:
             return None
-        return solve(costs, sensitivity.harm, budget, self.held).vector
+        harm = problem.sensitivity.harm
+        return solve(problem.costs, harm, problem.budget, self.held).vector
 
     def follow(self, vector: Vectors, *, learns: bool = False) -> Episode:
         """The episode that leads to a given policy within the budget."""
