@@ -7,8 +7,8 @@ score at its end. What differs from the paper and its public code:
 
 - A step is a channel group (all layers that share the channels) where AMC's is a layer, so residual
   networks and any kernel size are covered. A block is a step of its own, before its groups: an
-  action of one half or less leaves it out, and its groups are not visited. The resolution and bits stay
-  dense; the resolution is lowered only when the budget cannot be met otherwise.
+  action of one half or less leaves it out, and its groups are not visited. The resolution and bits
+  stay dense; the resolution is lowered only when the budget cannot be met otherwise.
 - The paper clips an action by what the remaining layers cost at their smallest ratio, linearly,
   then rounds up, and may end over the budget. Here an action is rounded to the nearest option that
   leaves the rest a way into the budget, by true prices of every limit, and the end is within it.
