@@ -2,6 +2,7 @@
 # make test     set up, then run the tests
 # make check    format, lint and types
 # make bench    what is measured, not asserted
+# make bench-latency   of it, what concerns latency tables
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -12,7 +13,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench clean
+.PHONY: search test check bench bench-latency clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -29,6 +30,11 @@ check: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	@for script in tests/benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; \
+	done
+
+bench-latency: $(VENV)/.ready-dev
+	@for name in latency profile predict; do \
+		echo "== bench_$$name.py"; $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
 
 clean:

@@ -1,238 +1,217 @@
-"""Networks as ONNX models beside the keys of their operators, dense and randomly thinned.
+"""Ten networks of different structure, half a millisecond to some milliseconds each on a CPU.
 
-Built node by node, batch norms folded, so that keys and model cannot disagree about shapes.
+Made of the parts of tests/network/zoo.py at the sizes that people run; the weights are random,
+because time does not depend on them.
 """
 
 from __future__ import annotations
 
-import random
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
-from automl.latency.keys import OpKey
-from automl.profiling.graphs import Graph
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "network"))
 
-@dataclass(frozen=True)
-class BuiltNetwork:
-    """A model and the operators that it should be the sum of."""
+from zoo import Basic, Bottleneck, Dense, Inverted, ShuffleV2, conv_norm
 
-    name: str
-    model: bytes
-    keys: tuple[OpKey, ...]
-
-
-@dataclass
-class Thinning:
-    """How a network is thinned: widths in multiples of `unit`, blocks kept with a probability.
-
-    Without a generator nothing is thinned.
-    """
-
-    generator: random.Random | None = None
-    unit: int = 16
-    keep: float = 1.0
-
-    def width(self, dense: int, least: int = 0) -> int:
-        """A width up to the dense one."""
-        if self.generator is None:
-            return dense
-        return self.generator.choice(range(max(self.unit, least), dense + 1, self.unit))
-
-    def keeps(self) -> bool:
-        """Whether a removable block stays."""
-        return self.generator is None or self.generator.random() < self.keep
+from automl.example.model import network as example
 
 
-@dataclass
-class Builder:
-    """A graph that notes the key of every operator that it adds."""
+class Classifier(nn.Module):
+    """A body of maps, the mean over them, and a linear head."""
 
-    graph: Graph = field(default_factory=Graph)
-    keys: list[OpKey] = field(default_factory=list)
+    def __init__(self, body: nn.Sequential, channels: int, classes: int = 10) -> None:
+        super().__init__()
+        self.body, self.head = body, nn.Linear(channels, classes)
 
-    def conv(
-        self,
-        data: str,
-        channels: tuple[int, int],
-        size: int,
-        kernel: int = 3,
-        stride: int = 1,
-        *,
-        depthwise: bool = False,
-        relu: bool = True,
-    ) -> str:
-        """A convolution of a square map with "same" padding."""
-        groups = channels[0] if depthwise else 1
-        pad, out = kernel // 2, (size - 1) // stride + 1
-        self.keys.append(
-            OpKey(
-                "depthwise_conv2d" if depthwise else "conv2d",
-                *channels,
-                (kernel, kernel),
-                (stride, stride),
-                (pad, pad),
-                (1, 1),
-                groups,
-                (size, size),
-                (out, out),
-            )
-        )
-        found = self.graph.conv(
-            data, *channels, (kernel, kernel), groups=groups, strides=(stride,) * 2, pads=(pad,) * 4
-        )
-        return self.graph.relu(found) if relu else found
-
-    def map_op(
-        self,
-        op: str,
-        node: str,
-        inputs: tuple[str, ...],
-        channels: int,
-        size: int,
-        detail: str = "",
-    ) -> str:
-        """An operator that keeps the shape of a map."""
-        shape = (size, size)
-        self.keys.append(
-            OpKey(op, channels, channels, in_size=shape, out_size=shape, detail=detail)
-        )
-        attributes = {"Concat": {"axis": 1}, "HardSigmoid": {"alpha": 1 / 6, "beta": 0.5}}
-        return self.graph.node(node, *inputs, **attributes.get(node, {}))
-
-    def pool(self, op: str, node: str, data: str, channels: int, size: int) -> str:
-        """A pool of two by two."""
-        half = size // 2
-        sizes = {"in_size": (size, size), "out_size": (half, half)}
-        self.keys.append(OpKey(op, channels, channels, (2, 2), (2, 2), **sizes))
-        return self.graph.node(node, data, kernel_shape=(2, 2), strides=(2, 2))
-
-    def global_pool(self, data: str, channels: int, size: int) -> str:
-        """The mean over a map."""
-        self.keys.append(OpKey("global_avg_pool", channels, channels, in_size=(size, size)))
-        return self.graph.node("GlobalAveragePool", data)
-
-    def finish(self, name: str, data: str, channels: int, size: int) -> BuiltNetwork:
-        """Pool, classify, and close the model."""
-        graph = self.graph
-        flat = graph.node("Flatten", self.global_pool(data, channels, size))
-        self.keys.append(OpKey("linear", channels, 10))
-        weight = graph.weight(10, channels, fan_in=channels)
-        scores = graph.node("Gemm", flat, weight, graph.weight(10), transB=1)
-        return BuiltNetwork(name, graph.serialise(scores), tuple(self.keys))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
 
 
-def resnet56(name: str, thin: Thinning, inner: Callable[[int], int] | None = None) -> BuiltNetwork:
-    """ResNet-56 of He et al. (2015) for 32x32, shortcuts of option A; inner widths vary."""
-    net, graph_size = Builder(), 32
-    data = net.conv(net.graph.input(1, 3, 32, 32), (3, 16), graph_size)
+def stem(channels: int, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution of an image."""
+    return [conv_norm(3, channels, 3, stride), nn.ReLU()]
+
+
+def resnet56() -> nn.Module:
+    """ResNet-56 for CIFAR-10 (He et al. 2015, section 4.2), shortcuts without weights."""
+    blocks: list[nn.Module] = stem(16)
     before = 16
     for channels in (16, 32, 64):
-        for block in range(9):
-            stride = 2 if channels != before and block == 0 else 1
-            if stride == 1 and not thin.keeps():
-                continue
-            width = inner(channels) if inner else thin.width(channels)
-            out = graph_size // stride
-            shortcut = data
-            if stride == 2:
-                shortcut = _option_a(net.graph, data, graph_size, channels - before)
-            data = net.conv(data, (before, width), graph_size, stride=stride)
-            data = net.conv(data, (width, channels), out, relu=False)
-            data = net.graph.relu(net.map_op("add", "Add", (data, shortcut), channels, out))
-            graph_size, before = out, channels
-    return net.finish(name, data, before, graph_size)
+        stride = channels // before
+        blocks.append(Basic(before, channels, stride, padded=stride > 1))
+        blocks += [Basic(channels, channels) for _ in range(8)]
+        before = channels
+    return Classifier(nn.Sequential(*blocks), before)
 
 
-def _option_a(graph: Graph, data: str, size: int, more: int) -> str:
-    ends, starts = graph.integers(size, size), graph.integers(0, 0)
-    axes, steps = graph.integers(2, 3), graph.integers(2, 2)
-    sliced = graph.node("Slice", data, starts, ends, axes, steps)
-    return graph.node("Pad", sliced, graph.integers(0, more // 2, 0, 0, 0, more // 2, 0, 0))
+def resnet18(width: int = 64, classes: int = 1000) -> nn.Module:
+    """ResNet-18 (He et al. 2015, table 1) with `width` channels in its first stage."""
+    first: list[nn.Module] = [conv_norm(3, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    before = width
+    for channels in (width, 2 * width, 4 * width, 8 * width):
+        first += [Basic(before, channels, channels // before), Basic(channels, channels)]
+        before = channels
+    return Classifier(nn.Sequential(*first), before, classes)
 
 
-def mobilenet(name: str, thin: Thinning) -> BuiltNetwork:
-    """Inverted residuals with squeeze-excite at 64x64, expansions thinned."""
-    net, size, before = Builder(), 32, 16
-    data = net.conv(net.graph.input(1, 3, 64, 64), (3, 16), 64, stride=2)
-    for channels, blocks, first_stride in ((16, 2, 1), (24, 2, 2), (32, 3, 2), (64, 3, 2)):
-        for block in range(blocks):
-            stride = first_stride if block == 0 else 1
-            if block and not thin.keeps():
-                continue
-            wide = thin.width(before * 4)
-            out = size // stride
-            shortcut = data
-            data = net.conv(data, (before, wide), size, 1)
-            data = net.conv(data, (wide, wide), size, 3, stride, depthwise=True)
-            data = _squeeze_excite(net, data, wide, out)
-            data = net.conv(data, (wide, channels), out, 1, relu=False)
-            if block:
-                data = net.map_op("add", "Add", (data, shortcut), channels, out)
-            size, before = out, channels
-    data = net.conv(data, (before, 256), size, 1)
-    return net.finish(name, data, 256, size)
-
-
-def _squeeze_excite(net: Builder, data: str, channels: int, size: int) -> str:
-    narrow = max(8, channels // 32 * 8)
-    gate = net.conv(net.global_pool(data, channels, size), (channels, narrow), 1, 1)
-    gate = net.conv(gate, (narrow, channels), 1, 1, relu=False)
-    gate = net.map_op("activation", "HardSigmoid", (gate,), channels, 1, "hardsigmoid")
-    return net.map_op("mul", "Mul", (data, gate), channels, size, "channel")
-
-
-def vgg(name: str, thin: Thinning) -> BuiltNetwork:
-    """A plain chain with max pools at 32x32, every width thinned."""
-    net, size, before = Builder(), 32, 3
-    data = net.graph.input(1, 3, 32, 32)
-    for channels in (64, 128, 256, 256):
+def vgg() -> nn.Module:
+    """A plain chain: pairs of 3x3 convolutions, max pools, two linear layers."""
+    parts: list[nn.Module] = []
+    before = 3
+    for channels in (64, 128, 192, 256):
         for _ in range(2):
-            width = thin.width(channels, least=2 * thin.unit)
-            data = net.conv(data, (before, width), size)
-            before = width
-        data = net.pool("max_pool", "MaxPool", data, before, size)
-        size //= 2
-    return net.finish(name, data, before, size)
+            parts += [conv_norm(before, channels, 3), nn.ReLU()]
+            before = channels
+        parts.append(nn.MaxPool2d(2))
+    linear = (nn.Flatten(), nn.Linear(before * 4, 256), nn.ReLU(), nn.Linear(256, 10))
+    return nn.Sequential(*parts, *linear)
 
 
-def densenet(name: str, thin: Thinning) -> BuiltNetwork:
-    """Bottlenecked dense blocks at 32x32, bottlenecks and growth thinned."""
-    net, size, channels = Builder(), 32, 32
-    data = net.conv(net.graph.input(1, 3, 32, 32), (3, 32), size)
+def mobilenet() -> nn.Module:
+    """Inverted residuals with 5x5 depthwise convolutions and squeeze-excite."""
+    blocks: list[nn.Module] = stem(16, 2)
+    before = 16
+    for channels, count, first in ((16, 1, 1), (24, 2, 2), (40, 3, 2), (80, 3, 2)):
+        for number in range(count):
+            stride = first if number == 0 else 1
+            blocks.append(Inverted.Block(before, 4 * before, channels, stride, nn.Hardsigmoid()))
+            before = channels
+    return Classifier(nn.Sequential(*blocks, conv_norm(before, 240, 1), nn.Hardswish()), 240)
+
+
+def densenet() -> nn.Module:
+    """Three dense blocks of six layers, growth 16, with transitions that halve."""
+    channels, growth = 32, 16
+    parts: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1, bias=False)]
     for stage in range(3):
-        for _ in range(5):
-            if not thin.keeps():
-                continue
-            middle, growth = thin.width(64), thin.width(16)
-            branch = net.conv(data, (channels, middle), size, 1)
-            branch = net.conv(branch, (middle, growth), size)
+        for _ in range(6):
+            parts.append(Dense.Layer(channels, growth))
             channels += growth
-            data = net.map_op("concat", "Concat", (data, branch), channels, size, "2")
-        half = channels // 32 * 16
-        data = net.conv(data, (channels, half), size, 1)
-        channels = half
+        parts += [nn.BatchNorm2d(channels), nn.ReLU()]
         if stage < 2:
-            data = net.pool("avg_pool", "AveragePool", data, channels, size)
-            size //= 2
-    return net.finish(name, data, channels, size)
+            parts += [nn.Conv2d(channels, channels // 2, 1, bias=False), nn.AvgPool2d(2)]
+            channels //= 2
+    return Classifier(nn.Sequential(*parts), channels)
 
 
-FAMILIES: dict[str, Callable[[str, Thinning], BuiltNetwork]] = {
-    "resnet56": resnet56,
-    "mobilenet": mobilenet,
-    "vgg": vgg,
-    "densenet": densenet,
+class Mixed(nn.Module):
+    """Towers of 1x1, 3x3, two 3x3 and a pool side by side (Szegedy et al. 2015, figure 5)."""
+
+    def __init__(self, read: int, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.one = conv_norm(read, width, 1)
+        self.three = nn.Sequential(conv_norm(read, half, 1), nn.ReLU(), conv_norm(half, width, 3))
+        self.five = nn.Sequential(
+            *(conv_norm(read, half, 1), nn.ReLU(), conv_norm(half, half, 3), nn.ReLU()),
+            conv_norm(half, half, 3),
+        )
+        self.pool = nn.Sequential(nn.AvgPool2d(3, 1, 1), conv_norm(read, half, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        towers = [self.one(x), self.three(x), self.five(x), self.pool(x)]
+        return F.relu(torch.cat(towers, 1))
+
+
+def inception() -> nn.Module:
+    """Five such modules, a max pool between the second and the third."""
+    parts: list[nn.Module] = stem(32, 2)
+    before = 32
+    for place, width in enumerate((32, 32, 64, 64, 64)):
+        if place == 2:
+            parts.append(nn.MaxPool2d(3, 2, 1))
+        parts.append(Mixed(before, width))
+        before = 3 * width
+    return Classifier(nn.Sequential(*parts), before)
+
+
+def shufflenet() -> nn.Module:
+    """ShuffleNetV2 (Ma et al. 2018): splits, shuffles and depthwise convolutions."""
+    parts: list[nn.Module] = [*stem(24, 2), nn.MaxPool2d(3, 2, 1)]
+    before = 24
+    for channels, units in ((96, 3), (192, 5), (384, 3)):
+        parts.append(ShuffleV2.Down(before, channels))
+        parts += [ShuffleV2.Unit(channels) for _ in range(units)]
+        before = channels
+    return Classifier(nn.Sequential(*parts, conv_norm(before, 512, 1), nn.ReLU()), 512)
+
+
+def resnext() -> nn.Module:
+    """Bottlenecks whose 3x3 convolutions have eight groups."""
+    parts: list[nn.Module] = stem(32)
+    before = 32
+    for inner, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
+        parts.append(Bottleneck.Block(before, inner, 2 * inner, stride, groups=8))
+        before = 2 * inner
+    return Classifier(nn.Sequential(*parts), before)
+
+
+def pair(read: int, write: int) -> nn.Sequential:
+    """Two 3x3 convolutions."""
+    return nn.Sequential(
+        conv_norm(read, write, 3), nn.ReLU(), conv_norm(write, write, 3), nn.ReLU()
+    )
+
+
+class UNet(nn.Module):
+    """Down three times, up with transposed convolutions, skips concatenated."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(4)]
+        self.down = nn.ModuleList(map(pair, [3, *widths[:-1]], widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[-2::-1])
+        self.merge = nn.ModuleList(pair(2 * w, w) for w in widths[-2::-1])
+        self.out = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for level, down in enumerate(self.down):
+            x = down(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            x = merge(torch.cat([up(x), skip], 1))
+        return self.out(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a network is made, and the shape of one input."""
+
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+
+
+NETWORKS: dict[str, Entry] = {
+    "resnet56": Entry(resnet56, (1, 3, 32, 32)),
+    "example": Entry(example, (1, 1, 28, 28)),
+    "resnet18": Entry(lambda: resnet18(32, 10), (1, 3, 96, 96)),
+    "vgg": Entry(vgg, (1, 3, 32, 32)),
+    "mobilenet": Entry(mobilenet, (1, 3, 96, 96)),
+    "densenet": Entry(densenet, (1, 3, 32, 32)),
+    "inception": Entry(inception, (1, 3, 64, 64)),
+    "shufflenet": Entry(shufflenet, (1, 3, 96, 96)),
+    "resnext": Entry(resnext, (1, 3, 32, 32)),
+    "unet": Entry(UNet, (1, 3, 64, 64)),
 }
 
 
-def family(kind: str, count: int, seed: int, eights: float = 0.25) -> list[BuiltNetwork]:
-    """The dense network and `count` random ones, a share of them in multiples of eight."""
-    build = FAMILIES[kind]
-    networks = [build(f"{kind} dense", Thinning())]
-    for index in range(count):
-        generator = random.Random(f"{kind} {seed} {index}")
-        unit = 8 if generator.random() < eights else 16
-        name = f"{kind} {index} (unit {unit})"
-        networks.append(build(name, Thinning(generator, unit, generator.uniform(0.6, 1.0))))
-    return networks
+def build(name: str, seed: int = 0) -> nn.Module:
+    """A network in eval mode, weights scaled so that no map fades to denormal numbers."""
+    model = NETWORKS[name].make()
+    return with_random_weights(model, seed)
+
+
+def with_random_weights(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model in eval mode with the initial weights of He et al. (2015)."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    return model.eval()
