@@ -15,7 +15,7 @@ from automl.agents.episodes import Walk
 from automl.agents.solver import solve
 from automl.cost import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
-from automl.problem import Geometry, Problem, read_geometry
+from automl.problem import Geometry, Problem, Sensitivity, read_geometry
 from automl.space import Space, Variable, build_space
 
 #: Learns within a few dozen episodes, in a fraction of the time.
@@ -90,6 +90,18 @@ def test_the_first_proposal_is_the_additive_optimum_and_the_first_in_the_replay(
     assert harm_of(problem, trial.policy) == pytest.approx(least.harm)
     assert agent.replay.written == len(agent.walk.follow(least.vector).actions)
     assert float(agent.replay.rewards[0]) == pytest.approx(-least.harm)
+
+
+def test_a_warm_start_that_is_off_is_improved_on() -> None:
+    truth = made_problem(12, seed=21)
+    assert truth.sensitivity is not None
+    generator = np.random.default_rng(1)
+    harm = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.harm)
+    mistaken = replace(truth, sensitivity=Sensitivity(harm, images=1))
+    trials = run(AmcAgent(mistaken, 1, settings=QUICK), truth, 60)
+    rival = run(make_agent("random", mistaken, 1), truth, 60)
+    assert best(trials) > best(trials[:1])
+    assert best(trials) > best(rival)
 
 
 def test_the_replay_holds_what_was_realised() -> None:

@@ -22,7 +22,8 @@ score at its end. What differs from the paper and its public code:
   the actor's logit is held back, or its sigmoid is soon stuck at "keep all" (or nothing).
 - An episode that leads to a known policy is walked again with a wider spread, so that no trial is
   wasted on it, and the spread has a floor. The agent is finished when that leads to nothing new.
-- With a warm start the optimum of additive harm is the first episode in the replay.
+- With a warm start the optimum of additive harm is the first episode in the replay, and the warm-up
+  explores around it: from uniform walks, a few hundred episodes hardly ever come back to it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class AmcSettings:
     target_rate: float = 0.01
     """How far the target networks follow in an update."""
     warm_up: int = 100
-    """Episodes of uniform actions, without updates."""
+    """Episodes without updates, of uniform actions where there is no warm start."""
+    warm_sigma: float = 0.2
+    """Spread of the warm-up's actions around those of a warm start (not in the code)."""
     sigma: float = 0.5
     """Spread of the truncated normal around the actor's action, after the warm-up."""
     decay: float = 0.95
@@ -191,6 +194,7 @@ class AmcAgent:
         self.waiting: list[Episode] = []
         self.scores: dict[bytes, float | None] = {}
         self.first = self.walk.additive_optimum() if warm_start else None
+        self.near = None if self.first is None else self.walk.shares(self.first)
 
     def ask(self, count: int) -> list[Policy]:
         """New policies, one an episode; none when the walks lead to nothing new any more."""
@@ -233,12 +237,15 @@ class AmcAgent:
         sigma = self.settings.sigma * self.settings.decay ** max(past, 0)
         sigma = max(sigma, self.settings.least_sigma) * self.settings.widening**in_vain
 
-        def act(state: Tensor) -> float:
-            if past < 0:
+        def act(position: int, state: Tensor) -> float:
+            if past >= 0:
+                with torch.no_grad():
+                    mean = float(self.actor(state[None]))
+                return _truncated_normal(mean, sigma, self.generator)
+            if self.near is None:
                 return float(torch.rand((), generator=self.generator))
-            with torch.no_grad():
-                mean = float(self.actor(state[None]))
-            return _truncated_normal(mean, sigma, self.generator)
+            wide = self.settings.warm_sigma * self.settings.widening**in_vain
+            return _truncated_normal(self.near[position], wide, self.generator)
 
         with _one_thread():
             return self.walk.explore(act, self.filling, learns=past >= 0)

@@ -66,21 +66,30 @@ class Walk:
         harm = problem.sensitivity.harm
         return solve(problem.costs, harm, problem.budget, self.held).vector
 
+    def shares(self, vector: Vectors) -> list[float]:
+        """The action that each step of the order would have to be for this policy."""
+        return [float(self._shares(each)[vector[each]]) for each in self.order]
+
     def follow(self, vector: Vectors, *, learns: bool = False) -> Episode:
         """The episode that leads to a given policy within the budget."""
         return self._episode(lambda position, witness, state: vector, learns)
 
     def explore(
-        self, act: Callable[[Tensor], float], generator: np.random.Generator, *, learns: bool
+        self, act: Callable[[int, Tensor], float], generator: np.random.Generator, *, learns: bool
     ) -> Episode:
         """An episode of actions, each rounded to the nearest option that can be afforded.
 
         What room it leaves is filled at random; the episode is the one that leads to the end.
+
+        Args:
+            act: From the step's position in the order and its state.
+            generator: Of the filling.
+            learns: As in `Episode`.
         """
 
         def choose(position: int, witness: Vectors, state: Tensor) -> Vectors:
             shares = self._shares(self.order[position])
-            wanted = np.argsort(np.abs(shares - act(state)), kind="stable")
+            wanted = np.argsort(np.abs(shares - act(position, state)), kind="stable")
             return self.completion.choose(witness, position, wanted.tolist())
 
         vector = self._episode(choose, learns=learns).vector
