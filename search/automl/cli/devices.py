@@ -64,12 +64,20 @@ def targets(json: options.Json = False) -> None:
     render.say_next("automl search --target cpu --budget 50%")
 
 
+#: Longest alias that is listed; this machine's table has its processor and runtime in its name.
+_WIDEST = 20
+
+
+def _several(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]}"
+
+
 def _target_row(target: Target) -> tuple[str, ...]:
     return (
-        "\n".join((target.name, *target.aliases)),
+        "\n".join((target.name, *(name for name in target.aliases if len(name) <= _WIDEST))),
         target.device,
         target.runtime,
-        ", ".join(target.precisions),
+        _several(target.precisions),
         f"{target.rows:,}",
         "" if target.known_error is None else f"{100 * target.known_error.relative:.0f} %",
     )
