@@ -5,7 +5,7 @@ draw the calibration images from the training set). Beside the default: one rati
 the largest weights kept (L1), the same ratio with the refit, and Torch-Pruning's global L1.
 The search looks at training images only; every test accuracy below is of a final model.
 
-    python tests/benchmarks/bench_resnet56.py --shared ../shared --seeds 3
+    python tests/benchmarks/bench_resnet56.py --shared ../shared --seeds 0 1 2
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main() -> None:
     """Print one line a method and share: mean accuracy, spread over seeds, drop, CPU seconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.6, 0.5, 0.4, 0.3])
     parser.add_argument("--only-default", action="store_true")
@@ -157,14 +157,14 @@ def main() -> None:
         results.setdefault(f"{name} {keep:.0%}", []).append((found, seconds))
         print(f"  {name} {keep:.0%}: {found:.2f} ({seconds:.0f} CPU s)", flush=True)
 
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         bench = Bench(model, data, seed, options.images)
         print(f"seed {seed}: prepared in {bench.prepared_seconds:.0f} CPU s", flush=True)
         for keep in options.keep:
             run("default", keep, partial(bench.default, keep), bench.prepared_seconds)
-            if not options.only_default and (seed == 0 or keep == 0.5):
+            if not options.only_default and (seed == options.seeds[0] or keep == 0.5):
                 run("uniform, refit", keep, partial(bench.uniform_refit, keep))
-            if not options.only_default and seed == 0:
+            if not options.only_default and seed == options.seeds[0]:
                 run("uniform, L1", keep, partial(bench.uniform_l1, keep))
                 run("Torch-Pruning global L1", keep, partial(torch_pruning_l1, model, keep))
     report(results, dense)
