@@ -66,10 +66,13 @@ class Completion:
     def _completed(self, vector: Vectors, position: int) -> Vectors | None:
         """The vector with what comes after `position` settled within the budget, if it can be."""
         if self._cheapest:
-            cheapest = np.stack([each.complete(vector, position) for each in self._cheapest])
+            cheapest: Vectors = np.stack(
+                [each.complete(vector, position) for each in self._cheapest]
+            )
             within = self._allows(cheapest)
             if within.any():
-                return cheapest[int(np.argmax(within))]
+                row: Vectors = cheapest[int(np.argmax(within))]
+                return row
             if len(self._cheapest) == 1 or self._over_alone(cheapest):
                 return None
         chosen = self._order[: position + 1]
