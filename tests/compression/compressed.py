@@ -19,7 +19,7 @@ from automl.policy import Policy
 _NETWORK = Path(__file__).parents[1] / "network"
 if str(_NETWORK) not in sys.path:
     sys.path.append(str(_NETWORK))
-_spec = importlib.util.spec_from_file_location("zoo_read", _NETWORK / "conftest.py")
+_spec = importlib.util.spec_from_file_location("zoo_read", _NETWORK / "specimens.py")
 assert _spec is not None
 assert _spec.loader is not None
 zoo_read = importlib.util.module_from_spec(_spec)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import build, specimen
+from specimens import build, specimen
 from torch import nn
 
 from automl.network.read import Reading

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import NETWORKS, Specimen, build, specimen
+from specimens import NETWORKS, Specimen, build, specimen
 from torch import nn
 from torch.utils._pytree import tree_leaves
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import zoo_tokens
-from conftest import specimen
+from specimens import specimen
 from torch import nn
 
 from automl.network.cut import smaller
