@@ -175,7 +175,8 @@ class _Collector(Walk):
         self._counts.clear()
 
     def join(self) -> None:
-        for name, parts in self._parts.items():
+        for name in list(self._parts):
+            parts = self._parts.pop(name)  # let go of as they are joined: twice would not fit
             if parts:
                 self._features.targets[name] = torch.cat(parts)
 
