@@ -65,6 +65,10 @@ class Compressor:
             )
         return self._features[resolution]
 
+    def forget(self) -> None:
+        """Let go of the features, which are collected anew when they are asked for again."""
+        self._features.clear()
+
     def make(
         self, policy: Policy, *, settings: RefitSettings | None = None, finish: bool = True
     ) -> nn.Module:

@@ -134,6 +134,7 @@ def search_prepared(
     write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
     log(Event("finishing", 0, 1))
     model = compressor.make(best.policy)
+    compressor.forget()  # exporting takes memory of its own
     if refiner is not None:
         notes = (*refiner.notes(aimed, best.policy), *aimed.priced.notes)
         aimed = replace(aimed, priced=replace(aimed.priced, notes=notes))
