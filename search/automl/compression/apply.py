@@ -65,9 +65,10 @@ class Compressor:
             )
         return self._features[resolution]
 
-    def forget(self) -> None:
-        """Let go of the features, which are collected anew when they are asked for again."""
-        self._features.clear()
+    def forget(self, but: int | None = None) -> None:
+        """Let go of features, all but a resolution's (0 for the dense); collected anew if asked."""
+        kept = but or (self.reading.network.resolutions[-1] if but == 0 else None)
+        self._features = {size: each for size, each in self._features.items() if size == kept}
 
     def make(
         self, policy: Policy, *, settings: RefitSettings | None = None, finish: bool = True

@@ -133,6 +133,7 @@ def search_prepared(
     best = _best(result)
     write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
     log(Event("finishing", 0, 1))
+    compressor.forget(but=best.policy.resolution)
     model = compressor.make(best.policy)
     compressor.forget()  # exporting takes memory of its own
     if refiner is not None:
