@@ -13,6 +13,7 @@ import torch
 from tiny import SHAPE, agreement, batches, request, subject, write_table
 from torch import Tensor, nn
 
+from automl.cost import Budget, Limit
 from automl.data import Data
 from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
@@ -20,6 +21,7 @@ from automl.latency.targets import find_table
 from automl.network.read import read_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
+from automl.pipeline.searching import over_on_the_clock
 from automl.policy_file import read_policy
 from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
 
@@ -204,3 +206,12 @@ def test_a_model_in_which_nothing_can_be_chosen_is_refused(board: Path, tmp_path
     )
     with pytest.raises(SpaceError, match="nothing to choose"):
         search(request(board, tmp_path / "run", "50%MACs", subject=alone, resolutions=None))
+
+
+def test_a_budget_that_the_clock_misses_is_said_so() -> None:
+    budget = Budget((Limit("latency", 1e-3), Limit("macs", 1e6)))
+    assert over_on_the_clock(budget, 0.99e-3) == ()
+    assert over_on_the_clock(budget, None) == ()
+    assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
+    (said,) = over_on_the_clock(budget, 1.05e-3)
+    assert "5.0 % over the budget of 1 ms" in said

@@ -32,7 +32,7 @@ from automl.problem import Problem, Trial, read_geometry
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.space import Space, channel_counts
 from automl.study import Evaluate, StudyResult, run_study
-from automl.units import parse_budget
+from automl.units import format_seconds, parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.
 SENSITIVITY_IMAGES = 16
@@ -278,7 +278,7 @@ def _deliver(
         target=aimed.priced.description,
         scored_on=scored_on,
         interrupted=result.interrupted,
-        notes=_notes(aimed),
+        notes=(*over_on_the_clock(aimed.budget, measured.get("compressed")), *_notes(aimed)),
     )
 
 
@@ -363,6 +363,18 @@ def _scored(request: SearchRequest, aimed: Aimed, trial: Trial) -> PolicyFile:
     images = request.subject.data.validation.images
     where = f"{images:,} validation inputs, refitted on fewer images"
     return file if trial.score is None else file.with_score(trial.score, where)
+
+
+def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]:
+    """What to say when the prediction was within the budget and the clock is not."""
+    limits = [limit.value for limit in budget.limits if limit.quantity == "latency"]
+    if measured is None or not limits or measured <= limits[0]:
+        return ()
+    over = 100 * (measured / limits[0] - 1)
+    return (
+        f"measured, it is {over:.1f} % over the budget of {format_seconds(limits[0])}: "
+        "the prediction was off by that; ask for so much less",
+    )
 
 
 def _notes(aimed: Aimed) -> tuple[str, ...]:
