@@ -214,4 +214,4 @@ def test_a_budget_that_the_clock_misses_is_said_so() -> None:
     assert over_on_the_clock(budget, None) == ()
     assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
     (said,) = over_on_the_clock(budget, 1.05e-3)
-    assert "5.0 % over the budget of 1 ms" in said
+    assert "5.0 % over the budget of 1.00 ms" in said
