@@ -8,7 +8,8 @@
 set -eu
 folder=$(realpath -m "${1:?folder of the new root}")
 suite=${2:-bookworm}
-mirror=${AUTOML_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# the mirror that this machine's own packages come from, unless one is named
+mirror=${AUTOML_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 'debian/$')}
 python=$folder/opt/worker/python3
 test ! -e "$folder" || { echo "$folder is there already" >&2; exit 2; }
 trap 'test -x "$python" || rm -rf "$folder"' EXIT
