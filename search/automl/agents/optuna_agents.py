@@ -11,6 +11,7 @@ search's own study keeps what is to be kept.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ from automl.units import Quantity
 _IN_VAIN = 12
 
 
-class OptunaAgent:
+class OptunaAgent(ABC):
     """A sampler of Optuna on draws that are projected onto the budget.
 
     Args:
@@ -58,9 +59,9 @@ class OptunaAgent:
         self._running: list[tuple[int, bytes]] = []
         self._values: dict[bytes, list[float] | None] = {}
 
+    @abstractmethod
     def sampler(self, seed: int) -> BaseSampler:
         """The sampler of draws."""
-        raise NotImplementedError
 
     def directions(self) -> list[StudyDirection]:
         """One per objective."""

@@ -3,7 +3,7 @@
 Removing a channel's columns S from a matrix W that reads inputs with second moments H costs
 tr(W_S (H^-1_SS)^-1 W_S^T), when the rest is updated by least squares; the cheapest goes first, and
 H^-1 is updated by block elimination. Source: Hassibi & Stork 1993; structured as in Kurtic et al.
-2023 (ZipLM, section 3.1). Differs: a channel that several layers read is judged by the sum of their
+2023 (ZipLM). Differs: a channel that several layers read is judged by the sum of their
 errors, each relative to the energy of its outputs; the bias is refitted with the weights.
 """
 

@@ -5,9 +5,11 @@ same place. A layer that ends in a residual addition aims at the dense sum minus
 network's own shortcut, so each block also corrects the error that it inherited. One forward pass
 of the compressed network over the calibration images; no labels, no gradients.
 
-Source: the sequential reconstruction of He et al. 2017 (Channel Pruning), with the shortcut's
-correction of its section 3.3. Differs: biases and depthwise layers are refitted too, and weights
-are held to where the elimination left them by a small ridge.
+Source: the sequential reconstruction of He et al. 2017 (Channel Pruning), with its correction of
+the shortcut, and the reconstruction past a ReLU of Zhang et al. 2015 (Accelerating Very Deep
+Convolutional Networks). Differs: biases and depthwise layers are refitted too, weights are held to
+where the elimination left them by a small ridge, and a ReLU only forgives what both networks have
+below zero.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from automl.network.layers import Layer
 _FAMILY: Final = {"depthwise_conv2d": "conv2d", "global_avg_pool": "avg_pool"}
 
 #: What ends the name of an ONNX node, and the operator that it is priced as ("" = costs nothing).
-_ONNX_OPS: Final = {
+ONNX_OPS: Final = {
     "Conv": "conv2d",
     "ConvTranspose": "conv_transpose2d",
     "Gemm": "linear",
@@ -149,4 +149,4 @@ def size_of(dimensions: list[int]) -> tuple[int, tuple[int, int]]:
 def onnx_op(part: str) -> str:
     """What a node of an ONNX graph is priced as, by the last word of its name; "" if not known."""
     word = re.sub(r"(_output_\d+|_nchwc|_\d+)+$", "", part.rpartition("/")[2])
-    return _ONNX_OPS.get(word, "")
+    return ONNX_OPS.get(word, "")

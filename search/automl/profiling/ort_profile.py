@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from automl.errors import UsageError
-from automl.profiling.nodes import Profile, ProfiledNode, Shape, size_of
+from automl.profiling.nodes import ONNX_OPS, Profile, ProfiledNode, Shape, size_of
 
 _KERNEL: Final = "_kernel_time"
 #: Ends of names of nodes in the blocked layout NCHWc, where channels are rounded up to the block
@@ -23,25 +23,13 @@ _BLOCKS: Final = (8, 16)
 _LAYOUT: Final = ("ReorderInput", "ReorderOutput", "Transpose", "Cast")
 _TYPES: Final = {"float": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8"}
 #: ONNX operators and what they are priced as; a convolution's groups come from its shape.
-_OPS: Final = {
-    "Conv": "conv2d",
+_OPS: Final = ONNX_OPS | {
     "FusedConv": "conv2d",
     "NhwcFusedConv": "conv2d",
     "QLinearConv": "conv2d",
-    "ConvTranspose": "conv_transpose2d",
-    "Gemm": "linear",
     "FusedGemm": "linear",
     "MatMul": "linear",
     "FusedMatMul": "linear",
-    "MaxPool": "max_pool",
-    "AveragePool": "avg_pool",
-    "GlobalAveragePool": "global_avg_pool",
-    "ReduceMean": "global_avg_pool",
-    "Add": "add",
-    "Mul": "mul",
-    "Concat": "concat",
-    "Softmax": "softmax",
-    "Resize": "resize",
     "BatchNormalization": "norm",
     "LayerNormalization": "norm",
 }
