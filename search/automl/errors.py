@@ -37,6 +37,10 @@ class PolicyError(AutomlError, ValueError):
     """A policy file that cannot be read, or a policy for another model."""
 
 
+class QuantizationError(AutomlError, ValueError):
+    """Weights or activations that have no range to quantise, or a packed file that is no good."""
+
+
 class TableError(AutomlError, ValueError):
     """A latency table that cannot be read or believed."""
 
