@@ -8,9 +8,10 @@ import torch
 from contract import AgentContract, best, harm_of, made_problem, run
 
 import handmade
-from automl.agents.amc import AmcAgent, AmcSettings, Replay
+from automl.agents.amc import AmcAgent, AmcSettings
 from automl.agents.base import make_agent
 from automl.agents.completion import Completion
+from automl.agents.ddpg import Replay
 from automl.agents.episodes import Walk
 from automl.agents.solver import solve
 from automl.cost import Budget, Limit, build_cost_model
