@@ -125,20 +125,24 @@ class AgentContract:
     def make(self, problem: Problem, seed: int = 0) -> Agent:
         return make_agent(self.name, problem, seed, **self.options)
 
+    def made(self, groups: int, seed: int = 0, share: float = 0.5) -> Problem:
+        """A problem that the agent can search, with so many parts; override where it needs bits."""
+        return made_problem(groups, seed=seed, share=share)
+
     @pytest.mark.parametrize("share", [0.3, 0.7])
     def test_only_legal_choices_and_never_over_budget(self, share: float) -> None:
-        problem = made_problem(9, seed=1, share=share)
+        problem = self.made(9, seed=1, share=share)
         assert run(self.make(problem), problem, self.trials)
 
     def test_the_same_seed_gives_the_same_policies(self) -> None:
-        problem = made_problem(9, seed=2)
+        problem = self.made(9, seed=2)
         first = run(self.make(problem, 7), problem, self.trials)
         second = run(self.make(problem, 7), problem, self.trials)
         assert [trial.policy for trial in first] == [trial.policy for trial in second]
 
     @pytest.mark.parametrize("state", ["INFEASIBLE", "FAILED"])
     def test_trials_without_a_score_do_not_stop_it(self, state: State) -> None:
-        problem = made_problem(9, seed=3)
+        problem = self.made(9, seed=3)
 
         def states(number: int) -> State:
             return state if number % 3 == 0 else "COMPLETE"
@@ -147,7 +151,7 @@ class AgentContract:
         assert run(self.make(problem), problem, self.trials, lambda number: state)
 
     def test_it_pickles_in_the_middle_of_a_search(self) -> None:
-        problem = made_problem(9, seed=4)
+        problem = self.made(9, seed=4)
         agent = self.make(problem)
         run(agent, problem, self.trials // 2)
         copy = pickle.loads(pickle.dumps(agent))
@@ -155,7 +159,7 @@ class AgentContract:
         assert [trial.policy for trial in run(copy, problem, self.trials // 2)] == rest
 
     def test_it_ends_when_the_space_is_exhausted(self) -> None:
-        problem = made_problem(2, seed=5)
+        problem = self.made(2, seed=5)
         distinct = {
             problem.space.encode(trial.policy).tobytes()
             for trial in run(self.make(problem), problem, 2000)
@@ -164,15 +168,15 @@ class AgentContract:
         assert len(run(self.make(problem), problem, 2000)) < 2000
 
     def test_one_group_is_enough(self) -> None:
-        problem = made_problem(1, seed=6)
+        problem = self.made(1, seed=6)
         assert run(self.make(problem), problem, self.trials)
 
     def test_two_hundred_groups_are_not_too_many(self) -> None:
-        problem = made_problem(200, seed=7)
+        problem = self.made(200, seed=7)
         assert run(self.make(problem), problem, 4)
 
     def test_it_asks_for_no_more_than_it_was_asked_for(self) -> None:
-        problem = made_problem(9, seed=8)
+        problem = self.made(9, seed=8)
         assert len(self.make(problem).ask(1)) == 1
         assert len(self.make(problem).ask(3)) <= 3
 
@@ -181,7 +185,7 @@ class AgentContract:
             pytest.skip("a baseline that need not")
         reached, by_chance = [], []
         for seed in range(3):
-            problem = made_problem(16, seed=20 + seed)
+            problem = self.made(16, seed=20 + seed)
             mine = run(self.make(problem, seed), problem, self.trials)
             rival = make_agent("random", problem, seed)
             assert problem.sensitivity is not None
