@@ -26,6 +26,7 @@ OPERATORS = (
     "softmax",
     "resize",
     "shuffle",
+    "convert",
 )
 
 
@@ -153,6 +154,8 @@ class LayerPlan:
         scales_groups: True where the convolution's `groups` shrink with its channels (depthwise).
         variants: Per resolution the dense layer, where more than its sizes changes (the window of
             an adaptive pool, the tokens that attention runs over); empty elsewhere.
+        owner: Name of the layer whose choice of bits it runs in (its own for layers whose bits can
+            be chosen), "" where it always computes in float.
     """
 
     layer: Layer
@@ -162,6 +165,7 @@ class LayerPlan:
     block: str = ""
     scales_groups: bool = False
     variants: tuple[Layer, ...] = ()
+    owner: str = ""
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
@@ -179,6 +183,22 @@ class LayerPlan:
             in_size=in_size,
             out_size=out_size,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """A value that one layer's precision writes and another's reads: converted where they differ.
+
+    Attributes:
+        producer: The layer whose bits it is written in, "" for float.
+        consumer: The layer whose bits it is read in, "" for float.
+        plan: The conversion as a layer, `op` "convert": the shape of the value, the block it goes
+            with.
+    """
+
+    producer: str
+    consumer: str
+    plan: LayerPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +222,7 @@ class Network:
             ascending; the last is the dense one. One entry where resolution cannot be chosen.
         frozen: Parts that are left alone, with the reason.
         fingerprint: Names and shapes of all weights, hashed; tells one model from another.
+        boundaries: Where values go from one layer's precision to another's.
     """
 
     plans: tuple[LayerPlan, ...]
@@ -211,6 +232,7 @@ class Network:
     resolutions: tuple[int, ...]
     frozen: tuple[Frozen, ...] = ()
     fingerprint: str = ""
+    boundaries: tuple[Boundary, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:

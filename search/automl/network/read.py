@@ -13,11 +13,13 @@ from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
 from automl.network.blocks import removable
+from automl.network.boundaries import find_boundaries
 from automl.network.cut import mask, smaller
 from automl.network.fold import folded
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.layers import Block, Frozen, Layer, LayerPlan, Network
 from automl.network.operators import base_name, is_free, layers_of
+from automl.network.precision import Flow
 from automl.network.trace import Call, Trace, record
 
 Tensor = torch.Tensor
@@ -133,10 +135,12 @@ def _network(
         widths[f"layer {index}", "writes"] = call.writes
     grouping = group_channels(trace, widths, refused)
     blocks = [name for name in removable(trace) if name not in refused]
+    flow = Flow(trace)
     plans = []
     for index, (call, layer) in enumerate(found.entries):
         rungs = tuple(layers[index] for layers in ladders)
-        plans.append(_plan(call, layer, trace, grouping, rungs, blocks))
+        plan = _plan(call, layer, trace, grouping, rungs, blocks)
+        plans.append(replace(plan, owner=flow.owner(call)))
     return Network(
         tuple(plans),
         grouping.groups,
@@ -145,6 +149,7 @@ def _network(
         tuple(sizes),
         _frozen(grouping, found, refused),
         fingerprint,
+        find_boundaries(flow, grouping, list(sizes.values()), blocks),
     )
 
 

@@ -1,0 +1,72 @@
+"""Where values go from one layer's precision to another's, as things that can be priced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from automl.network.groups import Grouping
+from automl.network.layers import Boundary, Layer, LayerPlan, Width
+from automl.network.operators import size, width
+from automl.network.precision import NETWORK_INPUT, Flow, Place
+from automl.network.trace import Trace
+from automl.network.walk import Address
+
+
+def find_boundaries(
+    flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Sequence[str]
+) -> tuple[Boundary, ...]:
+    """All places where the precision may change, each value once a reading layer.
+
+    Args:
+        flow: Of the dense network.
+        grouping: Its channel groups.
+        ladder: Traces at every resolution, ascending, the dense one last.
+        blocks: Names of removable blocks.
+    """
+    shapes = [_shapes(trace) for trace in ladder]
+    found: dict[tuple[Address, str], Boundary] = {}
+    for place in flow.places.values():
+        for operand in place.operands:
+            if operand.owner != place.owner:
+                key = (operand.origin, place.owner)
+                if key not in found:
+                    plan = _plan(flow, operand.origin, place, grouping, shapes, blocks)
+                    found[key] = Boundary(operand.owner, place.owner, plan)
+    for operand in flow.outputs():
+        last = flow.places.get(operand.origin)
+        if last is not None and operand.owner and last.call.step.op != "linear":
+            plan = _plan(flow, operand.origin, last, grouping, shapes, blocks)
+            found.setdefault((operand.origin, ""), Boundary(operand.owner, "", plan))
+    return tuple(found.values())
+
+
+def _shapes(trace: Trace) -> dict[Address, tuple[int, ...]]:
+    """Shapes of the values by what writes them; of the network's input first."""
+    given = next((call.in_shapes[0] for call in trace.calls if call.inputs), ())
+    written = {call.step.address: call.out_shapes[0] for call in trace.calls if call.outputs}
+    return {NETWORK_INPUT: given, **written}
+
+
+def _plan(
+    flow: Flow,
+    origin: Address,
+    reader: Place,
+    grouping: Grouping,
+    shapes: Sequence[dict[Address, tuple[int, ...]]],
+    blocks: Sequence[str],
+) -> LayerPlan:
+    """The conversion as a layer; it goes with the reader's block, or else with the writer's."""
+    writer = flow.places.get(origin)
+    last = writer is not None and writer.call.last
+    channels = width(shapes[-1][origin], last)
+    labels = None if writer is None else flow.trace.union.roots(writer.call.writes)
+    side = Width(channels) if labels is None else grouping.width(labels)
+    if side.at({group.name: group.channels for group in grouping.groups}) != channels:
+        side = Width(channels)
+    ladder = [size(each[origin], last) for each in shapes]
+    sizes = tuple((each, each) for each in ladder)
+    scopes = [reader.call.step.scope, writer.call.step.scope if writer else ()]
+    block = next((name for scope in scopes for name in blocks if name in scope), "")
+    name = f"{'.'.join(map(str, origin))} to {reader.call.step.address[0]}"
+    layer = Layer(name, "convert", channels, channels, in_size=ladder[-1], out_size=ladder[-1])
+    return LayerPlan(layer, side, side, sizes, block)

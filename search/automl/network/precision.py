@@ -1,0 +1,216 @@
+"""Where a network computes in which precision: owners of values, and where they are rounded.
+
+Each weighted layer has a choice of bits. What runs between layers takes the precision of the layer
+before it (additions, pools, concatenations: of the operand whose layer ran last), so that a run of
+fused or fusible operators has one choice. Where two precisions meet, values are converted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+from automl.network.labels import names
+from automl.network.operators import base_name, is_free
+from automl.network.trace import Call, Trace
+from automl.network.walk import Address
+
+#: Where the numbers of an integer network are rounded:
+#: "reads": each layer rounds what it reads, nothing else (weights and activations of any bits, as
+#: simulated accelerators and the literature count them);
+#: "qdq": integer layers, and what takes their precision, read and write rounded values, as ONNX
+#: Runtime's integer kernels do;
+#: "qdq-residual": the same but for the convolution that ends in an addition, which hands it on
+#: unrounded, as TensorRT fuses the two.
+Form = Literal["reads", "qdq", "qdq-residual"]
+
+#: The address of the network's own input.
+NETWORK_INPUT: Final[Address] = ("", -1)
+#: Bits from which on a value is a float.
+FLOAT_BITS: Final = 16
+
+_QUANTISABLE: Final = ("conv", "linear")
+_RELUS: Final = names("relu hardtanh clamp clamp_min threshold")
+#: Operators that integer kernels exist for, beside the weighted layers.
+_FOLLOW: Final = names(
+    "add max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d mean cat upsample_nearest2d"
+)
+#: Copies that leave every number as it is, or add zeros.
+_COPIES: Final = names("clone copy constant_pad_nd pixel_shuffle pixel_unshuffle flip roll")
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A value as an operation reads it.
+
+    Attributes:
+        origin: The operation that wrote its numbers; views and copies in between are passed over.
+        owner: The layer whose precision they have, "" where that is always float.
+    """
+
+    origin: Address
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An operation that computes something, in the order of the trace.
+
+    Attributes:
+        call: The operation.
+        owner: The layer whose precision it takes, "" for float.
+        operands: What it reads, one for each of `call.inputs`.
+        settles: Whether others read its output; False where a ReLU that fuses with it follows.
+    """
+
+    call: Call
+    owner: str
+    operands: tuple[Operand, ...]
+    settles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Which values are rounded under a choice of bits.
+
+    Attributes:
+        written: Bits of values that are rounded where they are written, so for every reader.
+        read: Per operation, the bits to which it rounds each operand as it reads; 32 where it does
+            not. A value's grid belongs to its origin and its bits, whoever rounds it.
+    """
+
+    written: Mapping[Address, int]
+    read: Mapping[Address, tuple[int, ...]]
+
+
+class Flow:
+    """Who owns which value of a recorded pass.
+
+    Args:
+        trace: Of the dense network.
+        removed: Blocks that are left out; what leaves them is what entered.
+    """
+
+    def __init__(self, trace: Trace, removed: frozenset[str] = frozenset()) -> None:
+        self.trace = trace
+        #: In the order of the trace.
+        self.places: dict[Address, Place] = {}
+        self._operands: dict[int, Operand] = {}
+        self._order: dict[str, int] = {}
+        self._uses = Counter(call.step.module for call in trace.calls)
+        users, producers = trace.users(), trace.producers()
+        left = {trace.modules[name][1][0]: trace.modules[name][0][0] for name in removed}
+        for call in trace.calls:
+            before = producers.get(call.inputs[0]) if call.inputs else None
+            if removed.isdisjoint((*call.step.scope, call.step.module)):
+                self._add(call, before, users)
+            for value in left.keys() & set(call.outputs):
+                self._operands[value] = self._operand(left[value])
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Layers whose bits can be chosen, in network order."""
+        return tuple(self._order)
+
+    def owner(self, call: Call) -> str:
+        """The layer whose precision an operation takes; "" for float."""
+        place = self.places.get(call.step.address)
+        return place.owner if place else ""
+
+    def outputs(self) -> tuple[Operand, ...]:
+        """The network's outputs."""
+        return tuple(self._operand(value) for value in self.trace.output)
+
+    def round(self, bits: Mapping[str, int], form: Form) -> Rounding:
+        """Where values are rounded when the layers' activations have these bits.
+
+        Args:
+            bits: Of the activations that a layer reads, per layer; those that are not named are
+                float, as are those of layers whose weights alone are rounded.
+            form: Of the target.
+        """
+        written: dict[Address, int] = {}
+        read: dict[Address, tuple[int, ...]] = {}
+        last = {operand.origin for operand in self.outputs()}
+        for address, place in self.places.items():
+            own = bits.get(place.owner, 32)
+            weighted = place.call.step.module == place.owner != ""
+            if own >= FLOAT_BITS or (form == "reads" and not weighted):
+                continue
+            exempt = self._residual(place) if form == "qdq-residual" else None
+            read[address] = tuple(
+                own if operand.origin != exempt and self._settled(operand) else 32
+                for operand in place.operands
+            )
+            ends = place.call.step.op == "linear" and address in last  # logits stay float
+            if form != "reads" and place.settles and not ends:
+                written[address] = own
+        if form == "qdq-residual":
+            for place in self.places.values():
+                if bits.get(place.owner, 32) < FLOAT_BITS:
+                    written.pop(self._residual(place) or NETWORK_INPUT, None)
+        return Rounding(written, read)
+
+    def _add(self, call: Call, before: Call | None, users: Mapping[int, list[Call]]) -> None:
+        if not call.inputs or not call.outputs:
+            return
+        name = base_name(call.step.op)
+        operands = tuple(self._operand(value) for value in call.inputs)
+        passes = name in _COPIES or (is_free(call, before) and name not in _RELUS)
+        if passes and len(call.inputs) == 1 and name not in ("mul", "div", "add", "sub", "rsub"):
+            for value in call.outputs:
+                self._operands[value] = operands[0]
+            return
+        owner = self._owner(call, name, operands)
+        settles = not (owner and self._fused(call, users))
+        address = call.step.address
+        self.places[address] = Place(call, owner, operands, settles)
+        for value in call.outputs:
+            self._operands[value] = Operand(address, owner)
+
+    def _owner(self, call: Call, name: str, operands: tuple[Operand, ...]) -> str:
+        layer = call.step.module
+        if layer:
+            if name in _QUANTISABLE and self._uses[layer] == 1:
+                self._order[layer] = len(self._order)
+                return layer
+            return operands[0].owner if name == "batch_norm" else ""
+        if name in _RELUS:
+            return operands[0].owner
+        if name not in _FOLLOW or len(call.inputs) < (2 if name == "add" else 1):
+            return ""
+        if name == "add" and call.in_shapes[0] != call.in_shapes[-1]:
+            return ""
+        owners = [operand.owner for operand in operands if operand.owner]
+        return max(owners, key=self._order.__getitem__, default="")
+
+    def _fused(self, call: Call, users: Mapping[int, list[Call]]) -> bool:
+        """Whether nothing but a batch norm or a ReLU that fuses with it reads the output."""
+        readers = users.get(call.outputs[0], [])
+        if len(readers) != 1 or call.outputs[0] in self.trace.output:
+            return False
+        name = base_name(readers[0].step.op)
+        return name == "batch_norm" or (name in _RELUS and is_free(readers[0], call))
+
+    def _operand(self, value: int) -> Operand:
+        return self._operands.get(value, Operand(NETWORK_INPUT, ""))
+
+    def _residual(self, place: Place) -> Address | None:
+        """The operand of an addition that its owner's convolution writes straight into it."""
+        if base_name(place.call.step.op) != "add":
+            return None
+        for operand in place.operands:
+            writer = self.places.get(operand.origin)
+            if writer and writer.call.step.module == place.owner and self._read_once(writer):
+                return operand.origin
+        return None
+
+    def _settled(self, operand: Operand) -> bool:
+        writer = self.places.get(operand.origin)
+        return writer is None or writer.settles
+
+    def _read_once(self, place: Place) -> bool:
+        return sum(place.call.outputs[0] in call.inputs for call in self.trace.calls) == 1

@@ -1,0 +1,102 @@
+"""Who owns which value, where values are rounded, where precisions meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from automl.network.precision import Flow
+from automl.network.read import Reading, read_network
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.first(x))) + x)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.Sequential(Residual(), Residual())
+        self.silu, self.wide = nn.SiLU(), nn.Conv2d(8, 12, 1)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(F.relu(self.stem(x)))
+        scores: Tensor = self.head(self.silu(self.wide(x)).mean((2, 3)))
+        return scores
+
+
+@pytest.fixture(scope="module")
+def reading() -> Reading:
+    torch.manual_seed(0)
+    return read_network(Small().eval(), (1, 3, 8, 8), resolutions=())
+
+
+def test_what_runs_between_layers_takes_the_precision_of_the_layer_before(reading: Reading) -> None:
+    owners = {plan.layer.name: plan.owner for plan in reading.network.plans}
+    assert owners["blocks.0.first"] == "blocks.0.first"
+    assert owners["add_1"] == "blocks.0.second"
+    assert owners["silu_1"] == ""
+    assert Flow(reading.trace).layers == (
+        "stem",
+        "blocks.0.first",
+        "blocks.0.second",
+        "blocks.1.first",
+        "blocks.1.second",
+        "wide",
+        "head",
+    )
+
+
+def test_one_integer_layer_in_a_float_network_rounds_what_it_reads_and_writes(
+    reading: Reading,
+) -> None:
+    found = Flow(reading.trace).round({"blocks.0.first": 8}, "qdq")
+    assert found.read[("blocks.0.first", 0)] == (8,)
+    assert found.written == {("blocks.0", 0): 8}  # the ReLU that fuses with it
+    assert ("blocks.0.second", 0) not in found.read
+
+
+def test_an_addition_rounds_both_operands_or_leaves_the_convolution_to_it(
+    reading: Reading,
+) -> None:
+    flow = Flow(reading.trace)
+    whole = dict.fromkeys(flow.layers, 8)
+    plain, residual = flow.round(whole, "qdq"), flow.round(whole, "qdq-residual")
+    assert plain.read[("blocks.0", 1)] == (8, 8)
+    assert ("blocks.0.second", 0) in plain.written
+    assert residual.read[("blocks.0", 1)] == (32, 8)
+    assert ("blocks.0.second", 0) not in residual.written
+    assert ("head", 0) not in plain.written  # logits stay float
+
+
+def test_simulators_round_only_what_layers_read(reading: Reading) -> None:
+    found = Flow(reading.trace).round({"stem": 6, "head": 32}, "reads")
+    assert not found.written
+    assert found.read == {("stem", 0): (6,)}
+
+
+def test_what_leaves_a_removed_block_is_what_entered(reading: Reading) -> None:
+    flow = Flow(reading.trace, frozenset({"blocks.0"}))
+    (operand,) = flow.places[("blocks.1.first", 0)].operands
+    assert operand.owner == "stem"
+    assert not any(address[0].startswith("blocks.0") for address in flow.places)
+
+
+def test_boundaries_stand_where_owners_change(reading: Reading) -> None:
+    pairs = {(each.producer, each.consumer): each.plan for each in reading.network.boundaries}
+    assert ("", "stem") in pairs
+    assert ("stem", "blocks.0.second") in pairs  # the shortcut
+    assert ("wide", "") in pairs  # SiLU computes in float
+    plan = pairs["stem", "blocks.0.first"]
+    assert plan.block == "blocks.0"
+    assert plan.layer.op == "convert"
+    assert plan.layer.in_size == (8, 8)
