@@ -28,14 +28,14 @@ class Cifar:
 
 def load_cifar(shared: Path) -> Cifar:
     """All 60,000 images, uint8 [n, 32, 32, 3]."""
-    arrays = _module(shared / "data" / "load.py").cifar10()
+    arrays = shared_module(shared / "data" / "load.py").cifar10()
     return Cifar(*(torch.from_numpy(array) for array in arrays))
 
 
 def load_resnet(shared: Path, depth: int) -> nn.Module:
     """A trained network in eval mode."""
     folder = shared / "data" / "cifar10_resnet"
-    network: nn.Module = _module(folder / "model.py").load(folder / WEIGHTS[depth], depth)
+    network: nn.Module = shared_module(folder / "model.py").load(folder / WEIGHTS[depth], depth)
     return network
 
 
@@ -54,7 +54,8 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100 * right / len(labels)
 
 
-def _module(path: Path) -> ModuleType:
+def shared_module(path: Path) -> ModuleType:
+    """A module of the shared folder, by its path."""
     spec = importlib.util.spec_from_file_location(f"shared_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
