@@ -1,6 +1,7 @@
 from importlib.metadata import EntryPoint
 
 import pytest
+from bits_problem import bits_problem
 from contract import made_problem
 
 from automl.agents import base
@@ -10,8 +11,8 @@ from automl.errors import UsageError
 
 
 def test_every_agent_is_described_in_two_lines_and_can_be_made() -> None:
-    problem = made_problem(5)
     for entry in describe_agents():
+        problem = bits_problem(5) if entry.name == "haq" else made_problem(5)
         assert entry.summary.count("\n") <= 1
         assert entry.paper
         assert make_agent(entry.name, problem, 1).ask(1)

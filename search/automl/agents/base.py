@@ -85,6 +85,13 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "channel group, within the budget at every step. For hundreds of trials.",
         ),
         _entry(
+            "haq",
+            "haq:HaqAgent",
+            "Wang et al., HAQ, 2019",
+            "Reinforcement learning (DDPG): gives each layer the bits of its weights and of its\n"
+            "activations, then lowers them in order until the cost fits. For hundreds of trials.",
+        ),
+        _entry(
             "three-dims",
             "three_dims:ThreeDimsAgent",
             "Wang et al., Accelerate CNNs from Three Dimensions, 2021",
