@@ -100,3 +100,13 @@ def test_boundaries_stand_where_owners_change(reading: Reading) -> None:
     assert plan.block == "blocks.0"
     assert plan.layer.op == "convert"
     assert plan.layer.in_size == (8, 8)
+    shortcuts = {each.value for each in reading.network.boundaries if each.producer == "stem"}
+    assert len(shortcuts) == 1  # two layers read one value
+    assert {
+        each.reader_block for each in reading.network.boundaries if each.producer == "stem"
+    } == {"blocks.0"}
+
+
+def test_blocks_tell_whose_values_enter_and_leave(reading: Reading) -> None:
+    ends = [(block.enters, block.leaves) for block in reading.network.blocks]
+    assert ends == [("stem", "blocks.0.second"), ("blocks.0.second", "blocks.1.second")]

@@ -31,12 +31,14 @@ def find_boundaries(
                 key = (operand.origin, place.owner)
                 if key not in found:
                     plan = _plan(flow, operand.origin, place, grouping, shapes, blocks)
-                    found[key] = Boundary(operand.owner, place.owner, plan)
+                    value, block = _name(operand.origin), _block(place, blocks)
+                    found[key] = Boundary(operand.owner, place.owner, plan, value, block)
     for operand in flow.outputs():
         last = flow.places.get(operand.origin)
         if last is not None and operand.owner and last.call.step.op != "linear":
             plan = _plan(flow, operand.origin, last, grouping, shapes, blocks)
-            found.setdefault((operand.origin, ""), Boundary(operand.owner, "", plan))
+            boundary = Boundary(operand.owner, "", plan, _name(operand.origin))
+            found.setdefault((operand.origin, ""), boundary)
     return tuple(found.values())
 
 
@@ -65,8 +67,15 @@ def _plan(
         side = Width(channels)
     ladder = [size(each[origin], last) for each in shapes]
     sizes = tuple((each, each) for each in ladder)
-    scopes = [reader.call.step.scope, writer.call.step.scope if writer else ()]
-    block = next((name for scope in scopes for name in blocks if name in scope), "")
-    name = f"{'.'.join(map(str, origin))} to {reader.call.step.address[0]}"
+    block = _block(reader, blocks) or (_block(writer, blocks) if writer else "")
+    name = f"{_name(origin)} to {reader.call.step.address[0]}"
     layer = Layer(name, "convert", channels, channels, in_size=ladder[-1], out_size=ladder[-1])
     return LayerPlan(layer, side, side, sizes, block)
+
+
+def _block(place: Place, blocks: Sequence[str]) -> str:
+    return next((name for name in blocks if name in place.call.step.scope), "")
+
+
+def _name(origin: Address) -> str:
+    return ".".join(map(str, origin))

@@ -134,11 +134,15 @@ class Block:
         name: Dotted name of the module.
         layers: Names of the priced layers that go with it.
         groups: Names of the channel groups that live in it alone and go with it.
+        enters, leaves: Layers whose bits the value that enters it and the one that leaves it are
+            written in, "" for float. Without the block, what left it has the bits of what entered.
     """
 
     name: str
     layers: tuple[str, ...]
     groups: tuple[str, ...]
+    enters: str = ""
+    leaves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +198,15 @@ class Boundary:
         consumer: The layer whose bits it is read in, "" for float.
         plan: The conversion as a layer, `op` "convert": the shape of the value, the block it goes
             with.
+        value: Tells the value from others; one that several layers read is converted once.
+        reader_block: Name of the removable block that reads it, or "".
     """
 
     producer: str
     consumer: str
     plan: LayerPlan
+    value: str = ""
+    reader_block: str = ""
 
 
 @dataclass(frozen=True, slots=True)

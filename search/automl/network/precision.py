@@ -120,6 +120,10 @@ class Flow:
         place = self.places.get(call.step.address)
         return place.owner if place else ""
 
+    def value_owner(self, value: int) -> str:
+        """The layer whose precision a value of the trace has; "" for float."""
+        return self._operand(value).owner
+
     def outputs(self) -> tuple[Operand, ...]:
         """The network's outputs."""
         return tuple(self._operand(value) for value in self.trace.output)

@@ -144,7 +144,7 @@ def _network(
     return Network(
         tuple(plans),
         grouping.groups,
-        _blocks(blocks, plans, grouping),
+        _blocks(blocks, plans, grouping, flow),
         tuple(input_shape),
         tuple(sizes),
         _frozen(grouping, found, refused),
@@ -222,7 +222,9 @@ def _plan(
     return LayerPlan(layer, read, written, sizes, block, scales, variants)
 
 
-def _blocks(names: list[str], plans: list[LayerPlan], grouping: Grouping) -> tuple[Block, ...]:
+def _blocks(
+    names: list[str], plans: list[LayerPlan], grouping: Grouping, flow: Flow
+) -> tuple[Block, ...]:
     result = []
     for name in names:
         layers = tuple(plan.layer.name for plan in plans if plan.block == name)
@@ -233,7 +235,9 @@ def _blocks(names: list[str], plans: list[LayerPlan], grouping: Grouping) -> tup
                 side.module.startswith(f"{name}.") for side in (*group.producers, *group.consumers)
             )
         )
-        result.append(Block(name, layers, inside))
+        (entering,), (leaving,) = flow.trace.modules[name]
+        ends = (flow.value_owner(entering), flow.value_owner(leaving))
+        result.append(Block(name, layers, inside, *ends))
     return tuple(result)
 
 
