@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.network.layers import OPERATORS
 from automl.profiling.graphs import Graph
+from automl.profiling.integer import FORMS, has_integer_kernel
 from automl.profiling.microbench import probe
 from automl.profiling.operators import emit, input_shapes, on_tokens
 
@@ -48,6 +52,15 @@ KEYS = (
     OpKey("resize", 32, 32, in_size=SMALL, out_size=LARGE, detail="bilinear"),
     OpKey("shuffle", 32, 32, groups=4, in_size=SMALL, out_size=SMALL),
 )
+#: Of maps, of the image, of rows; there and back.
+CONVERSIONS = tuple(
+    OpKey("convert", channels, channels, in_size=size, out_size=size, detail=way, precision="int8")
+    for channels, size in ((32, SMALL), (3, LARGE), (64, ROWS), (64, (1, 1)))
+    for way in ("quantize", "dequantize")
+)
+INTEGERS = tuple(
+    replace(key, precision="int8") for key in KEYS if has_integer_kernel(key.op, key.detail)
+)
 DETAILS = ("celu", "elu", "gelu", "hardsigmoid", "hardswish", "leaky_relu", "mish", "prelu", "relu")
 MORE_DETAILS = ("relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh")
 
@@ -66,7 +79,7 @@ def counts(model: bytes) -> Counter[str]:
 
 
 def test_every_operator_is_covered() -> None:
-    assert {key.op for key in KEYS} == set(OPERATORS)
+    assert {key.op for key in (*KEYS, *CONVERSIONS)} == set(OPERATORS)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=label)
@@ -179,3 +192,83 @@ def test_what_surrounds_copies_that_stand_apart_is_taken_off() -> None:
 def test_no_operator_can_be_timed_in_litert() -> None:
     with pytest.raises(MeasureError, match=r"\.tflite files and there is no converter"):
         probe(OpKey("linear", 8, 8), "litert")
+
+
+def fused(model: bytes, path: Path) -> Counter[str]:
+    """What ONNX Runtime makes of a model, as the worker loads it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["CommonSubexpressionElimination"],
+    )
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+#: The integer kernel that ONNX Runtime runs for an operator of a table.
+KERNELS = {
+    "conv2d": "QLinearConv",
+    "depthwise_conv2d": "QLinearConv",
+    "linear": "QGemm",
+    "max_pool": "NhwcMaxPool",
+    "avg_pool": "QLinearAveragePool",
+    "global_avg_pool": "QLinearGlobalAveragePool",
+    "add": "QLinearAdd",
+    "concat": "QLinearConcat",
+    "resize": "Resize",
+}
+#: What stands around the integer kernels, and in what rows of features are turned into matrices.
+AROUND = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape")
+
+
+@pytest.mark.parametrize("key", INTEGERS, ids=label)
+def test_integer_operators_run_on_integers_and_differ_in_nothing_else(
+    key: OpKey, tmp_path: Path
+) -> None:
+    found = probe(key)
+    high, low = (fused(model, tmp_path / "optimised.onnx") for model in found.models)
+    times = round(1.0 / found.weights[0])
+    difference = high - low
+    assert difference.pop(KERNELS[key.op]) == times
+    assert set(difference) <= {"Reshape"}
+    kernels = {*KERNELS.values(), *AROUND}
+    assert set(high) | set(low) <= kernels
+
+
+@pytest.mark.parametrize("key", CONVERSIONS, ids=lambda key: f"{key.in_channels}-{key.detail}")
+def test_conversions_are_what_two_models_differ_in(key: OpKey, tmp_path: Path) -> None:
+    found = probe(key)
+    high, low = (fused(model, tmp_path / "optimised.onnx") for model in found.models)
+    times = round(1.0 / found.weights[0])
+    way = "QuantizeLinear" if key.detail == "quantize" else "DequantizeLinear"
+    maps = key.in_size[1] > 1
+    layout: dict[str, int] = {"Transpose": times} if maps else {}
+    if maps and key.in_channels > 4:  # fewer are not laid out in blocks
+        layout["ReorderOutput" if key.detail == "quantize" else "ReorderInput"] = times
+    assert high - low == Counter({way: times} | layout)
+    assert not low - high
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_say_how_values_are_rounded(form: str) -> None:
+    key = OpKey("conv2d", 16, 16, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL)
+    model = onnx.load_from_string(probe(replace(key, precision="int8"), form=form).models[0])
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    zeros = [stored[node.input[2]] for node in pairs]
+    kind = onnx.TensorProto.UINT8 if form == "qdq-u8s8" else onnx.TensorProto.INT8
+    assert {tensor.data_type for tensor in zeros} == {kind}
+    points = {int(numpy_helper.to_array(tensor)) for tensor in zeros}
+    assert points == ({0, 128} if form == "qdq-u8s8" else {0})
+    biases = [node for node in model.graph.node if node.output[0].endswith("/bias_values")]
+    assert bool(biases) == (form != "qdq-s8s8-residual")
+
+
+def test_what_has_no_integer_kernel_is_said() -> None:
+    with pytest.raises(MeasureError, match="no integer kernel for 'activation silu'"):
+        probe(OpKey("activation", 8, 8, detail="silu", precision="int8"))
+    with pytest.raises(MeasureError, match=r"conversion 'quantise' \(did you mean quantize"):
+        probe(OpKey("convert", 8, 8, detail="quantise", precision="int8"))

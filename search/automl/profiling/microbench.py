@@ -11,28 +11,38 @@ of narrow convolutions with and without the operator between them.
 
 TensorRT merges operators that read one input into one wide operator, which is none of the
 network's. For it the copies stand apart: each has an input and narrow convolutions of its own.
+
+INT8: the same models with all values rounded, what surrounds the copies among them, so that an
+operator reads and writes integers as it does inside a quantised network. What it costs to come
+from float and to go back is a key of its own, "convert".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
+from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
+from automl.profiling.integer import FORM_OF, has_integer_kernel, integer_model
 from automl.profiling.operators import emit, input_shapes, on_tokens
 from automl.profiling.runner import Probe
 
 _NARROW: Final = 16  # channels around the operator: one block of the blocked layouts
 _IMAGE: Final = 4  # inputs of at most so many channels come from outside, in plain layout
-#: INT8 would be QuantizeLinear and DequantizeLinear pairs around the same operators; it is not
-#: offered before a board has shown what the pairs cost at the edges of a probe.
-_PRECISIONS: Final = ("fp32", "fp16")
+_PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
-def probe(key: OpKey, runtime: str = "onnxruntime") -> Probe:
+def probe(key: OpKey, runtime: str = "onnxruntime", form: str | None = None) -> Probe:
     """The models whose difference is the operator's time.
+
+    Args:
+        key: The operator.
+        runtime: That will run the models.
+        form: In which integer operators are written, of `integer.FORMS`; None for the runtime's.
 
     Raises:
         MeasureError: If the runtime takes no ONNX, or the key's precision or operator cannot be
@@ -47,6 +57,26 @@ def probe(key: OpKey, runtime: str = "onnxruntime") -> Probe:
         raise MeasureError(
             f"no way to measure precision {key.precision!r} (there is: {', '.join(_PRECISIONS)})"
         )
+    if key.precision != "int8":
+        return _float_probe(key, runtime)
+    form = form or FORM_OF[runtime]
+    if key.op == "convert":
+        return _conversion_probe(key, runtime, form)
+    if not has_integer_kernel(key.op, key.detail):
+        what = f"{key.op} {key.detail}".rstrip()
+        raise MeasureError(f"no integer kernel for {what!r}: it runs in float between conversions")
+    found = _float_probe(replace(key, precision="fp32"), runtime)
+    return Probe(tuple(integer_model(model, form) for model in found.models), found.weights)
+
+
+def _conversion_probe(key: OpKey, runtime: str, form: str) -> Probe:
+    copies = _copies(key)
+    pairs = [conversion(key, copies, there, runtime == "tensorrt") for there in (True, False)]
+    models = tuple(integer_model(content, form, floats) for content, floats in pairs)
+    return Probe(models, (1.0 / copies, -1.0 / copies))
+
+
+def _float_probe(key: OpKey, runtime: str) -> Probe:
     copies = _copies(key)
     if key.op == "add" and not on_tokens(key) and not key.detail:
         models, shared = (_residual(key, copies, True), _residual(key, copies, False)), 0

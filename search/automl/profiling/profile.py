@@ -13,6 +13,7 @@ from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.profiling.device import disturbed, slowed
+from automl.profiling.integer import FORM_OF
 from automl.profiling.microbench import probe
 from automl.profiling.runner import Limits, Measured, Probe, Runner
 
@@ -106,13 +107,14 @@ def profile(
         MeasureError: If the device stops answering.
     """
     settle_conditions(table, runner)
+    _settle_form(table, keys, runner)
     start = time.monotonic()
     report = ProfileReport(warnings=_disturbed(runner))
     reference = _reference(table, runner) if table.lacks(keys) else math.nan
     wanted = table.lacks(keys)
     tell = progress or (lambda done, total, row: None)
     done = 0
-    for batch in _batches(wanted, runner.info.runtime, report):
+    for batch in _batches(wanted, runner.info.runtime, table.header.form, report):
         left = seconds_cap - (time.monotonic() - start)
         if left <= 0.0:
             report.left += tuple(key for key, _ in batch)
@@ -209,6 +211,13 @@ def settle_conditions(table: LatencyTable, runner: Runner) -> None:
             )
 
 
+def _settle_form(table: LatencyTable, keys: Sequence[OpKey], runner: Runner) -> None:
+    """Note the form of integer operators in the header before the first of them is measured."""
+    form = FORM_OF.get(runner.info.runtime)
+    if form and table.header.form is None and any(key.precision == "int8" for key in keys):
+        table.set_header(table.header.model_copy(update={"form": form}))
+
+
 def _disturbed(runner: Runner) -> tuple[str, ...]:
     state = runner.info.conditions
     said = "" if state is None else disturbed(runner.info.threads, runner.info.load, state)
@@ -261,7 +270,7 @@ def _row(key: OpKey, measured: Measured, slower: float) -> Row:
 
 
 def _batches(
-    keys: Sequence[OpKey], runtime: str, report: ProfileReport
+    keys: Sequence[OpKey], runtime: str, form: str | None, report: ProfileReport
 ) -> Iterator[list[tuple[OpKey, Probe]]]:
     """Keys with their models, as many at a time as fit; those without models are reported."""
     batch: list[tuple[OpKey, Probe]] = []
@@ -269,7 +278,7 @@ def _batches(
     size = 0
     for key in keys:
         try:
-            models = probe(key, runtime)
+            models = probe(key, runtime, form)
         except MeasureError as error:
             report.refused[key] = str(error)
             continue

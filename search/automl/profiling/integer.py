@@ -1,0 +1,157 @@
+"""A float ONNX model in the integer form of a target, on grids of no meaning: made for measuring.
+
+What is timed this way runs between rounded values, as it does inside a quantised network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from automl.profiling.qdq import (
+    Pairs,
+    ValueGrid,
+    WeightGrid,
+    integers_through,
+    readers,
+    with_pairs,
+)
+
+#: Forms in which integer models are written: unsigned activations with a zero point or symmetric
+#: signed ones; with "residual" the convolution that ends in an addition hands on its sum unrounded.
+FORMS: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
+#: The form that each runtime's integer kernels want. ONNX Runtime fuses a ReLU only into unsigned
+#: values (or signed ones whose zero point is their least), on every architecture.
+FORM_OF: Final = {"onnxruntime": "qdq-u8s8", "tensorrt": "qdq-s8s8-residual"}
+#: Operators of a table that integer kernels exist for; all others run in float between
+#: conversions. A resize only to the nearest.
+INTEGER_OPERATORS: Final = (
+    "conv2d",
+    "depthwise_conv2d",
+    "linear",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "add",
+    "concat",
+    "resize",
+    "convert",
+)
+
+_WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
+#: Operators whose outputs are among their inputs: the grid stays, and so do the integers.
+_KEEPS: Final = ("MaxPool", "Resize")
+_SCALE: Final = 2.0**-5  # holds random values of deviation one
+
+
+def has_integer_kernel(op: str, detail: str = "") -> bool:
+    """Whether an operator of a table can run on integers."""
+    if op == "resize":
+        return detail in ("", "nearest")
+    return op in INTEGER_OPERATORS and not (op == "add" and detail)
+
+
+def is_unsigned(form: str) -> bool:
+    """Whether activations are unsigned, with a zero point."""
+    return "u8" in form
+
+
+def placed(model: onnx.ModelProto, pairs: Pairs, form: str) -> onnx.ModelProto:
+    """The model with the pairs as the form's runtime wants them.
+
+    For ONNX Runtime biases are integers, and what only moves numbers runs on integers.
+    """
+    residual = form.endswith("residual")
+    result = with_pairs(model, pairs, integer_bias=not residual)
+    return result if residual else integers_through(result)
+
+
+def integer_model(content: bytes, form: str, floats: Collection[str] = ()) -> bytes:
+    """A float model with everything rounded but what some nodes compute.
+
+    Args:
+        content: The float model, of operators that have integer kernels and of ReLUs.
+        form: One of `FORMS`.
+        floats: First outputs of the nodes that stay float.
+    """
+    model = onnx.load_from_string(content)
+    pairs = _Everything(model, form, floats).pairs()
+    result: bytes = placed(model, pairs, form).SerializeToString()
+    return result
+
+
+class _Everything:
+    """Pairs around all that is not said to stay float."""
+
+    def __init__(self, model: onnx.ModelProto, form: str, floats: Collection[str]) -> None:
+        self._nodes = list(model.graph.node)
+        self._floats = set(floats)
+        self._unsigned, self._residual = is_unsigned(form), form.endswith("residual")
+        self._constants = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
+        self._outputs = {value.name for value in model.graph.output}
+        self._readers = readers(self._nodes)
+        self._grids: dict[str, ValueGrid] = {}
+
+    def pairs(self) -> Pairs:
+        written: dict[str, ValueGrid] = {}
+        read: dict[tuple[str, int], ValueGrid] = {}
+        weights: dict[str, WeightGrid] = {}
+        unsettled: set[str] = set()
+        for node in self._nodes:
+            name = node.output[0]
+            if name in self._floats:
+                continue
+            for position, data in enumerate(node.input):
+                if data and data not in self._constants and data not in unsettled:
+                    read[name, position] = self._grid(data)
+            if node.op_type in _KEEPS:
+                self._grids[name] = self._grid(node.input[0])
+            if node.op_type in _WEIGHTED:
+                weights[name] = weight_grid(self._constants[node.input[1]], _axis(node))
+            if self._settles(node):
+                written[name] = self._grid(name, node.op_type == "Relu")
+            else:
+                unsettled.add(name)
+        return Pairs(written, read, weights)
+
+    def _settles(self, node: onnx.NodeProto) -> bool:
+        """Whether the output is rounded: not where what reads it is fused with the node."""
+        after = self._readers.get(node.output[0], [])
+        if len(after) != 1 or node.output[0] in self._outputs | self._floats:
+            return True
+        if after[0].output[0] in self._floats:
+            return True
+        if node.op_type == "MatMul" and after[0].op_type == "Add":  # its bias
+            return not any(name in self._constants for name in after[0].input)
+        if self._residual and node.op_type == "Conv" and after[0].op_type == "Add":
+            return list(after[0].input).index(node.output[0]) != 0
+        return after[0].op_type != "Relu"
+
+    def _grid(self, value: str, positive: bool = False) -> ValueGrid:
+        """Of a scale that no other value has, so that nothing is taken for the same."""
+        if value not in self._grids:
+            scale = float(np.float32(_SCALE * (1.0 + 1e-3 * len(self._grids))))
+            zero = 128 if self._unsigned and not positive else 0
+            self._grids[value] = ValueGrid(scale, zero, not self._unsigned)
+        return self._grids[value]
+
+
+def weight_grid(weights: NDArray[np.float32], axis: int) -> WeightGrid:
+    """Weights rounded to nearest, the largest of each output channel at 127."""
+    others = tuple(dim for dim in range(weights.ndim) if dim != axis)
+    scales = np.maximum(np.abs(weights).max(others, keepdims=True) / 127, 1e-12)
+    integers = np.rint(weights / scales).astype(np.int8)
+    return WeightGrid(integers, scales.astype(np.float32).ravel(), axis)
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    """Where a node's weight has its output channels."""
+    turned = any(each.name == "transB" and each.i for each in node.attribute)
+    return 0 if node.op_type == "Conv" or turned else 1

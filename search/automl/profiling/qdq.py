@@ -1,0 +1,214 @@
+"""QuantizeLinear and DequantizeLinear pairs put into a float ONNX model.
+
+Which values are rounded, to which grids, is said by whoever asks: nodes are named by their first
+output. Integer kernels are the runtime's choice; what it fuses decides how pairs are placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+#: Operators that move numbers and change none; on integers they cost a quarter of the traffic.
+_MOVES: Final = ("Slice", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Pad")
+_INT32: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ValueGrid:
+    """What integers of a value stand for: (integer - zero_point) * scale.
+
+    Attributes:
+        scale: Positive float32.
+        zero_point: The integer of 0.
+        signed: int8, or else uint8.
+    """
+
+    scale: float
+    zero_point: int = 0
+    signed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGrid:
+    """Integer weights, symmetric: each times the scale of its output channel.
+
+    Attributes:
+        integers: int8, laid out as the node's weight.
+        scales: float32, one per output channel.
+        axis: Where the output channels lie: 0 of convolutions and Gemm, 1 of MatMul.
+    """
+
+    integers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Where pairs go. Nodes are named by their first output.
+
+    Attributes:
+        written: Values that every reader reads rounded.
+        read: Per node and position of an input: the grid that it alone reads it on.
+        weights: Per node with integer weights, which are its second input.
+    """
+
+    written: Mapping[str, ValueGrid] = field(default_factory=dict)
+    read: Mapping[tuple[str, int], ValueGrid] = field(default_factory=dict)
+    weights: Mapping[str, WeightGrid] = field(default_factory=dict)
+
+
+def with_pairs(model: onnx.ModelProto, pairs: Pairs, *, integer_bias: bool) -> onnx.ModelProto:
+    """The model with the pairs, integer weights stored as int8; the model itself stays as it is.
+
+    Args:
+        model: A float model, its nodes in an order in which they can run.
+        pairs: Where to.
+        integer_bias: Store biases of integer layers as int32 of the scale in which their kernels
+            accumulate, which ONNX Runtime wants; TensorRT wants them float.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    writer = _Writer(result.graph, pairs, integer_bias)
+    writer.run()
+    return result
+
+
+class _Writer:
+    def __init__(self, graph: onnx.GraphProto, pairs: Pairs, integer_bias: bool) -> None:
+        self._graph, self._pairs, self._integer_bias = graph, pairs, integer_bias
+        self._weights = {tensor.name: tensor for tensor in graph.initializer}
+        self._nodes: list[onnx.NodeProto] = []
+        self._rounded: dict[tuple[str, ValueGrid], str] = {}
+        self._constants: dict[tuple[object, ...], str] = {}
+        self._count = 0
+
+    def run(self) -> None:
+        for node in list(self._graph.node):
+            name = node.output[0]
+            for position, data in enumerate(node.input):
+                grid = self._pairs.read.get((name, position))
+                if grid is not None and self._pairs.written.get(data) != grid:
+                    node.input[position] = self._read(data, grid)
+            if name in self._pairs.weights:
+                self._layer(node, self._pairs.weights[name])
+            self._nodes.append(node)
+            for position, value in enumerate(node.output):
+                if value in self._pairs.written:
+                    node.output[position] = f"{value}/raw"
+                    self._pair(f"{value}/raw", self._pairs.written[value], value)
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
+        used = {name for node in self._nodes for name in node.input}
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+
+    def _read(self, data: str, grid: ValueGrid) -> str:
+        key = (data, grid)
+        if key not in self._rounded:
+            self._count += 1
+            self._rounded[key] = self._pair(data, grid, f"{data}/read_{self._count}")
+        return self._rounded[key]
+
+    def _pair(self, data: str, grid: ValueGrid, output: str) -> str:
+        kind = np.int8 if grid.signed else np.uint8
+        scale = self._constant("scale", np.float32(grid.scale))
+        zero = self._constant("zero", kind(grid.zero_point))
+        integers = f"{output}/integers"
+        self._node("QuantizeLinear", [data, scale, zero], integers)
+        self._node("DequantizeLinear", [integers, scale, zero], output)
+        return output
+
+    def _layer(self, node: onnx.NodeProto, grid: WeightGrid) -> None:
+        name = node.output[0]
+        scales = self._store(f"{name}/weight_scales", grid.scales)
+        zeros = self._store(f"{name}/weight_zeros", np.zeros(len(grid.scales), np.int8))
+        integers = self._store(f"{name}/weight", grid.integers)
+        node.input[1] = f"{name}/weight_values"
+        self._node("DequantizeLinear", [integers, scales, zeros], node.input[1], axis=grid.axis)
+        if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
+            unit = np.float32(self._pairs.read[name, 0].scale) * grid.scales
+            bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
+            counted = np.clip(np.rint(bias / unit), -_INT32, _INT32).astype(np.int32)
+            integers = self._store(f"{name}/bias", counted)
+            scales = self._store(f"{name}/bias_scales", unit)
+            node.input[2] = f"{name}/bias_values"
+            self._node("DequantizeLinear", [integers, scales], node.input[2], axis=0)
+
+    def _node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+
+    def _constant(self, kind: str, value: np.generic) -> str:
+        key = (kind, value.dtype.str, value.item())
+        if key not in self._constants:
+            name = f"{kind}_{value.dtype}_{len(self._constants)}/quantised"
+            self._constants[key] = self._store(name, np.asarray(value))
+        return self._constants[key]
+
+    def _store(self, name: str, values: NDArray[np.generic]) -> str:
+        self._graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+
+def integers_through(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with copies between two roundings made on the integers.
+
+    A slice, a transpose or a padding with zeros of what was dequantised becomes the same of the
+    integers, dequantised afterwards: ONNX Runtime would leave the integers for it otherwise.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    made = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        source = made.get(node.input[0]) if node.input else None
+        if source is None or source.input[0] in weights or not _moves(node, weights):
+            nodes.append(node)
+            continue
+        value, integers = node.output[0], f"{node.output[0]}/integers"
+        node.input[0], node.output[0] = source.input[0], integers
+        if node.op_type == "Pad":
+            del node.input[2:]
+            node.input.append(source.input[2])
+        after = helper.make_node(
+            "DequantizeLinear", [integers, *source.input[1:]], [value], name=value
+        )
+        made[value] = after
+        nodes += [node, after]
+    read = {name for node in nodes for name in node.input}
+    read |= {value.name for value in graph.output}
+    kept = [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read]
+    del graph.node[:]
+    graph.node.extend(kept)
+    return result
+
+
+def _moves(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool:
+    if node.op_type != "Pad":
+        return node.op_type in _MOVES
+    mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
+    if mode != b"constant" or len(node.input) > 3:
+        return False
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    filled = weights.get(node.input[2])
+    return filled is not None and not numpy_helper.to_array(filled).any()
+
+
+def readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that read each value."""
+    result: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in dict.fromkeys(node.input):
+            result.setdefault(name, []).append(node)
+    return result
