@@ -21,6 +21,7 @@ Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.
 WEIGHTED = ("conv", "conv_transpose", "linear")
 INPUT: Address = ("", -1)  #: the address of the network's own input
+_GRAM_BLOCK = 128  #: columns that are multiplied with all to their right at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Moments:
     def add(self, rows: Tensor) -> None:
         """Add rows [n, runs, columns]."""
         wide = with_ones(rows)
-        self.total += (wide.transpose(1, 2) @ wide).double()
+        self.total += gram(wide).double()
         self.rows += rows.shape[0]
 
 
@@ -101,6 +102,23 @@ def with_ones(rows: Tensor) -> Tensor:
     """Rows [n, runs, columns] as [runs, n, columns + 1], the last column ones for the bias."""
     ones = torch.ones(*rows.shape[:2], 1, dtype=rows.dtype)
     return torch.cat([rows, ones], 2).transpose(0, 1)
+
+
+def gram(rows: Tensor) -> Tensor:
+    """Sums of products of columns: [runs, columns, columns] of rows [runs, n, columns].
+
+    Symmetric, so only what is not below the diagonal is multiplied out.
+    """
+    runs, _, columns = rows.shape
+    if columns <= _GRAM_BLOCK:
+        return rows.transpose(1, 2) @ rows
+    result = rows.new_empty(runs, columns, columns)
+    for first in range(0, columns, _GRAM_BLOCK):
+        here = slice(first, first + _GRAM_BLOCK)
+        product = rows[:, :, here].transpose(1, 2) @ rows[:, :, first:]
+        result[:, here, first:] = product
+        result[:, first:, here] = product.transpose(1, 2)
+    return result
 
 
 @dataclass(slots=True)
