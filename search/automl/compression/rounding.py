@@ -1,0 +1,210 @@
+"""Second-order rounding: each column's rounding error is made good by the columns after it.
+
+The weights W become Q so that tr((W-Q) H (W-Q)^T), the squared error of the outputs for inputs
+with moments H, is small, not the error of the weights. Shapes as in `quantize`; columns of removed
+channels are to be cut before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+
+from automl.compression.codebook import Codebook
+from automl.compression.quantize import (
+    Grid,
+    centred,
+    fitted_grid,
+    round_to,
+    values,
+    weight_grid,
+)
+
+Tensor = torch.Tensor
+#: Wanted weights, columns of [runs, columns, outputs] -> the values that they may be rounded to.
+Snap = Callable[[Tensor], Tensor]
+#: Added to the moments' diagonal, relative to its mean.
+DAMPING: Final = 1e-2
+#: Columns between which feedback goes one by one; later ones get it a block at a time.
+_BLOCK: Final = 64
+
+
+def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, Grid]:
+    """Integers and their grid, of least output error: all that is done without training.
+
+    The grid of least error, second-order rounding, scales fitted to the integers, each column
+    rounded once more with all others given (coordinate descent, as in Behdin et al. 2023,
+    QuantEase), scales fitted again. No step makes an output's error larger.
+
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of the inputs, with the ones or without.
+        bits: 1 to 8.
+
+    Raises:
+        QuantizationError: Weights that are not finite.
+    """
+    grid = weight_grid(weights, bits, moments=moments)
+    integers = round_weights(weights, moments, grid)
+    grid = fitted_grid(weights, integers, grid, moments)
+    integers = improved(weights, integers, moments, grid)
+    return integers, fitted_grid(weights, integers, grid, moments)
+
+
+def round_weights(
+    weights: Tensor, moments: Tensor, grid: Grid, *, damping: float = DAMPING
+) -> Tensor:
+    """Integers of least output error, by second-order rounding; never worse than the nearest.
+
+    Source: Frantar et al. 2022 (GPTQ), after OBQ (Frantar & Alistarh 2022). Columns go in order of
+    decreasing moment ("act order"). Differs: computed as Babai's nearest plane from one triangular
+    factor, which gives the same integers without an inverse; errors are counted about the mean
+    where the moments have the ones; dead columns are rounded to nearest, not set to zero; an output
+    for which rounding to nearest has the smaller error is rounded to nearest.
+
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of the inputs, with the ones or without.
+        grid: Of the weights.
+        damping: Added to the moments' diagonal, relative to its mean.
+
+    Returns:
+        int8, of the weights' shape.
+    """
+    spread = centred(moments, weights.shape[2])
+    second = _nearest_plane(weights, spread, _snap_to(grid), damping)
+    return _better(weights, spread, values(round_to(weights, grid), grid), second, grid)
+
+
+def improved(weights: Tensor, integers: Tensor, moments: Tensor, grid: Grid) -> Tensor:
+    """Integers with each column rounded once more, given all others; never worse."""
+    spread, before = centred(moments, weights.shape[2]), values(integers, grid)
+    return _better(weights, spread, before, _sweep(weights, before, spread, _snap_to(grid)), grid)
+
+
+def round_to_codebook(weights: Tensor, moments: Tensor, codebook: Codebook) -> Codebook:
+    """The codebook with indices of least output error, as `quantized` finds integers."""
+    entries = codebook.entries.double()
+    middles = (entries[1:] + entries[:-1]) / 2
+
+    def index(wanted: Tensor) -> Tensor:
+        return torch.bucketize(wanted.contiguous(), middles)
+
+    def snap(wanted: Tensor) -> Tensor:
+        return entries[index(wanted)]
+
+    spread = centred(moments, weights.shape[2])
+    nearest = snap(weights.double())
+    found = _least(weights, spread, nearest, _nearest_plane(weights, spread, snap, DAMPING))
+    found = _least(weights, spread, found, _sweep(weights, found, spread, snap))
+    return Codebook(codebook.entries, index(found).to(torch.uint8), codebook.bits)
+
+
+def corrected_bias(weights: Tensor, rounded: Tensor, moments: Tensor, bias: Tensor) -> Tensor:
+    """The bias that takes out the mean error of the outputs, E[(W - Q) x].
+
+    Source: Nagel et al. 2019, section 4.2 (data-free there; here from the inputs' measured mean).
+
+    Args:
+        weights: [runs, outputs, columns].
+        rounded: What they became, as values.
+        moments: Of the inputs, with the ones.
+        bias: [runs x outputs], as the layer holds it.
+    """
+    mean = moments[:, :-1, -1:] / moments[:, -1:, -1:]
+    shift = (weights.double() - rounded.double()) @ mean.double()
+    return (bias.double() + shift.flatten()).to(bias.dtype)
+
+
+def output_error(weights: Tensor, rounded: Tensor, moments: Tensor) -> Tensor:
+    """tr(E H E^T) by output, [runs, outputs], float64; about the mean if moments have the ones."""
+    return _output_error(weights, rounded, centred(moments, weights.shape[2]))
+
+
+def _output_error(weights: Tensor, rounded: Tensor, spread: Tensor) -> Tensor:
+    gap = weights.double() - rounded.double()
+    return ((gap @ spread) * gap).sum(2)
+
+
+def _least(weights: Tensor, spread: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Output by output, the values of the smaller error; the first where it is not larger."""
+    less = _output_error(weights, second, spread) < _output_error(weights, first, spread)
+    return torch.where(less.unsqueeze(2), second, first.double())
+
+
+def _better(weights: Tensor, spread: Tensor, first: Tensor, second: Tensor, grid: Grid) -> Tensor:
+    found = _least(weights, spread, first, second)
+    return round_to(found.float(), grid) if grid.bits == 1 else _codes(found, grid)
+
+
+def _codes(found: Tensor, grid: Grid) -> Tensor:
+    return (found / grid.scale).round().to(torch.int8)
+
+
+def _snap_to(grid: Grid) -> Snap:
+    scale = grid.scale.double().transpose(1, 2)
+    if grid.bits == 1:
+        return lambda wanted: torch.where(wanted < 0, -scale, scale)
+    return lambda wanted: (wanted / scale).round_().clamp_(-grid.highest, grid.highest) * scale
+
+
+def _nearest_plane(weights: Tensor, spread: Tensor, snap: Snap, damping: float) -> Tensor:
+    """Values after rounding column by column, each with what the earlier ones left to make good.
+
+    With H = R R^T, R upper triangular, the error is |E R|^2: column j of E R holds E_0..E_j only,
+    so that column j is best rounded from W_j + sum over i < j of E_i R_ij / R_jj.
+    """
+    order = spread.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
+    index = order.unsqueeze(2).expand(-1, -1, weights.shape[1])
+    target = weights.double().transpose(1, 2).gather(1, index)  # [runs, columns, outputs]
+    feedback = _feedback(spread, order, damping)
+    rounded = torch.empty_like(target)
+    error = torch.zeros_like(target)
+    for start in range(0, target.shape[1], _BLOCK):
+        end = min(start + _BLOCK, target.shape[1])
+        wanted = target[:, start:end] + feedback[:, start:end, :start] @ error[:, :start]
+        for j in range(start, end):
+            row = feedback[:, j : j + 1, start:j]
+            aim = wanted[:, j - start : j - start + 1] + row @ error[:, start:j]
+            rounded[:, j : j + 1] = snap(aim)
+            error[:, j] = target[:, j] - rounded[:, j]
+    return torch.empty_like(target).scatter_(1, index, rounded).transpose(1, 2)
+
+
+def _feedback(spread: Tensor, order: Tensor, damping: float) -> Tensor:
+    """R_ij / R_jj at [runs, j, i] of the damped moments in that order, H = R R^T."""
+    along = order.unsqueeze(2).expand_as(spread)
+    damped = _damped(spread, damping).gather(1, along).gather(2, along.transpose(1, 2))
+    lower, failed = torch.linalg.cholesky_ex(damped.flip(1, 2))
+    if failed.any():  # moments that are not finite: rounded without feedback
+        lower = torch.eye(spread.shape[1], dtype=spread.dtype).expand_as(spread)
+    upper = lower.flip(1, 2)
+    ratios: Tensor = upper / upper.diagonal(dim1=1, dim2=2).unsqueeze(1)
+    return ratios.transpose(1, 2).contiguous()
+
+
+def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, snap: Snap) -> Tensor:
+    """Each column's best values given all others', one column after the other."""
+    moments = _damped(spread, DAMPING)
+    target = weights.double().transpose(1, 2).contiguous()  # [runs, columns, outputs]
+    error = target - rounded.double().transpose(1, 2)
+    slope = moments @ error
+    own = moments.diagonal(dim1=1, dim2=2).unsqueeze(2)
+    for start in range(0, target.shape[1], _BLOCK):
+        end = min(start + _BLOCK, target.shape[1])
+        before = error[:, start:end].clone()
+        for j in range(start, end):
+            here = slice(j, j + 1)
+            aim = target[:, here] + slope[:, here] / own[:, here] - error[:, here]
+            change = target[:, here] - snap(aim) - error[:, here]
+            error[:, here] += change
+            slope[:, j:end] += moments[:, j:end, here] * change
+        slope[:, end:] += moments[:, end:, start:end] @ (error[:, start:end] - before)
+    return (target - error).transpose(1, 2)
+
+
+def _damped(spread: Tensor, damping: float) -> Tensor:
+    strength = damping * spread.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
+    return spread + torch.diag_embed(strength.unsqueeze(1).expand(-1, spread.shape[1]))
