@@ -120,8 +120,8 @@ def _cells(points: Tensor, masses: Tensor) -> Tensor:
         return torch.arange(count + 1)
     ends = _by_density(points, masses, _CELLS)
     places = torch.searchsorted(points, ends)
-    ends = torch.cat([torch.tensor([0]), places, torch.tensor([count])])
-    return torch.unique_consecutive(ends)
+    distinct: Tensor = torch.cat([torch.tensor([0]), places, torch.tensor([count])]).unique()
+    return distinct
 
 
 def _by_density(points: Tensor, masses: Tensor, size: int) -> Tensor:
