@@ -5,6 +5,7 @@ import pytest
 from contract import AgentContract, made_problem, run, trial
 
 from automl.agents.base import make_agent
+from automl.agents.solver import solve
 from automl.agents.surfaces import LowRank, fit_log_cost
 from automl.agents.three_dims import ThreeDimsAgent, constrained_optimum
 from automl.cost import Budget, CostModel, Limit
@@ -12,7 +13,7 @@ from automl.cost_factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
 from automl.problem import Problem
-from automl.space import Space, Variable
+from automl.space import Sensitivity, Space, Variable
 
 BLOCKS = 6
 SIZES = (16, 20, 24, 28, 32)
@@ -132,6 +133,22 @@ def test_room_that_is_left_goes_to_the_thinnest_groups() -> None:
             more = vector.copy()
             more[variable] += 1
             assert not problem.budget.allows_all(problem.costs.price(more[None]))[0]
+
+
+def test_a_warm_start_samples_the_mix_nearest_to_the_additive_optimum_first() -> None:
+    problem = device(0.02, 1.0)
+    # Harm of what is removed or narrowed is so small that the optimum keeps the resolution.
+    harm = tuple(
+        (1.0 if variable.kind == "resolution" else 1e-3) * (1.0 - np.arange(size) / (size - 1)) ** 2
+        for variable, size in zip(problem.space.variables, problem.space.sizes, strict=True)
+    )
+    warm = replace(problem, sensitivity=Sensitivity(harm, images=1))
+    first = ThreeDimsAgent(warm).ask(1)[0]
+    assert first.resolution == SIZES[-1]
+    assert first != ThreeDimsAgent(warm, warm_start=False).ask(1)[0]
+    optimum = solve(warm.costs, harm, warm.budget).vector
+    kept = optimum[list(warm.space.of_kind("block"))].mean()
+    assert 1.0 - len(first.removed) / BLOCKS == pytest.approx(kept, abs=0.34)
 
 
 def test_a_budget_that_no_mix_meets_is_refused_with_the_least() -> None:

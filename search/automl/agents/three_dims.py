@@ -11,6 +11,9 @@ is no public code. What differs:
   dimension at a time and trains. The polynomial is a sum of two products of quadratics.
 - The optimum is brought to a mix that truly is within the budget, what room is left is given to the
   thinnest channel groups, its score is learned, and the fit is made again until nothing new comes.
+- With a warm start the first sample is the allowed mix nearest to the depth, the mean width and the
+  resolution of the optimum of additive harm.
+- Bits stay dense.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from automl.agents.elimination import Floats
+from automl.agents.solver import solve
 from automl.agents.surfaces import LogCost, LowRank, fit_log_cost, fit_low_rank
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
@@ -74,13 +78,15 @@ class ThreeDimsAgent:
         problem: What to search. Blocks go in the order of their harm, where that was measured,
             else from the last one on.
         seed: Of the samples and of the fits' starts.
+        warm_start: Sample the mix nearest to the optimum of additive harm first, where the problem
+            has a sensitivity.
 
     Raises:
         SpaceError: If fewer than two of the dimensions are open.
         InfeasibleError: If no mix meets the budget.
     """
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
+    def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         _check(problem.space)
         self._problem = problem
         self._generator = np.random.default_rng(seed)
@@ -90,7 +96,8 @@ class ThreeDimsAgent:
         self.log_costs = tuple(
             fit_log_cost(self.mixes.points, column) for column in self.mixes.costs.T
         )
-        self._waiting = _samples(self.mixes, self._generator)
+        first = _nearest_to_optimum(problem, self.mixes) if warm_start else None
+        self._waiting = _samples(self.mixes, self._generator, first)
         self._optima = 0
         self._asked: set[bytes] = set()
         self._points: list[Floats] = []
@@ -204,9 +211,11 @@ def _check(space: Space) -> None:
     dimensions["resolution"] = "resolutions"
     missing = [words for kind, words in dimensions.items() if kind not in _kinds(space)]
     if len(missing) > 1:
+        serving = "lagrangian, greedy, optuna-tpe or random"
+        serving = f"haq, {serving}" if "bits" in _kinds(space) else serving
         raise SpaceError(
             "three-dims weighs depth, width and resolution against each other, and this space has "
-            f"no {' and no '.join(missing)}: use --agent lagrangian, greedy, random or uniform"
+            f"no {' and no '.join(missing)}: use --agent {serving}"
         )
 
 
@@ -299,12 +308,22 @@ def _points(space: Space, vectors: Vectors) -> Floats:
     return np.column_stack(columns)
 
 
-def _samples(mixes: Mixes, generator: np.random.Generator) -> list[Vectors]:
+def _nearest_to_optimum(problem: Problem, mixes: Mixes) -> int | None:
+    """The allowed mix nearest to the optimum of additive harm, where harm was measured."""
+    if problem.sensitivity is None:
+        return None
+    optimum = solve(problem.costs, problem.sensitivity.harm, problem.budget).vector
+    allowed = np.flatnonzero(mixes.allowed)
+    apart = np.square(mixes.points[allowed] - _points(problem.space, optimum[None])).sum(axis=1)
+    return int(allowed[np.argmin(apart)])
+
+
+def _samples(mixes: Mixes, generator: np.random.Generator, first: int | None) -> list[Vectors]:
     """Mixes far from each other: most of the largest that are allowed, some of all allowed."""
     allowed = np.flatnonzero(mixes.allowed)
     edge = np.flatnonzero(mixes.edge)
     count = SAMPLES * mixes.points.shape[1]
-    chosen: list[int] = [int(generator.choice(edge))]
+    chosen: list[int] = [int(generator.choice(edge)) if first is None else first]
     for candidates, most in ((edge, round(EDGE * count)), (allowed, count)):
         while len(chosen) < most:
             apart = mixes.points[candidates][:, None] - mixes.points[chosen][None]
