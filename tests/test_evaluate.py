@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from automl.compression.apply import Compressor
 from automl.compression.refit import RefitSettings
 from automl.data import Batches
-from automl.evaluate import Evaluator, Resized, judge
+from automl.evaluate import CHUNK, Evaluator, Ranking, Resized, judge, ranking
 from automl.network.read import read_network
 from automl.policy import Policy
+from automl.problem import Scored
+from automl.scores import Accuracy, ImageScore, Logits, Reference, top1_accuracy
 
 SHAPE = (1, 3, 16, 16)
 
@@ -39,10 +41,20 @@ def batches(*sizes: int) -> Batches:
     )
 
 
+def coloured(*sizes: int) -> list[Tensor]:
+    """Random images of several colours."""
+    generator = torch.Generator().manual_seed(1)
+    return [x + 2 * torch.randn(len(x), 3, 1, 1, generator=generator) for x, _ in batches(*sizes)]
+
+
 def compressor() -> Compressor:
+    """Of a network that finds each of its classes in some images."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        reading = read_network(Net().eval(), SHAPE, resolutions=(8,))
+        model = Net().eval()
+    with torch.no_grad():
+        model.head.bias -= model(coloured(100)[0]).mean(0)
+    reading = read_network(model, SHAPE, resolutions=(8,))
     return Compressor(reading, batches(6).inputs, {"first": (2, 4), "second": (4,)})
 
 
@@ -82,3 +94,133 @@ def test_a_policy_is_scored_on_its_network_at_its_resolution(resolution: int, si
     assert found == evaluate(policy)
     unfinished = judge(made.make(policy, finish=False), score, batches(5, 1), resolution)
     assert found != unfinished
+
+
+class Counted(Accuracy):
+    """Accuracy that notes how many images were scored at once."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.references = 0
+
+    def reference(self, batches: Iterable[tuple[Tensor, Any]]) -> Reference:
+        self.references += 1
+        return super().reference(batches)
+
+    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+        self.seen.append(len(outputs))
+        return super().values(outputs, reference)
+
+
+def labelled(model: nn.Module, *sizes: int) -> Batches:
+    """Random images, their class what the model says."""
+    with torch.no_grad():
+        return Batches(tuple((x, model(x).argmax(1)) for x in coloured(*sizes)))
+
+
+@pytest.fixture(scope="module")
+def maker() -> Compressor:
+    return compressor()
+
+
+DENSE, HALF, QUARTER = Policy(), Policy({"first": 4}), Policy({"first": 2, "second": 4})
+
+
+def scored(maker: Compressor, score: ImageScore, *, images: int = 300) -> Evaluator:
+    validation = labelled(maker.reading.model, images // 3, images - images // 3)
+    return Evaluator(maker, validation, score, RefitSettings(images=4))
+
+
+def test_an_image_score_is_the_mean_over_all_images_whatever_their_order(
+    maker: Compressor,
+) -> None:
+    evaluate = scored(maker, top1_accuracy)
+    assert evaluate(DENSE) == 1.0
+    for policy in (HALF, Policy({"first": 4}, resolution=8)):
+        model = maker.make(policy, settings=RefitSettings(images=4))
+        validation = labelled(maker.reading.model, 100, 200)
+        assert evaluate(policy) == judge(model, top1_accuracy, validation, policy.resolution)
+
+
+def test_logits_at_another_resolution_are_compared_with_the_dense_one(maker: Compressor) -> None:
+    validation = batches(5, 1)
+    score = Logits(maker.reading.model)
+    policy = Policy({"first": 4}, resolution=8)
+    evaluate = Evaluator(maker, validation, score, RefitSettings(images=4))
+    model = maker.make(policy, settings=RefitSettings(images=4))
+    assert evaluate(policy) == pytest.approx(judge(model, score, validation, 8), rel=1e-6)
+    with torch.no_grad():
+        dense = maker.reading.model(validation.inputs)
+        small = model(next(iter(Resized(validation, 8)))[0])
+    expected = (small - dense[:5]).square().mean() / dense.var(0).mean()
+    first = Logits(maker.reading.model).values(small, score.reference(validation)[:5])
+    assert -float(first.mean()) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_loser_is_given_up_below_the_incumbent(maker: Compressor) -> None:
+    score = Counted()
+    evaluate = scored(maker, score)
+    full = evaluate.race(QUARTER, None)
+    assert (full.images, sum(score.seen)) == (300, 300)
+    fresh = scored(maker, score)
+    given_up = fresh.race(QUARTER, DENSE)
+    assert given_up.images < 300
+    assert given_up.images % CHUNK == 0
+    assert given_up.score < 1.0
+    assert given_up.score == pytest.approx(full.score, abs=0.2)
+    assert fresh.race(DENSE, QUARTER).images == 300
+
+
+def test_what_was_found_is_remembered_and_the_dense_outputs_are_kept(maker: Compressor) -> None:
+    score = Counted()
+    evaluate = scored(maker, score)
+    first = evaluate.race(QUARTER, DENSE)
+    seen = sum(score.seen)
+    assert seen == 300 + first.images
+    assert evaluate.race(QUARTER, DENSE) == first
+    assert evaluate.race(DENSE, None).images == 300
+    assert sum(score.seen) == seen
+    assert evaluate.race(QUARTER, None).images == 300
+    assert (sum(score.seen), score.references) == (600, 1)
+
+
+def test_a_race_hangs_on_its_two_policies_alone(maker: Compressor) -> None:
+    asked_before = scored(maker, top1_accuracy)
+    for policy in (DENSE, HALF, QUARTER):
+        asked_before(policy)
+    for candidate, incumbent in ((QUARTER, DENSE), (HALF, DENSE), (HALF, QUARTER)):
+        fresh = scored(maker, top1_accuracy)
+        assert asked_before.race(candidate, incumbent) == fresh.race(candidate, incumbent)
+
+
+def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
+    calls: list[int] = []
+
+    def score(model: nn.Module, data: Iterable[tuple[Tensor, Any]]) -> float:
+        calls.append(sum(len(inputs) for inputs, _ in data))
+        return -1.0 * len(calls)
+
+    evaluate = Evaluator(maker, batches(100, 50), score, RefitSettings(images=4))
+    assert evaluate.race(HALF, QUARTER) == Scored(-1.0, 150)
+    assert evaluate.race(HALF, None) == Scored(-1.0, 150)
+    assert calls == [150]
+
+
+def test_saturated_accuracy_gives_way_to_logits(maker: Compressor) -> None:
+    dense = maker.reading.model
+    right = labelled(dense, 200)
+    chosen = ranking(top1_accuracy, dense, right)
+    assert isinstance(chosen.score, Logits)
+    assert chosen.name == "logits"
+    assert "right on 100.0 % of the validation inputs: candidates are ranked by" in chosen.note
+    ((inputs, classes),) = right.pairs
+    wrong = Batches(((inputs, torch.cat([(classes[:10] + 1) % 4, classes[10:]])),))
+    assert ranking(top1_accuracy, dense, wrong) == Ranking(top1_accuracy)
+    alike = Batches(((inputs, torch.full((200,), 7)),))
+    assert ranking(top1_accuracy, dense, alike).note.startswith("all validation inputs are of one")
+
+
+def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:
+    dense = maker.reading.model
+    score = Logits(dense)
+    assert ranking(score, dense, labelled(dense, 20)) == Ranking(score)

@@ -21,8 +21,8 @@ from automl.inputs import (
     load_score,
     load_weights,
     make_data,
-    top1_accuracy,
 )
+from automl.scores import top1_accuracy
 
 USER = """
 from dataclasses import dataclass
@@ -214,8 +214,17 @@ def test_the_forward_pass_is_tried() -> None:
 
 
 def test_a_score_of_the_user(user: Path) -> None:
-    assert load_score(None) is top1_accuracy
-    assert load_score("mine.py:parameters")(small(), []) == -62.0
+    assert load_score(None, small()) is top1_accuracy
+    assert load_score("mine.py:parameters", small())(small(), []) == -62.0
+
+
+def test_logits_are_compared_with_the_model_as_it_came(user: Path) -> None:
+    dense, other, batches = small(), small(), [(torch.randn(4, 3, 2, 2), None)]
+    score = load_score("logits", dense)
+    assert score(dense, batches) == 0.0
+    assert score(other, batches) < 0.0
+    with pytest.raises(DataError, match="score 'logit' is not understood: write logits, "):
+        load_score("logit", dense)
 
 
 @pytest.mark.parametrize(
@@ -234,11 +243,3 @@ def test_a_score_that_is_no_number_is_named(answer: Any, reason: str) -> None:
 def test_a_score_that_fails_is_named() -> None:
     with pytest.raises(DataError, match="score mine failed: ZeroDivisionError"):
         checked_score(lambda model, batches: 1 / 0, "mine")(small(), [])
-
-
-def test_top1_accuracy() -> None:
-    model = nn.Identity()
-    batches = [(torch.eye(3), torch.tensor([0, 1, 0])), (torch.eye(3)[:1], torch.tensor([0]))]
-    assert top1_accuracy(model, batches) == 0.75
-    with pytest.raises(DataError, match=r"are not class indices .* give your own --score"):
-        top1_accuracy(model, [(torch.eye(3), torch.zeros(3, 2))])

@@ -22,10 +22,11 @@ PACKAGE = ROOT / "search" / "automl"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("network", "data", "units"),
-    ("latency", "policy", "policy_file", "inputs", "settings", "example"),
-    ("cost_tables", "cost_factors", "cost", "space", "profiling"),
+    ("latency", "policy", "policy_file", "precisions", "weights")
+    + ("inputs", "scores", "settings", "example"),
+    ("cost_boundaries", "cost_tables", "cost_factors", "cost", "space", "profiling"),
     ("compression",),
-    ("problem", "evaluate", "recover", "delivery", "requests"),
+    ("problem", "racing", "evaluate", "recover", "delivery", "requests"),
     ("agents",),
     ("storage", "study"),
     ("pipeline",),

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from automl import pipeline
-from automl.inputs import check_forward, checked_score, make_data, top1_accuracy
+from automl.inputs import check_forward, checked_score, load_score, make_data
 from automl.policy_file import PolicyFile, read_policy
 from automl.requests import (
     DEFAULT_CALIBRATION,
@@ -24,12 +24,13 @@ from automl.requests import (
     VerifyResult,
     ignore,
 )
+from automl.scores import ACCURACY_NAME
 
 
 def make_subject(
     model: nn.Module,
     data: Any,
-    score: Callable[..., Any] | None = None,
+    score: Callable[..., Any] | str | None = None,
     calibration: int = DEFAULT_CALIBRATION,
     *,
     data_name: str = "data",
@@ -40,7 +41,7 @@ def make_subject(
         model: Trained; it is put into evaluation mode and onto the CPU.
         data: (training, validation) or (training, validation, test), each an iterable of
             (input, target) batches.
-        score: (model, batches) -> float, larger is better; None for top-1 accuracy.
+        score: (model, batches) -> float, larger is better, or "logits"; None for top-1 accuracy.
         calibration: Most training inputs to keep.
         data_name: What to call the data.
 
@@ -50,11 +51,15 @@ def make_subject(
     read = make_data(data, calibration, data_name)
     model = model.to("cpu").eval()
     check_forward(model, read)
-    name = "top-1 accuracy" if score is None else getattr(score, "__name__", type(score).__name__)
+    if callable(score):
+        name = getattr(score, "__name__", type(score).__name__)
+        judged = checked_score(score, name)
+    else:
+        name, judged = score or ACCURACY_NAME, load_score(score, model)
     return Subject(
         model=model,
         data=read,
-        score=top1_accuracy if score is None else checked_score(score, name),
+        score=judged,
         input_shape=read.input_shape,
         model_name=type(model).__name__,
         data_name=data_name,
@@ -68,7 +73,7 @@ def search(
     *,
     target: str,
     budget: str | Sequence[str],
-    score: Callable[..., Any] | None = None,
+    score: Callable[..., Any] | str | None = None,
     out: str | Path = "runs/search",
     agent: str = "lagrangian",
     trials: int | None = DEFAULT_TRIALS,
@@ -80,6 +85,8 @@ def search(
     resolutions: Sequence[int] | None = None,
     calibration: int = DEFAULT_CALIBRATION,
     threads: int = 1,
+    full_scores: bool = False,
+    warm_start: bool = True,
     measure: bool = False,
     ssh: Sequence[str] = (),
     python: str = "python3",
@@ -107,6 +114,8 @@ def search(
         depth=depth,
         resolutions=None if resolutions is None else tuple(resolutions),
         threads=threads,
+        full_scores=full_scores,
+        warm_start=warm_start,
         measure=measure,
         ssh=tuple(ssh),
         python=python,
@@ -122,7 +131,7 @@ def apply(
     out: str | Path = "model.pt",
     export: str | Path | None = None,
     epochs: int = 0,
-    score: Callable[..., Any] | None = None,
+    score: Callable[..., Any] | str | None = None,
     calibration: int = DEFAULT_CALIBRATION,
     seed: int | None = None,
     on_event: OnEvent = ignore,

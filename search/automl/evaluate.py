@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from automl.compression.apply import Compressor
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import resized
 from automl.data import Batches
-from automl.inputs import Score
 from automl.policy import Policy
+from automl.problem import Scored
+from automl.racing import lost
+from automl.scores import (
+    LOGITS,
+    SATURATED,
+    ImageScore,
+    Logits,
+    Score,
+    top1_accuracy,
+)
 
 Tensor = torch.Tensor
 #: The finishing step of a candidate: a share of the images and rows of the final one.
 IN_THE_LOOP = RefitSettings(images=256, rows=8_000)
+#: Images that are scored between two looks at whether a candidate can still win.
+CHUNK: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +48,152 @@ class Resized:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a search ranks candidates by.
+
+    Attributes:
+        score: Larger is better.
+        note: Why that is not the score that was asked for; "" where it is.
+    """
+
+    score: Score
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is another than the one asked for; else ""."""
+        return LOGITS if self.note else ""
+
+
+def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
+    """The score that candidates are to be ranked by: logits where accuracy would tell nothing.
+
+    Args:
+        score: The user's, or the default.
+        dense: The network as it came.
+        validation: What candidates are scored on.
+
+    Raises:
+        DataError: Targets that the default score cannot read.
+    """
+    if score is not top1_accuracy:
+        return Ranking(score)
+    classes = top1_accuracy.reference(validation).rows
+    found = judge(dense, score, validation)
+    if found >= SATURATED:
+        reason = f"the dense network is right on {100 * found:.1f} % of the validation inputs"
+    elif len(classes.unique()) == 1:
+        reason = "all validation inputs are of one class"
+    else:
+        return Ranking(score)
+    note = f"{reason}: candidates are ranked by how near their logits are to the dense network's"
+    return Ranking(Logits(dense), note)
+
+
 class Evaluator:
     """The score of a policy's finished network on validation data.
 
     The finishing step is in the loop, on fewer images than the final one takes: a search that
-    scores candidates without it prefers the wrong ones.
+    scores candidates without it prefers the wrong ones. Whatever was found of a policy is
+    remembered: the same policy takes no image twice.
 
-    Attributes:
+    Args:
         compressor: Makes the networks.
         validation: What they are judged on.
         score: Larger is better.
         refit: Of the finishing step in the loop.
+        seed: Of the order in which images are shown to candidates.
     """
 
-    compressor: Compressor
-    validation: Batches
-    score: Score
-    refit: RefitSettings = IN_THE_LOOP
+    def __init__(
+        self,
+        compressor: Compressor,
+        validation: Batches,
+        score: Score,
+        refit: RefitSettings = IN_THE_LOOP,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self._compressor, self._validation = compressor, validation
+        self._score, self._refit, self._seed = score, refit, seed
+        self._panel: _Panel | None = None
+        self._scores: dict[Policy, float] = {}
+        self._values: dict[Policy, NDArray[np.float64]] = {}
 
     def __call__(self, policy: Policy) -> float:
-        """The score of one policy."""
-        model = self.compressor.make(policy, settings=self.refit)
-        return judge(model, self.score, self.validation, policy.resolution)
+        """The score of one policy, on all validation images."""
+        return self.race(policy, None).score
+
+    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+        """The score of one policy, given up when it cannot any more beat the incumbent.
+
+        A candidate that is given up (see `automl.racing`) scores what the incumbent does plus
+        their mean difference so far. A score that has no value an image is always taken whole.
+
+        Args:
+            policy: The candidate.
+            incumbent: Scored on all images before, or again now; None to take all images.
+        """
+        if not isinstance(self._score, ImageScore):
+            if policy not in self._scores:
+                self._scores[policy] = judge(
+                    self._make(policy), self._score, self._validation, policy.resolution
+                )
+            return Scored(self._scores[policy], self._validation.images)
+        panel = self._shown(self._score)
+        rival = None if incumbent is None else self._whole(panel, incumbent)
+        values = self._values.get(policy, np.empty(0))
+        model: nn.Module | None = None
+        for end in panel.looks:
+            if len(values) < end:
+                model = model or self._make(policy)
+                more = panel.values(model, policy.resolution, len(values), end)
+                values = self._values[policy] = np.concatenate([values, more])
+            if rival is not None and end < panel.images:
+                differences = values[:end] - rival[:end]
+                most = float((self._score.best - rival).max())
+                if lost(differences, panel.images, most):
+                    return Scored(float(rival.mean() + differences.mean()), end)
+        return Scored(float(values.mean()), panel.images)
+
+    def _whole(self, panel: _Panel, policy: Policy) -> NDArray[np.float64]:
+        if len(self._values.get(policy, ())) < panel.images:
+            self.race(policy, None)
+        return self._values[policy]
+
+    def _make(self, policy: Policy) -> nn.Module:
+        return self._compressor.make(policy, settings=self._refit).eval()
+
+    def _shown(self, score: ImageScore) -> _Panel:
+        if self._panel is None:
+            self._panel = _Panel(self._validation, score, self._seed)
+        return self._panel
+
+
+class _Panel:
+    """Validation images in a drawn order, with what outputs are compared with: found once."""
+
+    def __init__(self, validation: Batches, score: ImageScore, seed: int) -> None:
+        reference = score.reference(validation)
+        self.images = len(reference.rows)
+        order = torch.randperm(self.images, generator=torch.Generator().manual_seed(seed))
+        self._score, self._reference = score, reference[order]
+        self._pairs = validation.pairs
+        ends = list(accumulate(len(inputs) for inputs, _ in self._pairs))
+        batches = np.searchsorted(ends, order.numpy(), side="right")
+        starts = np.array([0, *ends])[batches]
+        self._places = list(zip(batches.tolist(), (order.numpy() - starts).tolist(), strict=True))
+        self.looks = [*range(CHUNK, self.images, CHUNK), self.images]
+
+    def values(
+        self, model: nn.Module, resolution: int, first: int, end: int
+    ) -> NDArray[np.float64]:
+        """A model's values on the images of these places in the order."""
+        inputs = torch.stack([self._pairs[i][0][row] for i, row in self._places[first:end]])
+        with torch.no_grad():
+            outputs = model(resized(inputs, resolution))
+            found = self._score.values(outputs, self._reference[first:end])
+        return found.numpy()
 
 
 def judge(
@@ -63,5 +201,8 @@ def judge(
 ) -> float:
     """A model's score on batches, shown to it at its own resolution."""
     model.eval()
+    shown = Resized(batches, resolution) if resolution else batches
     with torch.no_grad():
-        return float(score(model, Resized(batches, resolution) if resolution else batches))
+        if isinstance(score, ImageScore):  # which may compare with the dense network's own input
+            return score.mean(model, (inputs for inputs, _ in shown), score.reference(batches))
+        return float(score(model, shown))

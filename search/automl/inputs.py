@@ -16,9 +16,7 @@ from torch import nn
 
 from automl.data import Data, read_batches
 from automl.errors import AutomlError, DataError, ModelError, Raised, attempt, nearest
-
-#: A score: (model, batches) -> float, larger is better. The model is in evaluation mode.
-Score = Callable[[nn.Module, Iterable[tuple[torch.Tensor, Any]]], float]
+from automl.scores import LOGITS, Logits, Score, top1_accuracy
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
@@ -244,17 +242,25 @@ def check_forward(model: nn.Module, data: Data) -> None:
         raise ModelError("the model's outputs on the validation data are NaN or infinite")
 
 
-def load_score(spec: str | None) -> Score:
+def load_score(spec: str | None, dense: nn.Module) -> Score:
     """The user's score, checked at each call; top-1 accuracy where there is none.
 
     Args:
-        spec: As for `load_object`: a function (model, batches) -> float, larger is better.
+        spec: "logits", or as for `load_object`: a function (model, batches) -> float, larger is
+            better.
+        dense: The network as it came, which "logits" compares with.
 
     Raises:
         DataError: No such function; when called, that it failed or gave no finite number.
     """
     if spec is None:
         return top1_accuracy
+    if spec == LOGITS:
+        return Logits(dense)
+    if ":" not in spec:
+        raise DataError(
+            f"score {spec!r} is not understood: write {LOGITS}, file.py:name or package.module:name"
+        )
     function = load_object(spec, DataError)
     if not callable(function):
         raise DataError(f"{spec} is a {type(function).__name__}, expected a function")
@@ -277,24 +283,3 @@ def checked_score(function: Callable[..., Any], name: str) -> Score:
         return number
 
     return score
-
-
-def top1_accuracy(model: nn.Module, batches: Iterable[tuple[torch.Tensor, Any]]) -> float:
-    """Share of inputs whose largest output is that of their class.
-
-    Raises:
-        DataError: Targets that are not one class index an input.
-    """
-    right = total = 0
-    with torch.no_grad():
-        for inputs, targets in batches:
-            outputs = model(inputs)
-            classes = torch.as_tensor(targets)
-            if classes.is_floating_point() or classes.shape != outputs.shape[:1]:
-                raise DataError(
-                    f"targets of shape {tuple(classes.shape)} and {classes.dtype} are not class "
-                    f"indices for outputs of shape {tuple(outputs.shape)}; give your own --score"
-                )
-            right += int((outputs.argmax(1) == classes).sum())
-            total += len(inputs)
-    return right / total

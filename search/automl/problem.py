@@ -11,7 +11,16 @@ from automl.network.layers import LayerPlan, Network
 from automl.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 
-__all__ = ["Agent", "Geometry", "Problem", "Sensitivity", "State", "Trial", "read_geometry"]
+__all__ = [
+    "Agent",
+    "Geometry",
+    "Problem",
+    "Scored",
+    "Sensitivity",
+    "State",
+    "Trial",
+    "read_geometry",
+]
 
 State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
 
@@ -69,6 +78,7 @@ class Trial:
         score: Higher is better; None unless COMPLETE.
         seconds: Wall time that the trial took.
         reason: Why it failed, or "".
+        images: On how many inputs it was scored, where that is known.
     """
 
     number: int
@@ -78,6 +88,15 @@ class Trial:
     score: float | None
     seconds: float
     reason: str = ""
+    images: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A score with the number of inputs that it is the mean of."""
+
+    score: float
+    images: int
 
 
 class Agent(Protocol):

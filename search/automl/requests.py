@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
     from automl.data import Data
-    from automl.inputs import Score
     from automl.policy_file import PolicyFile
+    from automl.scores import Score
 
 #: Policies scored when neither trials nor seconds are given.
 DEFAULT_TRIALS = 32
@@ -59,6 +59,9 @@ class SearchRequest:
         depth: Whether blocks may be left out.
         resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
         threads: Threads that operators are measured with.
+        full_scores: Score every candidate on all validation inputs; without it, one that cannot
+            beat the best any more is given up early, where the score has a value an input.
+        warm_start: Let an agent that learns start from the optimum of additive harm.
         measure: Measure what the best candidates use until the winner rests on measured rows.
         ssh: Boards that are measured for that, as "user@host[:port]"; () for this machine.
         python: Interpreter of the boards that has the runtime.
@@ -77,6 +80,8 @@ class SearchRequest:
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
     threads: int = 1
+    full_scores: bool = False
+    warm_start: bool = True
     measure: bool = False
     ssh: tuple[str, ...] = ()
     python: str = "python3"

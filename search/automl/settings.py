@@ -26,11 +26,13 @@ class Settings(BaseModel):
         model: file.py:factory or package.module:factory.
         weights: Path of a state dict.
         data: file.py:loaders or package.module:loaders.
-        score: file.py:function or package.module:function.
+        score: "logits", file.py:function or package.module:function.
+        full_scores: Whether no candidate is given up early.
         input_shape: Shape of one input without the batch, as "3x224x224".
         target: Name of a target or path of a table.
         budget: One budget or a list of them, all of which must hold.
         agent: Name of the agent.
+        warm_start: Whether an agent that learns starts from the optimum of additive harm.
         trials: Most policies to score.
         time: Most time of the study: "10min", "90s", "2h".
         seed: Of everything random.
@@ -48,10 +50,12 @@ class Settings(BaseModel):
     weights: str | None = None
     data: str | None = None
     score: str | None = None
+    full_scores: bool | None = None
     input_shape: str | None = None
     target: str | None = None
     budget: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
     agent: str | None = None
+    warm_start: bool | None = None
     trials: Positive | None = None
     time: str | None = None
     seed: Annotated[int, Field(ge=0)] | None = None

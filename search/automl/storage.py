@@ -42,6 +42,8 @@ class Identity:
         budget: The limits, absolute.
         space: Digest of the choices.
         prices: The dense model's predicted cost: it changes when the table does.
+        score: What candidates are ranked by, and whether some are given up early.
+        options: What the agent was told, beside its seed.
         version: Of this record.
     """
 
@@ -50,7 +52,9 @@ class Identity:
     budget: str
     space: str
     prices: str
-    version: int = 1
+    score: str = ""
+    options: str = ""
+    version: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,19 @@ class Stored:
     seconds: float
     reason: str
     asked: int
+    images: int | None = None
 
     def trial(self, number: int) -> Trial:
         """The trial as an agent is told of it."""
         return Trial(
-            number, self.policy, self.cost, self.state, self.score, self.seconds, self.reason
+            number,
+            self.policy,
+            self.cost,
+            self.state,
+            self.score,
+            self.seconds,
+            self.reason,
+            self.images,
         )
 
 
@@ -152,6 +164,7 @@ class TrialStore:
             "state": trial.state,
             "reason": trial.reason,
             "seconds": trial.seconds,
+            "images": trial.images,
             "asked": asked,
             "cost": {key: None if isnan(v) else v for key, v in asdict(trial.cost).items()},
         }
@@ -165,7 +178,7 @@ class TrialStore:
         self._try(lambda: self._study.add_trial(frozen))
 
     def _refuse_other(self, identity: Identity, found: dict[str, Any]) -> None:
-        for key, wanted in asdict(identity).items():
+        for key, wanted in reversed(asdict(identity).items()):  # an old record lacks keys
             if found.get(key) != wanted:
                 raise StudyError(
                     f"the study in {self._url} has another {key}: {found.get(key)!r}, "
@@ -191,6 +204,7 @@ class TrialStore:
             seconds=attributes["seconds"],
             reason=attributes["reason"],
             asked=attributes["asked"],
+            images=attributes["images"],
         )
 
     def _try(self, call: Callable[[], T]) -> T:

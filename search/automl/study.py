@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, isnan
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Policy
-from automl.problem import Agent, Problem, Trial
+from automl.problem import Agent, Problem, Scored, Trial
 from automl.storage import Identity, Stored, TrialStore
 from automl.units import Quantity
 
@@ -20,6 +21,19 @@ from automl.units import Quantity
 BATCH = 8
 
 Evaluate = Callable[[Policy], float]
+
+
+@runtime_checkable
+class Races(Protocol):
+    """An evaluate that can give up a candidate which cannot any more beat the incumbent.
+
+    What it answers must hang on the two policies alone, not on what it was asked before: a study
+    that is resumed asks it less.
+    """
+
+    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+        """The score of a policy, below the incumbent's where it was given up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,9 @@ def run_study(
     resume: bool = False,
     on_trial: OnTrial | None = None,
     fail_limit: int = 10,
+    full_scores: bool = False,
+    score_name: str = "",
+    options: str = "",
 ) -> StudyResult:
     """Let the agent propose until it is finished or a limit is reached.
 
@@ -66,7 +83,8 @@ def run_study(
     Args:
         problem: Space, prices and budget.
         agent: Built anew with the same seed when a study is resumed.
-        evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial.
+        evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial. One
+            that `Races` is told the best policy so far, and may give up what cannot beat it.
         trials: Most trials in the study, stored ones among them; None for no limit.
         seconds: Most wall time of this run; None for no limit.
         storage_url: "sqlite:///file" or a database address; None for memory.
@@ -75,6 +93,10 @@ def run_study(
         resume: Whether to go on with a study that has trials.
         on_trial: Called with each finished trial and the best so far.
         fail_limit: So many failures in a row end the study.
+        full_scores: Give up no candidate early. An agent with a true attribute of that name, which
+            wants to know what is worse than the best as well, is given full scores anyway.
+        score_name: What `evaluate` scores by and how, stored with the study.
+        options: What the agent was told beside its seed, stored with the study.
 
     Raises:
         StudyError: The storage holds another study or cannot be used, `fail_limit` trials in a row
@@ -82,8 +104,10 @@ def run_study(
     """
     interrupted = False
     with TrialStore(storage_url, name, problem.space) as store:
-        stored = store.claim(_identity(problem, agent_name, seed), resume)
+        identity = _identity(problem, agent_name, seed)
+        stored = store.claim(replace(identity, score=score_name, options=options), resume)
         loop = _Loop(problem, evaluate, store, stored, fail_limit)
+        loop.full_scores = full_scores or bool(getattr(agent, "full_scores", False))
         loop.deadline = inf if seconds is None else time.monotonic() + seconds
         loop.on_trial = on_trial
         most = None if trials is None else max(trials, len(stored))
@@ -116,10 +140,11 @@ class _Loop:
         self.fail_limit = fail_limit
         self.deadline = inf
         self.on_trial: OnTrial | None = None
+        self.full_scores = False
         self.trials: list[Trial] = []
         self.best: Trial | None = None
         self._quantity: Quantity = front_quantity(problem)
-        self._scores: dict[bytes, float] = {}
+        self._scores: dict[bytes, Trial] = {}
         self._failures: list[str] = []
 
     def run_batch(self, agent: Agent, most: int | None) -> bool:
@@ -174,16 +199,25 @@ class _Loop:
         if not self.problem.budget.allows(cost):
             return Trial(number, policy, cost, "INFEASIBLE", None, 0.0)
         if key in self._scores:
-            return Trial(number, policy, cost, "COMPLETE", self._scores[key], 0.0)
+            return replace(self._scores[key], number=number, seconds=0.0)
         start = time.monotonic()
-        score = attempt(lambda: float(self.evaluate(policy)))
+        scored = attempt(lambda: self._score(policy))
         seconds = time.monotonic() - start
-        if isinstance(score, Raised):
-            return Trial(number, policy, cost, "FAILED", None, seconds, str(score))
+        if isinstance(scored, Raised):
+            return Trial(number, policy, cost, "FAILED", None, seconds, str(scored))
+        score, images = scored
         if not isfinite(score):
             reason = f"the score is {score}"
             return Trial(number, policy, cost, "FAILED", None, seconds, reason)
-        return Trial(number, policy, cost, "COMPLETE", score, seconds)
+        return Trial(number, policy, cost, "COMPLETE", score, seconds, images=images)
+
+    def _score(self, policy: Policy) -> tuple[float, int | None]:
+        """The score and, where it is known, on how many images."""
+        if not isinstance(self.evaluate, Races):
+            return float(self.evaluate(policy)), None
+        incumbent = None if self.full_scores or self.best is None else self.best.policy
+        scored = self.evaluate.race(policy, incumbent)
+        return scored.score, scored.images
 
     def _count_failure(self, trial: Trial) -> None:
         if trial.state == "FAILED":
@@ -198,7 +232,7 @@ class _Loop:
     def _keep(self, trial: Trial, key: bytes) -> None:
         self.trials.append(trial)
         if trial.score is not None:
-            self._scores.setdefault(key, trial.score)
+            self._scores.setdefault(key, trial)
             if self.best is None or self._rank(trial) > self._rank(self.best):
                 self.best = trial
         if self.on_trial is not None:

@@ -25,7 +25,7 @@ from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
 from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
-from automl.inputs import top1_accuracy
+from automl.scores import top1_accuracy
 from automl.network.cut import smaller
 from automl.network.read import Reading, read_network
 from automl.pipeline import search

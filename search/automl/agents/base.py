@@ -7,6 +7,7 @@ of its docstring.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -109,8 +110,8 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "uniform",
             "uniform:UniformAgent",
             "the usual baseline",
-            "One ratio for every channel group, the largest within the budget; all blocks stay.\n"
-            "One trial.",
+            "One ratio for every channel group and one precision for every layer, the largest\n"
+            "within the budget; all blocks stay. One trial.",
         ),
         _entry(
             "random",
@@ -140,16 +141,27 @@ def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) ->
         UsageError: If there is no such agent.
         SpaceError: If the agent cannot search this problem.
     """
+    return cast(Agent, _maker(name)(problem, seed, **options))
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the agent of that name is made with an option of that name.
+
+    Raises:
+        UsageError: If there is no such agent.
+    """
+    return option in inspect.signature(_maker(name)).parameters
+
+
+def _maker(name: str) -> Callable[..., object]:
     entry = AGENTS.get(name)
     if entry is not None:
         module, _, attribute = entry.maker.partition(":")
-        maker = getattr(import_module(module), attribute)
-    else:
-        added = _added()
-        if name not in added:
-            raise UsageError(f"no agent {name!r}{nearest(name, [*AGENTS, *added])}")
-        maker = added[name].load()
-    return cast(Callable[..., Agent], maker)(problem, seed, **options)
+        return cast(Callable[..., object], getattr(import_module(module), attribute))
+    added = _added()
+    if name not in added:
+        raise UsageError(f"no agent {name!r}{nearest(name, [*AGENTS, *added])}")
+    return cast(Callable[..., object], added[name].load())
 
 
 def _added() -> dict[str, EntryPoint]:

@@ -149,6 +149,7 @@ class NsgaAgent(OptunaAgent):
     """NSGA-II (Deb et al., 2002): score against cost, a front within the budget in one study."""
 
     fill = False
+    full_scores = True  # what is worse than the best but cheaper belongs to the front
 
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         limits = problem.budget.limits

@@ -34,7 +34,8 @@ Score = Annotated[
     typer.Option(
         "--score",
         metavar="FILE.py:NAME",
-        help="Function (model, batches) -> number that should grow; default: top-1 accuracy.",
+        help="Function (model, batches) -> number that should grow, or logits; "
+        "default: top-1 accuracy.",
     ),
 ]
 InputShape = Annotated[

@@ -48,13 +48,14 @@ def load_subject(settings: Settings) -> Subject:
     """
     from automl import inputs
     from automl.requests import DEFAULT_CALIBRATION, Subject
+    from automl.scores import ACCURACY_NAME
 
     assert settings.model is not None  # settle() sees to it
     if settings.data is None:
         raise UsageError(f"--model {settings.model} needs --data file.py:loaders")
     weights = None if settings.weights is None else Path(settings.weights)
     model = inputs.load_model(settings.model, weights)
-    score = inputs.load_score(settings.score)
+    score = inputs.load_score(settings.score, model)
     calibration = settings.calibration or DEFAULT_CALIBRATION
     data = inputs.load_data(settings.data, calibration, settings.seed or 0)
     shape = settings.input_shape
@@ -69,7 +70,7 @@ def load_subject(settings: Settings) -> Subject:
         input_shape=data.input_shape,
         model_name=settings.model,
         data_name=settings.data,
-        score_name=settings.score or "top-1 accuracy",
+        score_name=settings.score or ACCURACY_NAME,
     )
 
 
@@ -132,6 +133,8 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         depth=settings.depth is not False,
         resolutions=resolutions,
         threads=settings.threads or 1,
+        full_scores=settings.full_scores is True,
+        warm_start=settings.warm_start is not False,
     )
 
 

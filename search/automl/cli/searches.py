@@ -33,6 +33,17 @@ Trials = Annotated[
     int | None, typer.Option("--trials", min=1, metavar="N", help="Most policies to score.")
 ]
 Time = Annotated[str | None, typer.Option("--time", metavar="10min", help="Most time to search.")]
+FullScores = Annotated[
+    bool | None,
+    typer.Option("--full-scores", help="Give up no candidate before it saw all inputs."),
+]
+WarmStart = Annotated[
+    bool | None,
+    typer.Option(
+        "--warm-start/--no-warm-start",
+        help="Whether an agent that learns starts from the additive optimum; default: it does.",
+    ),
+]
 Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/NAME.")]
 Measure = Annotated[
     bool,
@@ -50,6 +61,8 @@ def search(
     score: options.Score = None,
     input_shape: options.InputShape = None,
     agent: AgentName = None,
+    warm_start: WarmStart = None,
+    full_scores: FullScores = None,
     trials: Trials = None,
     time: Time = None,
     seed: options.Seed = None,
@@ -67,27 +80,13 @@ def search(
     json: options.Json = False,
 ) -> None:
     """Find the best compressed model within a budget on a device."""
+    given = locals()  # flags by name, which are the keys of automl.toml
     from automl.cli import resolve
+    from automl.settings import Settings
 
-    settings = resolve.settle(
-        target=target,
-        budget=[text.split(",")[0] for text in budget or ()] or None,
-        model=model,
-        weights=weights,
-        data=data,
-        score=score,
-        input_shape=input_shape,
-        agent=agent,
-        trials=trials,
-        time=time,
-        seed=seed,
-        out=out,
-        round_to=round_to,
-        depth=False if no_depth else None,
-        resolutions=resolutions,
-        calibration=calibration,
-        threads=threads,
-    )
+    given["budget"] = [text.split(",")[0] for text in budget or ()] or None
+    given["depth"] = False if no_depth else None
+    settings = resolve.settle(**{key: given[key] for key in Settings.model_fields})
     request = resolve.search_request(settings, resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
     _run(request, budget or [], front, resolve.flags_again(settings), json)

@@ -12,16 +12,14 @@ import torch
 from torch import nn
 
 from automl import __version__
-from automl.agents.base import make_agent
+from automl.agents.base import make_agent, takes
 from automl.agents.solver import solve
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, Cost, resolve_budget
-from automl.data import Batches
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
-from automl.evaluate import Evaluator, judge
-from automl.inputs import Score
+from automl.evaluate import Evaluator, Ranking, judge, ranking
 from automl.network.read import Reading, read_network
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
@@ -40,11 +38,15 @@ SENSITIVITY_IMAGES = 16
 
 @dataclass(frozen=True, slots=True)
 class Aimed:
-    """A network with its prices and the budget in absolute terms."""
+    """A network with its prices, the budget in absolute terms, and what candidates are ranked by.
+
+    The ranking is None until policies can be scored.
+    """
 
     reading: Reading
     priced: Priced
     budget: Budget
+    ranking: Ranking | None = None
 
     @property
     def met(self) -> bool:
@@ -92,19 +94,23 @@ class Prepared:
     Attributes:
         compressor: The compression database.
         problem: With the budget of the first search.
+        ranking: What candidates are ranked by.
         evaluate: Scores, those found before remembered.
     """
 
     compressor: Compressor
     problem: Problem
+    ranking: Ranking
     evaluate: Evaluate
 
 
 def prepare_scores(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> Prepared:
     """All that has to be made before policies can be scored."""
+    validation = request.subject.data.validation
+    judged = ranking(request.subject.score, aimed.reading.model, validation)
     compressor, problem = prepare(aimed, request, on_event)
-    evaluator = Evaluator(compressor, *_judges(request))
-    return Prepared(compressor, problem, _Remembered(problem.space, evaluator))
+    evaluate = Evaluator(compressor, validation, judged.score, seed=request.seed)
+    return Prepared(compressor, problem, judged, evaluate)
 
 
 def deliver_dense(request: SearchRequest, aimed: Aimed, log: Log) -> SearchResult:
@@ -122,14 +128,13 @@ def search_prepared(
 ) -> SearchResult:
     """Search, finish, measure and write, for one budget of a network that was prepared."""
     study = request.out / "study.db"
-    compressor, evaluate = prepared.compressor, prepared.evaluate
-    problem = replace(prepared.problem, budget=aimed.budget)
-    result = _study(request, problem, evaluate, log, study)
+    compressor = prepared.compressor
+    aimed = replace(aimed, ranking=prepared.ranking)
+    result = _study(request, aimed, prepared, log, study)
     while refiner is not None and (better := refiner.after(aimed, result)) is not None:
         aimed = better
-        problem = replace(problem, costs=aimed.priced.costs, budget=aimed.budget)
         study.unlink()  # its prices are not those of now
-        result = _study(request, problem, evaluate, log, study)
+        result = _study(request, aimed, prepared, log, study)
     best = _best(result)
     write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
     log(Event("finishing", 0, 1))
@@ -142,31 +147,15 @@ def search_prepared(
     return _deliver(request, aimed, best.policy, model, result, log)
 
 
-class _Remembered:
-    """Scores that were found before are not looked for again: prices do not change them."""
-
-    def __init__(self, space: Space, evaluate: Evaluator) -> None:
-        self._space, self._evaluate = space, evaluate
-        self._scores: dict[bytes, float] = {}
-
-    def __call__(self, policy: Policy) -> float:
-        key = self._space.encode(policy).tobytes()
-        if key not in self._scores:
-            self._scores[key] = self._evaluate(policy)
-        return self._scores[key]
-
-
-def _judges(request: SearchRequest) -> tuple[Batches, Score]:
-    return request.subject.data.validation, request.subject.score
-
-
 def _study(
-    request: SearchRequest, problem: Problem, evaluate: Evaluate, log: Log, study: Path
+    request: SearchRequest, aimed: Aimed, prepared: Prepared, log: Log, study: Path
 ) -> StudyResult:
+    options = _options(request)
+    problem = replace(prepared.problem, costs=aimed.priced.costs, budget=aimed.budget)
     return run_study(
         problem,
-        make_agent(request.agent, problem, request.seed),
-        evaluate,
+        make_agent(request.agent, problem, request.seed, **options),
+        prepared.evaluate,
         trials=request.trials,
         seconds=request.seconds,
         storage_url=f"sqlite:///{study}",
@@ -174,7 +163,15 @@ def _study(
         seed=request.seed,
         resume=request.resume,
         on_trial=log.trial,
+        full_scores=request.full_scores,
+        score_name=prepared.ranking.name or request.subject.score_name,
+        options=", ".join(f"{key}={value}" for key, value in options.items()),
     )
+
+
+def _options(request: SearchRequest) -> dict[str, bool]:
+    """What the agent is told beside its seed."""
+    return {"warm_start": request.warm_start} if takes(request.agent, "warm_start") else {}
 
 
 def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
@@ -278,7 +275,10 @@ def _deliver(
         target=aimed.priced.description,
         scored_on=scored_on,
         interrupted=result.interrupted,
-        notes=(*over_on_the_clock(aimed.budget, measured.get("compressed")), *_notes(aimed)),
+        notes=(
+            *over_on_the_clock(aimed.budget, measured.get("compressed")),
+            *_notes(request, aimed),
+        ),
     )
 
 
@@ -360,8 +360,9 @@ def _write_front(request: SearchRequest, aimed: Aimed, result: StudyResult) -> N
 def _scored(request: SearchRequest, aimed: Aimed, trial: Trial) -> PolicyFile:
     """A trial's policy with the score that the search gave it."""
     file = policy_file(request, aimed, trial.policy)
-    images = request.subject.data.validation.images
-    where = f"{images:,} validation inputs, refitted on fewer images"
+    images = trial.images or request.subject.data.validation.images
+    what = f"{aimed.ranking.name} of " if aimed.ranking and aimed.ranking.name else ""
+    where = f"{what}{images:,} validation inputs, refitted on fewer images"
     return file if trial.score is None else file.with_score(trial.score, where)
 
 
@@ -377,7 +378,7 @@ def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]
     )
 
 
-def _notes(aimed: Aimed) -> tuple[str, ...]:
+def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
     for part in aimed.reading.network.frozen:
         by_reason.setdefault(part.reason, []).append(part.name)
@@ -386,4 +387,7 @@ def _notes(aimed: Aimed) -> tuple[str, ...]:
         for why, names in by_reason.items()
     ]
     already = ["the dense model meets this budget already"] if aimed.met else []
-    return (*already, *aimed.priced.notes, *frozen)
+    ranked = [aimed.ranking.note] if aimed.ranking and aimed.ranking.note else []
+    cold = not request.warm_start and not takes(request.agent, "warm_start")
+    without = [f"{request.agent} has no warm start to do without"] if cold else []
+    return (*already, *ranked, *without, *aimed.priced.notes, *frozen)
