@@ -26,3 +26,8 @@ def test_a_failure_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.Mon
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    write_whole(tmp_path / "c.bin", b"\r\n\xff")
+    assert (tmp_path / "c.bin").read_bytes() == b"\r\n\xff"

@@ -1,0 +1,294 @@
+"""Packed weight files: each tensor in the bits that the policy gave it. See docs/weights.md.
+
+Sizes are those of `automl.weights.packed_bytes`, and the header's on top. Reading runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from automl.delivery.bitstream import pack_bits, unpack_bits
+from automl.delivery.huffman import code_lengths, decode, encode
+from automl.errors import QuantizationError, nearest
+from automl.files import write_whole
+
+Tensor = torch.Tensor
+Bytes = NDArray[np.uint8]
+SCHEMA: Final = 1
+_MAGIC: Final = b"automlwt"
+#: Bytes that an unpacked header may have: some hundred thousand tensors.
+_LONGEST_HEADER: Final = 1 << 25
+_DTYPES: Final = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerWeights:
+    """A weight tensor as integers of few bits.
+
+    Attributes:
+        integers: int8, of the weight's shape, output channels first: from -2^(bits-1) to
+            2^(bits-1) - 1; at 1 bit -1 and 1.
+        scale: float32, one an output channel.
+        bits: 1 to 8.
+    """
+
+    integers: Tensor
+    scale: Tensor
+    bits: int
+
+    def values(self) -> Tensor:
+        """The weights, float32."""
+        return self.integers.float() * self.scale.view(-1, *[1] * (self.integers.dim() - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWeights:
+    """A weight tensor as indices into a codebook.
+
+    Attributes:
+        entries: float32, at most 2^bits.
+        indices: uint8, of the weight's shape.
+        bits: 1 to 8.
+    """
+
+    entries: Tensor
+    indices: Tensor
+    bits: int
+
+    def values(self) -> Tensor:
+        """The weights, float32."""
+        return self.entries[self.indices.long()]
+
+
+Stored = Tensor | IntegerWeights | SharedWeights
+
+
+class _Entry(BaseModel):
+    """What the header says of a tensor; what follows it in the payload follows from this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["raw", "integers", "shared"]
+    shape: tuple[Annotated[int, Field(ge=0, lt=1 << 40)], ...]
+    dtype: str = "float32"
+    bits: Annotated[int, Field(ge=1, le=8)] = 8
+    used: Annotated[int, Field(ge=0, le=256)] = 0
+    huffman: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def table(self) -> int:
+        """Numbers of 4 bytes before the codes: scales, or entries of the codebook."""
+        if self.kind == "raw":
+            return 0
+        outputs = self.shape[0] if self.shape else 1
+        return outputs if self.kind == "integers" else min(1 << self.bits, self.count)
+
+    @property
+    def codes(self) -> int:
+        """Bytes of the codes, or of a raw tensor's numbers."""
+        if self.kind == "raw":
+            return self.count * _DTYPES[self.dtype].itemsize
+        return self.huffman or -(-self.count * self.bits // 8)
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    tensors: tuple[_Entry, ...]
+
+
+def write_packed(path: Path, tensors: Mapping[str, Stored], *, huffman: bool = False) -> int:
+    """Write a file of tensors whole or not at all.
+
+    Args:
+        path: Of the file.
+        tensors: By the names that a module's `state_dict` has: weights as they were rounded,
+            biases and all else as they are.
+        huffman: Whether codes are entropy-coded, where that makes a tensor smaller.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        QuantizationError: A tensor that cannot be stored, or a file that cannot be written.
+    """
+    entries, payload = [], bytearray()
+    for name, stored in tensors.items():
+        entry, content = _stored(name, stored, huffman)
+        entries.append(entry)
+        payload += content
+    header = _Header(sha256=hashlib.sha256(payload).hexdigest(), tensors=tuple(entries))
+    packed = zlib.compress(header.model_dump_json(exclude_defaults=True).encode(), 9)
+    data = _MAGIC + struct.pack("<II", SCHEMA, len(packed)) + packed + bytes(payload)
+    try:
+        write_whole(path, data)
+    except OSError as problem:
+        raise QuantizationError(f"{path} cannot be written: {problem.strerror}") from problem
+    return len(data)
+
+
+def read_packed(path: Path) -> dict[str, Stored]:
+    """Read a packed file: bit for bit what was written.
+
+    Raises:
+        QuantizationError: No such file, another kind of file, an unknown version, or one that was
+            cut off or changed; the message names the file and where it went wrong.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        there = [each.name for each in path.parent.glob("*")] if path.parent.is_dir() else []
+        reason = problem.strerror or "unreadable"
+        raise QuantizationError(f"{path}: {reason}{nearest(path.name, there)}") from problem
+    header, payload = _split(path, data)
+    sizes = [4 * entry.table + entry.codes for entry in header.tensors]
+    if sum(sizes) != len(payload):
+        what = "is cut off" if sum(sizes) > len(payload) else "has more than that"
+        raise QuantizationError(
+            f"{path} {what}: its tensors take {sum(sizes)} bytes, {len(payload)} are there"
+        )
+    if hashlib.sha256(payload).hexdigest() != header.sha256:
+        raise QuantizationError(f"{path}: sha256 does not match: the file was changed or damaged")
+    result, start = {}, 0
+    for entry, size in zip(header.tensors, sizes, strict=True):
+        try:
+            result[entry.name] = _restored(entry, bytes(payload[start : start + size]))
+        except QuantizationError as problem:
+            raise QuantizationError(f"{path}: {entry.name}: {problem}") from problem
+        start += size
+    return result
+
+
+def state_dict(tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
+    """Tensors as a module loads them, weights as the float32 numbers that they stand for."""
+    return {
+        name: stored if isinstance(stored, Tensor) else stored.values()
+        for name, stored in tensors.items()
+    }
+
+
+def _stored(name: str, stored: Stored, huffman: bool) -> tuple[_Entry, bytes]:
+    if isinstance(stored, Tensor):
+        dtype = str(stored.dtype).removeprefix("torch.")
+        if dtype not in _DTYPES:
+            raise QuantizationError(f"{name}: tensors of {dtype} cannot be stored")
+        flat = stored.detach().contiguous().view(-1).view(torch.uint8)
+        return _Entry(name=name, kind="raw", shape=stored.shape, dtype=dtype), _bytes(flat)
+    bits = stored.bits
+    if isinstance(stored, IntegerWeights):
+        table, symbols = stored.scale, _symbols(name, stored)
+        entry = _Entry(name=name, kind="integers", shape=stored.integers.shape, bits=bits)
+    else:
+        used, symbols = len(stored.entries), stored.indices.flatten().numpy()
+        if symbols.max(initial=0) >= max(used, 1) or used > 1 << bits:
+            raise QuantizationError(f"{name}: indices beyond a codebook of {used} entries")
+        unused = max(min(1 << bits, len(symbols)) - used, 0)
+        table = torch.cat([stored.entries, stored.entries[-1:].expand(unused)])
+        entry = _Entry(name=name, kind="shared", shape=stored.indices.shape, bits=bits, used=used)
+    content = pack_bits(symbols, bits)
+    if huffman and len(symbols):
+        lengths = code_lengths(symbols, 1 << bits)
+        coded = pack_bits(lengths, 4) + encode(symbols, lengths)
+        if len(coded) < len(content):
+            content, entry = coded, entry.model_copy(update={"huffman": len(coded)})
+    numbers = table.detach().float().flatten()
+    if len(numbers) != entry.table:
+        raise QuantizationError(f"{name}: {len(numbers)} numbers beside {entry.table} expected")
+    return entry, _bytes(numbers.view(torch.uint8)) + content
+
+
+def _symbols(name: str, stored: IntegerWeights) -> Bytes:
+    integers, half = stored.integers.flatten().to(torch.int16), 1 << (stored.bits - 1)
+    symbols = (integers + 1) // 2 if stored.bits == 1 else integers + half
+    back = 2 * symbols - 1 if stored.bits == 1 else symbols - half
+    fits = not symbols.numel() or (int(symbols.min()) >= 0 and int(symbols.max()) < 2 * half)
+    if not fits or not torch.equal(back, integers):
+        raise QuantizationError(f"{name}: integers beyond {stored.bits} bits")
+    return symbols.to(torch.uint8).numpy()
+
+
+def _restored(entry: _Entry, content: bytes) -> Stored:
+    numbers, codes = content[: 4 * entry.table], content[4 * entry.table :]
+    if entry.kind == "raw":
+        return _tensor(codes, _DTYPES[entry.dtype]).view(entry.shape)
+    if entry.huffman:
+        head = -(-(1 << entry.bits) // 2)
+        lengths = unpack_bits(codes[:head], 4, 1 << entry.bits)
+        symbols = decode(codes[head:], lengths, entry.count)
+    else:
+        symbols = unpack_bits(codes, entry.bits, entry.count)
+    found = torch.from_numpy(symbols).view(entry.shape)
+    table = _tensor(numbers, torch.float32)
+    if entry.kind == "shared":
+        if symbols.max(initial=0) >= max(entry.used, 1):
+            raise QuantizationError(f"indices beyond a codebook of {entry.used} entries")
+        return SharedWeights(table[: entry.used], found, entry.bits)
+    wide = found.to(torch.int16)
+    wide = 2 * wide - 1 if entry.bits == 1 else wide - (1 << (entry.bits - 1))
+    return IntegerWeights(wide.to(torch.int8), table, entry.bits)
+
+
+def _split(path: Path, data: bytes) -> tuple[_Header, memoryview]:
+    start = len(_MAGIC) + 8
+    if not data.startswith(_MAGIC) or len(data) < start:
+        raise QuantizationError(f"{path} is no packed weight file")
+    version, length = struct.unpack("<II", data[len(_MAGIC) : start])
+    if version != SCHEMA:
+        raise QuantizationError(
+            f"{path} has schema_version {version}; this automl reads version {SCHEMA}"
+        )
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(data[start : start + length], _LONGEST_HEADER)
+        header = _Header.model_validate(json.loads(text)) if unpacker.eof else None
+    except (zlib.error, ValueError) as problem:
+        raise QuantizationError(f"{path}: {_fault(problem)}") from problem
+    if header is None:
+        raise QuantizationError(f"{path} is cut off in its header")
+    unknown = [entry for entry in header.tensors if entry.dtype not in _DTYPES]
+    if unknown:
+        raise QuantizationError(f"{path}: {unknown[0].name}: unknown dtype {unknown[0].dtype!r}")
+    return header, memoryview(data)[start + length :]
+
+
+def _fault(problem: Exception) -> str:
+    if not isinstance(problem, ValidationError):
+        return f"its header is damaged ({problem})"
+    fault = problem.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    return f"{key}: {fault['msg']}, found {str(fault['input'])[:60]!r}"
+
+
+def _bytes(flat: Tensor) -> bytes:
+    return flat.numpy().tobytes()
+
+
+def _tensor(content: bytes, dtype: torch.dtype) -> Tensor:
+    if not content:
+        return torch.empty(0, dtype=dtype)
+    return torch.frombuffer(bytearray(content), dtype=dtype)
