@@ -48,6 +48,7 @@ def plan(
     block: str = "",
     depthwise: bool = False,
     single: bool = False,
+    owner: str = "",
 ) -> LayerPlan:
     """One layer at both resolutions, "same" padding; `single` for what follows the global pool."""
     dense = {"stem": 16, "inner": 24, "inner_free": 8, "left": 16}
@@ -64,7 +65,7 @@ def plan(
         in_size=sizes[-1][0],
         out_size=sizes[-1][1],
     )
-    return LayerPlan(layer, read, written, sizes, block, depthwise)
+    return LayerPlan(layer, read, written, sizes, block, depthwise, owner=owner)
 
 
 def network() -> Network:
@@ -81,7 +82,7 @@ def network() -> Network:
             plan("left", "conv2d", STEM, LEFT),
             plan("fixed", "conv2d", STEM, Width(4)),
             plan("cat", "concat", BOTH, BOTH),
-            plan("mix", "conv2d", BOTH, STEM, 3),
+            plan("mix", "conv2d", BOTH, STEM, 3, owner="mix"),
             plan("pool", "global_avg_pool", STEM, STEM),
             plan("head", "linear", STEM, Width(10), single=True),
         ),

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("compression",),
     ("problem", "racing", "evaluate", "recover", "delivery", "requests"),
     ("agents",),
-    ("storage", "study"),
+    ("storage", "study", "testing"),
     ("pipeline",),
     ("api", "cli"),
     ("__main__",),

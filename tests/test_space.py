@@ -134,6 +134,20 @@ def test_granularity_by_group_and_least_share() -> None:
     assert [sixteenth(count) for count in (8, 16, 100)] == [1, 1, 6]
 
 
+def test_bits_are_offered_to_layers_that_own_theirs() -> None:
+    options = (Bits(32, 32), Bits(8, 8))
+    space = build_space(network(), precisions=options, weight_only=(2, 4))
+    (bits,) = space.of_kind("bits")
+    assert space.variables[bits].name == "mix"
+    assert space.variables[bits].options == (Bits(2, 32), Bits(4, 32), *options[::-1])
+    held = build_space(network(), precisions=options, keep_first_last=True)
+    assert held.variables[-1].options == (Bits(8, 8),)
+    finest = build_space(network(), precisions=(Bits(4, 4), Bits(6, 6)), keep_first_last=True)
+    assert finest.variables[-1].options == (Bits(6, 6),)
+    with pytest.raises(SpaceError, match="only where layers may compute in float"):
+        build_space(network(), precisions=(Bits(4, 4), Bits(8, 8)), weight_only=(4,))
+
+
 def test_nothing_to_choose_is_said() -> None:
     with pytest.raises(SpaceError, match="nothing to choose"):
         build_space(channels_only(8), round_to=8)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.cost_boundaries import Carried, carry, conversions
 from automl.cost_factors import (
     BYTES,
     FITTED,
@@ -25,11 +26,12 @@ from automl.cost_factors import (
     join,
     layer_lookup,
 )
-from automl.cost_tables import LayerTable, layer_tables
+from automl.cost_tables import Builder, LayerTable
 from automl.errors import TableError, UsageError
 from automl.latency.keys import MISSING, OpKey, Pricer
 from automl.network.layers import Network
 from automl.policy import Policy
+from automl.precisions import FP32, Precisions
 from automl.space import Space, Vectors
 from automl.units import QUANTITIES, BudgetText, Quantity, format_quantity
 
@@ -160,8 +162,11 @@ class CostModel:
         lookups: Sequence[Lookup],
         constant: float,
         energy: tuple[int, int] = (0, 0),
+        carried: Sequence[Carried] = (),
+        dense: Cost | None = None,
     ) -> None:
         self.space = space
+        self._carried, self._dense = tuple(carried), dense
         #: Operators whose energy the target knows, and all: it can be limited where it knows all.
         self.energy = energy
         self._lookups = tuple(lookups)
@@ -198,8 +203,22 @@ class CostModel:
 
     @property
     def dense(self) -> Cost:
-        """The dense network's cost."""
-        return self.cost(self.space.decode(self.space.dense))
+        """The dense network's cost, also where the space holds layers at fewer bits."""
+        return self._dense or self.cost(self.space.decode(self.space.dense))
+
+    @property
+    def auxiliary(self) -> tuple[int, ...]:
+        """Options of each auxiliary variable of the factors: what removed blocks pass on."""
+        return tuple(each.size for each in self._carried)
+
+    def settled(self, held: Mapping[int, int]) -> Mapping[int, int]:
+        """The auxiliary variables' options, as far as held variables of the space tell them."""
+        known = dict(held)
+        for number, each in enumerate(self._carried, start=len(self.space.variables)):
+            option = each.settle(known)
+            if option is not None:
+                known[number] = option
+        return {each: option for each, option in known.items() if each not in held}
 
     @property
     def constant(self) -> Floats:
@@ -209,14 +228,32 @@ class CostModel:
     def factors(self) -> tuple[tuple[Factor, ...], bool]:
         """The cost as a sum of small factors, and whether they hold all of it.
 
-        Layers that read the concatenation of many groups are in no factor: for a network with such
-        layers the answer is False and sums of factors have to be re-priced with `price`.
+        Variables from the number of the space's on are `auxiliary`; assignments in which they are
+        not what the space's variables make them cost more than any policy. Layers that read the
+        concatenation of many groups are in no factor: for a network with such layers the answer
+        is False and sums of factors have to be re-priced with `price`.
         """
-        factors = tuple(lookup.factor(self.space.sizes) for lookup in self._lookups if lookup.joint)
-        return factors, len(factors) == len(self._lookups)
+        sizes = (*self.space.sizes, *self.auxiliary)
+        factors = tuple(lookup.factor(sizes) for lookup in self._lookups if lookup.joint)
+        whole = len(factors) == len(self._lookups)
+        return (*factors, *self._bindings(sizes)), whole
+
+    def _bindings(self, sizes: Sequence[int]) -> Iterator[Factor]:
+        """Factors that make an auxiliary variable other than it is dearer than any policy."""
+        most = np.abs(self._constant) + sum(each.rows[:, :4].max(axis=0) for each in self._lookups)
+        for number, each in enumerate(self._carried, start=len(self.space.variables)):
+            scope, broken = each.broken(sizes)
+            table = np.zeros((*broken.shape, len(QUANTITIES)))
+            for quantity in (LATENCY, JOULES):
+                table[..., quantity] = np.where(broken, 4.0 * np.nan_to_num(most[quantity]), 0.0)
+            yield Factor((*scope, number), table)
 
     def _sum(self, vectors: Vectors, columns: int) -> Floats:
-        choices = np.ascontiguousarray(self.space.canonical(vectors).T)
+        known = len(self.space.variables)
+        choices = np.empty((known + len(self._carried), len(vectors)), dtype=np.int16)
+        choices[:known] = self.space.canonical(vectors).T
+        for number, each in enumerate(self._carried, start=known):
+            choices[number] = each.follow(choices)
         total = np.zeros((len(vectors), columns))
         for lookup in self._lookups:
             total += lookup.rows.take(lookup.index(choices), axis=0)[:, :columns]
@@ -224,18 +261,22 @@ class CostModel:
 
 
 def required_keys(
-    network: Network, space: Space, *, precision: str = "fp32", counts: int = COUNTS_PER_SIDE
+    network: Network,
+    space: Space,
+    *,
+    precisions: Precisions = FP32,
+    counts: int = COUNTS_PER_SIDE,
 ) -> list[OpKey]:
     """Every operator that has to be priced before policies of the space can be, each once.
 
     Args:
         network: What was traced.
         space: The choices.
-        precision: Of layers whose bits are not chosen.
+        precisions: Of the target; layers whose bits are not chosen run in the dense one.
         counts: At most so many channel counts are priced a side of a layer.
     """
-    tables = layer_tables(network, space, precision, counts)
-    return list(dict.fromkeys(key for table in tables for key in table.op_keys()))
+    tables, dense, _ = _tables(Builder(network, space, precisions, counts), timed=True)
+    return _keys([*tables, *dense])
 
 
 def build_cost_model(
@@ -244,42 +285,68 @@ def build_cost_model(
     pricer: Pricer | None,
     *,
     overhead: Overhead | None = None,
-    precision: str = "fp32",
+    precisions: Precisions = FP32,
     counts: int = COUNTS_PER_SIDE,
     allow_missing: bool = False,
 ) -> CostModel:
     """Price everything that the space can ask for, once.
+
+    Layers run in the precision of their owner; those that integer kernels do not exist for, and
+    those whose weights alone are rounded, in the dense one. Conversions between precisions are
+    priced as operators (see `automl.cost_boundaries`), not so on simulators.
 
     Args:
         network: What was traced.
         space: The choices.
         pricer: A table or predictor; None where only MACs and bytes are wanted (latency is NaN).
         overhead: From the sum of operators to the network; None for the plain sum.
-        precision: Of layers whose bits are not chosen.
+        precisions: Of the target; layers whose bits are not chosen run in the dense one.
         counts: As for `required_keys`.
         allow_missing: Leave the latency NaN where a layer has an operator without a price.
 
     Raises:
         TableError: If operators have no price.
     """
-    tables = list(layer_tables(network, space, precision, counts))
+    builder = Builder(network, space, precisions, counts)
+    tables, whole, carried = _tables(builder, timed=pricer is not None)
     overhead = overhead or Overhead()
     if pricer is None:
         prices: Prices = {}
         overhead = Overhead(constant=math.nan)
     else:
-        prices = _ask(pricer, tables, allow_missing)
+        prices = _ask(pricer, _keys([*tables, *whole]), allow_missing)
     known = sum(not math.isnan(joules) for _, _, joules in prices.values())
     if known < len(prices):
         prices = {key: (seconds, source, 0.0) for key, (seconds, source, _) in prices.items()}
+    energy, constant = (known, len(prices)), overhead.constant
+    sizes = (*space.sizes, *(each.size for each in carried))
     lookups = [layer_lookup(table, prices, overhead) for table in tables]
-    energy = (known, len(prices))
-    return CostModel(space, join(lookups, space.sizes), overhead.constant, energy)
+    dense = None
+    if whole:
+        rows = [layer_lookup(table, prices, overhead) for table in whole]
+        dense = CostModel(Space(()), rows, constant, energy).cost(Policy())
+    return CostModel(space, join(lookups, sizes), constant, energy, carried, dense)
 
 
-def _ask(pricer: Pricer, tables: Sequence[LayerTable], allow_missing: bool) -> Prices:
+def _tables(
+    builder: Builder, timed: bool
+) -> tuple[list[LayerTable], list[LayerTable], tuple[Carried, ...]]:
+    """What policies are priced from, and the dense network where it is not in the space."""
+    variables = builder.space.variables
+    held = any(len(variables[each].options) == 1 for each in builder.space.of_kind("bits"))
+    dense = list(replace(builder, space=Space(())).tables()) if held else []
+    if not timed:
+        return list(builder.tables()), dense, ()
+    builder, carried = carry(builder)
+    return [*builder.tables(), *conversions(builder)], dense, carried
+
+
+def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:
+    return list(dict.fromkeys(key for table in tables for key in table.op_keys()))
+
+
+def _ask(pricer: Pricer, keys: Sequence[OpKey], allow_missing: bool) -> Prices:
     """Seconds, source and joules of every key."""
-    keys = list(dict.fromkeys(key for table in tables for key in table.op_keys()))
     timings = pricer.lookup(keys)
     missing = (timings.source == MISSING) | np.isnan(timings.seconds)
     if missing.any() and not allow_missing:

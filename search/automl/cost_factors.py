@@ -88,16 +88,18 @@ def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Looku
     """A layer's rows. What has no prices is 0 in them: the cost model's constant is NaN then."""
     rows = np.zeros((*table.shape, COLUMNS))
     rows[..., MACS], rows[..., BYTES] = table.work()
-    if prices:
+    if prices and table.modes.names:
         rows[..., [LATENCY, INTERPOLATED, FITTED]] = _seconds(table, prices, overhead)
         joules = np.array([prices[key][2] for key in table.op_keys()])
         rows[..., JOULES], _ = table.spread(joules)
     steps: list[tuple[int, Integers]] = []
     strides = [math.prod(table.shape[position + 1 :]) for position in range(len(table.shape))]
-    variables = (table.resolution_variable, table.bits_variable)
-    for variable, stride, size in zip(variables, strides, table.shape, strict=False):
-        if variable >= 0:
-            steps.append((variable, stride * np.arange(size)))
+    if table.resolution_variable >= 0:
+        steps.append((table.resolution_variable, strides[0] * np.arange(table.shape[0])))
+    stride = strides[1]
+    for variable, size in reversed(table.modes.choosers):
+        steps.append((variable, stride * np.arange(size)))
+        stride *= size
     for axis, stride in zip(table.axes, strides[2:], strict=True):
         steps += [(variable, stride * step) for variable, step in axis.steps]
     flat = rows.reshape(-1, COLUMNS)
@@ -114,11 +116,12 @@ def _seconds(table: LayerTable, prices: Prices, overhead: Overhead) -> Floats:
     whole, between = table.spread(seconds)
     fitted, _ = table.spread(np.where(source == SOURCES.index("fitted"), seconds, 0.0))
     inner, _ = table.spread(np.where(source == SOURCES.index("interpolated"), seconds, 0.0))
+    runs = table.runs.reshape(1, -1, *([1] * len(table.axes)))
     return np.stack(
         [
-            whole + overhead.per_operator,
+            whole + overhead.per_operator * runs,
             np.where(between, whole - fitted, inner),
-            fitted + overhead.per_operator,
+            fitted + overhead.per_operator * runs,
         ],
         axis=-1,
     )

@@ -1,44 +1,46 @@
 """One layer's price for every choice that it hangs on, as an array.
 
-A layer's price hangs on what it reads and writes (in channels), the resolution, its precision, and
-whether its block is kept. Channel counts that come from several groups (a concatenation) are
-indexed by their sum, so that a dense block of sixty layers stays a table of a few hundred rows.
+A layer's price hangs on what it reads and writes (in channels), the resolution, the precision of
+its owner, and whether its block is kept. Channel counts that come from several groups (a
+concatenation) are indexed by their sum, so that a dense block of sixty layers stays a table of a
+few hundred rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.latency.keys import OpKey, op_key
-from automl.network.layers import LayerPlan, Network, Width
+from automl.network.layers import Layer, LayerPlan, Network, Width
 from automl.policy import Bits
+from automl.precisions import FLOAT_BITS, Precisions, bits_of, is_float
 from automl.space import Space, channel_counts
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 WEIGHTED: Final = ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear")
-#: Bits of a weight by the first letters of a precision's name; "w4a6" names its own.
-_WEIGHT_BITS: Final = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8}
-
-
-def weight_bits(precision: str) -> int:
-    """Bits that one weight takes: 32 for "fp32", 4 for "w4a6"."""
-    known = _WEIGHT_BITS.get(precision)
-    return known if known is not None else int(precision[1:].partition("a")[0])
-
-
-def precision_name(bits: Bits) -> str:
-    """What a table calls a choice of bits."""
-    known = {(32, 32): "fp32", (16, 16): "fp16", (8, 8): "int8"}
-    pair = (bits.weights, bits.activations)
-    return known.get(pair, f"w{bits.weights}a{bits.activations}")
+#: Operators that integer kernels exist for; the others compute in float whatever their owner does.
+INTEGER: Final = (
+    "conv2d",
+    "depthwise_conv2d",
+    "linear",
+    "add",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "concat",
+    "resize",
+)
+#: Where nothing is priced.
+FREE: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,49 +75,83 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
+class Modes:
+    """In which ways a layer can run, and what chooses between them.
+
+    Attributes:
+        names: What is priced: precisions, or "quantize" and "dequantize" of a conversion.
+        chosen: Per assignment of the choosers in C order: index into `names`, or `FREE`.
+        bits: Per assignment: what the weights are stored in.
+        choosers: Variables with the number of their options.
+    """
+
+    names: tuple[str, ...]
+    chosen: tuple[int, ...] = (0,)
+    bits: tuple[Bits, ...] = (Bits(),)
+    choosers: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LayerTable:
     """What the price of one layer hangs on.
 
     Attributes:
         plan: The layer.
         resolutions: Indices into `plan.sizes` to choose from.
-        precisions: Names of the precisions to choose from.
+        modes: The ways in which it runs.
         axes: Of its channels: none, one or two.
-        resolution_variable, bits_variable, gate: Variables of the space, or -1.
+        resolution_variable, gate: Variables of the space, or -1.
     """
 
     plan: LayerPlan
     resolutions: tuple[int, ...]
-    precisions: tuple[str, ...]
+    modes: Modes
     axes: tuple[Axis, ...]
     resolution_variable: int = -1
-    bits_variable: int = -1
     gate: int = -1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[resolutions, precisions, size of each axis]."""
+        """[resolutions, assignments of the modes' choosers, size of each axis]."""
         return (
             len(self.resolutions),
-            len(self.precisions),
+            len(self.modes.chosen),
             *(axis.size for axis in self.axes),
         )
 
+    @property
+    def runs(self) -> NDArray[np.bool_]:
+        """Where something is priced: [assignments of the modes' choosers]."""
+        running: NDArray[np.bool_] = np.array(self.modes.chosen) != FREE
+        return running
+
     def op_keys(self) -> list[OpKey]:
-        """What has to be priced, in C order of [resolutions, precisions, priced of each axis]."""
+        """What has to be priced, in C order of [resolutions, modes, priced of each axis]."""
         priced = [axis.priced for axis in self.axes]
         read, written = (counts.ravel().tolist() for counts in self._counts(priced))
         return [
-            op_key(self.plan.sized(inputs, outputs, resolution), precision)
+            _key(self.plan.sized(inputs, outputs, resolution), mode)
             for resolution in self.resolutions
-            for precision in self.precisions
+            for mode in self.modes.names
             for inputs, outputs in zip(read, written, strict=True)
         ]
+
+    def key_of(self, choices: Sequence[int]) -> OpKey | None:
+        """What runs where channels and resolution have one option; None where nothing does."""
+        if self.gate >= 0 and not choices[self.gate]:
+            return None
+        index = 0
+        for variable, options in self.modes.choosers:
+            index = index * options + choices[variable]
+        mode = self.modes.chosen[index]
+        return None if mode == FREE else self.op_keys()[mode]
 
     def spread(self, priced: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Prices of all indices from those of `op_keys()` [keys], and which were interpolated."""
         lengths = [len(axis.priced) for axis in self.axes]
-        table = priced.reshape(len(self.resolutions), len(self.precisions), *lengths)
+        table = priced.reshape(len(self.resolutions), len(self.modes.names), *lengths)
+        table = np.concatenate([table, np.zeros_like(table[:, :1])], axis=1)  # the last is free
+        table = table[:, list(self.modes.chosen)]
         between = np.zeros(self.shape, dtype=np.bool_)
         for position, axis in enumerate(self.axes, start=2):
             if len(axis.priced) < axis.size:
@@ -143,11 +179,10 @@ class LayerTable:
         if layer.op in WEIGHTED:
             weights[:] = products * (layer.kernel[0] * layer.kernel[1])
         biases = written if layer.op in WEIGHTED else 2 * written if layer.op == "norm" else 0
-        for column, precision in enumerate(self.precisions):
-            bits = weight_bits(precision)
-            weights[:, column] *= bits / 8
-            # Runtimes keep the biases of quantised layers in 32 bits.
-            weights[:, column] += biases * np.float64(2 if bits == 16 else 4)
+        for column, bits in enumerate(self.modes.bits):
+            if layer.op not in WEIGHTED:  # a norm follows its owner's bits, but is not rounded
+                bits = bits if bits.weights >= FLOAT_BITS else Bits()
+            weights[:, column] = stored_bytes(weights[:, column], written, biases, bits)
         return macs, weights
 
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
@@ -172,26 +207,95 @@ class LayerTable:
         return read * written // groups
 
 
-def layer_tables(
-    network: Network, space: Space, precision: str, counts: int
-) -> Iterator[LayerTable]:
-    """The tables of a network's layers, at most `counts` priced counts a side."""
-    positions = space.positions
-    resolution = positions.get(("resolution", ""), -1)
-    sizes: Sequence[int] = network.resolutions[-1:]
-    if resolution >= 0:
-        sizes = [size for size in space.variables[resolution].options if isinstance(size, int)]
-    indices = tuple(network.resolutions.index(size) for size in sizes) or (-1,)
-    for plan in network.plans:
-        bits = positions.get(("bits", plan.layer.name), -1)
-        precisions: tuple[str, ...] = (precision,)
-        if bits >= 0:
-            options = space.variables[bits].options
-            precisions = tuple(precision_name(o) for o in options if isinstance(o, Bits))
-        settled = _settle(plan, network, space)
-        axes = _axes(settled, space, counts)
+def packed_bytes(weights: Floats, outputs: Integers, biases: Integers | int, bits: Bits) -> Floats:
+    """Bytes of a layer whose weights are rounded: packed, with a scale an output or a codebook."""
+    extra = 4 * 2**bits.weights if is_float(bits) else 4 * outputs
+    return np.ceil(weights * bits.weights / 8) + extra + 4.0 * biases
+
+
+def stored_bytes(weights: Floats, outputs: Integers, biases: Integers | int, bits: Bits) -> Floats:
+    """Bytes of a layer as delivered. Biases of quantised layers stay in 32 bits."""
+    if bits.weights >= FLOAT_BITS:
+        return (weights + biases) * np.float64(bits.weights / 8)
+    return packed_bytes(weights, outputs, biases, bits)
+
+
+def _key(layer: Layer, mode: str) -> OpKey:
+    if layer.op == "convert":
+        return op_key(replace(layer, detail=mode), "int8")
+    return op_key(layer, mode)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the tables of a network's layers.
+
+    Attributes:
+        network: What was traced.
+        space: The choices.
+        precisions: Of the target.
+        counts: At most so many channel counts are priced a side.
+        choosers: Variable and options by which each owner's followers choose, where that is not
+            the owner's own (`automl.cost_boundaries`).
+    """
+
+    network: Network
+    space: Space
+    precisions: Precisions
+    counts: int
+    choosers: Mapping[str, tuple[int, tuple[Bits, ...]]] = field(default_factory=dict)
+
+    def tables(self) -> Iterator[LayerTable]:
+        """One a layer, in network order."""
+        for plan in self.network.plans:
+            yield self.table(plan, self._modes(plan))
+
+    def table(self, plan: LayerPlan, modes: Modes) -> LayerTable:
+        """The table of one layer that runs in these modes."""
+        positions = self.space.positions
+        settled = _settle(plan, self.network, self.space)
+        axes = _axes(settled, self.space, self.counts)
         gate = positions.get(("block", plan.block), -1) if plan.block else -1
-        yield LayerTable(settled, indices, precisions, axes, resolution, bits, gate)
+        resolution = positions.get(("resolution", ""), -1)
+        return LayerTable(settled, self._resolutions(resolution), modes, axes, resolution, gate)
+
+    def _resolutions(self, variable: int) -> tuple[int, ...]:
+        sizes: Sequence[int] = self.network.resolutions[-1:]
+        if variable >= 0:
+            options = self.space.variables[variable].options
+            sizes = [size for size in options if isinstance(size, int)]
+        return tuple(self.network.resolutions.index(size) for size in sizes) or (-1,)
+
+    def own_choice(self, layer: str) -> tuple[int, tuple[Bits, ...]] | None:
+        """The variable of a layer's bits with its options; None where it has none."""
+        variable = self.space.positions.get(("bits", layer), -1)
+        if variable < 0:
+            return None
+        options = self.space.variables[variable].options
+        return variable, tuple(option for option in options if isinstance(option, Bits))
+
+    def choice(self, owner: str, block: str = "") -> tuple[int, tuple[Bits, ...]] | None:
+        """What decides the precision of what an owner's followers in a block (or none) do."""
+        if block and self._blocks.get(owner) == block:
+            return self.own_choice(owner)
+        return self.choosers.get(owner) or self.own_choice(owner)
+
+    @cached_property
+    def _blocks(self) -> Mapping[str, str]:
+        return {plan.layer.name: plan.block for plan in self.network.plans}
+
+    def _modes(self, plan: LayerPlan) -> Modes:
+        dense, op = self.precisions.dense, plan.layer.op
+        choice = self.choice(plan.owner, plan.block)
+        variable, options = choice or (-1, (bits_of(dense),))
+        names = [self.precisions.name_of(bits) for bits in options]
+        if op not in INTEGER:
+            names = [dense] * len(names)
+        choosers = ((variable, len(options)),) if choice else ()
+        if self.precisions.simulated and op not in WEIGHTED:
+            return Modes((), (FREE,) * len(names), options, choosers)
+        priced = tuple(dict.fromkeys(names))
+        return Modes(priced, tuple(map(priced.index, names)), options, choosers)
 
 
 def _settle(plan: LayerPlan, network: Network, space: Space) -> LayerPlan:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.errors import SpaceError
-from automl.network.layers import ChannelGroup, Network
+from automl.network.layers import Block, ChannelGroup, Network
 from automl.policy import Bits, Policy
+from automl.precisions import fineness, is_float
 
 Kind = Literal["resolution", "block", "channels", "bits"]
 Option = int | Bits
@@ -155,6 +156,10 @@ class Space:
         return self.canonical(drawn.astype(np.int16))
 
 
+#: Extra harm of pairs of choices: (two variables, table over the options of both).
+Joint = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
     """What each choice does to the network when it is made alone.
@@ -163,10 +168,13 @@ class Sensitivity:
         harm: Per variable of the space, per option: mean squared change of the logits relative to
             their variance, 0 for the dense option. Additive to first order.
         images: How many calibration images it was measured on.
+        joint: What two choices do beyond the sum of both, where that is known: (two variables of
+            the space, harm [options of the one, options of the other], 0 where either is dense).
     """
 
     harm: tuple[NDArray[np.float64], ...]
     images: int
+    joint: Joint = ()
 
 
 def _choices(policy: Policy) -> list[tuple[Kind, str, Option]]:
@@ -191,8 +199,11 @@ def build_space(
     resolutions: Sequence[int] | None = None,
     depth: bool = True,
     minimum_share: float = 0.0,
+    precisions: Sequence[Bits] = (),
+    weight_only: Sequence[int] = (),
+    keep_first_last: bool = False,
 ) -> Space:
-    """The space of a network: its resolution, its blocks and its channel groups.
+    """The space of a network: its resolution, its blocks, its channel groups and layers' bits.
 
     Args:
         network: What was traced.
@@ -201,6 +212,10 @@ def build_space(
         resolutions: Input sizes to choose from; None for all that the network runs at.
         depth: Whether blocks may be left out.
         minimum_share: No group keeps less than this share of its channels.
+        precisions: What a layer may compute in; the finest is the dense one.
+        weight_only: Bits that weights may be rounded to by themselves, for their size.
+        keep_first_last: Hold the first and the last layer that has bits at 8, or at the finest
+            where 8 bits are not offered.
 
     Raises:
         SpaceError: If the network does not run at one of the resolutions, or nothing is left to
@@ -216,21 +231,41 @@ def build_space(
         options = _channel_options(group, round_to, minimum_share)
         if len(options) > 1:
             variables.append(Variable("channels", group.name, options))
-    if not variables:
-        raise SpaceError("nothing to choose: no channel group, block or resolution is open")
+    variables += _bits(network, _bit_options(precisions, weight_only), keep_first_last)
+    if all(len(variable.options) == 1 for variable in variables):
+        raise SpaceError("nothing to choose: no channel group, block, resolution or bits are open")
     positions = {(variable.kind, variable.name): i for i, variable in enumerate(variables)}
-    nested = tuple(
-        (
-            positions["block", block.name],
-            tuple(
-                positions["channels", name]
-                for name in block.groups
-                if ("channels", name) in positions
-            ),
-        )
-        for block in blocks
-    )
+
+    def inside(block: Block) -> tuple[int, ...]:
+        groups: list[tuple[Kind, str]] = [("channels", name) for name in block.groups]
+        layers: list[tuple[Kind, str]] = [("bits", name) for name in block.layers]
+        return tuple(positions[key] for key in (*groups, *layers) if key in positions)
+
+    nested = tuple((positions["block", block.name], inside(block)) for block in blocks)
     return Space(tuple(variables), nested)
+
+
+def _bit_options(precisions: Sequence[Bits], weight_only: Sequence[int]) -> tuple[Bits, ...]:
+    """Ascending, the dense one last."""
+    computed = set(precisions) or ({Bits()} if weight_only else set())
+    finest = max(computed, key=fineness, default=Bits())
+    if weight_only and not is_float(finest):
+        raise SpaceError("weights can be rounded alone only where layers may compute in float")
+    return tuple(sorted({*computed, *(Bits(bits, 32) for bits in weight_only)}, key=fineness))
+
+
+def _bits(network: Network, options: tuple[Bits, ...], keep_first_last: bool) -> list[Variable]:
+    """A choice for each layer that has its own bits, in network order."""
+    if len(options) < 2:
+        return []
+    layers = list(
+        dict.fromkeys(
+            plan.layer.name for plan in network.plans if plan.owner == plan.layer.name != ""
+        )
+    )
+    held = next((bits for bits in (Bits(8, 8), Bits(8, 32)) if bits in options), options[-1])
+    ends = {layers[0], layers[-1]} if keep_first_last and layers else set[str]()
+    return [Variable("bits", name, (held,) if name in ends else options) for name in layers]
 
 
 def _resolutions(network: Network, wanted: Sequence[int] | None) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from automl.network.read import read_network
 from automl.pipeline import active, boards
 from automl.pipeline.active import policy_keys
 from automl.policy_file import read_policy
+from automl.precisions import FP32
 from automl.profiling import profile as profiles
 from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
@@ -67,7 +68,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     LatencyTable.create(tmp_path / "tables" / "my-board.jsonl", HEADER)
     found = Board([])
 
-    def probe(key: OpKey, runtime: str = "") -> Probe:
+    def probe(key: OpKey, runtime: str = "", form: str | None = None) -> Probe:
         found.keys.append(key)
         return Probe((b"",), (float(len(found.keys) - 1),))
 
@@ -82,7 +83,7 @@ def measured(out: Path, table: LatencyTable) -> list[bool]:
     network = read_network(asked.subject.model, asked.subject.input_shape,
                            resolutions=asked.resolutions).network  # fmt: skip
     policy = read_policy(out / "policy.json").policy
-    rows = [table.row(key) for key in policy_keys(network, policy, "fp32")]
+    rows = [table.row(key) for key in policy_keys(network, policy, FP32)]
     return [row is not None and row.source == "measured" for row in rows]
 
 

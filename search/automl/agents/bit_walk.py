@@ -15,7 +15,7 @@ from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Bits
 from automl.problem import Problem
-from automl.space import Variable, Vectors
+from automl.space import Joint, Variable, Vectors
 from automl.units import QUANTITIES
 
 Tensor = torch.Tensor
@@ -221,13 +221,14 @@ def _settled(problem: Problem, bits: Sequence[int]) -> tuple[Vectors, Vectors]:
     """
     space = problem.space
     harm = tuple(np.linspace(1.0, 0.0, size) for size in space.sizes)
+    joint: Joint = ()
     if problem.sensitivity is not None:
-        harm = problem.sensitivity.harm
+        harm, joint = problem.sensitivity.harm, problem.sensitivity.joint
     rest = {i: size - 1 for i, size in enumerate(space.sizes) if i not in set(bits)}
     try:
-        vector = solve(problem.costs, harm, problem.budget, rest).vector
+        vector = solve(problem.costs, harm, problem.budget, rest, joint).vector
     except InfeasibleError:
-        vector = solve(problem.costs, harm, problem.budget).vector
+        vector = solve(problem.costs, harm, problem.budget, joint=joint).vector
     base = vector.copy()
     base[list(bits)] = space.dense[list(bits)]
     return base, vector

@@ -109,6 +109,9 @@ class Completion:
         scale = 1.0 / np.array([limit.value for limit in limits])
         rows = [*np.eye(len(limits)), *([np.ones(len(limits))] if len(limits) > 1 else [])]
         found: list[_Cheapest] = []
+        settled = self._problem.costs.settled(self._held)
+        if len(settled) < len(self._problem.costs.auxiliary):
+            return ()
         for row in rows:
             built = _eliminate(
                 [
@@ -117,7 +120,7 @@ class Completion:
                 ],
                 self._problem.space.sizes,
                 self._order,
-                self._held,
+                {**self._held, **settled},
             )
             if built is None:
                 return ()

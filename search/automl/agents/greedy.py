@@ -36,7 +36,8 @@ class GreedyAgent:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self._problem = problem
         allowed = tuple(np.arange(size) for size in problem.space.sizes)
-        self._task = Task(problem.costs, _harm(problem), problem.budget, allowed)
+        joint = problem.sensitivity.joint if problem.sensitivity else ()
+        self._task = Task(problem.costs, _harm(problem), problem.budget, allowed, joint)
         self._current: Vectors = problem.space.dense
         self._step = STEP * self._task.excess_of(self._current)
         self._scores: dict[bytes, float] = {}
@@ -100,7 +101,8 @@ class GreedyAgent:
             if len(self._proposals) == WIDTH:
                 break
         if not self._proposals and not self._asked:
-            optimum = solve(task.costs, task.harm, task.budget).vector  # raises where there is none
+            # Raises where there is none.
+            optimum = solve(task.costs, task.harm, task.budget, joint=task.joint).vector
             self._proposals = [(optimum, optimum)]
 
 

@@ -15,7 +15,7 @@ from automl.problem import Problem, Trial
 from automl.space import Kind, Vectors
 
 #: Kinds of choices whose harm is weighed against each other, and by how much.
-WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution")
+WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution", "bits")
 FACTORS: Final = (0.5, 2.0)
 #: Policies proposed at most.
 PROPOSALS: Final = 8
@@ -50,7 +50,7 @@ class LagrangianAgent:
                 "use --agent random or uniform"
             )
         self._problem = problem
-        self._harm = problem.sensitivity.harm
+        self._sensitivity = problem.sensitivity
         self._plans = _plans(problem)
         self._solved = 0
         self._proposed: list[bytes] = []
@@ -75,12 +75,15 @@ class LagrangianAgent:
 
     def _solve(self, plan: _Plan) -> Vectors | None:
         variables = self._problem.space.variables
-        harm = [
-            each * (plan.factor if variable.kind == plan.kind else 1.0)
-            for each, variable in zip(self._harm, variables, strict=True)
+        weights = [plan.factor if each.kind == plan.kind else 1.0 for each in variables]
+        harm = [each * weight for each, weight in zip(self._sensitivity.harm, weights, strict=True)]
+        joint = [  # what two choices do together is between them
+            ((one, other), each * float(np.sqrt(weights[one] * weights[other])))
+            for (one, other), each in self._sensitivity.joint
         ]
+        costs, budget = self._problem.costs, self._problem.budget
         try:
-            return solve(self._problem.costs, harm, self._problem.budget, plan.held).vector
+            return solve(costs, harm, budget, plan.held, tuple(joint)).vector
         except InfeasibleError:
             if not plan.held:
                 raise

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from automl.agents.elimination import Floats, Integers
 from automl.cost import Budget, CostModel
-from automl.space import Vectors
+from automl.space import Joint, Vectors
 from automl.units import QUANTITIES
 
 #: Changes of each direction that are tried in pairs.
@@ -27,12 +27,14 @@ class Task:
         harm: Per variable, per option.
         budget: Limits.
         allowed: Options that may be used, per variable, ascending.
+        joint: Harm of pairs of variables beside that of each.
     """
 
     costs: CostModel
     harm: tuple[Floats, ...]
     budget: Budget
     allowed: tuple[Integers, ...]
+    joint: Joint = ()
 
     @property
     def columns(self) -> list[int]:
@@ -47,8 +49,11 @@ class Task:
     def harms(self, vectors: Vectors) -> Floats:
         """Additive harm of vectors [policies, variables]; what a left-out block holds does none."""
         total = np.zeros(len(vectors))
-        for harm, column in zip(self.harm, self.costs.space.canonical(vectors).T, strict=True):
+        columns = self.costs.space.canonical(vectors).T
+        for harm, column in zip(self.harm, columns, strict=True):
             total += harm[column]
+        for (one, other), harm in self.joint:
+            total += harm[columns[one], columns[other]]
         return total
 
     def harm_of(self, vector: Vectors) -> float:

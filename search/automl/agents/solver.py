@@ -19,7 +19,7 @@ from automl.agents.elimination import Floats, Integers, Part
 from automl.agents.local_search import Task, improve, repair
 from automl.cost import Budget, CostModel, Factor
 from automl.errors import InfeasibleError
-from automl.space import Vectors
+from automl.space import Joint, Vectors
 from automl.units import format_quantity, round_up
 
 #: Times that the cost is made linear anew where it is no sum of small factors.
@@ -52,6 +52,7 @@ def solve(
     harm: Sequence[Floats],
     budget: Budget,
     held: Mapping[int, int] | None = None,
+    joint: Joint = (),
 ) -> Solution:
     """The policy of least additive harm within the budget.
 
@@ -60,6 +61,7 @@ def solve(
         harm: Per variable, per option; an option whose harm is not finite is not used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
+        joint: Harm of pairs of variables beside that of each, as in `Sensitivity.joint`.
 
     Raises:
         InfeasibleError: If no policy meets the budget; names the smallest cost.
@@ -69,7 +71,7 @@ def solve(
         np.array([held[variable]]) if variable in held else np.flatnonzero(np.isfinite(each))
         for variable, each in enumerate(harm)
     )
-    task = Task(costs, tuple(harm), budget, allowed)
+    task = Task(costs, tuple(harm), budget, allowed, joint)
     factors, whole = costs.factors()
     solution = _by_factors(task, factors) if whole else None
     return _by_search(task) if solution is None else solution
@@ -80,8 +82,9 @@ def _by_factors(task: Task, factors: Sequence[Factor]) -> Solution | None:
     columns = task.columns
     parts = _harm_parts(task)
     constant = task.costs.constant[columns]
+    allowed = [*task.allowed, *(np.arange(size) for size in task.costs.auxiliary)]
     for factor in factors:
-        table = factor.table[np.ix_(*(task.allowed[v] for v in factor.scope))][..., columns]
+        table = factor.table[np.ix_(*(allowed[v] for v in factor.scope))][..., columns]
         if factor.scope:
             free = np.zeros((*table.shape[:-1], 1))
             parts.append(Part(factor.scope, np.concatenate([free, table], axis=-1)))
@@ -89,7 +92,7 @@ def _by_factors(task: Task, factors: Sequence[Factor]) -> Solution | None:
             constant = constant + table
     limits = task.limits - constant
     for _ in range(_ROUNDINGS):
-        found = minimise([len(options) for options in task.allowed], parts, limits)
+        found = minimise([len(options) for options in allowed], parts, limits)
         if found is None:
             return None
         if found.assignment is None:
@@ -124,8 +127,8 @@ def _by_search(task: Task) -> Solution:
         candidate = repair(task, reference)
         if task.excess_of(candidate) <= 0.0:
             best = min(best, candidate, key=task.harm_of)
-    least = (each[options].min() for each, options in zip(task.harm, task.allowed, strict=True))
-    return _solution(task, improve(task, best), float(sum(least)), proven=False)
+    least = sum(float(part.table[..., 0].min()) for part in _harm_parts(task))
+    return _solution(task, improve(task, best), least, proven=False)
 
 
 def _marginals(task: Task, reference: Vectors) -> list[Floats]:
@@ -156,12 +159,16 @@ def _harm_parts(task: Task) -> list[Part]:
         table = np.zeros((len(options), 1 + len(task.columns)))
         table[:, 0] = harm[options]
         parts.append(Part((variable,), table))
+    for pair, extra in task.joint:
+        both = np.zeros((*(len(task.allowed[each]) for each in pair), 1 + len(task.columns)))
+        both[..., 0] = extra[np.ix_(*(task.allowed[each] for each in pair))]
+        parts.append(Part(pair, both))
     return parts
 
 
 def _vector(task: Task, assignment: Integers) -> Vectors:
-    """The vector of an assignment of the allowed options."""
-    chosen = [options[i] for options, i in zip(task.allowed, assignment, strict=True)]
+    """The vector of an assignment of the allowed options, that of auxiliary variables left out."""
+    chosen = [options[i] for options, i in zip(task.allowed, assignment, strict=False)]
     return np.array(chosen, dtype=np.int16)
 
 

@@ -11,20 +11,23 @@ import numpy as np
 
 from automl.agents.solver import solve
 from automl.cost import build_cost_model, resolve_budget
-from automl.cost_tables import precision_name
+from automl.cost_boundaries import carry, conversions
+from automl.cost_tables import Builder
 from automl.errors import UsageError
 from automl.latency.corrected import Corrected
-from automl.latency.keys import OpKey, op_key
+from automl.latency.keys import OpKey
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.pipeline.boards import is_here, open_runner, own_table
-from automl.pipeline.pricing import float_precision
+from automl.pipeline.precision import precisions_of
 from automl.pipeline.searching import Aimed
 from automl.pipeline.searching import search as search_once
 from automl.policy import Policy
+from automl.precisions import Precisions, bits_of, fineness
 from automl.profiling.profile import profile
 from automl.profiling.runner import Runner
 from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore
+from automl.space import Space, Variable
 from automl.study import StudyResult
 from automl.units import parse_budget
 
@@ -109,7 +112,7 @@ class Measuring:
     def _unmeasured(self, aimed: Aimed, policy: Policy) -> list[OpKey]:
         """Operators of a policy without a measured row."""
         table = aimed.priced.table
-        keys = policy_keys(aimed.reading.network, policy, float_precision(table))
+        keys = policy_keys(aimed.reading.network, policy, precisions_of(table.header))
         return [key for key in keys if (row := table.row(key)) is None or row.source != "measured"]
 
     def _measure(self, aimed: Aimed, keys: list[OpKey]) -> None:
@@ -160,7 +163,7 @@ class Measuring:
             priced.space,
             Corrected(priced.table),
             overhead=priced.overhead,
-            precision=float_precision(priced.table),
+            precisions=precisions_of(priced.table.header),
             counts=COUNTS,
         )
         limits = [parse_budget(text) for text in self._request.budget]
@@ -169,10 +172,25 @@ class Measuring:
         return replace(aimed, priced=replace(priced, costs=costs), budget=budget)
 
 
-def policy_keys(network: Network, policy: Policy, precision: str) -> list[OpKey]:
-    """Operators of a policy's network, each once."""
-    keys = []
-    for layer in network.shapes(policy.channels, policy.removed, policy.resolution):
-        bits = policy.bits.get(layer.name)
-        keys.append(op_key(layer, precision if bits is None else precision_name(bits)))
-    return list(dict.fromkeys(keys))
+def policy_keys(network: Network, policy: Policy, precisions: Precisions) -> list[OpKey]:
+    """Operators and conversions of a policy's network, each once."""
+    dense = bits_of(precisions.dense)
+    offered = tuple(sorted({*policy.bits.values(), dense}, key=fineness))
+    layers = {plan.owner for plan in network.plans} - {""} if policy.bits else ()
+    variables = [Variable("resolution", "", (policy.resolution or network.resolutions[-1],))]
+    variables += [Variable("block", block.name, (0, 1)) for block in network.blocks]
+    variables += [Variable("channels", each, (kept,)) for each, kept in policy.channels.items()]
+    variables += [Variable("bits", name, offered) for name in sorted(layers)]
+    builder, carried = carry(Builder(network, Space(tuple(variables)), precisions, counts=1))
+    chosen = [0] * (len(variables) + len(carried))
+    for number, variable in enumerate(variables):
+        if variable.kind == "block":
+            chosen[number] = int(variable.name not in policy.removed)
+        elif variable.kind == "bits":
+            chosen[number] = offered.index(policy.bits.get(variable.name, dense))
+    choices = np.array(chosen, dtype=np.int16)[:, None]
+    for number, each in enumerate(carried, start=len(variables)):
+        choices[number] = each.follow(choices)
+    tables = (*builder.tables(), *conversions(builder))
+    found = (table.key_of(choices[:, 0].tolist()) for table in tables)
+    return [key for key in dict.fromkeys(found) if key is not None]

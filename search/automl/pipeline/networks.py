@@ -13,6 +13,7 @@ from automl.latency.header import KnownError, Overhead
 from automl.latency.table import LatencyTable
 from automl.network.cut import smaller
 from automl.network.read import Reading
+from automl.pipeline.precision import precisions_of
 from automl.policy import Policy
 from automl.profiling.half import half_model
 from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
@@ -51,7 +52,6 @@ def fit_networks(
     reading: Reading,
     table: LatencyTable,
     space: Space,
-    precision: str,
     runner: Runner,
     seed: int,
     on_event: OnEvent,
@@ -62,7 +62,8 @@ def fit_networks(
         TableError: If operators of the space have no price.
         MeasureError: If the runtime refuses a network or stops answering.
     """
-    plain = build_cost_model(reading.network, space, table, precision=precision)
+    precisions = precisions_of(table.header)
+    plain = build_cost_model(reading.network, space, table, precisions=precisions)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
     dense = space.dense[None]
     others = np.unique(drawn, axis=0)
@@ -76,7 +77,7 @@ def fit_networks(
         policy = space.decode(vector)
         model, shape = network_of(reading, policy)
         content = onnx_bytes(model, shape)
-        models[str(number)] = half_model(content) if precision == "fp16" else content
+        models[str(number)] = half_model(content) if precisions.dense == "fp16" else content
         counts.append(len(reading.network.shapes(policy.channels, policy.removed)))
     times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
     measured = [times[name].seconds for name in models]

@@ -24,6 +24,7 @@ from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
+from automl.pipeline.precision import precisions_of
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
 from automl.requests import Event, OnEvent
@@ -92,7 +93,8 @@ def price(
     """
     table = find_table(target, threads=threads)
     here = table.path is not None and table.path == cpu_table(threads).path
-    precision = float_precision(table)
+    precisions = precisions_of(table.header)
+    precision = precisions.dense
     network, notes = reading.network, list[str]()
     if here and timed and choices.round_to is None:
         _fill(table, probe_keys(network, precision), threads, "granularity", on_event, notes)
@@ -102,12 +104,12 @@ def price(
     )
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if here and timed:
-        keys = required_keys(network, space, precision=precision)
+        keys = required_keys(network, space, precisions=precisions)
         _fill(table, keys, threads, "measuring operators", on_event, notes)
         fitted = _kept(keep)
         if fitted is None:
             with LocalRunner(threads=threads) as runner:
-                found = fit_networks(reading, table, space, precision, runner, seed, on_event)
+                found = fit_networks(reading, table, space, runner, seed, on_event)
             fitted = found.overhead
             if keep is not None:
                 write_whole(keep, fitted.model_dump_json())
@@ -117,7 +119,7 @@ def price(
         space,
         table if timed or not here else None,
         overhead=overhead,
-        precision=precision,
+        precisions=precisions,
         counts=COUNTS_PER_SIDE if here else MAXIMUM_OPTIONS + 1,  # lookups are free
         allow_missing=not timed,
     )
@@ -128,8 +130,7 @@ def price(
 
 def float_precision(table: LatencyTable) -> str:
     """The precision in which a target runs a network that is not quantised."""
-    offered = table.header.precisions
-    return "fp32" if "fp32" in offered else offered[0]
+    return precisions_of(table.header).dense
 
 
 def describe(table: LatencyTable, precision: str, error: float | None) -> str:

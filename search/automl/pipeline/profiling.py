@@ -23,6 +23,7 @@ from automl.pipeline.boards import (
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
+from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.tflite import time_networks
 from automl.profiling.profile import ProfileReport
@@ -114,7 +115,8 @@ class _Session:
         space = build_space(
             reading.network, round_to=steps, resolutions=request.resolutions, depth=request.depth
         )
-        self.measure(required_keys(reading.network, space, precision=precision))
+        keys = required_keys(reading.network, space, precisions=precisions_of(table.header))
+        self.measure(keys)
         return reading, space
 
     def fit(self, reading: Reading, space: Space) -> FittedNetworks | None:
@@ -126,10 +128,10 @@ class _Session:
         )
         if known and header.overhead is not None and not new:
             return None
-        precision, request = float_precision(self.table), self._request
+        request = self._request
         try:
             fitted = fit_networks(
-                reading, self.table, space, precision, self.runner, request.seed, self._on_event
+                reading, self.table, space, self.runner, request.seed, self._on_event
             )
         except (TableError, MeasureError) as error:
             self._notes.append(f"predictions were not held against whole networks: {error}")

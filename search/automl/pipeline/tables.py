@@ -16,6 +16,7 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table, list_targets
 from automl.network.read import read_network
 from automl.pipeline.granularity import learn_granularity
+from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
 from automl.requests import ProfileRequest
 from automl.space import build_space
@@ -132,4 +133,4 @@ def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
         )
     except SpaceError:  # nothing may vary: the network itself is all that can be asked for
         return [op_key(layer, precision) for layer in network.layers]
-    return required_keys(network, space, precision=precision)
+    return required_keys(network, space, precisions=precisions_of(table.header))

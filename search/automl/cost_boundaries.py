@@ -1,0 +1,136 @@
+"""Where precisions meet: conversions of values, and what a removed block passes on.
+
+A value is converted where the layer that wrote it and one that reads it compute in different
+precisions. Without a block, what follows it reads what entered it: the precision of a block's
+output is therefore an auxiliary variable of the prices, which is that of the block's last layer
+where the block is kept and that of what entered where it is not. So the prices of networks with
+removed blocks are exact, and still sums of small tables.
+
+What is approximate: a value that several removable blocks read is counted once a block; a block
+whose output is always float (it ends in an operator without integer kernel) counts as float when
+it is removed; a value with more than `READERS` reading layers is counted once for so many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.cost_tables import FREE, Builder, LayerTable, Modes
+from automl.network.layers import Boundary
+from automl.policy import Bits
+from automl.precisions import is_float
+
+Integers = NDArray[np.int64]
+#: Reading layers of one value that share one conversion.
+READERS: Final = 4
+
+Choice = tuple[int, tuple[Bits, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The precision of what leaves a removable block: an auxiliary variable of the prices.
+
+    Attributes:
+        gate: The block's variable.
+        inside: The variable of the bits that the block, when it is kept, writes its output in.
+        source: The variable, auxiliary or not, of what entered; -1 where that is always float.
+        moved: Per option of the source, the option of `inside` that it is; one entry for -1.
+        size: Number of options, those of `inside`.
+    """
+
+    gate: int
+    inside: int
+    source: int
+    moved: Integers
+    size: int
+
+    def follow(self, choices: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Its option [policies] from those of all variables before it [variables, policies]."""
+        entered = self.moved.astype(np.int16)[choices[self.source] if self.source >= 0 else 0]
+        left: NDArray[np.int16] = np.where(choices[self.gate] > 0, choices[self.inside], entered)
+        return left
+
+    def settle(self, held: dict[int, int]) -> int | None:
+        """Its option when these variables are held; None where that is not enough to tell."""
+        inside = held.get(self.inside)
+        entered = held.get(self.source) if self.source >= 0 else 0
+        passed = None if entered is None else int(self.moved[entered])
+        gate = held.get(self.gate)
+        if gate is None:
+            return inside if inside == passed else None
+        return inside if gate else passed
+
+    def broken(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], NDArray[np.bool_]]:
+        """The variables that tell it, ascending, and where they say something else than itself.
+
+        Args:
+            sizes: Options of all variables, the auxiliary ones after those of the space.
+        """
+        told = [self.gate, self.inside, *([self.source] if self.source >= 0 else [])]
+        scope = tuple(sorted({*told}))
+        grid = np.indices([sizes[variable] for variable in scope], dtype=np.int16)
+        choices = np.zeros((max(scope) + 1, grid[0].size), dtype=np.int16)
+        choices[list(scope)] = grid.reshape(len(scope), -1)
+        wrong = self.follow(choices).reshape(grid[0].shape)[..., None] != np.arange(self.size)
+        return scope, wrong
+
+
+def carry(builder: Builder) -> tuple[Builder, tuple[Carried, ...]]:
+    """The auxiliary variables of a space, numbered after its own, and a builder that knows them."""
+    space, positions = builder.space, builder.space.positions
+    found: list[Carried] = []
+    choosers: dict[str, Choice] = {}
+    if not builder.precisions.simulated:
+        for block in builder.network.blocks:
+            gate = positions.get(("block", block.name), -1)
+            written = builder.own_choice(block.leaves)
+            if gate < 0 or written is None or block.leaves not in block.layers:
+                continue
+            inside, options = written
+            entering = choosers.get(block.enters) or builder.own_choice(block.enters)
+            source, before = entering or (-1, (options[-1],))
+            moved = [options.index(bits) if bits in options else -1 for bits in before]
+            ends = np.array(moved) % len(options)
+            choosers[block.leaves] = (len(space.variables) + len(found), options)
+            found.append(Carried(gate, inside, source, ends, len(options)))
+    return replace(builder, choosers=choosers), tuple(found)
+
+
+def conversions(builder: Builder) -> Iterator[LayerTable]:
+    """The tables of all conversions: each value once for the layers that read it together."""
+    if builder.precisions.simulated:
+        return
+    values: dict[tuple[str, str, str], list[Boundary]] = {}
+    for boundary in builder.network.boundaries:
+        key = (boundary.producer, boundary.value or boundary.plan.layer.name, boundary.reader_block)
+        values.setdefault(key, []).append(boundary)
+    for (producer, _, block), boundaries in values.items():
+        written = builder.choice(producer, block)
+        read = [*dict.fromkeys(builder.choice(each.consumer, block) for each in boundaries)]
+        for first in range(0, len(read), READERS):
+            modes = _modes(written, read[first : first + READERS])
+            if modes.names:
+                yield builder.table(replace(boundaries[0].plan, block=block), modes)
+
+
+def _modes(written: Choice | None, read: Sequence[Choice | None]) -> Modes:
+    """How a value is converted under each choice of its writer's and its readers' bits."""
+    parties = [written, *read]
+    choosers = tuple((each[0], len(each[1])) for each in parties if each is not None)
+    names: list[str] = []
+    for bits in product(*(each[1] if each is not None else (Bits(),) for each in parties)):
+        floats = [is_float(each) for each in bits]
+        if all(floats[1:]) if floats[0] else not any(floats[1:]):
+            names.append("")
+        else:
+            names.append("quantize" if floats[0] else "dequantize")
+    priced = tuple(sorted({*names} - {""}))
+    chosen = tuple(priced.index(name) if name else FREE for name in names)
+    return Modes(priced, chosen, (Bits(),) * len(chosen), choosers)

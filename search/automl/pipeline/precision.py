@@ -1,0 +1,153 @@
+"""Which precisions a search may choose from: what the target has, of what the user asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from automl.errors import UsageError, nearest
+from automl.latency.header import TableHeader
+from automl.policy import Bits
+from automl.precisions import Precisions, bits_of, described, format_bits, is_float
+from automl.profiling.integer import FORM_OF
+from automl.units import Quantity
+
+#: What is searched where nothing is asked for.
+DEFAULT_PRECISIONS: Final = "float"
+#: Bits that weights may be rounded to by themselves.
+WEIGHT_BITS: Final = tuple(range(1, 9))
+_WEIGHTS: Final = re.compile(r"w([1-8])(?:-w?([1-8]))?")
+
+
+@dataclass(frozen=True, slots=True)
+class BitChoices:
+    """What layers may be given.
+
+    Attributes:
+        precisions: To compute in, the dense one among them; () where that is not chosen.
+        weight_only: Bits that weights may be rounded to by themselves.
+        keep_first_last: Hold the first and the last layer at 8 bits.
+        notes: What the user should know.
+    """
+
+    precisions: tuple[Bits, ...] = ()
+    weight_only: tuple[int, ...] = ()
+    keep_first_last: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a choice at all."""
+        return len(self.precisions) > 1 or bool(self.weight_only)
+
+
+def precisions_of(header: TableHeader) -> Precisions:
+    """What a target computes in; a table in cycles is a simulator's."""
+    return Precisions(header.precisions, simulated=header.unit == "cycles")
+
+
+def form_of(header: TableHeader) -> str | None:
+    """The form of the target's quantised graphs; None for simulators and where all is float."""
+    precisions = precisions_of(header)
+    if precisions.simulated or all(map(is_float, precisions.bits)):
+        return None
+    return header.form or FORM_OF.get(header.runtime, FORM_OF["onnxruntime"])
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """The words of "auto", "float", or a list like "int8,w4,w2-w6"; weights alone are "w4".
+
+    Raises:
+        UsageError: A word that is no precision.
+    """
+    words = tuple(word.strip().lower() for word in text.split(","))
+    for word in words:
+        if word in ("auto", "float") and len(words) > 1:
+            raise UsageError(f"precisions {text!r}: {word} stands by itself")
+        if word not in ("auto", "float") and not _WEIGHTS.fullmatch(word):
+            _named(word, text)
+    return words
+
+
+def choose_bits(
+    words: Sequence[str],
+    target: str,
+    precisions: Precisions,
+    limited: Iterable[Quantity],
+    keep_first_last: bool = False,
+) -> BitChoices:
+    """What of the words the target has and the budget has a use for.
+
+    "auto" is what pays: all that the target computes in where a latency or an energy is limited,
+    and weights rounded by themselves where the size is.
+
+    Args:
+        words: From `parse_precisions`.
+        target: Its name, for messages.
+        precisions: What it computes in.
+        limited: Quantities that the budget limits.
+        keep_first_last: As asked for.
+
+    Raises:
+        UsageError: A precision that the target lacks, or that no limit has a use for.
+    """
+    limited = set(limited)
+    sized, timed = "bytes" in limited, bool(limited & {"latency", "joules"})
+    if tuple(words) == ("float",):
+        if keep_first_last:
+            raise UsageError("--keep-first-last needs --precisions auto, or a list such as int8")
+        return BitChoices()
+    if tuple(words) == ("auto",):
+        computed = precisions.bits if timed else ()
+        weights = WEIGHT_BITS if sized and precisions.has_float else ()
+        return _noted(BitChoices(computed, weights, keep_first_last), target, timed or sized)
+    asked = {_weights_or_bits(word, target, precisions) for word in words}
+    weights = tuple(sorted({bits for each in asked if isinstance(each, range) for bits in each}))
+    if weights and not sized:
+        raise UsageError(
+            f"w{weights[0]} rounds weights alone, which saves size and not time: give a budget of "
+            "size too (4MB, 50%size), or leave it out of --precisions"
+        )
+    if weights and not precisions.has_float:
+        raise UsageError(f"w{weights[0]} computes in float, which {target} does not have")
+    computed = tuple(each for each in asked if isinstance(each, Bits))
+    dense = bits_of(precisions.dense)
+    return BitChoices((*computed, dense) if computed else (), weights, keep_first_last)
+
+
+def _noted(choices: BitChoices, target: str, used: bool) -> BitChoices:
+    if choices.any:
+        return choices
+    why = "only a budget of time, energy or size has a use for bits"
+    if used:
+        why = f"{target} has {described([format_bits(each) for each in choices.precisions])} alone"
+    return BitChoices(notes=(f"no bits are chosen: {why}",))
+
+
+def _weights_or_bits(word: str, target: str, precisions: Precisions) -> range | Bits:
+    weights = _WEIGHTS.fullmatch(word)
+    if weights is not None:
+        low, high = int(weights[1]), int(weights[2] or weights[1])
+        return range(low, high + 1)
+    bits = _named(word, word)
+    if bits not in precisions.bits:
+        raise UsageError(
+            f"--precisions {word}: {target} has {described(precisions.names)}"
+            f"{nearest(word, precisions.names)}"
+        )
+    return bits
+
+
+def _named(word: str, text: str) -> Bits:
+    number = re.fullmatch(r"int([1-9][0-9]?)", word)
+    if number is not None and word != "int8":
+        return Bits(int(number[1]), int(number[1]))
+    try:
+        return bits_of(word)
+    except ValueError:
+        raise UsageError(
+            f"precisions {text!r}: {word!r} is not understood: write auto, float, or a list such "
+            "as int8, fp16, w4a6, w4 (weights alone) or w2-w6"
+        ) from None

@@ -1,0 +1,108 @@
+"""What a target computes in: names of precisions, as tables write them, and the bits they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from automl.errors import TableError
+from automl.policy import Bits
+
+#: Bits from which on numbers are floats.
+FLOAT_BITS: Final = 16
+_NAMED: Final = {
+    "fp32": Bits(32, 32),
+    "fp16": Bits(16, 16),
+    "bf16": Bits(16, 16),
+    "int8": Bits(8, 8),
+}
+_MIXED: Final = re.compile(r"w([1-9]|[12][0-9]|3[0-2])a([1-9]|[12][0-9]|3[0-2])")
+
+
+def bits_of(name: str) -> Bits:
+    """The bits of a precision: "int8" is w8a8, "w4a6" names its own.
+
+    Raises:
+        TableError: If the name is neither known nor of the form w4a6.
+    """
+    known, mixed = _NAMED.get(name), _MIXED.fullmatch(name)
+    if known is not None:
+        return known
+    if mixed is None:
+        raise TableError(f"unknown precision {name!r}: known are {', '.join(_NAMED)} and w4a6")
+    return Bits(int(mixed[1]), int(mixed[2]))
+
+
+def is_float(bits: Bits) -> bool:
+    """Whether a layer computes in float: also where its weights alone are rounded."""
+    return bits.activations >= FLOAT_BITS
+
+
+def is_weight_only(bits: Bits) -> bool:
+    """Whether the weights alone are rounded: stored as a codebook, computed in float."""
+    return is_float(bits) and bits.weights < FLOAT_BITS
+
+
+def format_bits(bits: Bits) -> str:
+    """A precision for people: "fp32", "int8", "w4a6", or "w4" where weights alone are rounded."""
+    if is_weight_only(bits):
+        return f"w{bits.weights}"
+    known = next((name for name, named in _NAMED.items() if named == bits), None)
+    return known or f"w{bits.weights}a{bits.activations}"
+
+
+def fineness(bits: Bits) -> tuple[int, int]:
+    """Sorts precisions so that the finest comes last: float after integers, then by bits."""
+    return bits.weights, bits.activations
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """What a target computes in.
+
+    Attributes:
+        names: As its table writes them.
+        simulated: Whether it prices convolutions and linear layers alone, and no conversion: the
+            target is a simulator.
+    """
+
+    names: tuple[str, ...] = ("fp32",)
+    simulated: bool = False
+
+    @cached_property
+    def dense(self) -> str:
+        """What a network runs in that is not quantised: float, or else the finest there is."""
+        if "fp32" in self.names:
+            return "fp32"
+        return max(self.names, key=lambda name: fineness(bits_of(name)))
+
+    @cached_property
+    def bits(self) -> tuple[Bits, ...]:
+        """What a layer can be given, ascending, the dense one last."""
+        return tuple(sorted({bits_of(name) for name in self.names}, key=fineness))
+
+    @property
+    def has_float(self) -> bool:
+        """Whether some layers can compute in float."""
+        return is_float(bits_of(self.dense))
+
+    def name_of(self, bits: Bits) -> str:
+        """What the table calls a layer's bits; weights that are rounded alone compute as dense."""
+        if is_weight_only(bits):
+            return self.dense
+        found = (name for name in self.names if bits_of(name) == bits)
+        return next(found, format_bits(bits))
+
+
+#: A target that knows nothing but floats of 32 bits.
+FP32: Final = Precisions()
+
+
+def described(names: Sequence[str]) -> str:
+    """Precisions for a message: "fp32 and int8", "w2a2 to w8a8 (49)" where they are many."""
+    if len(names) > 4:
+        return f"{names[0]} to {names[-1]} ({len(names)})"
+    return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)
