@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from automl.compression.codebook import codebook
-from automl.compression.quantize import fitted_grid, highest, round_to, values, weight_grid
+from automl.compression.quantize import centred, fitted_grid, highest, round_to, values, weight_grid
 from automl.compression.rounding import (
     corrected_bias,
     improved,
@@ -139,15 +139,40 @@ def test_channels_of_zeros_stay_zero(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_codebooks_gain_from_the_second_order_too(bits: int) -> None:
-    weights, _, moments = made(1, 6, 70)
+@pytest.mark.parametrize("shape", [(1, 6, 70), (4, 2, 9)])
+def test_codebooks_gain_from_the_second_order_too(bits: int, shape: tuple[int, int, int]) -> None:
+    weights, _, moments = made(*shape)
     plain = codebook(weights, bits, moments=moments)
     found = round_to_codebook(weights, moments, plain)
-    assert torch.equal(found.entries, plain.entries)
-    before = output_error(weights, plain.values(), moments)
-    after = output_error(weights, found.values(), moments)
-    assert bool((after <= before).all())
-    assert float(after.sum()) < 0.9 * float(before.sum())
+    assert found.bits == bits
+    assert len(found.entries) <= 1 << bits
+    assert bool((found.entries.diff() > 0).all())
+    before = output_error(weights, plain.values(), moments).sum()
+    after = output_error(weights, found.values(), moments).sum()
+    assert float(after) < 0.7 * float(before)
+
+
+def test_the_entries_are_those_of_least_squares() -> None:
+    weights, _, moments = made(1, 6, 30)
+    found = round_to_codebook(weights, moments, codebook(weights, 2, moments=moments))
+    factor = torch.linalg.cholesky(centred(moments, 30)[0])
+    held = torch.nn.functional.one_hot(
+        found.indices[0].long()
+    ).double()  # outputs, columns, entries
+    design = torch.einsum("oce,cf->ofe", held, factor).reshape(6 * 30, -1)
+    wanted = (weights[0].double() @ factor).reshape(-1, 1)
+    best = torch.linalg.lstsq(design, wanted).solution.flatten()
+    torch.testing.assert_close(found.entries.double(), best, rtol=1e-4, atol=1e-5)
+
+
+def test_codebooks_that_lose_nothing_stay_as_they_are() -> None:
+    _, _, moments = made(1, 4, 9)
+    weights = torch.tensor([-1.0, 0.5, 2.0]).repeat(12).view(1, 4, 9)
+    plain = codebook(weights, 2, moments=moments)
+    assert torch.equal(round_to_codebook(weights, moments, plain).values(), weights)
+    for value in (0.0, torch.nan):
+        blind = round_to_codebook(weights, torch.full((1, 9, 9), value), plain)
+        assert torch.equal(blind.values(), weights)
 
 
 def test_the_same_inputs_give_the_same_integers() -> None:

@@ -27,6 +27,8 @@ Tensor = torch.Tensor
 Snap = Callable[[Tensor], Tensor]
 #: Added to the moments' diagonal, relative to its mean.
 DAMPING: Final = 1e-2
+#: Steps of conjugate gradients for a codebook's entries.
+_FIT_STEPS: Final = 12
 #: Columns between which feedback goes one by one; later ones get it a block at a time.
 _BLOCK: Final = 64
 
@@ -85,21 +87,26 @@ def improved(weights: Tensor, integers: Tensor, moments: Tensor, grid: Grid) -> 
 
 
 def round_to_codebook(weights: Tensor, moments: Tensor, codebook: Codebook) -> Codebook:
-    """The codebook with indices of least output error, as `quantized` finds integers."""
-    entries = codebook.entries.double()
-    middles = (entries[1:] + entries[:-1]) / 2
+    """Shared values and indices of least output error, found as `quantized` finds integers.
 
-    def index(wanted: Tensor) -> Tensor:
-        return torch.bucketize(wanted.contiguous(), middles)
-
-    def snap(wanted: Tensor) -> Tensor:
-        return entries[index(wanted)]
-
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of the inputs, with the ones or without.
+        codebook: Of the weights, to start from. No step makes the layer's error larger.
+    """
     spread = centred(moments, weights.shape[2])
-    nearest = snap(weights.double())
-    found = _least(weights, spread, nearest, _nearest_plane(weights, spread, snap, DAMPING))
-    found = _least(weights, spread, found, _sweep(weights, found, spread, snap))
-    return Codebook(codebook.entries, index(found).to(torch.uint8), codebook.bits)
+    entries = codebook.entries.double()
+    nearest = _snap_among(entries)(weights.double())
+    found = _nearest_plane(weights, spread, _snap_among(entries), DAMPING)
+    entries, found = _fitted_entries(
+        weights, spread, entries, _least(weights, spread, nearest, found)
+    )
+    swept = _sweep(weights, found, spread, _snap_among(entries))
+    entries, found = _fitted_entries(
+        weights, spread, entries, _least(weights, spread, found, swept)
+    )
+    shared = entries.float().unique()
+    return Codebook(shared, _index_among(shared.double(), found).to(torch.uint8), codebook.bits)
 
 
 def corrected_bias(weights: Tensor, rounded: Tensor, moments: Tensor, bias: Tensor) -> Tensor:
@@ -148,6 +155,44 @@ def _snap_to(grid: Grid) -> Snap:
     if grid.bits == 1:
         return lambda wanted: torch.where(wanted < 0, -scale, scale)
     return lambda wanted: (wanted / scale).round_().clamp_(-grid.highest, grid.highest) * scale
+
+
+def _index_among(entries: Tensor, wanted: Tensor) -> Tensor:
+    """Which of ascending entries is nearest."""
+    return torch.bucketize(wanted.contiguous(), (entries[1:] + entries[:-1]) / 2)
+
+
+def _snap_among(entries: Tensor) -> Snap:
+    return lambda wanted: entries[_index_among(entries, wanted)]
+
+
+def _fitted_entries(
+    weights: Tensor, spread: Tensor, entries: Tensor, found: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The entries that are best for who has which, ascending, and the values that follow.
+
+    Least squares in the outputs by conjugate gradients, of which no step makes the error larger.
+    """
+    index = _index_among(entries, found)
+
+    def gathered(slope: Tensor) -> Tensor:
+        return torch.zeros_like(entries).index_add_(0, index.flatten(), slope.flatten())
+
+    change = torch.zeros_like(entries)
+    left = gathered((weights.double() - found) @ spread)
+    direction, size = left.clone(), float(left @ left)
+    enough = 1e-12 * size
+    for _ in range(min(len(entries), _FIT_STEPS)):
+        across = gathered(direction[index] @ spread)
+        bend = float(direction @ across)
+        if not (size > enough and bend > 0):  # moments that are not finite stop here too
+            break
+        step = size / bend
+        change, left = change + step * direction, left - step * across
+        before, size = size, float(left @ left)
+        direction = left + size / before * direction
+    fitted = entries + change
+    return fitted.sort().values, fitted[index]
 
 
 def _nearest_plane(weights: Tensor, spread: Tensor, snap: Snap, damping: float) -> Tensor:
