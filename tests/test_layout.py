@@ -22,8 +22,10 @@ PACKAGE = ROOT / "search" / "automl"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("network", "data", "units"),
-    ("latency", "policy", "policy_file", "precisions", "weights")
-    + ("inputs", "scores", "settings", "example"),
+    (
+        *("latency", "policy", "policy_file", "precisions", "weights"),
+        *("inputs", "scores", "settings", "example"),
+    ),
     ("cost_boundaries", "cost_tables", "cost_factors", "cost", "space", "profiling"),
     ("compression",),
     ("problem", "racing", "evaluate", "recover", "delivery", "requests"),

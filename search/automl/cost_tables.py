@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from automl.latency.keys import OpKey, op_key
 from automl.network.layers import Layer, LayerPlan, Network, Width
 from automl.policy import Bits
-from automl.precisions import FLOAT_BITS, Precisions, bits_of, is_float
+from automl.precisions import FLOAT_BITS, Precisions, bits_of
 from automl.space import Space, channel_counts
+from automl.weights import packed_bytes
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -182,7 +183,7 @@ class LayerTable:
         for column, bits in enumerate(self.modes.bits):
             if layer.op not in WEIGHTED:  # a norm follows its owner's bits, but is not rounded
                 bits = bits if bits.weights >= FLOAT_BITS else Bits()
-            weights[:, column] = stored_bytes(weights[:, column], written, biases, bits)
+            weights[:, column] = packed_bytes(weights[:, column], written, biases, bits)
         return macs, weights
 
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
@@ -205,19 +206,6 @@ class LayerTable:
             return written
         groups = self.plan.layer.groups if self.plan.layer.op in WEIGHTED else 1
         return read * written // groups
-
-
-def packed_bytes(weights: Floats, outputs: Integers, biases: Integers | int, bits: Bits) -> Floats:
-    """Bytes of a layer whose weights are rounded: packed, with a scale an output or a codebook."""
-    extra = 4 * 2**bits.weights if is_float(bits) else 4 * outputs
-    return np.ceil(weights * bits.weights / 8) + extra + 4.0 * biases
-
-
-def stored_bytes(weights: Floats, outputs: Integers, biases: Integers | int, bits: Bits) -> Floats:
-    """Bytes of a layer as delivered. Biases of quantised layers stay in 32 bits."""
-    if bits.weights >= FLOAT_BITS:
-        return (weights + biases) * np.float64(bits.weights / 8)
-    return packed_bytes(weights, outputs, biases, bits)
 
 
 def _key(layer: Layer, mode: str) -> OpKey:
