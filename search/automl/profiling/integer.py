@@ -6,6 +6,7 @@ What is timed this way runs between rounded values, as it does inside a quantise
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -46,6 +47,8 @@ INTEGER_OPERATORS: Final = (
 _WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
 #: Operators whose outputs are among their inputs: the grid stays, and so do the integers.
 _KEEPS: Final = ("MaxPool", "Resize")
+#: Operators that read several maps, all in one layout.
+_MIXES: Final = ("Add", "Concat")
 _SCALE: Final = 2.0**-5  # holds random values of deviation one
 
 
@@ -66,9 +69,26 @@ def placed(model: onnx.ModelProto, pairs: Pairs, form: str) -> onnx.ModelProto:
 
     For ONNX Runtime biases are integers, and what only moves numbers runs on integers.
     """
-    residual = form.endswith("residual")
-    result = with_pairs(model, pairs, integer_bias=not residual)
-    return result if residual else integers_through(result)
+    if form.endswith("residual"):
+        return with_pairs(model, pairs, integer_bias=False)
+    anchored = replace(pairs, anchored=_anchored(model, pairs))
+    return integers_through(with_pairs(model, anchored, integer_bias=True))
+
+
+def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:
+    """Shapes of the maps that additions and concatenations read rounded."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        value.name: tuple(extent.dim_value for extent in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info)
+    }
+    return {
+        data: shapes[data]
+        for node in model.graph.node
+        for position, data in enumerate(node.input)
+        if node.op_type in _MIXES and (node.output[0], position) in pairs.read
+        if len(shapes.get(data, ())) == 4
+    }
 
 
 def integer_model(content: bytes, form: str, floats: Collection[str] = ()) -> bytes:
@@ -114,7 +134,8 @@ class _Everything:
             if node.op_type in _KEEPS:
                 self._grids[name] = self._grid(node.input[0])
             if node.op_type in _WEIGHTED:
-                weights[name] = weight_grid(self._constants[node.input[1]], _axis(node))
+                constants = self._constants[node.input[1]]
+                weights[name] = _weight_grid(constants, weight_axis(node), read[name, 0].scale)
             if self._settles(node):
                 written[name] = self._grid(name, node.op_type == "Relu")
             else:
@@ -143,15 +164,15 @@ class _Everything:
         return self._grids[value]
 
 
-def weight_grid(weights: NDArray[np.float32], axis: int) -> WeightGrid:
+def _weight_grid(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightGrid:
     """Weights rounded to nearest, the largest of each output channel at 127."""
     others = tuple(dim for dim in range(weights.ndim) if dim != axis)
     scales = np.maximum(np.abs(weights).max(others, keepdims=True) / 127, 1e-12)
     integers = np.rint(weights / scales).astype(np.int8)
-    return WeightGrid(integers, scales.astype(np.float32).ravel(), axis)
+    return WeightGrid(integers, scales.astype(np.float32).ravel(), axis, input_scale)
 
 
-def _axis(node: onnx.NodeProto) -> int:
+def weight_axis(node: onnx.NodeProto) -> int:
     """Where a node's weight has its output channels."""
     turned = any(each.name == "transB" and each.i for each in node.attribute)
     return 0 if node.op_type == "Conv" or turned else 1

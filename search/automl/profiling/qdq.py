@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 #: Operators that move numbers and change none; on integers they cost a quarter of the traffic.
-_MOVES: Final = ("Slice", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Pad")
+MOVES: Final = ("Slice", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Pad")
 _INT32: Final = 2**31 - 1
 
 
@@ -28,11 +28,13 @@ class ValueGrid:
         scale: Positive float32.
         zero_point: The integer of 0.
         signed: int8, or else uint8.
+        ends: Least and largest integer where they are not the type's, as of fewer than 8 bits.
     """
 
     scale: float
     zero_point: int = 0
     signed: bool = True
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,13 @@ class WeightGrid:
         integers: int8, laid out as the node's weight.
         scales: float32, one per output channel.
         axis: Where the output channels lie: 0 of convolutions and Gemm, 1 of MatMul.
+        input_scale: Of the value that the layer reads.
     """
 
     integers: NDArray[np.int8]
     scales: NDArray[np.float32]
-    axis: int = 0
+    axis: int
+    input_scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,15 @@ class Pairs:
         written: Values that every reader reads rounded.
         read: Per node and position of an input: the grid that it alone reads it on.
         weights: Per node with integer weights, which are its second input.
+        anchored: Shapes of maps read rounded whose integers are laid out with the channels last, as
+            those of ONNX Runtime's integer convolutions are. Otherwise an addition of such a
+            value and a convolution, and every addition that follows, is transposed forth and back.
     """
 
     written: Mapping[str, ValueGrid] = field(default_factory=dict)
     read: Mapping[tuple[str, int], ValueGrid] = field(default_factory=dict)
     weights: Mapping[str, WeightGrid] = field(default_factory=dict)
+    anchored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def with_pairs(model: onnx.ModelProto, pairs: Pairs, *, integer_bias: bool) -> onnx.ModelProto:
@@ -120,12 +128,28 @@ class _Writer:
 
     def _pair(self, data: str, grid: ValueGrid, output: str) -> str:
         kind = np.int8 if grid.signed else np.uint8
+        if grid.ends is not None:
+            least, largest = ((end - grid.zero_point) * grid.scale for end in grid.ends)
+            ends = [self._constant("end", np.float32(end)) for end in (least, largest)]
+            self._node("Clip", [data, *ends], f"{output}/clipped")
+            data = f"{output}/clipped"
         scale = self._constant("scale", np.float32(grid.scale))
         zero = self._constant("zero", kind(grid.zero_point))
         integers = f"{output}/integers"
         self._node("QuantizeLinear", [data, scale, zero], integers)
+        if data in self._pairs.anchored:
+            integers = self._anchor(integers)
         self._node("DequantizeLinear", [integers, scale, zero], output)
         return output
+
+    def _anchor(self, integers: str) -> str:
+        """The integers by way of the other layout; the Gather keeps the two from cancelling out."""
+        turned, kept, anchored = (f"{integers}/{part}" for part in ("turned", "kept", "anchored"))
+        first = self._constant("first", np.asarray([0], np.int64))
+        self._node("Transpose", [integers], turned, perm=[0, 2, 3, 1])
+        self._node("Gather", [turned, first], kept, axis=0)
+        self._node("Transpose", [kept], anchored, perm=[0, 3, 1, 2])
+        return anchored
 
     def _layer(self, node: onnx.NodeProto, grid: WeightGrid) -> None:
         name = node.output[0]
@@ -135,7 +159,7 @@ class _Writer:
         node.input[1] = f"{name}/weight_values"
         self._node("DequantizeLinear", [integers, scales, zeros], node.input[1], axis=grid.axis)
         if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
-            unit = np.float32(self._pairs.read[name, 0].scale) * grid.scales
+            unit = np.float32(grid.input_scale) * grid.scales
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
             counted = np.clip(np.rint(bias / unit), -_INT32, _INT32).astype(np.int32)
             integers = self._store(f"{name}/bias", counted)
@@ -144,9 +168,10 @@ class _Writer:
             self._node("DequantizeLinear", [integers, scales], node.input[2], axis=0)
 
     def _node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        name = f"{output}/{op_type}"
+        self._nodes.append(helper.make_node(op_type, inputs, [output], name=name, **attributes))
 
-    def _constant(self, kind: str, value: np.generic) -> str:
+    def _constant(self, kind: str, value: np.generic | NDArray[np.generic]) -> str:
         key = (kind, value.dtype.str, value.item())
         if key not in self._constants:
             name = f"{kind}_{value.dtype}_{len(self._constants)}/quantised"
@@ -181,7 +206,7 @@ def integers_through(model: onnx.ModelProto) -> onnx.ModelProto:
             del node.input[2:]
             node.input.append(source.input[2])
         after = helper.make_node(
-            "DequantizeLinear", [integers, *source.input[1:]], [value], name=value
+            "DequantizeLinear", [integers, *source.input[1:]], [value], name=f"{value}/after"
         )
         made[value] = after
         nodes += [node, after]
@@ -195,7 +220,7 @@ def integers_through(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _moves(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool:
     if node.op_type != "Pad":
-        return node.op_type in _MOVES
+        return node.op_type in MOVES
     mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
     if mode != b"constant" or len(node.input) > 3:
         return False
@@ -203,6 +228,20 @@ def _moves(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool:
         return True
     filled = weights.get(node.input[2])
     return filled is not None and not numpy_helper.to_array(filled).any()
+
+
+def with_stored_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its constants among its weights, where one exporter leaves nodes for them."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    nodes = list(result.graph.node)
+    for node in nodes:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            tensor.name = node.output[0]
+            result.graph.initializer.append(tensor)
+            result.graph.node.remove(node)
+    return result
 
 
 def readers(nodes: Iterable[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:

@@ -1,0 +1,217 @@
+"""Which node of an exported ONNX model is which operation of the PyTorch network.
+
+Exporters rename, fuse and fold as they like, so names are not relied on: both are run on the same
+input, and what computed the same numbers is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from automl.errors import ModelError
+from automl.network.labels import names
+from automl.network.operators import base_name
+from automl.network.walk import Address, Step, Walk
+from automl.profiling.qdq import MOVES
+
+Array = NDArray[np.float32]
+
+#: Values of the two runtimes may differ by this share of the value's scale.
+_TOLERANCE: Final = 1e-4
+_RELUS: Final = names("relu hardtanh clamp clamp_min threshold")
+#: What an operation becomes, where two operators may have computed the same numbers.
+_BECOMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "conv": ("Conv",),
+    "linear": ("Gemm", "MatMul", "Add"),
+    "add": ("Add", "Sum"),
+    "batch_norm": ("BatchNormalization", "Conv"),
+    "cat": ("Concat",),
+    "max_pool2d_with_indices": ("MaxPool",),
+    **dict.fromkeys(_RELUS, ("Relu", "Clip", "Max", "Min")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An operation of the network in the ONNX model.
+
+    Attributes:
+        node: That reads its operands.
+        value: Name of what it writes.
+        positions: For each tensor argument, the input of the node that it is; None for those that
+            are none (weights, constants).
+    """
+
+    node: onnx.NodeProto
+    value: str
+    positions: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What operations of a network read and wrote in one pass.
+
+    Attributes:
+        example: The network's input.
+        steps: The operations by address.
+        read: Their tensor arguments, as they were given.
+        written: Their (first) outputs.
+    """
+
+    example: Array
+    steps: Mapping[Address, Step]
+    read: Mapping[Address, Sequence[Array]]
+    written: Mapping[Address, Array]
+
+
+def record_values(
+    network: nn.Module, wanted: Collection[Address], example: torch.Tensor
+) -> Recorded:
+    """Run the network once and keep what the wanted operations read and wrote."""
+    walk = _Values(network, wanted)
+    with walk.attached():
+        network(example)
+    return Recorded(example.numpy(), walk.steps, walk.read, walk.written)
+
+
+def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address, Match]:
+    """The ONNX nodes of recorded operations.
+
+    Args:
+        model: Exported from the same network, batch 1.
+        recorded: Of an input of which neither all values nor all outputs are alike.
+
+    Raises:
+        ModelError: If an operation is not there, naming it.
+    """
+    finder = _Finder(model, run_all(model, recorded.example))
+    return {
+        address: finder.match(step, recorded.read[address], recorded.written[address])
+        for address, step in recorded.steps.items()
+    }
+
+
+def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
+    """Every float value of the model on one input, computed without optimisations."""
+    import onnxruntime
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    del whole.graph.output[:]
+    produced = [name for node in whole.graph.node for name in node.output if name]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in produced)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(
+        whole.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = session.get_inputs()[0].name
+    computed = map(np.asarray, session.run(produced, {given: example}))
+    found = {given: example, **dict(zip(produced, computed, strict=True))}
+    return {name: value for name, value in found.items() if value.dtype == np.float32}
+
+
+def lost(step: Step, what: str) -> ModelError:
+    """What is wrong where a value that an operation reads or writes is not in the file."""
+    where = step.module or f"{step.op} of {step.address[0] or 'the model'}"
+    return ModelError(
+        f"the ONNX exporter leaves no value where {where} {what}:"
+        " this model cannot be exported with integer layers"
+    )
+
+
+class _Values(Walk):
+    """What the wanted operations read and wrote."""
+
+    def __init__(self, network: nn.Module, wanted: Collection[Address]) -> None:
+        super().__init__(network)
+        self._wanted = frozenset(wanted)
+        self.steps: dict[Address, Step] = {}
+        self.read: dict[Address, list[Array]] = {}
+        self.written: dict[Address, Array] = {}
+
+    def given(
+        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if step.address in self._wanted:
+            self.read[step.address] = _arrays((args, kwargs))
+        return args, kwargs
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if step.address in self._wanted:
+            self.steps[step.address] = step
+            self.written[step.address] = _arrays(output)[0]
+
+
+def _arrays(tree: Any) -> list[Array]:
+    """Copies of the tensors, for some operations work in place."""
+    leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+    return [leaf.detach().clone().numpy() for leaf in leaves]
+
+
+class _Finder:
+    def __init__(self, model: onnx.ModelProto, values: dict[str, Array]) -> None:
+        self._values = values
+        self._producers: dict[str, onnx.NodeProto] = {
+            name: node for node in model.graph.node for name in node.output
+        }
+        self._taken: set[str] = set()
+
+    def match(self, step: Step, read: Sequence[Array], written: Array) -> Match:
+        value = self._value(step, written)
+        node = self._producers[value]
+        if step.op == "linear" and node.op_type == "Add":
+            node = self._product(node)
+        while node.op_type in MOVES and node.input[0] in self._producers:
+            if any(self._near(node.input[0], operand) for operand in read):
+                break  # the move is the operation itself
+            value = node.input[0]
+            node = self._producers[value]
+        positions: list[int | None] = []
+        for operand in read:
+            free = [i for i, _ in enumerate(node.input) if i not in positions]
+            near = [i for i in free if self._near(node.input[i], operand)]
+            positions.append(near[0] if near else None)
+        return Match(node, value, tuple(positions))
+
+    def _value(self, step: Step, written: Array) -> str:
+        """The first value with the same numbers, of an operator that the operation may become."""
+        near = [
+            name
+            for name in self._producers
+            if name not in self._taken and self._near(name, written)
+        ]
+        likely = _BECOMES.get(base_name(step.op), ())
+        fitting = [name for name in near if self._producers[name].op_type in likely]
+        if not near or (step.module and not fitting):
+            raise lost(step, "writes")
+        found: str = (fitting or near)[0]
+        self._taken.add(found)
+        return found
+
+    def _product(self, addition: onnx.NodeProto) -> onnx.NodeProto:
+        """The MatMul whose bias an Add adds."""
+        for name in addition.input:
+            if name in self._producers and self._producers[name].op_type == "MatMul":
+                return self._producers[name]
+        return addition
+
+    def _near(self, name: str, wanted: Array) -> bool:
+        value = self._values.get(name)
+        if value is None or value.shape != wanted.shape:
+            return False
+        scale = float(np.abs(wanted).max(initial=0.0))
+        return float(np.abs(value - wanted).max(initial=0.0)) <= _TOLERANCE * scale

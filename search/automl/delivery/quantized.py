@@ -1,0 +1,239 @@
+"""ONNX files of integer networks: QuantizeLinear and DequantizeLinear pairs, int8 weights.
+
+The float network is exported, the operations that a `QuantizedModel` rounds are found in it, and
+pairs put where it rounds. Weights that are on grids are stored as int8, one scale an output
+channel; those on codebooks (for size alone) as the floats that they stand for. The file is believed
+only when ONNX Runtime computes what the `QuantizedModel` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from automl.compression.quantize import Grid
+from automl.compression.ranges import ActivationGrid
+from automl.compression.simulate import Plan, QuantizedModel, Source
+from automl.delivery.export import onnx_bytes
+from automl.delivery.matching import Match, Recorded, find_operations, lost, record_values
+from automl.errors import ModelError, Raised, attempt
+from automl.files import write_whole
+from automl.profiling.integer import placed, weight_axis
+from automl.profiling.qdq import Pairs, ValueGrid, WeightGrid, with_pairs, with_stored_constants
+
+Tensor = torch.Tensor
+
+#: Share of the inputs on which the file and the simulation must have the same largest output,
+AGREEMENT: Final = 0.99
+#: two outputs that are nearer to each other than this share of their scale counting as alike,
+_TIE: Final = 0.01
+#: and the mean difference of their outputs, relative to their scale, where there are no classes.
+_TOLERANCE: Final = 0.02
+_FULL: Final = ((0, 255), (-128, 127))
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far an integer ONNX file computes what the simulation does.
+
+    Attributes:
+        inputs: How many were compared.
+        top1: Share of them with the same largest output; 1.0 where outputs are no classes.
+        mean, worst: Difference of the outputs, relative to the largest output.
+    """
+
+    inputs: int
+    top1: float
+    mean: float
+    worst: float
+
+
+def export_quantized(
+    model: QuantizedModel, input_shape: Sequence[int], path: Path, inputs: Tensor | None = None
+) -> Agreement:
+    """Write the ONNX file of an integer network, and hold it against the simulation.
+
+    Args:
+        model: In eval mode, on the CPU.
+        input_shape: Of one input, batch 1 first.
+        path: Where to.
+        inputs: To compare on, such as the model will see; None for random ones.
+
+    Raises:
+        ModelError: The model cannot be exported, or the file computes something else.
+    """
+    content = quantized_bytes(model, input_shape, thorough=True)
+    if inputs is None:
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn((64, *input_shape[1:]), generator=generator)
+    agreement = check_quantized(content, model, inputs)
+    write_whole(path, content)
+    return agreement
+
+
+def quantized_bytes(
+    model: QuantizedModel, input_shape: Sequence[int], *, thorough: bool = False
+) -> bytes:
+    """The integer network as ONNX, batch 1; arguments as of `export.onnx_bytes`.
+
+    Raises:
+        ModelError: The model cannot be exported.
+    """
+    content = onnx_bytes(model.network, input_shape, thorough=thorough)
+    recorded = record_plan(model.network, model.plan, input_shape)
+    return quantized_onnx(content, model, recorded)
+
+
+def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> Recorded:
+    """What the operations that a plan rounds read and write on a random input, unrounded."""
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(tuple(input_shape), generator=generator)
+    return record_values(network, {*plan.read, *plan.rounding.written}, example)
+
+
+def quantized_onnx(content: bytes, model: QuantizedModel, recorded: Recorded) -> bytes:
+    """The float ONNX model of a quantised model's network as an integer one."""
+    proto = with_stored_constants(onnx.load_from_string(content))
+    residual = (model.form or "").endswith("residual")
+    if model.form is not None and not residual:
+        proto = with_global_pools(proto)
+    pairs = _pairs(proto, model, recorded)
+    if model.form is None:
+        result = with_pairs(proto, pairs, integer_bias=False)
+    else:
+        result = placed(proto, pairs, model.form)
+    written: bytes = result.SerializeToString()
+    return written
+
+
+def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Agreement:
+    """Hold ONNX Runtime's outputs against the simulation's.
+
+    Raises:
+        ModelError: The two do not agree, or ONNX Runtime refuses the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = attempt(
+        lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    )
+    if isinstance(session, Raised):
+        raise ModelError(f"ONNX Runtime refuses the exported model: {session}") from session.error
+    given = session.get_inputs()[0].name
+    outputs = [np.asarray(session.run(None, {given: one[None].numpy()})[0]) for one in inputs]
+    found = torch.from_numpy(np.concatenate(outputs)).float()
+    expected = model(inputs)
+    expected = expected if isinstance(expected, Tensor) else next(iter(expected))
+    if found.shape != expected.shape:
+        raise ModelError("the ONNX model has outputs of other shapes than the quantised model")
+    agreement = _agreement(found.flatten(1), expected.flatten(1), expected.dim() == 2)
+    if not (agreement.top1 >= AGREEMENT and agreement.mean <= _TOLERANCE):
+        raise ModelError(
+            f"the integer ONNX model differs from what was simulated: the same class for"
+            f" {agreement.top1:.1%} of {agreement.inputs} inputs, outputs off by"
+            f" {agreement.mean:.1%} of their scale"
+        )
+    return agreement
+
+
+def _agreement(found: Tensor, expected: Tensor, classes: bool) -> Agreement:
+    scale = float(expected.abs().max()) or 1.0
+    gaps = (found - expected).abs() / scale
+    top1 = 1.0
+    if classes and expected.shape[1] > 1:
+        chosen = expected.gather(1, found.argmax(1, keepdim=True))[:, 0]
+        alike = expected.max(1).values - chosen <= _TIE * scale
+        top1 = float(alike.float().mean())
+    return Agreement(len(found), top1, float(gaps.mean()), float(gaps.max()))
+
+
+def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: Recorded) -> Pairs:
+    plan = model.plan
+    matches = find_operations(proto, recorded)
+    written = {
+        matches[address].value: _value_grid(model.grids[address, bits])
+        for address, bits in plan.rounding.written.items()
+    }
+    settled = set(plan.rounding.written.items())
+    read: dict[tuple[str, int], ValueGrid] = {}
+    weights: dict[str, WeightGrid] = {}
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for address, sources in plan.read.items():
+        match = matches[address]
+        for source, position in zip(sources, match.positions, strict=True):
+            if source is None or source in settled:
+                continue
+            if position is None:
+                raise lost(recorded.steps[address], "reads")
+            read[match.node.output[0], position] = _value_grid(model.grids[source])
+        layer = recorded.steps[address].module
+        if isinstance(model.weights.get(layer), Grid) and match.node.input[1] in constants:
+            weights[match.node.output[0]] = _layer_weights(model, layer, match, sources)
+    return Pairs(written, read, weights)
+
+
+def _value_grid(grid: ActivationGrid) -> ValueGrid:
+    ends = (grid.low, grid.high)
+    return ValueGrid(grid.scale, grid.zero_point, grid.low < 0, None if ends in _FULL else ends)
+
+
+def _layer_weights(
+    model: QuantizedModel, layer: str, match: Match, sources: Sequence[Source | None]
+) -> WeightGrid:
+    integers, axis = model.integers(layer).numpy(), weight_axis(match.node)
+    turned = integers.T if axis else integers
+    source = sources[0]
+    scale = model.grids[source].scale if source is not None else 1.0
+    return WeightGrid(np.ascontiguousarray(turned), model.scales(layer).numpy(), axis, scale)
+
+
+def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with means over whole maps as pools: of the two these have an integer kernel."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    shapes = _shapes(model)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in result.graph.node:
+        if node.op_type != "ReduceMean" or not _over_maps(node, shapes, constants):
+            nodes.append(node)
+            continue
+        data, value = node.input[0], node.output[0]
+        keeps = next((each.i for each in node.attribute if each.name == "keepdims"), 1)
+        maps = value if keeps else f"{value}/maps"
+        nodes.append(helper.make_node("GlobalAveragePool", [data], [maps], name=f"{maps}/pool"))
+        if not keeps:
+            nodes.append(helper.make_node("Flatten", [maps], [value], name=f"{value}/flat"))
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of dimensions of each value."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+
+
+def _over_maps(
+    node: onnx.NodeProto, shapes: Mapping[str, int], constants: Mapping[str, np.ndarray]
+) -> bool:
+    if shapes.get(node.input[0]) != 4:
+        return False
+    axes: list[int] = []
+    if len(node.input) > 1 and node.input[1] in constants:
+        axes = constants[node.input[1]].ravel().tolist()
+    for attribute in node.attribute:
+        axes = list(attribute.ints) if attribute.name == "axes" else axes
+    return sorted(axis % 4 for axis in axes) == [2, 3]

@@ -1,0 +1,75 @@
+"""Integer networks on grids found in one pass over a random input: made for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import nn
+
+from automl.compression.linear_form import matrix
+from automl.compression.quantize import Grid, highest
+from automl.compression.ranges import ActivationGrid
+from automl.compression.simulate import FORMS, Plan, QuantizedModel, Source, make_plan
+from automl.delivery.export import onnx_bytes
+from automl.delivery.matching import Array, Recorded
+from automl.delivery.quantized import quantized_onnx, record_plan
+from automl.network.precision import Flow
+from automl.policy import Bits
+
+
+def rough_integer_onnx(
+    network: nn.Module,
+    flow: Flow,
+    bits: Mapping[str, Bits],
+    form: str,
+    input_shape: Sequence[int],
+) -> bytes:
+    """The integer network of a policy's bits as ONNX, batch 1: of the right operators and shapes.
+
+    Quick, as nothing is calibrated. What it computes is of no use.
+
+    Args:
+        network: Float, already cut to the policy's channels and blocks.
+        flow: Of the dense network without the policy's removed blocks.
+        bits: Per layer; float where not named, and where only weights have fewer bits.
+        form: Of the target's table.
+        input_shape: Of one input, batch 1 first.
+
+    Raises:
+        ModelError: The network cannot be exported.
+        QuantizationError: A layer whose bits cannot be chosen.
+    """
+    integers = {name: each for name, each in bits.items() if each.activations <= 8}
+    plan = make_plan(flow, integers, form)
+    recorded = record_plan(network, plan, input_shape)
+    weights = {name: _weight_grid(network.get_submodule(name)) for name in integers}
+    grids = _grids(plan, recorded, bool(FORMS[form][1]))
+    model = QuantizedModel(network, plan, grids, weights)
+    return quantized_onnx(onnx_bytes(network, input_shape), model, recorded)
+
+
+def _weight_grid(layer: nn.Module) -> Grid:
+    largest = matrix(layer).abs().amax(2, keepdim=True)
+    return Grid((largest / highest(8)).clamp_min(1e-12), 8)
+
+
+def _grids(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, ActivationGrid]:
+    """Grids that span the recorded values."""
+    values: dict[Source, Array] = {}
+    for address, sources in plan.read.items():
+        for source, value in zip(sources, recorded.read[address], strict=True):
+            if source is not None:
+                values.setdefault(source, value)
+    for address, bits in plan.rounding.written.items():
+        values[address, bits] = recorded.written[address]
+    return {source: _span(value, signed) for source, value in values.items()}
+
+
+def _span(values: Array, signed: bool) -> ActivationGrid:
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    if signed:
+        scale = float(np.float32(max(high, -low) / 127 or 1.0))
+        return ActivationGrid(scale, 0, -128, 127)
+    scale = float(np.float32((high - low) / 255 or 1.0))
+    return ActivationGrid(scale, round(-low / scale), 0, 255)

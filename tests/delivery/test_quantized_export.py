@@ -1,0 +1,329 @@
+"""Integer ONNX files compute what was simulated, on integer kernels, in each target's form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from automl.compression.linear_form import matrix, set_matrix
+from automl.compression.quantize import Grid, round_to, values, weight_grid
+from automl.compression.simulate import CalibratingWalk, QuantizedModel, make_plan
+from automl.delivery.export import onnx_bytes
+from automl.delivery.quantized import (
+    AGREEMENT,
+    check_quantized,
+    export_quantized,
+    quantized_bytes,
+    quantized_onnx,
+    record_plan,
+)
+from automl.delivery.rough import rough_integer_onnx
+from automl.errors import ModelError
+from automl.network.precision import Flow
+from automl.network.read import Reading, read_network
+from automl.policy import Bits
+
+SHAPE = (1, 3, 16, 16)
+INT8 = Bits(8, 8)
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(F.relu(self.norm(self.first(x)))) + x)
+
+
+class Net(nn.Module):
+    """A residual block, a padded shortcut, pools, a concatenation, a resize, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(3, 16, 3, padding=1), Block(16)
+        self.down = nn.Conv2d(16, 24, 3, stride=2, padding=1)
+        self.one, self.two = nn.Conv2d(24, 16, 1), nn.Conv2d(24, 16, 3, padding=1)
+        self.last = nn.Conv2d(32, 32, 1)
+        self.hidden, self.head = nn.Linear(32, 24), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block(F.relu(self.stem(x)))
+        x = F.relu(self.down(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4)))
+        pooled = F.interpolate(F.max_pool2d(x, 2), scale_factor=2.0, mode="nearest")
+        x = torch.cat([F.relu(self.one(x)), self.two(pooled)], 1)
+        x = F.relu(self.last(F.avg_pool2d(x, 2)))
+        scores: Tensor = self.head(F.relu(self.hidden(x.mean((2, 3)))))
+        return scores
+
+
+@pytest.fixture(scope="module")
+def reading() -> Reading:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return read_network(Net().eval(), SHAPE, resolutions=())
+
+
+def images(count: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(5)
+    base = torch.randn((count, 3, 4, 4), generator=generator)
+    noise = torch.randn((count, *SHAPE[1:]), generator=generator)
+    return F.interpolate(base, size=SHAPE[2:], mode="bilinear") * 2 + 0.3 * noise
+
+
+def quantised(reading: Reading, bits: Mapping[str, Bits], form: str | None) -> QuantizedModel:
+    """Rounded to nearest, its ranges calibrated: what finishing makes, without its care."""
+    plan = make_plan(Flow(reading.trace), bits, form)
+    grids: dict[str, Grid] = {}
+    network = smaller_copy(reading)
+    for name, each in bits.items():
+        layer = network.get_submodule(name)
+        grids[name] = weight_grid(matrix(layer), each.weights)
+        set_matrix(layer, values(round_to(matrix(layer), grids[name]), grids[name]))
+    walk = CalibratingWalk(network, plan, images())
+    with walk.attached():
+        network(images())
+    return QuantizedModel(network, plan, walk.grids, grids)
+
+
+def smaller_copy(reading: Reading) -> nn.Module:
+    network = Net().eval()
+    folded = reading.model.state_dict()
+    network.block.norm = nn.Identity()  # type: ignore[assignment]
+    network.block.first = nn.Conv2d(16, 16, 3, padding=1)
+    network.load_state_dict(folded)
+    return network.requires_grad_(False)
+
+
+def all_layers(reading: Reading, bits: Bits = INT8) -> dict[str, Bits]:
+    return dict.fromkeys(Flow(reading.trace).layers, bits)
+
+
+def some_layers(reading: Reading) -> dict[str, Bits]:
+    return {
+        name: INT8 for name in Flow(reading.trace).layers if name not in ("block.second", "two")
+    }
+
+
+def kernels(content: bytes, path: Path) -> Counter[str]:
+    """What ONNX Runtime runs."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+FORMS = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
+
+
+@pytest.mark.parametrize("choose", [all_layers, some_layers])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_file_computes_what_was_simulated(reading: Reading, choose: Any, form: str) -> None:
+    model = quantised(reading, choose(reading), form)
+    content = quantized_bytes(model, SHAPE)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    found = check_quantized(content, model, images())
+    assert found.inputs == 64
+    assert found.top1 >= AGREEMENT
+    assert found.mean < 0.004
+
+
+def test_few_bits_of_simulators_are_kept_too(reading: Reading) -> None:
+    model = quantised(reading, all_layers(reading, Bits(4, 5)), None)
+    found = check_quantized(quantized_bytes(model, SHAPE), model, images())
+    assert found.mean < 1e-3  # the same floats, but for values half-way between two integers
+    whole = quantised(reading, all_layers(reading), None)
+    difference = (model(images()) - whole(images())).abs().max()
+    assert difference > 0.05 * whole(images()).abs().max()
+
+
+def test_an_integer_network_leaves_the_integers_only_at_its_ends(
+    reading: Reading, tmp_path: Path
+) -> None:
+    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    found = kernels(quantized_bytes(model, SHAPE), tmp_path / "optimised.onnx")
+    assert found["QuantizeLinear"] == 1
+    assert found["DequantizeLinear"] == 0  # the last linear layer writes floats
+    assert found["QLinearConv"] == 7
+    assert found["QGemm"] == 2
+    assert found["QLinearAdd"] == 2
+    assert found["QLinearConcat"] == found["QLinearAveragePool"] == 1
+    assert found["QLinearGlobalAveragePool"] == 1
+
+
+def test_float_layers_stay_float_and_shortcuts_keep_their_layout(
+    reading: Reading, tmp_path: Path
+) -> None:
+    bits = {name: each for name, each in all_layers(reading).items() if name != "stem"}
+    content = rough_integer_onnx(reading.model, Flow(reading.trace), bits, "qdq-u8s8", SHAPE)
+    found = kernels(content, tmp_path / "optimised.onnx")
+    assert found["Conv"] == 1
+    assert found["QLinearConv"] == 6
+    # one into the layout of integers, shared by convolution and shortcut, and one at the end
+    assert found["Transpose"] <= 3
+
+
+class Structure:
+    """Nodes of a file by what they write and read."""
+
+    def __init__(self, content: bytes) -> None:
+        self.graph = onnx.load_from_string(content).graph
+        self.stored = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
+        self.producers = {name: node for node in self.graph.node for name in node.output}
+
+    def of(self, op_type: str) -> list[onnx.NodeProto]:
+        return [node for node in self.graph.node if node.op_type == op_type]
+
+    def readers(self, name: str) -> list[str]:
+        return [node.op_type for node in self.graph.node if name in node.input]
+
+    def writer(self, name: str) -> str:
+        return self.producers[name].op_type if name in self.producers else ""
+
+
+@pytest.fixture(scope="module")
+def tensorrt_file(reading: Reading) -> Structure:
+    model = quantised(reading, all_layers(reading), "qdq-s8s8-residual")
+    return Structure(quantized_bytes(model, SHAPE))
+
+
+def test_tensorrt_wants_symmetric_int8(tensorrt_file: Structure) -> None:
+    """TensorRT, Working with Quantized Types: the scheme is symmetric, INT8 is signed."""
+    for node in (*tensorrt_file.of("QuantizeLinear"), *tensorrt_file.of("DequantizeLinear")):
+        zeros = tensorrt_file.stored[node.input[2]]
+        assert zeros.dtype == np.int8
+        assert not zeros.any()
+        scale = tensorrt_file.stored[node.input[1]]
+        assert scale.dtype == np.float32
+        assert (scale > 0).all()
+        assert scale.ndim == (1 if node.input[0] in tensorrt_file.stored else 0)
+
+
+def test_tensorrt_wants_weights_dequantised_per_output_channel(tensorrt_file: Structure) -> None:
+    """Explicit Quantization, Quantized Weights: a dequantise layer stands between stored integers
+    and the layer; per channel along the output channels. Biases stay float."""
+    layers = [*tensorrt_file.of("Conv"), *tensorrt_file.of("Gemm")]
+    assert len(layers) == 9
+    for node in layers:
+        data, weight, *bias = node.input
+        assert tensorrt_file.writer(data) == "DequantizeLinear"
+        dequantise = tensorrt_file.producers[weight]
+        integers = tensorrt_file.stored[dequantise.input[0]]
+        assert integers.dtype == np.int8
+        assert [a.i for a in dequantise.attribute if a.name == "axis"] == [0]
+        assert tensorrt_file.stored[dequantise.input[1]].shape == integers.shape[:1]
+        assert all(tensorrt_file.stored[name].dtype == np.float32 for name in bias)
+
+
+def test_tensorrt_fuses_a_convolution_with_the_addition_that_ends_it(
+    tensorrt_file: Structure,
+) -> None:
+    """Q/DQ Layer-Placement Recommendations: quantise the residual input of an addition, and
+    nothing between the convolution and the addition, so that the two become one kernel."""
+    additions = tensorrt_file.of("Add")
+    assert len(additions) == 2
+    for node in additions:
+        operands = [tensorrt_file.writer(name) for name in node.input]
+        residual = [name for name in operands if name != "Conv"]
+        assert operands.count("Conv") == 1
+        assert set(residual) <= {"DequantizeLinear", "Pad"}
+
+
+def test_tensorrt_finds_no_pair_inside_what_it_fuses(tensorrt_file: Structure) -> None:
+    """Q/DQ Layer-Placement Recommendations: a pair stands where a fused kernel ends: behind the
+    activation, not before it, and not at the network's outputs."""
+    for node in tensorrt_file.of("Conv"):
+        assert tensorrt_file.readers(node.output[0]) in (["Relu"], ["Add"], ["QuantizeLinear"])
+    for node in tensorrt_file.of("Relu"):
+        assert set(tensorrt_file.readers(node.output[0])) == {"QuantizeLinear"}
+    for node in tensorrt_file.of("QuantizeLinear"):
+        assert tensorrt_file.readers(node.output[0]) == ["DequantizeLinear"]
+    assert tensorrt_file.writer(tensorrt_file.graph.output[0].name) == "Gemm"
+
+
+def test_weights_are_stored_as_int8_and_biases_as_int32(reading: Reading) -> None:
+    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    kinds = Counter(str(array.dtype) for array in stored.values() if array.size > 100)
+    assert set(kinds) == {"int8"}
+    assert not [
+        name for name, array in stored.items() if array.dtype == np.float32 and array.ndim > 1
+    ]
+    sizes = {name: array.shape for name, array in stored.items() if array.dtype == np.int32}
+    assert len(sizes) == 9
+    weight = model.integers("down").numpy()
+    assert any(array.shape == weight.shape and (array == weight).all() for array in stored.values())
+
+
+def test_layers_whose_weights_alone_have_bits_stay_float(reading: Reading) -> None:
+    model = quantised(reading, {"down": Bits(4, 32)}, "qdq-u8s8")
+    proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {n.op_type for n in proto.graph.node}
+    assert check_quantized(proto.SerializeToString(), model, images(4)).worst < 1e-4
+
+
+def test_names_are_not_relied_on(reading: Reading) -> None:
+    model = quantised(reading, some_layers(reading), "qdq-u8s8")
+    proto = onnx.load_from_string(onnx_bytes(model.network, SHAPE))
+    ends = {value.name for value in (*proto.graph.input, *proto.graph.output)}
+    numbers: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        return name if name in ends or not name else numbers.setdefault(name, f"v{len(numbers)}")
+
+    for tensor in proto.graph.initializer:
+        tensor.name = renamed(tensor.name)
+    for node in proto.graph.node:
+        node.name = ""
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed(name)
+        for place, name in enumerate(node.output):
+            node.output[place] = renamed(name)
+    del proto.graph.value_info[:]
+    recorded = record_plan(model.network, model.plan, SHAPE)
+    content = quantized_onnx(proto.SerializeToString(), model, recorded)
+    assert check_quantized(content, model, images()).top1 >= AGREEMENT
+
+
+def test_a_file_that_computes_something_else_is_refused(reading: Reading) -> None:
+    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
+    scale = next(t for t in proto.graph.initializer if t.name.endswith("weight_scales"))
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * 3, scale.name))
+    with pytest.raises(ModelError, match=r"differs from what was simulated: the same class for"):
+        check_quantized(proto.SerializeToString(), model, images())
+
+
+def test_operations_that_the_exporter_lost_are_named(reading: Reading) -> None:
+    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    other = smaller_copy(reading)
+    other.load_state_dict(model.network.state_dict())
+    with torch.no_grad():
+        next(other.get_submodule("down").parameters()).mul_(2.0)
+    recorded = record_plan(model.network, model.plan, SHAPE)
+    with pytest.raises(ModelError, match="no value where down writes:"):
+        quantized_onnx(onnx_bytes(other, SHAPE), model, recorded)
+
+
+def test_an_exported_file_is_written_whole(reading: Reading, tmp_path: Path) -> None:
+    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    path = tmp_path / "deep" / "model.onnx"
+    found = export_quantized(model, SHAPE, path, images())
+    assert found.top1 >= AGREEMENT
+    assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]
+    assert check_quantized(path.read_bytes(), model, images()) == found
