@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from automl.cost import Budget, CostModel, Limit
-from automl.cost_factors import BYTES, COLUMNS, LATENCY, MACS, Lookup, join
+from automl.cost_factors import BYTES, COLUMNS, LATENCY, MACS, Floats, Lookup, join
 from automl.policy import Bits
 from automl.problem import Geometry, Problem, Sensitivity
 from automl.space import Space, Variable
@@ -29,37 +29,36 @@ def bits_problem(
     share: float = 0.5,
     *,
     options: Sequence[Bits] = COARSE,
+    last: Sequence[Bits] = (),
     groups: int = 0,
-    quantity: Quantity = "latency",
-    conversion: float = 0.02,
     block: bool = False,
+    conversion: float = 2e-5,
+    quantity: Quantity = "latency",
 ) -> Problem:
-    """A chain of layers with a choice of bits, the first few with a choice of channels too.
+    """A chain of layers with a choice of bits. Harm is additive; all figures are drawn.
 
-    Seconds are the most of a compute term (with the product of both bits), one of reading weights
-    and one of reading activations; layers whose activations differ from the layer's before pay for
-    the conversion. With `block` the last layer may be left out. Harm is additive and falls by four
-    with each bit. All figures are drawn.
+    Args:
+        layers: How many.
+        seed: Of all that is drawn.
+        share: The limit, as a share of what the dense network costs.
+        options: Of every layer.
+        last: Of the last layer, where they differ.
+        groups: The first so many layers have a choice of channels too.
+        block: Whether the last layer may be left out.
+        conversion: Seconds where a layer's activations have other bits than the layer's before.
+        quantity: What is limited.
     """
     generator = np.random.default_rng(seed)
-    variables = [Variable("bits", f"l{i}", tuple(options)) for i in range(layers)]
+    choices = [tuple(options)] * (layers - 1) + [tuple(last or options)]
+    variables = [Variable("bits", f"l{i}", each) for i, each in enumerate(choices)]
     variables += [Variable("channels", f"g{i}", (4, 8, 12, 16)) for i in range(groups)]
     nested = ((len(variables), (layers - 1,)),) if block else ()
     variables += [Variable("block", "b", (0, 1))] * block
     space = Space(tuple(variables), nested)
     lookups, harm = [], []
-    for index in range(layers):
-        compute, weights, activations = generator.uniform(0.5, 2.0, 3)
-        for_weights, for_activations = generator.lognormal(0.0, 1.0, 2)
-        rows = np.zeros((len(options), COLUMNS))
-        worse = np.zeros(len(options))
-        for place, bits in enumerate(options):
-            w, a = bits.weights, bits.activations
-            rows[place, LATENCY] = 1e-5 * max(compute * w * a, 4 * weights * w, 4 * activations * a)
-            rows[place, BYTES] = 100 * weights * w
-            worse[place] = for_weights * 4.0 ** (2 - w) + for_activations * 4.0 ** (2 - a)
-        rows[:, MACS] = 1e4 * compute
-        harm.append(worse - worse[-1])
+    for index, each in enumerate(choices):
+        rows, worse = _drawn(each, generator)
+        harm.append(worse)
         scope = [index]
         if index < groups:
             scope.append(layers + index)
@@ -69,21 +68,42 @@ def bits_problem(
             rows = (rows[:, None] * np.array([0.0, 1.0])[:, None]).reshape(-1, COLUMNS)
         lookups.append(_lookup(space, scope, rows))
         if index and conversion:
-            read = np.array([bits.activations for bits in options])
-            rows = np.zeros((len(options) ** 2, COLUMNS))
-            rows[:, LATENCY] = conversion * 1e-3 * (read[:, None] != read).ravel()
-            lookups.append(_lookup(space, [index - 1, index], rows))
+            lookups.append(_lookup(space, [index - 1, index], _apart(choices, index, conversion)))
     harm += [generator.lognormal() * (1 - np.arange(1, 5) / 4) ** 1.7 for _ in range(groups)]
     harm += [np.array([10.0, 0.0])] * block
     costs = CostModel(space, join(lookups, space.sizes), 1e-5)
     budget = Budget((Limit(quantity, share * costs.dense.value(quantity)),))
-    geometry = tuple(
-        Geometry(i % layers, False, 16, 16, 32, 32, 1, 3) for i in range(len(variables))
-    )
-    return Problem(space, costs, budget, Sensitivity(tuple(harm), images=1), geometry)
+    geometry = [Geometry(i % layers, False, 16, 16, 32, 32, 1, 3) for i in range(len(variables))]
+    return Problem(space, costs, budget, Sensitivity(tuple(harm), images=1), tuple(geometry))
 
 
-def _lookup(space: Space, scope: Sequence[int], rows: np.ndarray) -> Lookup:
+def _drawn(options: Sequence[Bits], generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """A layer's rows and its harm, which falls by four with each bit.
+
+    Seconds are the most of a compute term (with the product of both bits), one of reading weights
+    and one of reading activations.
+    """
+    compute, weights, activations = generator.uniform(0.5, 2.0, 3)
+    for_weights, for_activations = generator.lognormal(0.0, 1.0, 2)
+    w = np.array([bits.weights for bits in options], dtype=np.float64)
+    a = np.array([bits.activations for bits in options], dtype=np.float64)
+    rows = np.zeros((len(options), COLUMNS))
+    terms = (compute * w * a, 4 * weights * w, 4 * activations * a)
+    rows[:, LATENCY] = 1e-5 * np.maximum.reduce(terms)
+    rows[:, BYTES], rows[:, MACS] = 100 * weights * w, 1e4 * compute
+    harm = for_weights * 4.0 ** (2 - w) + for_activations * 4.0 ** (2 - a)
+    return rows, harm - harm[-1]
+
+
+def _apart(choices: Sequence[Sequence[Bits]], index: int, seconds: float) -> Floats:
+    """Rows of the conversion between a layer and the one before."""
+    before, here = ([bits.activations for bits in choices[i]] for i in (index - 1, index))
+    rows = np.zeros((len(before) * len(here), COLUMNS))
+    rows[:, LATENCY] = seconds * (np.array(before)[:, None] != here).ravel()
+    return rows
+
+
+def _lookup(space: Space, scope: Sequence[int], rows: Floats) -> Lookup:
     strides = np.cumprod([1, *(space.sizes[v] for v in scope[:0:-1])])[::-1]
     steps = (
         (variable, int(stride) * np.arange(space.sizes[variable]))

@@ -45,14 +45,15 @@ from automl.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class HaqSettings(DdpgSettings):
-    """Every knob; those named here differ from AMC's in the public code too."""
+    """Every knob; those named here differ from AMC's in the public code too.
+
+    The code's `decay` of 0.99 is for 600 episodes; for the few hundred that we mean it is AMC's.
+    """
 
     replay_episodes: int = 64
     """Length of the replay, in episodes of two steps a layer: 128 transitions a layer."""
     warm_up: int = 20
     """Episodes without updates, of uniform actions where there is no warm start."""
-    decay: float = 0.99
-    """What the spread is multiplied with after each episode."""
 
 
 class HaqAgent(DdpgAgent):

@@ -1,4 +1,4 @@
-"""The baseline: one ratio for every channel group."""
+"""The baseline: one ratio for every channel group and one precision for every layer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import Final
 import numpy as np
 
 from automl.errors import InfeasibleError
-from automl.policy import Policy
+from automl.policy import Bits, Policy
 from automl.problem import Problem, Trial
-from automl.space import Vectors, channel_counts
-from automl.units import QUANTITIES, format_quantity, round_up
+from automl.space import Option, Variable, Vectors, channel_counts
+from automl.units import QUANTITIES, round_up
 
 #: Ratios that are tried, from one down.
 RATIOS: Final = np.arange(1000, 0, -1) / 1000
+#: From here on a layer counts as whole: more bits gain next to nothing in accuracy.
+ENOUGH_BITS: Final = 8
 
 
 class UniformAgent:
-    """The largest common ratio of kept channels that fits the budget; all blocks stay.
+    """The largest common ratio of kept channels, or bit-width, that fits; all blocks stay.
 
-    Every group keeps the option nearest to the ratio. All ratios are priced, so that prices which
-    rise where channels go are no trap. The resolution is lowered only where no ratio fits.
+    Every group keeps the option nearest to the ratio and every layer takes the precision nearest
+    to the common one. All pairs are priced, so that prices which rise where channels or bits go are
+    no trap. Of the precisions that fit, the best has the most bits in its narrower operand. Where
+    channels are open too, the sum of two shares decides: the ratio, and the bits of the narrower
+    operand out of eight (more count as eight), so that eight bits go before any channel does, and
+    half of the channels go before bits are halved to four. At equal sums the larger ratio wins,
+    then the most bits. The resolution is lowered only where no pair fits.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
@@ -32,7 +39,7 @@ class UniformAgent:
         """The one policy, once.
 
         Raises:
-            InfeasibleError: If no common ratio meets the budget.
+            InfeasibleError: If no common ratio and precision meet the budget.
         """
         if self._asked or count < 1:
             return []
@@ -45,7 +52,7 @@ class UniformAgent:
 
     def _find(self) -> Vectors:
         problem = self._problem
-        candidates = _at_ratios(problem)
+        candidates = _candidates(problem)
         resolution = problem.space.of_kind("resolution")
         sizes = range(problem.space.sizes[resolution[0]])[::-1] if resolution else (0,)
         least = np.full(len(QUANTITIES), np.inf)
@@ -59,21 +66,55 @@ class UniformAgent:
             least = np.fmin(least, costs.min(axis=0))
         columns = [QUANTITIES.index(limit.quantity) for limit in problem.budget.limits]
         reached = ", ".join(
-            format_quantity(limit.quantity, round_up(float(value)))
+            limit.format(round_up(float(value)))
             for limit, value in zip(problem.budget.limits, least[columns], strict=True)
         )
+        common = "ratio and precision" if problem.space.of_kind("bits") else "ratio"
         raise InfeasibleError(
-            f"no common ratio meets the budget of {problem.budget}: the least is {reached}; "
+            f"no common {common} meets the budget of {problem.budget}: the least is {reached}; "
             "an agent that leaves blocks out may reach it"
         )
 
 
-def _at_ratios(problem: Problem) -> Vectors:
-    """Vectors [ratios, variables] with every group at the option nearest to each ratio."""
-    vectors = np.tile(problem.space.dense, (len(RATIOS), 1))
-    for index, variable in enumerate(problem.space.variables):
+def _candidates(problem: Problem) -> Vectors:
+    """Vectors [pairs, variables] of every ratio with every precision, the most wanted first."""
+    variables = problem.space.variables
+    ratios = RATIOS if problem.space.of_kind("channels") else RATIOS[:1]
+    precisions = _precisions(variables) or [Bits()]
+    wanted: list[tuple[tuple[float, ...], float, Bits]] = []
+    for bits in precisions:
+        narrow = min(bits.weights, bits.activations)
+        share = min(narrow, ENOUGH_BITS) / ENOUGH_BITS
+        rest = (narrow, bits.weights + bits.activations)
+        wanted += [
+            ((float(ratio) + share, float(ratio), *rest), float(ratio), bits) for ratio in ratios
+        ]
+    wanted.sort(key=lambda each: each[0], reverse=True)
+    vectors = np.tile(problem.space.dense, (len(wanted), 1))
+    for index, variable in enumerate(variables):
         if variable.kind == "channels":
             counts = np.array(channel_counts(variable))
-            apart = np.abs(counts[None, :] - RATIOS[:, None] * counts[-1])
+            each = np.array([ratio for _, ratio, _ in wanted])
+            apart = np.abs(counts[None, :] - each[:, None] * counts[-1])
             vectors[:, index] = apart.argmin(axis=1)
+        elif variable.kind == "bits":
+            nearest = {bits: _nearest(variable.options, bits) for bits in precisions}
+            vectors[:, index] = [nearest[bits] for _, _, bits in wanted]
     return vectors
+
+
+def _precisions(variables: Sequence[Variable]) -> list[Bits]:
+    """Every precision that some layer has."""
+    options = (option for variable in variables for option in variable.options)
+    return list(dict.fromkeys(option for option in options if isinstance(option, Bits)))
+
+
+def _nearest(options: Sequence[Option], wanted: Bits) -> int:
+    """The option whose bits differ least."""
+
+    def apart(place: int) -> int:
+        option = options[place]
+        assert isinstance(option, Bits)
+        return abs(option.weights - wanted.weights) + abs(option.activations - wanted.activations)
+
+    return min(range(len(options)), key=apart)
