@@ -31,6 +31,7 @@ from automl.requests import (
     VerifyRequest,
     VerifyResult,
 )
+from automl.scores import Logits
 from test_policy_file import POLICY, policy_file
 
 DENSE = Figures(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
@@ -123,7 +124,8 @@ def searching(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) -> None:
     flags = "--agent uniform --trials 7 --time 2min --seed 3 --round-to 8 --no-depth --threads 2"
     more = "--resolutions off --calibration 3 --out here --resume --budget 4MB"
-    status, _, _ = automl("search", *MODEL, *BUDGET, *flags.split(), *more.split())
+    most = "--full-scores --no-warm-start"
+    status, _, _ = automl("search", *MODEL, *BUDGET, *flags.split(), *more.split(), *most.split())
     assert status == 0
     request = searching.request
     assert isinstance(request, SearchRequest)
@@ -141,6 +143,8 @@ def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) ->
         depth=False,
         resolutions=(),
         threads=2,
+        full_scores=True,
+        warm_start=False,
     )
     assert request.subject.input_shape == (1, 3, 2, 2)
     assert request.subject.data.calibration.images == 3
@@ -152,12 +156,16 @@ def test_search_takes_the_rest_from_automl_toml(
     (folder / "automl.toml").write_text(
         'model = "mine.py:network"\ndata = "mine.py:loaders"\ntarget = "rpi4"\nbudget = "9ms"\n'
         "depth = false\nresolutions = [160, 192]\nround_to = 4\nseed = 5\n"
+        'score = "logits"\nfull_scores = true\nwarm_start = false\n'
     )
-    status, out, _ = automl("search", "--seed", "0")
+    status, out, _ = automl("search", "--seed", "0", "--warm-start")
     request = searching.request
     assert status == 0
     assert (request.target, request.budget, request.seed) == ("rpi4", ("9ms",), 0)
     assert (request.depth, request.resolutions, request.round_to) == (False, (160, 192), 4)
+    assert (request.full_scores, request.warm_start) == (True, True)
+    assert isinstance(request.subject.score, Logits)
+    assert request.subject.score_name == "logits"
     assert "--model" not in out.splitlines()[-1]
 
 

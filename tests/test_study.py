@@ -16,7 +16,7 @@ from automl.cost import Budget, Limit, build_cost_model
 from automl.errors import StudyError
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.policy import Policy
-from automl.problem import Problem, Trial
+from automl.problem import Problem, Scored, Trial
 from automl.space import build_space
 from automl.study import StudyResult, pareto_front, run_study
 
@@ -297,3 +297,106 @@ def test_the_front_holds_what_no_other_beats() -> None:
     macs = [t.cost.macs for t in front]
     assert macs == sorted(set(macs))
     assert result.best in front
+
+
+class Racer:
+    """Scores of 10 images by policy; gives up what is far below the incumbent."""
+
+    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+        self.asked: list[tuple[Policy, Policy | None]] = []
+        self.stop = stop
+
+    def __call__(self, policy: Policy) -> float:
+        return self.race(policy, None).score
+
+    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+        self.stop()
+        self.asked.append((policy, incumbent))
+        full = score(policy)
+        if incumbent is not None and full < score(incumbent) - 2.0:
+            return Scored((full + score(incumbent)) / 2, 4)
+        return Scored(full, 10)
+
+
+def interrupting(count: int) -> Racer:
+    calls = iter(range(count))
+
+    def stop() -> None:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    return Racer(stop)
+
+
+def test_an_evaluator_that_races_is_told_the_best_so_far() -> None:
+    racer = Racer()
+    result = search(chain_problem(), racer)
+    assert [incumbent is None for _, incumbent in racer.asked] == [True] + [False] * (
+        len(racer.asked) - 1
+    )
+    best = [score(policy) for policy, _ in racer.asked[:1]]
+    for policy, incumbent in racer.asked[1:]:
+        assert incumbent is not None
+        assert score(incumbent) == max(best)
+        best.append(score(policy))
+    assert {trial.images for trial in result.trials} == {4, 10}
+    assert result.best is not None
+    assert result.best.images == 10
+    assert result.best.score == score(result.best.policy)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+def test_a_race_resumed_ends_like_an_unbroken_one(tmp_path: Path, cut: int) -> None:
+    problem = chain_problem(0.7)
+    unbroken = search(problem, Racer())
+    assert search(problem, interrupting(cut), folder=tmp_path).interrupted
+    resumed = search(problem, Racer(), folder=tmp_path, resume=True)
+    assert timeless(resumed.trials) == timeless(unbroken.trials)
+    assert [t.images for t in resumed.trials] == [t.images for t in unbroken.trials]
+    assert any(trial.images == 4 for trial in resumed.trials)
+
+
+def test_full_scores_are_for_who_asks_for_them() -> None:
+    class Front(Climber):
+        full_scores = True
+
+    problem = chain_problem()
+    for agent, asked in ((Climber(problem, 0), True), (Front(problem, 0), False)):
+        racer = Racer()
+        result = run_study(problem, agent, racer, trials=20, full_scores=asked)
+        assert {incumbent for _, incumbent in racer.asked} == {None}
+        assert {trial.images for trial in result.trials} == {10}
+
+
+@pytest.mark.parametrize(
+    ("score_name", "options", "named"),
+    [
+        ("logits", "warm_start=True", "another score: 'accuracy', this search 'logits'"),
+        (
+            "accuracy",
+            "warm_start=False",
+            "another options: 'warm_start=True', this search 'warm_start=False'",
+        ),
+    ],
+)
+def test_another_score_or_other_options_do_not_resume(
+    tmp_path: Path, score_name: str, options: str, named: str
+) -> None:
+    problem, url = chain_problem(), f"sqlite:///{tmp_path}/study.db"
+
+    def again(score_name: str, options: str, resume: bool) -> StudyResult:
+        return run_study(
+            problem,
+            Climber(problem, 0),
+            score,
+            trials=4,
+            storage_url=url,
+            resume=resume,
+            score_name=score_name,
+            options=options,
+        )
+
+    again("accuracy", "warm_start=True", False)
+    assert len(again("accuracy", "warm_start=True", True).trials) == 4
+    with pytest.raises(StudyError, match=named):
+        again(score_name, options, True)

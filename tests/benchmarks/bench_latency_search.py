@@ -25,15 +25,15 @@ from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
 from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
-from automl.scores import top1_accuracy
 from automl.network.cut import smaller
 from automl.network.read import Reading, read_network
 from automl.pipeline import search
 from automl.pipeline.networks import network_of
+from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
-from automl.pipeline.searching import aim, prepare
 from automl.policy import Policy
 from automl.requests import SearchRequest, Subject, ignore
+from automl.scores import top1_accuracy
 
 
 def variants(reading: Reading) -> dict[str, nn.Module]:

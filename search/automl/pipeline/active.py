@@ -20,7 +20,7 @@ from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.pipeline.boards import is_here, open_runner, own_table
 from automl.pipeline.precision import precisions_of
-from automl.pipeline.searching import Aimed
+from automl.pipeline.preparing import Aimed
 from automl.pipeline.searching import search as search_once
 from automl.policy import Policy
 from automl.precisions import Precisions, bits_of, fineness

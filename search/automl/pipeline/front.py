@@ -14,14 +14,8 @@ from automl.agents.solver import solve
 from automl.cost import Limit, resolve_budget
 from automl.errors import UsageError
 from automl.pipeline.log import start
-from automl.pipeline.searching import (
-    Aimed,
-    Prepared,
-    aim,
-    deliver_dense,
-    prepare_scores,
-    search_prepared,
-)
+from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
+from automl.pipeline.searching import deliver_dense, search_prepared
 from automl.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.units import Quantity, parse_budget
 

@@ -1,0 +1,127 @@
+"""What a search needs before its study: a network, prices, a budget, and a maker of candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from automl.agents.solver import solve
+from automl.compression.apply import Compressor
+from automl.compression.sensitivity import measure_sensitivity
+from automl.cost import Budget, resolve_budget
+from automl.evaluate import Evaluator, Ranking, ranking
+from automl.network.read import Reading, read_network
+from automl.pipeline.pricing import Choices, Priced, price
+from automl.problem import Problem, read_geometry
+from automl.requests import Event, OnEvent, SearchRequest
+from automl.space import Space, channel_counts
+from automl.study import Evaluate
+from automl.units import parse_budget
+
+#: Calibration images that the sensitivity of each choice is measured on.
+SENSITIVITY_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Aimed:
+    """A network with its prices, the budget in absolute terms, and what candidates are ranked by.
+
+    The ranking is None until policies can be scored.
+    """
+
+    reading: Reading
+    priced: Priced
+    budget: Budget
+    ranking: Ranking | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the dense network is within the budget as it is."""
+        return self.budget.allows(self.priced.costs.dense)
+
+
+def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
+    """Read the network, price it, and make the budget absolute.
+
+    Raises:
+        InfeasibleError: The budget cannot be met; found before anything costly is done.
+    """
+    subject, limits = request.subject, [parse_budget(text) for text in request.budget]
+    on_event(Event("reading the network", 0, 1))
+    reading = read_network(
+        subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
+    )
+    priced = price(
+        reading,
+        request.target,
+        Choices(request.round_to, request.depth, request.resolutions),
+        threads=request.threads,
+        timed=any(limit.quantity == "latency" for limit in limits),
+        seed=request.seed,
+        on_event=on_event,
+        keep=request.out / "overhead.json",
+    )
+    budget = resolve_budget(limits, priced.costs.dense, priced.costs.energy)
+    solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
+    return Aimed(reading, priced, budget)
+
+
+def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Compressor, Problem]:
+    """Make the compression database, and measure what each choice does alone."""
+    priced = aimed.priced
+    compressor = compressor_of(aimed.reading, priced.space, request, on_event)
+    harm = measure_sensitivity(
+        compressor.database,
+        priced.space,
+        compressor.images[:SENSITIVITY_IMAGES],
+        on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
+    )
+    geometry = read_geometry(aimed.reading.network, priced.space)
+    return compressor, Problem(priced.space, priced.costs, aimed.budget, harm, geometry)
+
+
+def compressor_of(
+    reading: Reading, space: Space, request: SearchRequest, on_event: OnEvent
+) -> Compressor:
+    """The maker of candidates for a space."""
+    counts = {
+        variable.name: channel_counts(variable)
+        for variable in space.variables
+        if variable.kind == "channels"
+    }
+    done: list[str] = []
+
+    def told(name: str) -> None:
+        done.append(name)
+        on_event(Event("ranking channels", len(done), len(counts)))
+
+    on_event(Event("calibrating", 0, 1))
+    images = request.subject.data.calibration.inputs
+    return Compressor(reading, images, counts, seed=request.seed, on_group=told)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What searches of one network on one target share, whatever their budgets.
+
+    Attributes:
+        compressor: The compression database.
+        problem: With the budget of the first search.
+        ranking: What candidates are ranked by.
+        evaluate: Scores, those found before remembered.
+    """
+
+    compressor: Compressor
+    problem: Problem
+    ranking: Ranking
+    evaluate: Evaluate
+
+
+def prepare_scores(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> Prepared:
+    """All that has to be made before policies can be scored."""
+    validation = request.subject.data.validation
+    judged = ranking(request.subject.score, aimed.reading.model, validation)
+    compressor, problem = prepare(aimed, request, on_event)
+    evaluate = Evaluator(compressor, validation, judged.score, seed=request.seed)
+    return Prepared(compressor, problem, judged, evaluate)

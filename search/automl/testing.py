@@ -1,0 +1,317 @@
+"""What every agent has to hold to, for tests. Inherit `AgentContract` and say which is yours.
+
+    from automl.testing import AgentContract
+
+    class TestMine(AgentContract):
+        name = "mine"  # of an entry point in the group "automl.agents"; or override `make`
+
+pytest runs it as it is; nothing here needs pytest. The problems are made up: all figures are drawn.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+from unittest import SkipTest
+
+import numpy as np
+
+from automl.agents.base import make_agent
+from automl.agents.solver import solve
+from automl.cost import Budget, Cost, CostModel, Limit
+from automl.cost_factors import COLUMNS, LATENCY, MACS, Lookup, join
+from automl.errors import StudyError
+from automl.policy import Policy
+from automl.problem import Agent, Problem, Sensitivity, State, Trial
+from automl.space import Space, Variable
+from automl.study import Evaluate, StudyResult, run_study
+
+Score = Callable[[Policy], float]
+
+
+def made_problem(groups: int, seed: int = 0, share: float = 0.5, blocks: bool = True) -> Problem:
+    """A chain of groups with a price on each neighbouring pair, every fourth in a block.
+
+    Harm is additive and convex, prices jump by a third where a count is odd, the limit is a share
+    of the dense latency. All figures are drawn.
+    """
+    generator = np.random.default_rng(seed)
+    variables = [Variable("channels", f"g{i}", (1, 2, 3, 4)) for i in range(groups)]
+    nested: list[tuple[int, tuple[int, ...]]] = []
+    if blocks and groups > 3:
+        for inner in range(3, groups, 4):
+            nested.append((len(variables), (inner,)))
+            variables.append(Variable("block", f"b{inner}", (0, 1)))
+    space = Space(tuple(variables), tuple(nested))
+    gates = {inner: gate for gate, (inner,) in nested}  # their groups are seen by no other
+    lookups = []
+    for index in range(groups):
+        scope = [index, *([index - 1] if index and index - 1 not in gates else [])]
+        if index in gates:
+            scope.append(gates[index])
+        shape = [space.sizes[variable] for variable in scope]
+        counts = np.indices(shape)
+        widths = counts[: len(scope) - (index in gates)] + 1.0
+        price = generator.uniform(0.5, 2.0) * widths.prod(axis=0)
+        price = price * np.where((counts[0] + 1) % 2, 1.34, 1.0) + 0.2
+        if index in gates:
+            price = price * counts[-1]
+        rows = np.zeros((price.size, COLUMNS))
+        rows[:, LATENCY], rows[:, MACS] = 1e-4 * price.ravel(), price.ravel()
+        strides = np.cumprod([1, *shape[:0:-1]])[::-1]
+        steps = tuple(
+            (variable, int(stride) * np.arange(size))
+            for variable, stride, size in zip(scope, strides, shape, strict=True)
+        )
+        lookups.append(Lookup(steps, rows))
+    costs = CostModel(space, join(lookups, space.sizes), 1e-5)
+    harm = tuple(
+        generator.lognormal() * (1.0 - np.arange(1, size + 1) / size) ** 1.7 for size in space.sizes
+    )
+    budget = Budget((Limit("latency", share * costs.dense.latency),))
+    return Problem(space, costs, budget, Sensitivity(harm, images=1))
+
+
+def harm_of(problem: Problem, policy: Policy) -> float:
+    """The summed harm of a policy's choices."""
+    assert problem.sensitivity is not None
+    vector = problem.space.encode(policy)
+    pairs = zip(problem.sensitivity.harm, vector.tolist(), strict=True)
+    return float(sum(harm[option] for harm, option in pairs))
+
+
+def trial(
+    problem: Problem, number: int, policy: Policy, score: float, state: State = "COMPLETE"
+) -> Trial:
+    """A finished trial, its score kept where it is complete."""
+    cost: Cost = problem.costs.cost(policy)
+    scored = score if state == "COMPLETE" else None
+    return Trial(number, policy, cost, state, scored, 0.0, "drawn" if state == "FAILED" else "")
+
+
+def run(
+    agent: Agent,
+    problem: Problem,
+    trials: int,
+    states: Callable[[int], State] = lambda number: "COMPLETE",
+    batch: int = 8,
+) -> list[Trial]:
+    """Ask and tell until the agent is finished; every proposal is legal and within the budget."""
+    done: list[Trial] = []
+    while len(done) < trials:
+        asked = min(batch, trials - len(done))
+        policies = agent.ask(asked)
+        assert len(policies) <= asked
+        if not policies:
+            break
+        told: list[Trial] = []
+        for policy in policies:
+            vector = problem.space.encode(policy)  # raises where a choice is not legal
+            assert np.array_equal(problem.space.encode(problem.space.decode(vector)), vector)
+            assert problem.budget.allows(problem.costs.cost(policy))
+            number = len(done) + len(told)
+            score = -harm_of(problem, policy)
+            told.append(trial(problem, number, policy, score, states(number)))
+        agent.tell(told)
+        done += told
+    return done
+
+
+def best(trials: list[Trial]) -> float:
+    """The largest score."""
+    return max(trial.score for trial in trials if trial.score is not None)
+
+
+class AgentContract:
+    """Twelve promises. Inherit it, and override what differs.
+
+    Attributes:
+        name: The agent's, as in `--agent`.
+        options: For its maker.
+        trials: So many are enough for it to beat random search.
+        beats_random: Whether it claims to; a baseline need not.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[dict[str, object]] = {}
+    trials: ClassVar[int] = 40
+    beats_random: ClassVar[bool] = True
+
+    def make(self, problem: Problem, seed: int = 0) -> Agent:
+        """The agent."""
+        return make_agent(self.name, problem, seed, **self.options)
+
+    def made(self, groups: int, seed: int = 0, share: float = 0.5) -> Problem:
+        """A problem that the agent can search, with so many parts; override where it needs bits."""
+        return made_problem(groups, seed=seed, share=share)
+
+    def study(
+        self,
+        problem: Problem,
+        evaluate: Evaluate | None = None,
+        *,
+        storage: str | None = None,
+        resume: bool = False,
+    ) -> StudyResult:
+        """A study of the agent, scored by additive harm where nothing else is said."""
+        return run_study(
+            problem,
+            self.make(problem, 3),
+            evaluate or (lambda policy: -harm_of(problem, policy)),
+            trials=min(self.trials, 24),
+            storage_url=storage,
+            agent_name=self.name,
+            seed=3,
+            resume=resume,
+        )
+
+    def test_only_legal_choices_and_never_over_budget(self) -> None:
+        """Whether the budget is tight or wide."""
+        for share in (0.3, 0.7):
+            problem = self.made(9, seed=1, share=share)
+            assert run(self.make(problem), problem, self.trials)
+
+    def test_the_same_seed_gives_the_same_policies(self) -> None:
+        """In the same order."""
+        problem = self.made(9, seed=2)
+        first = run(self.make(problem, 7), problem, self.trials)
+        second = run(self.make(problem, 7), problem, self.trials)
+        assert [trial.policy for trial in first] == [trial.policy for trial in second]
+
+    def test_trials_without_a_score_do_not_stop_it(self) -> None:
+        """Neither some nor all of them."""
+        problem = self.made(9, seed=3)
+        for state in _UNSCORED:
+            mixed = run(self.make(problem), problem, self.trials, _every_third(state))
+            assert mixed
+            assert run(self.make(problem), problem, self.trials, _every(state))
+
+    def test_it_pickles_in_the_middle_of_a_search(self) -> None:
+        """And the copy goes on as the agent itself does."""
+        problem = self.made(9, seed=4)
+        agent = self.make(problem)
+        run(agent, problem, self.trials // 2)
+        copy = pickle.loads(pickle.dumps(agent))
+        rest = [trial.policy for trial in run(agent, problem, self.trials // 2)]
+        assert [trial.policy for trial in run(copy, problem, self.trials // 2)] == rest
+
+    def test_a_broken_study_resumes_to_the_end_of_an_unbroken_one(self) -> None:
+        """From its storage, asked and told as it was before."""
+        problem = self.made(6, seed=9)
+        unbroken = self.study(problem)
+        scored = sum(trial.state == "COMPLETE" for trial in unbroken.trials)
+        with tempfile.TemporaryDirectory() as folder:
+            storage = f"sqlite:///{folder}/study.db"
+            broken = self.study(problem, _breaking(problem, scored // 3), storage=storage)
+            assert broken.interrupted
+            assert len(broken.trials) < len(unbroken.trials)
+            resumed = self.study(problem, storage=storage, resume=True)
+        assert not resumed.interrupted
+        assert _told(resumed.trials) == _told(unbroken.trials)
+
+    def test_a_score_that_fails_is_kept_with_its_reason_and_the_search_goes_on(self) -> None:
+        """A score that raises as well as one that is no number."""
+        problem = self.made(9, seed=10)
+        asked = [0]
+
+        def evaluate(policy: Policy) -> float:
+            asked[0] += 1
+            if asked[0] % 4 == 2:
+                raise ValueError("no such layer")
+            return float("nan") if asked[0] % 4 == 3 else -harm_of(problem, policy)
+
+        trials = self.study(problem, evaluate).trials
+        failed = [trial for trial in trials if trial.state == "FAILED"]
+        assert all("no such layer" in t.reason or "nan" in t.reason for t in failed)
+        assert all(trial.score is None for trial in failed)
+        assert len(failed) == sum(number % 4 in (2, 3) for number in range(1, asked[0] + 1))
+
+    def test_ten_failures_in_a_row_stop_the_search_with_the_first_reason(self) -> None:
+        """Unless the agent is finished before."""
+        problem = self.made(9, seed=11)
+        asked = [0]
+
+        def evaluate(policy: Policy) -> float:
+            asked[0] += 1
+            raise ValueError(f"failure {asked[0]}")
+
+        reason = ""
+        try:
+            self.study(problem, evaluate)
+        except StudyError as error:
+            reason = str(error)
+        stopped = "10 trials in a row failed; the first: ValueError: failure 1 " in reason
+        assert stopped if asked[0] >= 10 else not reason
+
+    def test_it_ends_when_the_space_is_exhausted(self) -> None:
+        """Without proposing anything for ever."""
+        problem = self.made(2, seed=5)
+        distinct = {
+            problem.space.encode(trial.policy).tobytes()
+            for trial in run(self.make(problem), problem, 2000)
+        }
+        assert 1 <= len(distinct) <= problem.space.size
+        assert len(run(self.make(problem), problem, 2000)) < 2000
+
+    def test_one_group_is_enough(self) -> None:
+        """The smallest space there is."""
+        problem = self.made(1, seed=6)
+        assert run(self.make(problem), problem, self.trials)
+
+    def test_two_hundred_groups_are_not_too_many(self) -> None:
+        """A large one."""
+        problem = self.made(200, seed=7)
+        assert run(self.make(problem), problem, 4)
+
+    def test_it_asks_for_no_more_than_it_was_asked_for(self) -> None:
+        """Fewer is fine."""
+        problem = self.made(9, seed=8)
+        assert len(self.make(problem).ask(1)) == 1
+        assert len(self.make(problem).ask(3)) <= 3
+
+    def test_it_beats_random_at_equal_evaluations(self) -> None:
+        """In the mean over three problems whose optimum is known."""
+        if not self.beats_random:
+            raise SkipTest("a baseline that need not")
+        reached, by_chance = [], []
+        for seed in range(3):
+            problem = self.made(16, seed=20 + seed)
+            mine = run(self.make(problem, seed), problem, self.trials)
+            rival = make_agent("random", problem, seed)
+            assert problem.sensitivity is not None
+            least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+            assert least.proven
+            assert best(mine) <= -least.harm + 1e-9
+            reached.append(best(mine) + least.harm)
+            by_chance.append(best(run(rival, problem, len(mine))) + least.harm)
+        assert np.mean(reached) > np.mean(by_chance)
+
+
+_UNSCORED: tuple[State, ...] = ("INFEASIBLE", "FAILED")
+
+
+def _every(state: State) -> Callable[[int], State]:
+    return lambda number: state
+
+
+def _every_third(state: State) -> Callable[[int], State]:
+    return lambda number: "COMPLETE" if number % 3 else state
+
+
+def _breaking(problem: Problem, count: int) -> Evaluate:
+    """Additive harm, until it was asked for so many times."""
+    left = iter(range(count))
+
+    def evaluate(policy: Policy) -> float:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return -harm_of(problem, policy)
+
+    return evaluate
+
+
+def _told(trials: Sequence[Trial]) -> list[tuple[object, ...]]:
+    """All of trials but their times, and costs, which may be no number."""
+    return [(t.number, t.policy, t.state, t.score, t.reason) for t in trials]
