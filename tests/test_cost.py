@@ -179,6 +179,16 @@ def test_budgets_are_resolved_against_the_dense_model() -> None:
     assert Budget(()).allows(dense)
 
 
+def test_cycles_and_seconds_are_not_each_other() -> None:
+    dense = Cost(2e6, 100e6, 8e6)
+    half = resolve_budget([BudgetText("latency", 0.5, True)], dense, unit="cycles")
+    assert str(half) == "1.00 Mcycles"
+    with pytest.raises(UsageError, match="cycles and no time: write 5Mcycles or 50%"):
+        resolve_budget([BudgetText("latency", 0.01, False)], dense, unit="cycles")
+    with pytest.raises(UsageError, match="knows time: write 10ms or 50%"):
+        resolve_budget([BudgetText("latency", 1e6, False, "cycles")], dense)
+
+
 def test_budgets_judge_arrays_as_they_judge_one() -> None:
     budget = Budget((Limit("latency", 1.0), Limit("macs", 5.0)))
     rows = np.array([[1.0, 5.0, 9.0, np.nan], [1.5, 1.0, 0.0, 0.0], [0.5, 10.0, 0.0, 0.0]])

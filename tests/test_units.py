@@ -85,3 +85,10 @@ def test_the_least_is_rounded_up_so_that_it_can_be_met() -> None:
 
 def test_budget_text_is_a_value() -> None:
     assert parse_budget("50%") == BudgetText("latency", 0.5, True)
+
+
+def test_simulators_count_cycles() -> None:
+    assert parse_budget("5Mcycles") == BudgetText("latency", 5e6, False, "cycles")
+    assert parse_budget("10ms").unit == "seconds"
+    assert format_quantity("latency", 5.2e6, "cycles") == "5.20 Mcycles"
+    assert format_quantity("bytes", 4e6, "cycles") == "4.00 MB"

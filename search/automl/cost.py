@@ -33,7 +33,7 @@ from automl.network.layers import Network
 from automl.policy import Policy
 from automl.precisions import FP32, Precisions
 from automl.space import Space, Vectors
-from automl.units import QUANTITIES, BudgetText, Quantity, format_quantity
+from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity
 
 __all__ = [
     "Budget",
@@ -83,13 +83,18 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most of one quantity, in seconds, MACs, bytes or joules."""
+    """The most of one quantity, in seconds (or a simulator's cycles), MACs, bytes or joules."""
 
     quantity: Quantity
     value: float
+    unit: TimeUnit = "seconds"
+
+    def format(self, value: float) -> str:
+        """A value of the limited quantity for people."""
+        return format_quantity(self.quantity, value, self.unit)
 
     def __str__(self) -> str:
-        return format_quantity(self.quantity, self.value)
+        return self.format(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,10 @@ class Budget:
 
 
 def resolve_budget(
-    budgets: Iterable[BudgetText], dense: Cost, energy: tuple[int, int] = (0, 0)
+    budgets: Iterable[BudgetText],
+    dense: Cost,
+    energy: tuple[int, int] = (0, 0),
+    unit: TimeUnit = "seconds",
 ) -> Budget:
     """Budgets as written, made absolute by the dense model's cost; the least of each quantity.
 
@@ -136,9 +144,11 @@ def resolve_budget(
         budgets: As written.
         dense: What the dense model costs.
         energy: Of the cost model, for the message where joules cannot be limited.
+        unit: What the target's latencies are in.
 
     Raises:
-        UsageError: If a quantity is limited that the target does not know.
+        UsageError: If a quantity is limited that the target does not know, or a latency in
+            another unit than the target's.
     """
     least: dict[Quantity, float] = {}
     for budget in budgets:
@@ -148,9 +158,12 @@ def resolve_budget(
             if budget.quantity == "joules" and energy[0]:
                 reason = f"the target knows the energy of {energy[0]} of {energy[1]} operators"
             raise UsageError(f"{reason}: it cannot be limited")
+        if budget.quantity == "latency" and not budget.relative and budget.unit != unit:
+            known = "cycles and no time: write 5Mcycles" if unit == "cycles" else "time: write 10ms"
+            raise UsageError(f"the target knows {known} or 50%")
         value = budget.value * whole if budget.relative else budget.value
         least[budget.quantity] = min(value, least.get(budget.quantity, math.inf))
-    return Budget(tuple(Limit(quantity, value) for quantity, value in least.items()))
+    return Budget(tuple(Limit(quantity, value, unit) for quantity, value in least.items()))
 
 
 class CostModel:
@@ -314,7 +327,7 @@ def build_cost_model(
         prices: Prices = {}
         overhead = Overhead(constant=math.nan)
     else:
-        prices = _ask(pricer, _keys([*tables, *whole]), allow_missing)
+        prices = _ask(pricer, _keys([*tables, *whole]), precisions.simulated, allow_missing)
     known = sum(not math.isnan(joules) for _, _, joules in prices.values())
     if known < len(prices):
         prices = {key: (seconds, source, 0.0) for key, (seconds, source, _) in prices.items()}
@@ -345,7 +358,7 @@ def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:
     return list(dict.fromkeys(key for table in tables for key in table.op_keys()))
 
 
-def _ask(pricer: Pricer, keys: Sequence[OpKey], allow_missing: bool) -> Prices:
+def _ask(pricer: Pricer, keys: Sequence[OpKey], simulated: bool, allow_missing: bool) -> Prices:
     """Seconds, source and joules of every key."""
     timings = pricer.lookup(keys)
     missing = (timings.source == MISSING) | np.isnan(timings.seconds)
@@ -355,7 +368,8 @@ def _ask(pricer: Pricer, keys: Sequence[OpKey], allow_missing: bool) -> Prices:
         raise TableError(
             f"the table cannot price {int(missing.sum())} of {len(keys)} operators: "
             + ", ".join(f"{count} x {op}" for op, count in lost.most_common())
-            + f" (the first: {example}); measure them with `automl profile`"
+            + f" (the first: {example}); "
+            + ("it simulates other networks" if simulated else "measure them with `automl profile`")
         )
     seconds = np.where(missing, np.nan, timings.seconds).tolist()
     joules = [math.nan] * len(keys) if timings.joules is None else timings.joules.tolist()

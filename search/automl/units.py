@@ -10,6 +10,8 @@ from typing import Final, Literal
 from automl.errors import UsageError
 
 Quantity = Literal["latency", "macs", "bytes", "joules"]
+#: What a target counts its latency in: cycles where it is a simulator.
+TimeUnit = Literal["seconds", "cycles"]
 #: Order of the columns in arrays of costs.
 QUANTITIES: Final[tuple[Quantity, ...]] = ("latency", "macs", "bytes", "joules")
 
@@ -33,6 +35,7 @@ _ABSOLUTE: Final[dict[str, tuple[Quantity, float]]] = {
     "mj": ("joules", 1e-3),
     "uj": ("joules", 1e-6),
 }
+_CYCLES: Final = {"cycles": 1.0, "kcycles": 1e3, "mcycles": 1e6, "gcycles": 1e9}
 _SHARES: Final[dict[str, Quantity]] = {
     "": "latency",
     "latency": "latency",
@@ -51,15 +54,19 @@ class BudgetText:
         quantity: What is limited.
         value: Seconds, MACs, bytes or joules; a share of the dense model's where `relative`.
         relative: Whether `value` is a share.
+        unit: What an absolute latency is in.
     """
 
     quantity: Quantity
     value: float
     relative: bool
+    unit: TimeUnit = "seconds"
 
 
 def parse_budget(text: str) -> BudgetText:
     """Read one budget: `10ms`, `50%`, `0.5x`, `60MMACs`, `50%MACs`, `4MB`, `50%size`, `5mJ`.
+
+    A simulator's latency is limited as `5Mcycles`.
 
     Raises:
         UsageError: If the text is no positive number with a unit.
@@ -77,6 +84,8 @@ def parse_budget(text: str) -> BudgetText:
         )
     if unit[0] in "%xX":
         return _share(text, number / 100.0 if unit[0] == "%" else number, unit[1:].strip())
+    if unit.lower() in _CYCLES:
+        return BudgetText("latency", number * _CYCLES[unit.lower()], False, "cycles")
     known = _ABSOLUTE.get(unit.lower())
     if known is None:
         raise UsageError(f"budget {text!r} has the unknown unit {unit!r}: write {_EXAMPLES}")
@@ -114,10 +123,16 @@ def format_joules(joules: float) -> str:
     return f"{_figures(joules * 1e3)} mJ"
 
 
-def format_quantity(quantity: Quantity, value: float) -> str:
-    """A value of a cost's quantity (seconds, MACs, bytes, joules) for people."""
+def format_cycles(count: float) -> str:
+    """A simulated latency for people: `5.20 Mcycles`."""
+    units = (("Gcycles", 1e9), ("Mcycles", 1e6), ("kcycles", 1e3), ("cycles", 1.0))
+    return _scaled(count, units)
+
+
+def format_quantity(quantity: Quantity, value: float, unit: TimeUnit = "seconds") -> str:
+    """A value of a cost's quantity (seconds or cycles, MACs, bytes, joules) for people."""
     formats = {
-        "latency": format_seconds,
+        "latency": format_seconds if unit == "seconds" else format_cycles,
         "macs": format_macs,
         "bytes": format_bytes,
         "joules": format_joules,

@@ -20,7 +20,7 @@ from automl.agents.local_search import Task, improve, repair
 from automl.cost import Budget, CostModel, Factor
 from automl.errors import InfeasibleError
 from automl.space import Joint, Vectors
-from automl.units import format_quantity, round_up
+from automl.units import round_up
 
 #: Times that the cost is made linear anew where it is no sum of small factors.
 _ROUNDS: Final = 6
@@ -186,7 +186,7 @@ def _solution(task: Task, vector: Vectors, bound: float, proven: bool) -> Soluti
 def _infeasible(task: Task, least: Floats) -> InfeasibleError:
     """The error that names what can be reached of each limited quantity."""
     reached = ", ".join(
-        format_quantity(limit.quantity, round_up(float(value)))
+        limit.format(round_up(float(value)))
         for limit, value in zip(task.budget.limits, least, strict=True)
     )
     return InfeasibleError(

@@ -17,6 +17,8 @@ from automl.latency.table import LatencyTable
 
 #: The target that is this machine; its table is made when it is first asked for.
 CPU: Final = "cpu"
+#: What its runtime computes in.
+CPU_PRECISIONS: Final = ("fp32", "int8")
 _SUFFIX: Final = ".jsonl"
 
 
@@ -114,7 +116,10 @@ def cpu_table(threads: int = 1) -> LatencyTable:
     """
     path = cpu_path(threads)
     if path.exists():
-        return LatencyTable.read(path, resume=True)
+        table = LatencyTable.read(path, resume=True)
+        if not {*CPU_PRECISIONS} <= {*table.header.precisions}:  # from an earlier version
+            table.set_header(table.header.model_copy(update={"precisions": CPU_PRECISIONS}))
+        return table
     return LatencyTable.create(path, _cpu_header(threads))
 
 
@@ -125,6 +130,7 @@ def _cpu_header(threads: int) -> TableHeader:
         runtime="onnxruntime",
         runtime_version=onnxruntime_version(),
         threads=threads,
+        precisions=CPU_PRECISIONS,
         provenance="measured on this machine by automl",
     )
 
@@ -134,7 +140,7 @@ def _cpu_target(path: Path) -> Target:
         found = _target(path)
         return replace(found, name=CPU, aliases=(found.name,))
     runtime = f"onnxruntime {onnxruntime_version()}"
-    return Target(CPU, (), cpu_model(), runtime, ("fp32",), 0, None, path)
+    return Target(CPU, (), cpu_model(), runtime, CPU_PRECISIONS, 0, None, path)
 
 
 def _table_files() -> Iterator[Path]:

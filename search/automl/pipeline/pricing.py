@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -24,11 +25,21 @@ from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
-from automl.pipeline.precision import precisions_of
+from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
+from automl.precisions import Precisions, described
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
 from automl.requests import Event, OnEvent
 from automl.space import MAXIMUM_OPTIONS, Space, build_space
+from automl.units import Quantity
+
+#: Stage in which what the table lacks is measured.
+MEASURING: Final = "measuring operators"
+#: What is said of prices that no device had.
+SIMULATED: Final = (
+    "its cycles are simulated, and those of convolutions and linear layers alone: what else the "
+    "network does is not in them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +69,23 @@ class Priced:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What may vary: granularity of channels (None learns it), depth, resolutions (None: all)."""
+    """What may vary.
+
+    Attributes:
+        round_to: Granularity of channels; None learns it.
+        depth: Whether blocks may be left out.
+        resolutions: Input sizes; None for all that the network runs at.
+        precisions: As asked for: names, "auto" or "float".
+        keep_first_last: Whether the first and the last layer stay at 8 bits.
+        limited: Quantities that the budget limits.
+    """
 
     round_to: int | None = None
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
+    precisions: tuple[str, ...] = ("float",)
+    keep_first_last: bool = False
+    limited: frozenset[Quantity] = frozenset()
 
 
 def price(
@@ -90,32 +113,26 @@ def price(
 
     Raises:
         TargetError, TableError: The target is not known or cannot price the network.
+        UsageError: Precisions that the target lacks.
     """
     table = find_table(target, threads=threads)
     here = table.path is not None and table.path == cpu_table(threads).path
-    precisions = precisions_of(table.header)
-    precision = precisions.dense
-    network, notes = reading.network, list[str]()
-    if here and timed and choices.round_to is None:
-        _fill(table, probe_keys(network, precision), threads, "granularity", on_event, notes)
-    steps = _granularity(reading, table, choices, precision, timed)
-    space = build_space(
-        network, round_to=steps, resolutions=choices.resolutions, depth=choices.depth
+    precisions, notes = precisions_of(table.header), list[str]()
+    bits = choose_bits(
+        choices.precisions, target, precisions, choices.limited, choices.keep_first_last
     )
+    device = _Device(table, threads, on_event, notes) if here and timed else None
+    space = _space(reading, table, choices, bits, timed, device)
+    notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
-    if here and timed:
-        keys = required_keys(network, space, precisions=precisions)
-        _fill(table, keys, threads, "measuring operators", on_event, notes)
-        fitted = _kept(keep)
-        if fitted is None:
-            with LocalRunner(threads=threads) as runner:
-                found = fit_networks(reading, table, space, runner, seed, on_event)
-            fitted = found.overhead
-            if keep is not None:
-                write_whole(keep, fitted.model_dump_json())
+    if device is not None:
+        device.fill(required_keys(reading.network, space, precisions=precisions), MEASURING)
+        fitted = _kept(keep) or device.fit(reading, space, seed)
+        if keep is not None:
+            write_whole(keep, fitted.model_dump_json())
         overhead, error = _header_overhead(fitted), fitted.error
     costs = build_cost_model(
-        network,
+        reading.network,
         space,
         table if timed or not here else None,
         overhead=overhead,
@@ -123,9 +140,86 @@ def price(
         counts=COUNTS_PER_SIDE if here else MAXIMUM_OPTIONS + 1,  # lookups are free
         allow_missing=not timed,
     )
-    words = describe(table, precision, error)
+    words = describe(table, _named(bits, precisions), error)
     overhead = overhead or Overhead()
     return Priced(table, here, space, costs, overhead, error, words, tuple(dict.fromkeys(notes)))
+
+
+def _space(
+    reading: Reading,
+    table: LatencyTable,
+    choices: Choices,
+    bits: BitChoices,
+    timed: bool,
+    device: _Device | None,
+) -> Space:
+    """The choices, channels in steps that save time where time is limited."""
+    network, precision = reading.network, float_precision(table)
+    steps: int | dict[str, int] | None = choices.round_to
+    if steps is None and device is not None:
+        device.fill(probe_keys(network, precision), "granularity")
+    if steps is None and timed:
+        steps = learn_granularity(network, table, precision)
+    return build_space(
+        network,
+        round_to=free_granularity(network) if steps is None else steps,
+        resolutions=_resolutions(choices, table),
+        depth=choices.depth,
+        precisions=bits.precisions,
+        weight_only=bits.weight_only,
+        keep_first_last=bits.keep_first_last,
+    )
+
+
+def _resolutions(choices: Choices, table: LatencyTable) -> tuple[int, ...] | None:
+    """Those asked for; a simulator without a predictor knows no other than its rows have."""
+    known = table.header.unit == "seconds" or table.header.coefficients is not None
+    return () if choices.resolutions is None and not known else choices.resolutions
+
+
+def _named(bits: BitChoices, precisions: Precisions) -> str:
+    """The precisions that a search chooses from, for people."""
+    if len(bits.precisions) < 2:
+        return precisions.dense
+    names = dict.fromkeys(map(precisions.name_of, bits.precisions))
+    return described(tuple(names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """This machine, which measures what its table lacks."""
+
+    table: LatencyTable
+    threads: int
+    on_event: OnEvent
+    notes: list[str]
+
+    def fill(self, keys: Sequence[OpKey], stage: str) -> None:
+        """Measure operators without a row."""
+        missing = self.table.lacks(keys)
+        if not missing:
+            return
+        self.on_event(Event(stage, 0, len(missing)))
+        with LocalRunner(threads=self.threads) as runner:
+            report = profile(
+                self.table,
+                missing,
+                runner,
+                progress=lambda done, total, _: self.on_event(Event(stage, done, total)),
+            )
+        if report.doubtful:
+            self.notes.append(
+                f"{report.doubtful} operators were measured while the machine was busier than at "
+                "the start: their times are doubtful"
+            )
+        self.notes.extend(report.warnings)
+        refused = report.refused.items()
+        self.notes.extend(f"{key.op} is not measured: {why}" for key, why in refused)
+
+    def fit(self, reading: Reading, space: Space, seed: int) -> FittedOverhead:
+        """Measure whole networks, for what they cost beyond their operators."""
+        with LocalRunner(threads=self.threads) as runner:
+            return fit_networks(reading, self.table, space, runner, seed, self.on_event).overhead
 
 
 def float_precision(table: LatencyTable) -> str:
@@ -141,44 +235,6 @@ def describe(table: LatencyTable, precision: str, error: float | None) -> str:
     kind = "measured operators" if len(table) else "fitted, not measured"
     known = f", known error {100 * error:.0f} %" if error is not None else ""
     return f"{header.device}, {runtime} {precision}{threads} ({kind}{known})"
-
-
-def _granularity(
-    reading: Reading, table: LatencyTable, choices: Choices, precision: str, timed: bool
-) -> int | dict[str, int]:
-    if choices.round_to is not None:
-        return choices.round_to
-    if not timed:
-        return free_granularity(reading.network)
-    return learn_granularity(reading.network, table, precision)
-
-
-def _fill(
-    table: LatencyTable,
-    keys: Sequence[OpKey],
-    threads: int,
-    stage: str,
-    on_event: OnEvent,
-    notes: list[str],
-) -> None:
-    missing = table.lacks(keys)
-    if not missing:
-        return
-    on_event(Event(stage, 0, len(missing)))
-    with LocalRunner(threads=threads) as runner:
-        report = profile(
-            table,
-            missing,
-            runner,
-            progress=lambda done, total, _: on_event(Event(stage, done, total)),
-        )
-    if report.doubtful:
-        notes.append(
-            f"{report.doubtful} operators were measured while the machine was busier than at "
-            "the start: their times are doubtful"
-        )
-    notes.extend(report.warnings)
-    notes.extend(f"{key.op} is not measured: {why}" for key, why in report.refused.items())
 
 
 def _kept(path: Path | None) -> FittedOverhead | None:
