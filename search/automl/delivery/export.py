@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,37 +10,57 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from automl.compression.simulate import QuantizedModel
+from automl.delivery.float_onnx import float_onnx
+from automl.delivery.quantized import check_quantized, quantized_bytes
 from automl.errors import ModelError, Raised, attempt
+from automl.files import write_whole
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 #: Largest difference between the ONNX and the PyTorch outputs, relative to the outputs' scale.
 TOLERANCE = 1e-3
+#: Random inputs that an integer network is held against where no others are given.
+_INPUTS = 64
 
 
-def export_onnx(model: nn.Module, input_shape: Sequence[int], path: Path) -> float:
-    """Write an ONNX file and check it in ONNX Runtime on random inputs.
+def export_onnx(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    path: Path,
+    inputs: torch.Tensor | None = None,
+) -> float:
+    """Write an ONNX file and check it in ONNX Runtime.
+
+    Args:
+        model: In eval mode, on the CPU. A `QuantizedModel` becomes an integer network, in the form
+            that it simulates.
+        input_shape: Of one input, batch 1 first.
+        path: Where to.
+        inputs: What a `QuantizedModel` is checked on, some hundred such as it will see; None for
+            random ones, on which float networks are always checked.
 
     Returns:
-        The largest difference of the outputs, relative to their largest value.
+        The difference of the outputs, relative to their largest value: the largest, of a
+        `QuantizedModel` the mean.
 
     Raises:
         ModelError: The model cannot be exported, or the file computes something else.
     """
     content = onnx_bytes(model, input_shape, thorough=True)
-    difference = check_onnx(content, model, input_shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if isinstance(model, QuantizedModel):
+        if inputs is None:
+            generator = torch.Generator().manual_seed(0)
+            inputs = torch.randn((_INPUTS, *input_shape[1:]), generator=generator)
+        difference = check_quantized(content, model, inputs).mean
+    else:
+        difference = check_onnx(content, model, input_shape)
+    write_whole(path, content)
     return difference
 
 
 def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool = False) -> bytes:
-    """The model as ONNX, batch 1.
+    """The model as ONNX, batch 1: of a `QuantizedModel` the integer network.
 
     Args:
         model: In eval mode, on the CPU.
@@ -55,34 +71,9 @@ def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
     Raises:
         ModelError: The exporter refuses the model.
     """
-    example = torch.zeros(tuple(input_shape))
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            torch.no_grad(),
-            tempfile.TemporaryDirectory() as folder,
-        ):
-            warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
-            file = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                model,
-                (example,),
-                file,
-                dynamo=thorough,
-                verbose=False,
-                external_data=False,
-                input_names=["input"],
-                output_names=["output"],
-            )
-            return file.read_bytes()
-    except (RuntimeError, TypeError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the model cannot be exported to ONNX: {lines[0]}") from error
-    finally:
-        logger.setLevel(level)
+    if isinstance(model, QuantizedModel):
+        return quantized_bytes(model, input_shape, thorough=thorough)
+    return float_onnx(model, input_shape, thorough=thorough)
 
 
 def check_onnx(content: bytes, model: nn.Module, input_shape: Sequence[int]) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,10 +20,9 @@ from onnx import helper, numpy_helper
 from automl.compression.quantize import Grid
 from automl.compression.ranges import ActivationGrid
 from automl.compression.simulate import Plan, QuantizedModel, Source
-from automl.delivery.export import onnx_bytes
+from automl.delivery.float_onnx import float_onnx
 from automl.delivery.matching import Match, Recorded, find_operations, lost, record_values
 from automl.errors import ModelError, Raised, attempt
-from automl.files import write_whole
 from automl.profiling.integer import placed, weight_axis
 from automl.profiling.qdq import Pairs, ValueGrid, WeightGrid, with_pairs, with_stored_constants
 
@@ -55,38 +53,15 @@ class Agreement:
     worst: float
 
 
-def export_quantized(
-    model: QuantizedModel, input_shape: Sequence[int], path: Path, inputs: Tensor | None = None
-) -> Agreement:
-    """Write the ONNX file of an integer network, and hold it against the simulation.
-
-    Args:
-        model: In eval mode, on the CPU.
-        input_shape: Of one input, batch 1 first.
-        path: Where to.
-        inputs: To compare on, such as the model will see; None for random ones.
-
-    Raises:
-        ModelError: The model cannot be exported, or the file computes something else.
-    """
-    content = quantized_bytes(model, input_shape, thorough=True)
-    if inputs is None:
-        generator = torch.Generator().manual_seed(0)
-        inputs = torch.randn((64, *input_shape[1:]), generator=generator)
-    agreement = check_quantized(content, model, inputs)
-    write_whole(path, content)
-    return agreement
-
-
 def quantized_bytes(
     model: QuantizedModel, input_shape: Sequence[int], *, thorough: bool = False
 ) -> bytes:
-    """The integer network as ONNX, batch 1; arguments as of `export.onnx_bytes`.
+    """The integer network as ONNX, batch 1; arguments as of `float_onnx`.
 
     Raises:
         ModelError: The model cannot be exported.
     """
-    content = onnx_bytes(model.network, input_shape, thorough=thorough)
+    content = float_onnx(model.network, input_shape, thorough=thorough)
     recorded = record_plan(model.network, model.plan, input_shape)
     return quantized_onnx(content, model, recorded)
 

@@ -11,11 +11,16 @@ from automl.compression.linear_form import matrix
 from automl.compression.quantize import Grid, highest
 from automl.compression.ranges import ActivationGrid
 from automl.compression.simulate import FORMS, Plan, QuantizedModel, Source, make_plan
-from automl.delivery.export import onnx_bytes
+from automl.delivery.float_onnx import float_onnx
 from automl.delivery.matching import Array, Recorded
 from automl.delivery.quantized import quantized_onnx, record_plan
-from automl.network.precision import Flow
+from automl.network.precision import FLOAT_BITS, Flow
 from automl.policy import Bits
+
+
+def computes_integers(bits: Bits) -> bool:
+    """Whether a layer with these bits computes in integers: not where weights alone are rounded."""
+    return bits.activations < FLOAT_BITS
 
 
 def rough_integer_onnx(
@@ -40,13 +45,13 @@ def rough_integer_onnx(
         ModelError: The network cannot be exported.
         QuantizationError: A layer whose bits cannot be chosen.
     """
-    integers = {name: each for name, each in bits.items() if each.activations <= 8}
+    integers = {name: each for name, each in bits.items() if computes_integers(each)}
     plan = make_plan(flow, integers, form)
     recorded = record_plan(network, plan, input_shape)
     weights = {name: _weight_grid(network.get_submodule(name)) for name in integers}
     grids = _grids(plan, recorded, bool(FORMS[form][1]))
     model = QuantizedModel(network, plan, grids, weights)
-    return quantized_onnx(onnx_bytes(network, input_shape), model, recorded)
+    return quantized_onnx(float_onnx(network, input_shape), model, recorded)
 
 
 def _weight_grid(layer: nn.Module) -> Grid:

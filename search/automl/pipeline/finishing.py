@@ -9,7 +9,7 @@ from automl.delivery.export import export_onnx, onnx_bytes
 from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading, read_network
-from automl.pipeline.networks import input_shape, network_of
+from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.pricing import describe, float_precision, measure_here
 from automl.pipeline.searching import save_weights
 from automl.policy_file import PolicyFile, Predicted, check_fits
@@ -78,10 +78,9 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     measured: dict[str, float] = {}
     if here:
         on_event(Event("measuring", 0, 1))
-        model, shape = network_of(reading, file.policy)
         models = {
             "dense": onnx_bytes(reading.model, reading.network.input_shape),
-            "compressed": onnx_bytes(model, shape),
+            "compressed": timed_onnx(reading, file.policy, table.header),
         }
         measured = measure_here(models, threads, seconds=20.0)
     else:

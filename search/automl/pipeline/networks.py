@@ -9,11 +9,13 @@ from torch import nn
 
 from automl.cost import build_cost_model
 from automl.delivery.export import onnx_bytes
-from automl.latency.header import KnownError, Overhead
+from automl.delivery.rough import computes_integers, rough_integer_onnx
+from automl.latency.header import KnownError, Overhead, TableHeader
 from automl.latency.table import LatencyTable
 from automl.network.cut import smaller
+from automl.network.precision import Flow
 from automl.network.read import Reading
-from automl.pipeline.precision import precisions_of
+from automl.pipeline.precision import form_of, precisions_of
 from automl.policy import Policy
 from automl.profiling.half import half_model
 from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
@@ -75,9 +77,7 @@ def fit_networks(
     for number, vector in enumerate(vectors):
         on_event(Event("fitting overhead", number, len(vectors)))
         policy = space.decode(vector)
-        model, shape = network_of(reading, policy)
-        content = onnx_bytes(model, shape)
-        models[str(number)] = half_model(content) if precisions.dense == "fp16" else content
+        models[str(number)] = timed_onnx(reading, policy, table.header)
         counts.append(len(reading.network.shapes(policy.channels, policy.removed)))
     times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
     measured = [times[name].seconds for name in models]
@@ -89,6 +89,25 @@ def fit_networks(
     networks = tuple(map(NetworkTime, names, predicted, measured))  # repeated ones are left out
     words = f"the dense model {reading.network.fingerprint[:8]} and {different - 1} random policies"
     return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
+
+
+def timed_onnx(reading: Reading, policy: Policy, header: TableHeader) -> bytes:
+    """A network of the policy's shapes and precisions as ONNX, batch 1, for its time alone.
+
+    First channels are kept, and integers stand for nothing.
+
+    Raises:
+        ModelError: The exporter refuses the model.
+    """
+    model, shape = network_of(reading, policy)
+    form = form_of(header)
+    if form is not None and any(map(computes_integers, policy.bits.values())):
+        flow = Flow(reading.trace, policy.removed)
+        bits = {name: each for name, each in policy.bits.items() if name in flow.layers}
+        content = rough_integer_onnx(model, flow, bits, form, shape)
+    else:
+        content = onnx_bytes(model, shape)
+    return half_model(content) if precisions_of(header).dense == "fp16" else content
 
 
 def network_of(reading: Reading, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:
