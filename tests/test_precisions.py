@@ -1,6 +1,6 @@
 import pytest
 
-from automl.errors import TableError
+from automl.errors import TableError, UsageError
 from automl.policy import Bits
 from automl.precisions import (
     Precisions,
@@ -10,6 +10,8 @@ from automl.precisions import (
     format_bits,
     is_float,
     is_weight_only,
+    parse_precision,
+    parse_precisions,
 )
 
 
@@ -55,3 +57,26 @@ def test_many_precisions_are_described_by_their_ends() -> None:
     assert described(("fp32", "int8")) == "fp32 and int8"
     assert described(("fp32",)) == "fp32"
     assert described(("a", "b", "c", "d", "e")) == "a to e (5)"
+
+
+def test_what_is_asked_for_is_read() -> None:
+    assert parse_precisions(" INT8, w4,w2-w6 ") == ("int8", "w4", "w2-w6")
+    assert parse_precisions("auto") == ("auto",)
+    assert parse_precision("w2-w6") == parse_precision("w2-6") == range(2, 7)
+    assert parse_precision("w4") == range(4, 5)
+    assert parse_precision("int4") == Bits(4, 4)
+    assert parse_precision("w4a6") == Bits(4, 6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("int8,auto", "auto stands by itself"),
+        ("fp8", "precision 'fp8' is not understood: write auto"),
+        ("w9", "not understood"),
+        ("", "not understood"),
+    ],
+)
+def test_what_is_no_precision_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_precisions(text)

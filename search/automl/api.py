@@ -11,8 +11,10 @@ from torch import nn
 from automl import pipeline
 from automl.inputs import check_forward, checked_score, load_score, make_data
 from automl.policy_file import PolicyFile, read_policy
+from automl.precisions import parse_precisions
 from automl.requests import (
     DEFAULT_CALIBRATION,
+    DEFAULT_PRECISIONS,
     DEFAULT_TRIALS,
     ApplyRequest,
     ApplyResult,
@@ -83,6 +85,8 @@ def search(
     round_to: int | None = None,
     depth: bool = True,
     resolutions: Sequence[int] | None = None,
+    precisions: str | Sequence[str] = DEFAULT_PRECISIONS,
+    keep_first_last: bool = False,
     calibration: int = DEFAULT_CALIBRATION,
     threads: int = 1,
     full_scores: bool = False,
@@ -97,8 +101,7 @@ def search(
     Arguments are those of `make_subject` and of `SearchRequest`.
 
     Raises:
-        AutomlError: Of the kind that names what is wrong; `InfeasibleError` for a budget that
-            cannot be met, with the smallest that can.
+        AutomlError: What is wrong, by name; `InfeasibleError` with the smallest budget that can be.
     """
     request = SearchRequest(
         subject=make_subject(model, data, score, calibration),
@@ -113,6 +116,8 @@ def search(
         round_to=round_to,
         depth=depth,
         resolutions=None if resolutions is None else tuple(resolutions),
+        precisions=_words(precisions),
+        keep_first_last=keep_first_last,
         threads=threads,
         full_scores=full_scores,
         warm_start=warm_start,
@@ -172,6 +177,10 @@ def verify(
     """
     subject = make_subject(model, data)
     return pipeline.verify(VerifyRequest(subject, _read(policy), target, threads), on_event)
+
+
+def _words(precisions: str | Sequence[str]) -> tuple[str, ...]:
+    return parse_precisions(precisions if isinstance(precisions, str) else ",".join(precisions))
 
 
 def _read(policy: PolicyFile | str | Path) -> PolicyFile:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from automl.errors import TableError
+from automl.errors import TableError, UsageError
 from automl.policy import Bits
 
 #: Bits from which on numbers are floats.
@@ -19,6 +19,8 @@ _NAMED: Final = {
     "bf16": Bits(16, 16),
     "int8": Bits(8, 8),
 }
+_WEIGHTS: Final = re.compile(r"w([1-8])(?:-w?([1-8]))?")
+_SAME: Final = re.compile(r"int([1-9]|1[0-6])")
 _MIXED: Final = re.compile(r"w([1-9]|[12][0-9]|3[0-2])a([1-9]|[12][0-9]|3[0-2])")
 
 
@@ -106,3 +108,38 @@ def described(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"{names[0]} to {names[-1]} ({len(names)})"
     return " and ".join((", ".join(names[:-1]), names[-1]) if len(names) > 1 else names)
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """The words of "auto", "float", or a list like "int8,w4,w2-w6".
+
+    Raises:
+        UsageError: A word that is no precision, or one that stands by itself among others.
+    """
+    words = tuple(word.strip().lower() for word in text.split(","))
+    for word in words:
+        if word not in ("auto", "float"):
+            parse_precision(word)
+        elif len(words) > 1:
+            raise UsageError(f"precisions {text!r}: {word} stands by itself")
+    return words
+
+
+def parse_precision(word: str) -> Bits | range:
+    """What a word asks for: bits to compute in, or bits of weights alone ("w4", "w2-w6").
+
+    Raises:
+        UsageError: A word that is no precision.
+    """
+    weights, same = _WEIGHTS.fullmatch(word), _SAME.fullmatch(word)
+    if weights is not None:
+        return range(int(weights[1]), int(weights[2] or weights[1]) + 1)
+    if same is not None:
+        return Bits(int(same[1]), int(same[1]))
+    try:
+        return bits_of(word)
+    except TableError:
+        raise UsageError(
+            f"precision {word!r} is not understood: write auto, float, or a list such as"
+            " int8, fp16, w4a6, w4 (weights alone) or w2-w6"
+        ) from None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
 
 #: Policies scored when neither trials nor seconds are given.
 DEFAULT_TRIALS = 32
+#: Precisions that are chosen from when none are asked for.
+DEFAULT_PRECISIONS = ("float",)
 #: Calibration images when none are asked for.
 DEFAULT_CALIBRATION = 2000
 
@@ -58,6 +60,9 @@ class SearchRequest:
         round_to: Channel granularity; None learns it from the target's prices.
         depth: Whether blocks may be left out.
         resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
+        precisions: What layers may compute in: "float" alone for no choice, "auto" alone for all
+            that pays on the target, or names ("int8", "w4a6"; "w4" or "w2-w6" for weights alone).
+        keep_first_last: Hold the first and the last layer at 8 bits.
         threads: Threads that operators are measured with.
         full_scores: Score every candidate on all validation inputs; without it, one that cannot
             beat the best any more is given up early, where the score has a value an input.
@@ -79,6 +84,8 @@ class SearchRequest:
     round_to: int | None = None
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
+    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
+    keep_first_last: bool = False
     threads: int = 1
     full_scores: bool = False
     warm_start: bool = True
@@ -96,6 +103,8 @@ class ApplyRequest:
         policy: A read policy file.
         out: Where the state dict goes.
         export: Where the ONNX model goes, or None.
+        packed: Where the weights go in the bits that the policy gave them, or None.
+        huffman: Whether they are entropy-coded there.
         epochs: Epochs of fine-tuning on the training data after the refit; 0 for none.
         seed: Of everything random.
     """
@@ -104,6 +113,8 @@ class ApplyRequest:
     policy: PolicyFile
     out: Path
     export: Path | None = None
+    packed: Path | None = None
+    huffman: bool = False
     epochs: int = 0
     seed: int = 0
 
@@ -137,6 +148,7 @@ class ProfileRequest:
         round_to: Channel granularity; None learns it from the target's prices.
         depth: Whether blocks may be left out.
         resolutions: As in `SearchRequest`.
+        precisions, keep_first_last: As in `SearchRequest`; "auto" for all of the runtime.
         threads: Threads of the runtime.
         seed: Of the random policies that predictions are held against.
         runtime: What executes the operators: "onnxruntime", "tensorrt" or "litert".
@@ -156,6 +168,8 @@ class ProfileRequest:
     round_to: int | None = None
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
+    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
+    keep_first_last: bool = False
     threads: int = 1
     seed: int = 0
     runtime: str = "onnxruntime"
@@ -180,6 +194,7 @@ class Figures:
         macs: Multiply-accumulates of one input.
         bytes: Size of the weights.
         joules: Predicted energy of one input; None where the target does not know it.
+        predicted_cycles: In place of seconds where the target is a simulator.
     """
 
     accuracy: float | None
@@ -189,6 +204,7 @@ class Figures:
     macs: float
     bytes: float
     joules: float | None = None
+    predicted_cycles: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +237,19 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """The smaller model and its files. `export_error`: largest difference of the ONNX outputs."""
+    """The smaller model and its files.
+
+    Attributes:
+        model: Of integers, a `QuantizedModel`.
+        dense, compressed: Figures of the model as it came and of this one.
+        scored_on: Which data the accuracies are from.
+        weights_path, export_path, packed_path: Files that were written.
+        export_error: Largest difference of the ONNX outputs from the model's; of integers the mean,
+            relative to the largest output.
+        export_agreement: Share of inputs for which an integer ONNX model says the same class.
+        packed_bytes: Size of the packed file.
+        notes: What the user should know.
+    """
 
     model: nn.Module
     dense: Figures
@@ -230,6 +258,9 @@ class ApplyResult:
     weights_path: Path
     export_path: Path | None = None
     export_error: float | None = None
+    export_agreement: float | None = None
+    packed_path: Path | None = None
+    packed_bytes: int | None = None
     notes: tuple[str, ...] = ()
 
 

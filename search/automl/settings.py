@@ -40,6 +40,8 @@ class Settings(BaseModel):
         round_to: Channel granularity: "auto" or a number.
         depth: Whether blocks may be left out.
         resolutions: "auto", "off", or input sizes.
+        precisions: "float", "auto", or what layers may compute in ("int8", "w4" for weights alone).
+        keep_first_last: Whether the first and the last layer stay at 8 bits.
         calibration: Calibration images.
         threads: Threads that operators are measured with.
     """
@@ -63,6 +65,8 @@ class Settings(BaseModel):
     round_to: Literal["auto"] | Positive | None = None
     depth: bool | None = None
     resolutions: Literal["auto", "off"] | list[Positive] | None = None
+    precisions: Annotated[list[str] | None, BeforeValidator(_as_list)] = None
+    keep_first_last: bool | None = None
     calibration: Positive | None = None
     threads: Positive | None = None
 

@@ -56,6 +56,18 @@ Resolutions = Annotated[
     str | None,
     typer.Option("--resolutions", metavar="auto|off|N,N", help="Input sizes to choose from."),
 ]
+Precisions = Annotated[
+    str | None,
+    typer.Option(
+        "--precisions",
+        metavar="auto|float|LIST",
+        help="What layers compute in: int8,fp16,w4a6; w4 or w2-w6 for weights alone.",
+    ),
+]
+KeepFirstLast = Annotated[
+    bool | None,
+    typer.Option("--keep-first-last", help="Keep the first and the last layer at 8 bits."),
+]
 Calibration = Annotated[
     int | None, typer.Option("--calibration", min=1, metavar="N", help="Calibration images.")
 ]

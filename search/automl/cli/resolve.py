@@ -103,7 +103,8 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         ModelError, DataError: What cannot be used, by name.
     """
     from automl.agents.base import describe_agents
-    from automl.requests import DEFAULT_TRIALS, SearchRequest
+    from automl.precisions import parse_precisions
+    from automl.requests import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
     from automl.units import parse_budget
 
     if settings.target is None:
@@ -118,6 +119,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
     seconds = None if settings.time is None else parse_seconds(settings.time)
     round_to = parse_round_to(settings.round_to or "auto")
     resolutions = parse_resolutions(settings.resolutions or "auto")
+    precisions = parse_precisions(",".join(settings.precisions or DEFAULT_PRECISIONS))
     names = [_short_name(settings.model or ""), Path(settings.target).stem, *settings.budget]
     return SearchRequest(
         subject=load_subject(settings),
@@ -132,6 +134,8 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         round_to=round_to,
         depth=settings.depth is not False,
         resolutions=resolutions,
+        precisions=precisions,
+        keep_first_last=settings.keep_first_last is True,
         threads=settings.threads or 1,
         full_scores=settings.full_scores is True,
         warm_start=settings.warm_start is not False,

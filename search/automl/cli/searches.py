@@ -71,6 +71,8 @@ def search(
     round_to: options.RoundTo = None,
     no_depth: options.NoDepth = False,
     resolutions: options.Resolutions = None,
+    precisions: options.Precisions = None,
+    keep_first_last: options.KeepFirstLast = None,
     calibration: options.Calibration = None,
     threads: options.Threads = None,
     front: Front = 0,
@@ -86,6 +88,7 @@ def search(
 
     given["budget"] = [text.split(",")[0] for text in budget or ()] or None
     given["depth"] = False if no_depth else None
+    given["precisions"] = None if precisions is None else precisions.split(",")
     settings = resolve.settle(**{key: given[key] for key in Settings.model_fields})
     request = resolve.search_request(settings, resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,15 +9,19 @@ from typing import Final
 from automl.errors import UsageError, nearest
 from automl.latency.header import TableHeader
 from automl.policy import Bits
-from automl.precisions import Precisions, bits_of, described, format_bits, is_float
+from automl.precisions import (
+    Precisions,
+    bits_of,
+    described,
+    format_bits,
+    is_float,
+    parse_precision,
+)
 from automl.profiling.integer import FORM_OF
 from automl.units import Quantity
 
-#: What is searched where nothing is asked for.
-DEFAULT_PRECISIONS: Final = "float"
 #: Bits that weights may be rounded to by themselves.
 WEIGHT_BITS: Final = tuple(range(1, 9))
-_WEIGHTS: Final = re.compile(r"w([1-8])(?:-w?([1-8]))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +59,6 @@ def form_of(header: TableHeader) -> str | None:
     return header.form or FORM_OF.get(header.runtime, FORM_OF["onnxruntime"])
 
 
-def parse_precisions(text: str) -> tuple[str, ...]:
-    """The words of "auto", "float", or a list like "int8,w4,w2-w6"; weights alone are "w4".
-
-    Raises:
-        UsageError: A word that is no precision.
-    """
-    words = tuple(word.strip().lower() for word in text.split(","))
-    for word in words:
-        if word in ("auto", "float") and len(words) > 1:
-            raise UsageError(f"precisions {text!r}: {word} stands by itself")
-        if word not in ("auto", "float") and not _WEIGHTS.fullmatch(word):
-            _named(word, text)
-    return words
-
-
 def choose_bits(
     words: Sequence[str],
     target: str,
@@ -103,7 +91,7 @@ def choose_bits(
         computed = precisions.bits if timed else ()
         weights = WEIGHT_BITS if sized and precisions.has_float else ()
         return _noted(BitChoices(computed, weights, keep_first_last), target, timed or sized)
-    asked = {_weights_or_bits(word, target, precisions) for word in words}
+    asked = {_known(word, target, precisions) for word in words}
     weights = tuple(sorted({bits for each in asked if isinstance(each, range) for bits in each}))
     if weights and not sized:
         raise UsageError(
@@ -126,28 +114,11 @@ def _noted(choices: BitChoices, target: str, used: bool) -> BitChoices:
     return BitChoices(notes=(f"no bits are chosen: {why}",))
 
 
-def _weights_or_bits(word: str, target: str, precisions: Precisions) -> range | Bits:
-    weights = _WEIGHTS.fullmatch(word)
-    if weights is not None:
-        low, high = int(weights[1]), int(weights[2] or weights[1])
-        return range(low, high + 1)
-    bits = _named(word, word)
-    if bits not in precisions.bits:
+def _known(word: str, target: str, precisions: Precisions) -> Bits | range:
+    found = parse_precision(word)
+    if isinstance(found, Bits) and found not in precisions.bits:
         raise UsageError(
             f"--precisions {word}: {target} has {described(precisions.names)}"
             f"{nearest(word, precisions.names)}"
         )
-    return bits
-
-
-def _named(word: str, text: str) -> Bits:
-    number = re.fullmatch(r"int([1-9][0-9]?)", word)
-    if number is not None and word != "int8":
-        return Bits(int(number[1]), int(number[1]))
-    try:
-        return bits_of(word)
-    except ValueError:
-        raise UsageError(
-            f"precisions {text!r}: {word!r} is not understood: write auto, float, or a list such "
-            "as int8, fp16, w4a6, w4 (weights alone) or w2-w6"
-        ) from None
+    return found
