@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
@@ -27,6 +27,13 @@ from automl.requests import (
     ignore,
 )
 from automl.scores import ACCURACY_NAME
+
+
+#: Arguments of `search` that are fields of the request as they are.
+_AS_GIVEN: Final = (
+    *("target", "agent", "trials", "seconds", "seed", "resume", "round_to", "depth", "threads"),
+    *("keep_first_last", "full_scores", "warm_start", "measure", "python"),
+)
 
 
 def make_subject(
@@ -103,27 +110,15 @@ def search(
     Raises:
         AutomlError: What is wrong, by name; `InfeasibleError` with the smallest budget that can be.
     """
+    given = locals()
     request = SearchRequest(
         subject=make_subject(model, data, score, calibration),
-        target=target,
         budget=(budget,) if isinstance(budget, str) else tuple(budget),
         out=Path(out),
-        agent=agent,
-        trials=trials,
-        seconds=seconds,
-        seed=seed,
-        resume=resume,
-        round_to=round_to,
-        depth=depth,
         resolutions=None if resolutions is None else tuple(resolutions),
         precisions=_words(precisions),
-        keep_first_last=keep_first_last,
-        threads=threads,
-        full_scores=full_scores,
-        warm_start=warm_start,
-        measure=measure,
         ssh=tuple(ssh),
-        python=python,
+        **{name: given[name] for name in _AS_GIVEN},
     )
     return pipeline.search(request, on_event)
 
