@@ -10,9 +10,13 @@ from torch import nn
 
 from automl.compression.database import Database, build_database
 from automl.compression.features import Features, collect
-from automl.compression.refit import RefitSettings, refit
+from automl.compression.joint import JointDatabase
+from automl.compression.refit import RefitSettings, refit, refit_rounded
 from automl.compression.sensitivity import resized
+from automl.compression.simulate import Plan, make_plan
+from automl.errors import QuantizationError, nearest
 from automl.network.cut import kept_positions
+from automl.network.precision import Flow
 from automl.network.read import Reading
 from automl.policy import Policy
 
@@ -29,6 +33,7 @@ class Compressor:
         images: Calibration inputs at the dense resolution; as many as fit in memory are used.
         counts: Per channel group, the kept counts that may be asked for.
         seed: Of the sampled positions.
+        form: How integer layers compute on the target (`simulate.FORMS`); None for simulators.
         on_group: Told the name of each group when its channels have been ranked.
     """
 
@@ -39,15 +44,19 @@ class Compressor:
         counts: Mapping[str, Sequence[int]],
         *,
         seed: int = 0,
+        form: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.reading = reading
+        self.form = form
         self.images = images[: images_that_fit(reading, images)]
         self._seed = seed
         self._features: dict[int, Features] = {}
         self.database: Database = build_database(
             reading.model, reading.network, self.features(0), counts, on_group=on_group
         )
+        #: Rounded weights, (channels x bits) held jointly.
+        self.joint = JointDatabase(self.database, reading.trace, lambda: self.features(0), form)
 
     def features(self, resolution: int) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
@@ -73,24 +82,43 @@ class Compressor:
     def make(
         self, policy: Policy, *, settings: RefitSettings | None = None, finish: bool = True
     ) -> nn.Module:
-        """The policy's network.
+        """The policy's network: a `QuantizedModel` where it has bits.
 
         Args:
             policy: What each part becomes.
             settings: Of the refit; None for all images and rows.
             finish: Whether to refit; without it the weights are the database's.
+
+        Raises:
+            QuantizationError: Bits of no such layer, or activations that are constant or not
+                finite; it names the layer.
         """
+        plan = self.plan(policy)
+        if plan.bits and not finish:
+            images = resized(self.images, policy.resolution)
+            return self.joint.candidate(policy, plan, self._outputs(policy), images)
         model = self.database.candidate(policy)
-        if finish and (policy.removed or self.database.kept(policy)):
-            refit(
-                model,
-                self.reading.trace,
-                self.features(policy.resolution),
-                self._outputs(policy),
-                policy.removed,
-                settings,
-            )
+        if not finish or not (plan.bits or policy.removed or self.database.kept(policy)):
+            return model
+        trace, outputs = self.reading.trace, self._outputs(policy)
+        features, removed = self.features(policy.resolution), policy.removed
+        if plan.bits:
+            return refit_rounded(model, trace, features, outputs, plan, removed, settings)
+        refit(model, trace, features, outputs, removed, settings)
         return model
+
+    def plan(self, policy: Policy) -> Plan:
+        """What a policy's network rounds; bits of layers in removed blocks mean nothing.
+
+        Raises:
+            QuantizationError: Bits of a layer that is none or whose bits cannot be chosen.
+        """
+        flow, known = Flow(self.reading.trace, policy.removed), self.joint.flow.layers
+        for name in policy.bits:
+            if name not in known:
+                raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
+        left = {name: bits for name, bits in policy.bits.items() if name in flow.layers}
+        return make_plan(flow, left, self.form)
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:
         kept = self.database.kept(policy)

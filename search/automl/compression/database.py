@@ -145,7 +145,7 @@ def _readers(
         module = model.get_submodule(side.module)
         weights, bias = read_patch(module)
         times, runs = columns(module), runs_of(module)
-        moments = features.moments.get(side.module, _unknown(weights))
+        moments = features.moments.get(side.module, unknown_moments(weights))
         per_run = weights.shape[2] // times
         for run in range(runs):
             own = [
@@ -169,7 +169,7 @@ def _readers(
     return readers, tuple(slots)
 
 
-def _unknown(weights: Tensor) -> Moments:
+def unknown_moments(weights: Tensor) -> Moments:
     """Moments of a layer that was never seen: every input counts alike."""
     extent = weights.shape[2] + 1
     eye = torch.eye(extent, dtype=torch.float64).expand(weights.shape[0], extent, extent)

@@ -5,6 +5,11 @@ same place. A layer that ends in a residual addition aims at the dense sum minus
 network's own shortcut, so each block also corrects the error that it inherited. One forward pass
 of the compressed network over the calibration images; no labels, no gradients.
 
+Where a policy has bits, a layer is rounded as soon as it is solved, with the moments of the inputs
+that it was solved on, and the next layers see its rounded values: what they read is rounded with
+ranges found on this pass, so that each layer corrects the rounding that came before it as it does
+the pruning.
+
 Source: the sequential reconstruction of He et al. 2017 (Channel Pruning), with its correction of
 the shortcut, and the reconstruction past a ReLU of Zhang et al. 2015 (Accelerating Very Deep
 Convolutional Networks). Differs: biases and depthwise layers are refitted too, weights are held to
@@ -14,6 +19,8 @@ below zero.
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +28,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.features import INPUT, WEIGHTED, Features, with_ones
-from automl.compression.linear_form import input_rows, matrix, output_rows, set_matrix
+from automl.compression.codebook import Codebook
+from automl.compression.features import INPUT, WEIGHTED, Features, gram, with_ones
+from automl.compression.layer_bits import DEFAULT_ROUNDING, RoundingSettings, round_layer
+from automl.compression.linear_form import input_rows, matrix, output_rows, places, set_matrix
+from automl.compression.quantize import Grid
+from automl.compression.rounding import corrected_bias
+from automl.compression.simulate import (
+    CalibratingWalk,
+    Plan,
+    QuantizedModel,
+    Source,
+    make_plan,
+    snap,
+)
+from automl.errors import QuantizationError
+from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.trace import Trace, addresses
-from automl.network.walk import Address, Step, Walk
+from automl.network.walk import Address, Step
+from automl.policy import Bits
 
 Tensor = torch.Tensor
+#: Rows of which the moments are taken where the features hold none.
+_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +62,15 @@ class RefitSettings:
         images: At most this many calibration images.
         rows: At most this many rows a layer, of those that the features hold.
         rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
-            longer counted as an error.
+            longer counted as an error; 0 leaves the weights as they are but for their rounding.
+        rounding: Of layers with bits.
     """
 
     ridge: float = 3e-3
     images: int = 1 << 30
     rows: int = 1 << 30
     rounds: int = 3
+    rounding: RoundingSettings = DEFAULT_ROUNDING
 
 
 def refit(
@@ -65,14 +91,68 @@ def refit(
         removed: Blocks that were left out.
         settings: Knobs.
     """
+    nothing = make_plan(Flow(trace, removed), {}, None)
+    _run(model, trace, features, kept_outputs, removed, settings, nothing)
+
+
+def refit_rounded(
+    model: nn.Module,
+    trace: Trace,
+    features: Features,
+    kept_outputs: Mapping[str, Tensor],
+    plan: Plan,
+    removed: frozenset[str] = frozenset(),
+    settings: RefitSettings | None = None,
+) -> QuantizedModel:
+    """Refit a compressed network in place, rounding it on the way; as `refit` but for `plan`.
+
+    Args:
+        model: As for `refit`; it becomes the network of the result.
+        trace: The dense network's recorded pass.
+        features: As for `refit`.
+        kept_outputs: Per layer whose outputs were cut, which stay.
+        plan: What is rounded, made without the removed blocks.
+        removed: Blocks that were left out.
+        settings: Knobs.
+
+    Raises:
+        QuantizationError: Activations that are constant or not finite; it names the layer.
+    """
+    walker = _run(model, trace, features, kept_outputs, removed, settings, plan)
+    return QuantizedModel(model, plan, walker.grids, walker.weights)
+
+
+def _run(
+    model: nn.Module,
+    trace: Trace,
+    features: Features,
+    kept_outputs: Mapping[str, Tensor],
+    removed: frozenset[str],
+    settings: RefitSettings | None,
+    plan: Plan,
+) -> _Refitter:
     chosen = settings or RefitSettings()
-    walker = _Refitter(model, trace, features, kept_outputs, removed, chosen)
-    walker.capture_input(features.images[: chosen.images])
+    images = features.images[: chosen.images]
+    walker = _Refitter(model, trace, features, kept_outputs, removed, chosen, plan, images)
     with walker.attached():
-        model(features.images[: chosen.images])
+        model(images)
+    return walker
 
 
-class _Refitter(Walk):
+@dataclass(frozen=True, slots=True)
+class _Shortcut:
+    """The other operand of the addition that a layer ends in.
+
+    Attributes:
+        address: What wrote it.
+        source: Its grid, where the addition rounds it as it reads.
+    """
+
+    address: Address
+    source: Source | None
+
+
+class _Refitter(CalibratingWalk):
     def __init__(
         self,
         model: nn.Module,
@@ -81,35 +161,44 @@ class _Refitter(Walk):
         kept_outputs: Mapping[str, Tensor],
         removed: frozenset[str],
         settings: RefitSettings,
+        plan: Plan,
+        images: Tensor,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, plan, images, how=settings.rounding.ranges)
+        self.weights: dict[str, Grid | Codebook] = {}
         self._features, self._kept, self._settings = features, kept_outputs, settings
         self._shortcuts = self._find_shortcuts(trace, removed)
-        self._waiting: dict[Address, int] = {}
-        for address in self._shortcuts.values():
-            self._waiting[address] = self._waiting.get(address, 0) + 1
-        self._captured: dict[Address, Tensor] = {}
-
-    def capture_input(self, images: Tensor) -> None:
-        if INPUT in self._waiting:
-            self._captured[INPUT] = images
+        self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
+        self._captured = {INPUT: images} if INPUT in self._waiting else {}
 
     def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
         name = step.module
-        if step.op not in WEIGHTED or name not in self._features.targets:
+        if step.op not in WEIGHTED:
             return
-        shortcut = self._shortcut(name, module)
-        if shortcut is not None:
-            self._solve(name, module, args[0], shortcut)
+        shortcut = self._shortcut(name, module) if name in self._features.targets else None
+        bits = self.plan.bits.get(name, Bits())
+        solved = shortcut is not None and self._settings.rounds > 0
+        rounded = bits.weights < FLOAT_BITS
+        if not (solved or rounded):
+            return
+        chosen = self._places(name, module, args[0])
+        wide = with_ones(input_rows(module, args[0], chosen))
+        moments = gram(wide).double() / wide.shape[1]
+        if shortcut is not None and solved:
+            self._solve(name, module, wide, moments.clone(), shortcut)
+        if rounded:
+            self._round(name, module, moments, bits)
 
     def after(
         self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
+        super().after(step, func, args, kwargs, output)
         if step.address in self._waiting and isinstance(output, Tensor):
             self._captured[step.address] = output
 
-    def _find_shortcuts(self, trace: Trace, removed: frozenset[str]) -> dict[str, Address]:
+    def _find_shortcuts(self, trace: Trace, removed: frozenset[str]) -> dict[str, _Shortcut]:
         written = addresses(trace)
+        calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
         for name in removed:
             (entered,), (left,) = trace.modules[name]
@@ -120,16 +209,19 @@ class _Refitter(Walk):
             value = aim.shortcut
             if value is None or (inside and name.startswith(inside)):
                 continue
+            read = self.plan.read.get(aim.target)
+            source = read[calls[aim.target].inputs.index(value)] if read else None
             while value in passed:
                 value = passed[value]
-            result[name] = written.get(value, INPUT)
+            result[name] = _Shortcut(written.get(value, INPUT), source)
         return result
 
     def _shortcut(self, name: str, module: nn.Module) -> Tensor | float | None:
         """The compressed network's other operand of the addition; None if it did not run yet."""
-        address = self._shortcuts.get(name)
-        if address is None:
+        shortcut = self._shortcuts.get(name)
+        if shortcut is None:
             return 0.0
+        address = shortcut.address
         if address not in self._captured:
             return None
         last = isinstance(module, nn.Linear)
@@ -137,7 +229,7 @@ class _Refitter(Walk):
         self._waiting[address] -= 1
         if not self._waiting[address]:
             del self._captured[address]
-        return rows
+        return rows if shortcut.source is None else snap(rows, self.grids[shortcut.source])
 
     def _target(self, name: str) -> Tensor:
         chosen = self._chosen(name)
@@ -152,28 +244,51 @@ class _Refitter(Walk):
         chosen = self._features.chosen[name][: self._settings.images]
         return chosen[:, : max(1, self._settings.rows // chosen.shape[0])]
 
-    def _solve(self, name: str, module: Any, values: Tensor, shortcut: Tensor | float) -> None:
-        wide = with_ones(input_rows(module, values, self._chosen(name)))
+    def _places(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
+        """The sampled places; of layers that the features do not know, some of each image."""
+        if name in self._features.targets:
+            return self._chosen(name)
+        images = values.shape[0]
+        total = places(module, tuple(values.shape), images)
+        count = max(1, min(_ROWS // images, total))
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        return torch.rand(images, total, generator=generator).topk(count, dim=1).indices
+
+    def _rounds(self, name: str) -> int:
+        return self._settings.rounds if self._features.aims[name].rectified else 1
+
+    def _solve(
+        self, name: str, module: Any, wide: Tensor, moments: Tensor, shortcut: Tensor | float
+    ) -> None:
         runs, rows, _ = wide.shape
         before = torch.cat([matrix(module), module.bias.detach().view(runs, -1, 1)], 2)
         before = before.transpose(1, 2).double()
-        moments = (wide.transpose(1, 2) @ wide).double() / rows
         strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._settings.ridge
-        ridge = torch.diag_embed(strength.clamp_min(1e-9).unsqueeze(1).expand(-1, wide.shape[2]))
-        factor, failed = torch.linalg.cholesky_ex(moments + ridge)
+        pull = strength.clamp_min(1e-9).view(-1, 1, 1)
+        moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
+        factor, failed = torch.linalg.cholesky_ex(moments)
         if failed.any():  # inputs that are not finite: the layer stays as it is
             return
         target = self._target(name)
-        rounds = self._settings.rounds if self._features.aims[name].rectified else 1
         aim, solved = target, before
-        for _ in range(rounds):
+        for left in reversed(range(self._rounds(name))):
             side = (aim - shortcut).view(rows, runs, -1).transpose(0, 1)
             cross = (wide.transpose(1, 2) @ side).double() / rows
-            solved = torch.cholesky_solve(cross + ridge @ before, factor)
-            if rounds > 1:
+            solved = torch.cholesky_solve(cross + pull * before, factor)
+            if left:
                 found = (wide @ solved.to(wide.dtype)).transpose(0, 1).flatten(1) + shortcut
                 aim = torch.where(target > 0, target, found.clamp_max(0))
-        weights = solved.transpose(1, 2).to(values.dtype)
+        weights = solved.transpose(1, 2).to(wide.dtype)
         set_matrix(module, weights[:, :, :-1])
         with torch.no_grad():
             module.bias.copy_(weights[:, :, -1].flatten())
+
+    def _round(self, name: str, module: Any, moments: Tensor, bits: Bits) -> None:
+        settings, weights = self._settings.rounding, matrix(module)
+        for what, numbers in (("weights", weights), ("activations", moments)):
+            if not torch.isfinite(numbers).all():
+                raise QuantizationError(f"{name}: {what} that are not finite cannot be quantised")
+        rounded, self.weights[name] = round_layer(weights, moments, bits, settings)
+        set_matrix(module, rounded)
+        if settings.correct_bias:
+            module.bias.copy_(corrected_bias(weights, rounded, moments, module.bias))

@@ -91,9 +91,10 @@ class Step:
 
 
 class Walk(TorchDispatchMode):
-    """Calls `before` and `after` around every operation of the forward passes run inside it.
+    """Calls `given`, `before` and `after` around the operations of the forward passes inside it.
 
-    Subclasses override the two methods; they run with the walk suspended.
+    Subclasses override the methods; they run with the walk suspended. What an operation wrote may
+    be changed in place in `after`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -109,8 +110,17 @@ class Walk(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and torch's compiler takes over a second to import
 
+    def given(
+        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What an operation runs on, from what it was given; called before it runs.
+
+        Of a layer visited inside its own class's forward (`layer_called`) only the input is given.
+        """
+        return args, kwargs
+
     def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Called before a parametrised layer runs."""
+        """Called before a parametrised layer runs, with what it runs on."""
 
     def after(
         self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -156,42 +166,44 @@ class Walk(TorchDispatchMode):
         module: Any = self._modules[name]
         kind = layer_called(module, func, args)
         if not kind:
-            output = func(*args, **kwargs)
             step = Step(self._address(name), func.overloadpacket.__name__, "", scope)
+            args, kwargs = self._quietly(self.given, step, args, kwargs)
+            output = func(*args, **kwargs)
             self._quietly(self.after, step, func, args, kwargs, output)
             return output
-        step = Step((name, self._counts[name]), kind, name, scope[:-1])
-        self._quietly(self.before, step, module, args[:1])
-        output = func(args[0], module.weight, module.bias, *args[3:], **kwargs)
         step = Step(self._address(name), kind, name, scope[:-1])
+        inputs, _ = self._quietly(self.given, step, args[:1], {})
+        self._quietly(self.before, step, module, inputs)
+        output = func(*inputs, module.weight, module.bias, *args[3:], **kwargs)
         written = output[0] if isinstance(output, tuple) else output
-        self._quietly(self.after, step, module, args[:1], {}, written)
+        self._quietly(self.after, step, module, inputs, {}, written)
         return output
 
     def _address(self, name: str) -> Address:
         self._counts[name] += 1
         return name, self._counts[name] - 1
 
-    def _quietly(self, call: Any, *args: Any) -> None:
+    def _quietly(self, call: Any, *args: Any) -> Any:
         self._suspended += 1
         try:
-            call(*args)
+            return call(*args)
         finally:
             self._suspended -= 1
 
-    def _pre(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _pre(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._suspended:
             self._suspended += 1
-            return
-        name, inputs = self._names[module], args or tuple(kwargs.values())
-        kind = leaf_kind(module)
+            return None
+        name, kind = self._names[module], leaf_kind(module)
         if not kind:
-            self._quietly(self.enter, name, inputs)
+            self._quietly(self.enter, name, args or tuple(kwargs.values()))
             self._scope.append(name)
-            return
+            return None
         step = Step((name, self._counts[name]), kind, name, tuple(self._scope))
-        self._quietly(self.before, step, module, inputs)
+        args, kwargs = self._quietly(self.given, step, args, kwargs)
+        self._quietly(self.before, step, module, args or tuple(kwargs.values()))
         self._suspended += 1
+        return args, kwargs
 
     def _post(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any

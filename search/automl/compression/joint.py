@@ -1,0 +1,194 @@
+"""The database with bits: rounded weights of exactly the channels that stay.
+
+Pruning and rounding are not added up. The elimination (`obs`) leaves weights that make good what
+went; those weights, of the columns that stay, are rounded second-order with the moments of those
+columns, so that each rounding error is made good by columns that are really there. Rounding the
+dense weights first and cutting afterwards would let columns that go carry such corrections, and the
+elimination's update would leave the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from automl.compression.codebook import Codebook
+from automl.compression.database import Database, read_patch, unknown_moments, write_patch
+from automl.compression.features import Features
+from automl.compression.layer_bits import DEFAULT_ROUNDING, round_layer
+from automl.compression.linear_form import columns, matrix, runs_of
+from automl.compression.quantize import Grid
+from automl.compression.ranges import ActivationGrid
+from automl.compression.rounding import corrected_bias, output_error
+from automl.compression.simulate import (
+    CalibratingWalk,
+    GridFinder,
+    Plan,
+    QuantizedModel,
+    Source,
+    WatchingWalk,
+    make_plan,
+)
+from automl.network.cut import kept_positions
+from automl.network.precision import FLOAT_BITS, Flow
+from automl.network.trace import Trace
+from automl.policy import Bits, Policy
+
+Tensor = torch.Tensor
+#: Images on which activations' ranges are found where no refit finds them.
+_IMAGES = 128
+#: Bytes of rounded weights that are kept for the next candidate.
+_KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """A layer's rounded weights under a choice of channels and bits.
+
+    Attributes:
+        values: [runs, outputs, columns that stay], of all outputs.
+        bias: Corrected: [outputs of all runs].
+        store: What the values stand on.
+        error: Mean squared error of the outputs, summed over them.
+        gain: How much a squared error of what the layer reads, the same in every column, is of the
+            outputs': the sum of squared weights.
+    """
+
+    values: Tensor
+    bias: Tensor
+    store: Grid | Codebook
+    error: float
+    gain: float
+
+
+class JointDatabase:
+    """Rounded weights by (channels x bits), made when first asked for.
+
+    Args:
+        database: The eliminations.
+        trace: The dense network's recorded pass.
+        features: Of the dense network at its own resolution.
+        form: Of the target's table, one of `simulate.FORMS`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        trace: Trace,
+        features: Callable[[], Features],
+        form: str | None,
+    ) -> None:
+        self.database, self.form = database, form
+        self.flow = Flow(trace)
+        self._features = features
+        self._made: dict[tuple[str, Bits, tuple[tuple[str, int], ...]], Rounded] = {}
+        self._bytes = 0
+        self._read: dict[str, list[str]] = {}
+        for group in database.network.groups:
+            for side in group.consumers:
+                self._read.setdefault(side.module, []).append(group.name)
+
+    def groups_read(self, layer: str) -> tuple[str, ...]:
+        """Names of the channel groups whose channels a layer reads."""
+        return tuple(self._read.get(layer, ()))
+
+    def rounded(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
+        """A layer's weights under a policy's channels, rounded to some bits.
+
+        Raises:
+            QuantizationError: Weights that are not finite.
+        """
+        read = self._read.get(layer, ())
+        counts = {name: policy.channels[name] for name in read if name in policy.channels}
+        key = (layer, bits, tuple(sorted(counts.items())))
+        if key not in self._made:
+            found = self._round(layer, Policy(counts), bits)
+            self._bytes += found.values.nbytes
+            if self._bytes > _KEPT_BYTES:
+                self._made.clear()
+                self._bytes = 0
+            self._made[key] = found
+        return self._made[key]
+
+    def candidate(
+        self, policy: Policy, plan: Plan, outputs: Mapping[str, Tensor], images: Tensor
+    ) -> QuantizedModel:
+        """The network of a policy with bits, nothing refitted.
+
+        Args:
+            policy: What each part becomes.
+            plan: What its network rounds.
+            outputs: Per layer whose outputs were cut, which stay.
+            images: Calibration inputs at the policy's resolution.
+        """
+        model = self.database.candidate(policy)
+        weights: dict[str, Grid | Codebook] = {}
+        for name, bits in plan.bits.items():
+            if bits.weights < FLOAT_BITS:
+                found = self.rounded(name, policy, bits)
+                weights[name] = _write(model.get_submodule(name), found, outputs.get(name))
+        images = images[:_IMAGES]
+        walk = CalibratingWalk(model, plan, images)
+        with walk.attached():
+            model(images)
+        return QuantizedModel(model, plan, walk.grids, weights)
+
+    def dense_plan(self, bits: Mapping[str, Bits]) -> Plan:
+        """What the dense network rounds under a choice of bits."""
+        return make_plan(self.flow, bits, self.form)
+
+    def dense_grids(self, plans: Sequence[Plan]) -> dict[Source, ActivationGrid]:
+        """Grids for the values of the dense network as they are when nothing is rounded."""
+        sources = dict.fromkeys(source for plan in plans for source in plan.sources())
+        readers = {address: name for plan in plans for address, name in plan.readers.items()}
+        finder = GridFinder(sources, readers, self.form)
+        images = self._features().images[:_IMAGES]
+        with WatchingWalk(self.database.model, finder, images).attached():
+            self.database.model(images)
+        return finder.grids
+
+    def _round(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
+        module: Any = self.database.model.get_submodule(layer)
+        weights, bias = self.database.patches(policy).get(layer) or read_patch(module)
+        moments = self._features().moments.get(layer) or unknown_moments(weights)
+        mean = moments.total / moments.rows
+        index = self._columns_kept(layer, module, policy)
+        weights = weights.gather(2, index.unsqueeze(1).expand(-1, weights.shape[1], -1))
+        ones = torch.full_like(index[:, :1], mean.shape[2] - 1)
+        wide = torch.cat([index, ones], 1)
+        mean = mean.gather(1, wide.unsqueeze(2).expand(-1, -1, mean.shape[2]))
+        mean = mean.gather(2, wide.unsqueeze(1).expand(-1, wide.shape[1], -1))
+        values, store = round_layer(weights, mean, bits, DEFAULT_ROUNDING)
+        error = float(output_error(weights, values, mean).sum())
+        corrected = corrected_bias(weights, values, mean, bias)
+        return Rounded(values, corrected, store, error, float(values.square().sum()))
+
+    def _columns_kept(self, layer: str, module: Any, policy: Policy) -> Tensor:
+        """[runs, columns that stay]: places in the layer's matrix."""
+        runs, _, extent = matrix(module).shape
+        database = self.database
+        kept = kept_positions(database.model, database.network.groups, database.kept(policy))
+        if (layer, "in") not in kept:
+            return torch.arange(extent).expand(runs, -1)
+        times = columns(module)
+        channels = kept[layer, "in"].view(runs, -1) % (extent // times)
+        return (channels.unsqueeze(2) * times + torch.arange(times)).flatten(1)
+
+
+def _write(module: Any, found: Rounded, outputs: Tensor | None) -> Grid | Codebook:
+    """Write rounded weights into a layer of which only some outputs are left."""
+
+    def left(rows: Tensor) -> Tensor:
+        flat = rows.flatten(0, 1)
+        flat = flat if outputs is None else flat[outputs]
+        return flat.view(runs_of(module), -1, rows.shape[2])
+
+    write_patch(
+        module, (left(found.values), found.bias if outputs is None else found.bias[outputs])
+    )
+    if isinstance(found.store, Grid):
+        return Grid(left(found.store.scale), found.store.bits)
+    return Codebook(found.store.entries, left(found.store.indices), found.store.bits)

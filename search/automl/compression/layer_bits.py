@@ -1,0 +1,62 @@
+"""One layer's weights under its choice of bits: integers or a codebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from automl.compression.codebook import Codebook, codebook
+from automl.compression.quantize import Grid, round_to, values, weight_grid
+from automl.compression.ranges import How
+from automl.compression.rounding import quantized, round_to_codebook
+from automl.network.precision import FLOAT_BITS
+from automl.policy import Bits
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingSettings:
+    """Knobs of rounding; the defaults are what is best (docs/bits.md has the comparison).
+
+    Attributes:
+        second_order: Whether a column's error is made good by those after it, or each weight is
+            rounded to its nearest.
+        correct_bias: Whether the bias takes out the mean error of the outputs.
+        ranges: How the ranges of activations are found.
+    """
+
+    second_order: bool = True
+    correct_bias: bool = True
+    ranges: How = "mse"
+
+
+DEFAULT_ROUNDING: Final = RoundingSettings()
+
+
+def round_layer(
+    weights: Tensor, moments: Tensor, bits: Bits, settings: RoundingSettings
+) -> tuple[Tensor, Grid | Codebook]:
+    """Weights as their bits allow, [runs, outputs, columns], and what they stand on.
+
+    Integers where the layer's activations are rounded too; else, for size alone, a codebook.
+
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of what the layer reads, with the ones: [runs, columns + 1, columns + 1].
+        bits: Of the layer; those of the weights at most 8.
+        settings: Knobs.
+    """
+    if bits.activations >= FLOAT_BITS:
+        book = codebook(weights, bits.weights, moments=moments)
+        if settings.second_order:
+            book = round_to_codebook(weights, moments, book)
+        return book.values(), book
+    if settings.second_order:
+        integers, grid = quantized(weights, moments, bits.weights)
+    else:
+        grid = weight_grid(weights, bits.weights, moments=moments)
+        integers = round_to(weights, grid)
+    return values(integers, grid), grid

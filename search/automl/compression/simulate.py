@@ -1,0 +1,356 @@
+"""Integer networks simulated in float: values rounded where the target rounds them.
+
+The weights of a `QuantizedModel` stand on their grids already; activations are rounded as it runs.
+That is what ONNX Runtime's integer kernels compute, but for the order of summation and the rounding
+of biases to 32-bit integers. On x86 unsigned activations meet signed weights (`qdq-u8s8`): kernels
+with VNNI add their products in 32 bits, so that nothing saturates; without VNNI (AVX2, AVX-512 BW)
+pairs of products saturate at 16 bits, which is not simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from automl.compression.codebook import Codebook
+from automl.compression.linear_form import matrix
+from automl.compression.quantize import Grid
+from automl.compression.ranges import ActivationGrid, How, Observer, range_of
+from automl.errors import QuantizationError, nearest
+from automl.network.precision import FLOAT_BITS, NETWORK_INPUT, Flow, Form, Place, Rounding
+from automl.network.walk import Address, Step, Walk
+from automl.policy import Bits
+
+Tensor = torch.Tensor
+#: Whose numbers are rounded (the operation that wrote them), and to how many bits: one grid each.
+Source = tuple[Address, int]
+#: What a table's `form` says of its integer operators: where they round, and whether activations
+#: are signed; without a form (simulators), a value is signed where it is ever negative.
+FORMS: Final[Mapping[str | None, tuple[Form, bool | None]]] = {
+    None: ("reads", None),
+    "qdq-u8s8": ("qdq", False),
+    "qdq-s8s8": ("qdq", True),
+    "qdq-s8s8-residual": ("qdq-residual", True),
+}
+#: Values of a tensor that its range is found on, beside its exact ends.
+_SAMPLES: Final = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which values a network rounds under a choice of bits.
+
+    Attributes:
+        form: Of the target's table, one of `FORMS`.
+        bits: Precision per layer; those that are float are left out.
+        rounding: Per operation, to how many bits.
+        read: For each operation of `rounding.read`, whose numbers its tensors are, one entry a
+            tensor argument; None where they are not rounded as they are read.
+        readers: Per origin, the layer that an error about its values names.
+    """
+
+    form: str | None
+    bits: Mapping[str, Bits]
+    rounding: Rounding
+    read: Mapping[Address, tuple[Source | None, ...]]
+    readers: Mapping[Address, str]
+
+    def sources(self) -> tuple[Source, ...]:
+        """All grids that the network needs, each once."""
+        written = [(address, bits) for address, bits in self.rounding.written.items()]
+        read = [source for each in self.read.values() for source in each if source]
+        return tuple(dict.fromkeys([*written, *read]))
+
+
+def make_plan(flow: Flow, bits: Mapping[str, Bits], form: str | None) -> Plan:
+    """What is rounded in a network when its layers have these bits.
+
+    Args:
+        flow: Of the network, without the blocks that are left out.
+        bits: Per layer; those that are not named are float.
+        form: Of the target's table, one of `FORMS`.
+
+    Raises:
+        QuantizationError: No such form.
+    """
+    if form not in FORMS:
+        known = [name for name in FORMS if name]
+        raise QuantizationError(f"no form {form!r} of integer networks{nearest(form or '', known)}")
+    rounded = {name: each for name, each in bits.items() if is_rounded(each)}
+    activations = {name: each.activations for name, each in rounded.items()}
+    rounding = flow.round(activations, FORMS[form][0])
+    read: dict[Address, tuple[Source | None, ...]] = {}
+    readers: dict[Address, str] = {}
+    for address, place in flow.places.items():
+        if address in rounding.read:
+            read[address] = _sources(place, rounding.read[address])
+            for operand in place.operands:
+                readers.setdefault(operand.origin, place.owner)
+        if address in rounding.written:
+            readers.setdefault(address, place.owner)
+    return Plan(form, rounded, rounding, read, readers)
+
+
+def is_rounded(bits: Bits) -> bool:
+    """Whether anything of a layer with these bits is rounded; 16 bits count as float."""
+    return min(bits.weights, bits.activations) < FLOAT_BITS
+
+
+def _sources(place: Place, bits: tuple[int, ...]) -> tuple[Source | None, ...]:
+    """One entry a tensor argument, of which some (weights, constants) are no values of the pass."""
+    pairs = list(zip(place.operands, place.call.in_shapes, bits, strict=True))
+    result: list[Source | None] = []
+    for shape in place.call.operands:
+        if pairs and pairs[0][1] == shape:
+            operand, _, own = pairs.pop(0)
+            result.append((operand.origin, own) if own < FLOAT_BITS else None)
+        else:
+            result.append(None)
+    return tuple(result)
+
+
+def snap(values: Tensor, grid: ActivationGrid, out: Tensor | None = None) -> Tensor:
+    """Values rounded to a grid as ONNX's QuantizeLinear rounds: divided, halves to even, clipped.
+
+    An eighth of the time of torch's own fake quantisation where `out` is given.
+    """
+    result = torch.div(values, grid.scale, out=out)
+    result.round_().clamp_(grid.low - grid.zero_point, grid.high - grid.zero_point)
+    return result.mul_(grid.scale)
+
+
+class RoundingWalk(Walk):
+    """Rounds what operations read and write, by a plan and its grids.
+
+    Args:
+        model: The network that is run inside it.
+        plan: What is rounded.
+        grids: Of the plan's sources.
+    """
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, grids: Mapping[Source, ActivationGrid]
+    ) -> None:
+        super().__init__(model)
+        self.plan, self.grids = plan, grids
+        written = set(plan.rounding.written.items())
+        self._reads = {  # what is written rounded need not be rounded again
+            address: tuple(
+                source if source and source not in written else None for source in sources
+            )
+            for address, sources in plan.read.items()
+            if any(source and source not in written for source in sources)
+        }
+
+    def given(
+        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        sources = self._reads.get(step.address)
+        if sources is None:
+            return args, kwargs
+        leaves, layout = tree_flatten((args, kwargs))
+        tensors = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        for index, source in zip(tensors, sources, strict=True):
+            if source is not None:
+                # an operation in place writes to its first operand, whatever it is given
+                inside = step.op.endswith("_") and index == tensors[0]
+                out = leaves[index] if inside else None
+                leaves[index] = snap(leaves[index], self.grids[source], out)
+        args, kwargs = tree_unflatten(leaves, layout)
+        return args, kwargs
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        bits = self.plan.rounding.written.get(step.address)
+        if bits is not None:
+            value = first_tensor(output)
+            snap(value, self.grids[step.address, bits], value)
+
+
+class GridFinder:
+    """Finds the grids of values as they come by.
+
+    Args:
+        sources: The grids that are wanted.
+        readers: Per origin, the layer that an error names.
+        form: Of the target's table, one of `FORMS`.
+        how: How ranges are found.
+        seed: Of the sampled values.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        readers: Mapping[Address, str],
+        form: str | None,
+        *,
+        how: How = "mse",
+        seed: int = 0,
+    ) -> None:
+        #: What was found so far.
+        self.grids: dict[Source, ActivationGrid] = {}
+        self._readers, self._signed = readers, FORMS[form][1]
+        self._how: How = how
+        self._generator = torch.Generator().manual_seed(seed)
+        self._wanted: dict[Address, list[int]] = {}
+        for address, bits in sources:
+            self._wanted.setdefault(address, []).append(bits)
+
+    def see(self, address: Address, output: Any) -> None:
+        """Find the grids of what an operation wrote, if any are wanted.
+
+        Raises:
+            QuantizationError: Values that are constant or not finite; it names the layer.
+        """
+        wanted = self._wanted.get(address)
+        if not wanted:
+            return
+        observer = Observer(self._readers[address])
+        observer.add(self._sample(first_tensor(output)))
+        signed = observer.least < 0 if self._signed is None else self._signed
+        for bits in wanted:
+            self.grids[address, bits] = range_of(observer, bits, signed=signed, how=self._how)
+
+    def _sample(self, values: Tensor) -> Tensor:
+        flat = values.flatten()
+        if len(flat) <= _SAMPLES:
+            return flat
+        places = torch.randint(len(flat), (_SAMPLES,), generator=self._generator)
+        return torch.cat([flat[places], torch.stack(flat.aminmax())])
+
+
+class CalibratingWalk(RoundingWalk):
+    """Rounds by grids that it finds itself, on the values of its one forward pass.
+
+    Each grid is found where the numbers are written, before they are rounded, so that it fits the
+    network as it is by then.
+
+    Args:
+        model: The network that is run inside it.
+        plan: What is rounded.
+        inputs: What it is run on.
+        how: How ranges are found.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, inputs: Tensor, *, how: How = "mse") -> None:
+        self._finder = GridFinder(plan.sources(), plan.readers, plan.form, how=how)
+        super().__init__(model, plan, self._finder.grids)
+        self._finder.see(NETWORK_INPUT, inputs)
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        self._finder.see(step.address, output)
+        super().after(step, func, args, kwargs, output)
+
+
+class WatchingWalk(Walk):
+    """Finds grids on the values of a network that rounds nothing."""
+
+    def __init__(self, model: nn.Module, finder: GridFinder, inputs: Tensor) -> None:
+        super().__init__(model)
+        self._finder = finder
+        finder.see(NETWORK_INPUT, inputs)
+
+    def after(
+        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        self._finder.see(step.address, output)
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The tensor that an operation wrote; of a pool that also writes places, the values."""
+    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+
+class QuantizedModel(nn.Module):
+    """A compressed network that computes what the integer network exported from it computes.
+
+    Its outputs are for judging, not for training: no gradients.
+
+    Attributes:
+        network: In float, its weights rounded already.
+        plan: What is rounded as it runs.
+        grids: Of the plan's sources.
+        weights: Per layer with rounded weights: the grid (integers times a scale a channel) or the
+            codebook that they are on.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Plan,
+        grids: Mapping[Source, ActivationGrid],
+        weights: Mapping[str, Grid | Codebook],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.plan, self.grids, self.weights = plan, dict(grids), dict(weights)
+
+    @property
+    def bits(self) -> Mapping[str, Bits]:
+        """Precision per layer; those that are float are left out."""
+        return self.plan.bits
+
+    @property
+    def form(self) -> str | None:
+        """Of the target's table, one of `FORMS`."""
+        return self.plan.form
+
+    def forward(self, inputs: Tensor) -> Any:
+        """The outputs, without gradients."""
+        with RoundingWalk(self.network, self.plan, self.grids).attached():
+            return self.network(inputs)
+
+    def integers(self, name: str) -> Tensor:
+        """A layer's weights as int8, in their own shape: what times `scales` are its weights.
+
+        Only of layers in `weights` with a `Grid`.
+        """
+        module: Any = self.network.get_submodule(name)
+        scale = self._grid(name).scale
+        codes = matrix(module) / torch.where(scale > 0, scale, torch.ones_like(scale))
+        return codes.round().to(torch.int8).view(module.weight.shape)
+
+    def scales(self, name: str) -> Tensor:
+        """What a layer's integers are multiplied by, float32 [output channels]."""
+        return self._grid(name).scale.flatten()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Grids and codebooks, as tensors and plain values: part of `state_dict`."""
+        kept = {name: _plain(each) for name, each in self.weights.items()}
+        grids = [[*source[0], source[1], *_numbers(grid)] for source, grid in self.grids.items()]
+        return {"weights": kept, "grids": grids}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over grids and codebooks: part of `load_state_dict`."""
+        self.weights = {name: _restored(each) for name, each in state["weights"].items()}
+        self.grids = {
+            ((name, place), bits): ActivationGrid(scale, zero_point, low, high)
+            for name, place, bits, scale, zero_point, low, high in state["grids"]
+        }
+
+    def _grid(self, name: str) -> Grid:
+        grid = self.weights[name]
+        assert isinstance(grid, Grid)
+        return grid
+
+
+def _numbers(grid: ActivationGrid) -> Iterator[float]:
+    return iter((grid.scale, grid.zero_point, grid.low, grid.high))
+
+
+def _plain(weights: Grid | Codebook) -> dict[str, Any]:
+    if isinstance(weights, Grid):
+        return {"scale": weights.scale, "bits": weights.bits}
+    return {"entries": weights.entries, "indices": weights.indices, "bits": weights.bits}
+
+
+def _restored(plain: dict[str, Any]) -> Grid | Codebook:
+    return Grid(**plain) if "scale" in plain else Codebook(**plain)
