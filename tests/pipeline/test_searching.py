@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SHAPE, agreement, batches, request, subject, write_table
+from tiny import SHAPE, agreement, batches, model, request, subject, write_table
 from torch import Tensor, nn
 
+from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
-from automl.data import Data
+from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.latency.targets import find_table
@@ -23,7 +24,9 @@ from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.searching import over_on_the_clock
 from automl.policy_file import read_policy
+from automl.problem import Agent
 from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
+from automl.scores import top1_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +218,70 @@ def test_a_budget_that_the_clock_misses_is_said_so() -> None:
     assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
     (said,) = over_on_the_clock(budget, 1.05e-3)
     assert "5.0 % over the budget of 1.00 ms" in said
+
+
+def labelled(*, wrong: int = 0) -> Subject:
+    """The tiny model with its own classes as labels, some of them wrong, judged by accuracy."""
+    dense = model()
+
+    def classes(data: Batches) -> Batches:
+        with torch.no_grad():
+            found = [(x, dense(x).argmax(1)) for x, _ in data]
+        for _, targets in found:
+            targets[:wrong] = (targets[:wrong] + 1) % 4
+        return Batches(tuple(found))
+
+    plain = subject()
+    data = Data(plain.data.calibration, classes(batches(2, 5, 1)), classes(batches(3, 4)))
+    return dataclasses.replace(plain, data=data, score=top1_accuracy, score_name="top-1 accuracy")
+
+
+def test_saturated_accuracy_ranks_by_logits_and_says_so(board: Path, tmp_path: Path) -> None:
+    result = search(request(board, tmp_path / "run", "60%", subject=labelled()))
+    assert any("candidates are ranked by how near their logits" in note for note in result.notes)
+    assert result.dense.accuracy == 1.0
+    assert result.compressed.accuracy in (0.0, 0.25, 0.5, 0.75, 1.0)
+    first = read_policy(tmp_path / "run" / "front" / "000.json")
+    assert first.scored_on == "logits of 6 validation inputs, refitted on fewer images"
+    assert first.score is not None
+    assert first.score < 0.0
+
+
+def test_accuracy_that_tells_candidates_apart_is_kept(board: Path, tmp_path: Path) -> None:
+    result = search(request(board, tmp_path / "run", "60%", subject=labelled(wrong=1)))
+    assert not any("ranked by" in note for note in result.notes)
+    first = read_policy(tmp_path / "run" / "front" / "000.json")
+    assert first.scored_on == "6 validation inputs, refitted on fewer images"
+    assert first.score is not None
+    assert first.score >= 0.0
+
+
+def test_a_cold_start_is_another_search(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def counted(*args: Any, **options: Any) -> Agent:
+        told.append(options)
+        return make_agent(*args, **options)
+
+    monkeypatch.setattr("automl.pipeline.searching.make_agent", counted)
+    cold = request(board, tmp_path / "run", "60%", agent="optuna-tpe", warm_start=False, trials=1)
+    search(cold)
+    assert search(dataclasses.replace(cold, trials=2, resume=True)).trials == 2
+    with pytest.raises(StudyError, match="another options: 'warm_start=False', this search 'warm"):
+        search(dataclasses.replace(cold, warm_start=True, resume=True))
+    search(request(board, tmp_path / "uniform", "60%", agent="uniform"))
+    assert told == [{"warm_start": False}, {"warm_start": False}, {"warm_start": True}, {}]
+
+
+def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "run", "60%", trials=2, subject=labelled(wrong=1))
+    search(asked)
+    with pytest.raises(StudyError, match="another score: 'top-1 accuracy', this search 'top-1 acc"):
+        search(dataclasses.replace(asked, resume=True, full_scores=True))
+
+
+def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "run", "60%", agent="uniform", warm_start=False)
+    assert "uniform has no warm start to do without" in search(asked).notes
