@@ -8,6 +8,7 @@ import torch
 import zoo_tokens
 from specimens import specimen
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from automl.network.cut import smaller
 from automl.network.trace import record
@@ -92,3 +93,33 @@ def test_without_labels_operations_and_shapes_are_the_same() -> None:
         (c.step, c.in_shapes, c.out_shapes) for c in full.calls
     ]
     assert not bare.bindings
+
+
+class Doubling(Walk):
+    """Doubles what convolutions and additions read."""
+
+    def given(
+        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if step.op in ("conv", "add"):
+            return tree_map(lambda value: 2 * value, (args, kwargs))  # type: ignore[no-any-return]
+        return args, kwargs
+
+
+def test_what_an_operation_reads_can_be_replaced() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain, self.same = nn.Conv2d(3, 3, 1), zoo_tokens.SameConv(3, 3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.plain(input=x) + x
+            z: torch.Tensor = self.same(y)
+            return z.relu()
+
+    model, image = Net(), torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        expected = model.same(2 * (2 * (model.plain(2 * image) + image))).relu()
+        with Doubling(model).attached():
+            found = model(image)
+    torch.testing.assert_close(found, expected)
