@@ -1,0 +1,214 @@
+"""Integer networks on this machine: how quick each form is, how well mixed ones are predicted, and
+what pruning and INT8 are worth together.
+
+    python tests/benchmarks/bench_int8.py forms     --shared ../shared
+    python tests/benchmarks/bench_int8.py policies  --shared ../shared [--networks resnet56 ...]
+    python tests/benchmarks/bench_int8.py search    --shared ../shared [--seeds 0 1 2]
+
+`forms`: all layers in 8 bits, in each form of activations, beside fp32; interleaved.
+`policies`: 20 random policies of channels, blocks and int8 or fp32 a layer; predicted from measured
+operators and conversions with an overhead fitted on 8 other networks, then measured.
+`search`: ResNet-56 at a share of the dense fp32 latency: pruning alone, INT8 everywhere with the
+least uniform pruning that meets the budget, and both searched together; finished alike, no
+training, latency measured, all 10,000 test images once each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from bench_latency_search import subject_of
+from cifar import Cifar, load_cifar, load_resnet, normalised
+from latency_networks import NETWORKS, build
+from scipy.stats import spearmanr
+from torch import nn
+
+from automl.cost import build_cost_model, required_keys
+from automl.data import Batches
+from automl.latency.table import LatencyTable
+from automl.latency.targets import cpu_table
+from automl.network.read import Reading, read_network
+from automl.pipeline import search
+from automl.pipeline.granularity import learn_granularity, probe_keys
+from automl.pipeline.networks import fit_networks, timed_onnx
+from automl.pipeline.precision import precisions_of
+from automl.policy import Bits, Policy
+from automl.profiling.device import conditions, others_load
+from automl.profiling.integer import FORMS
+from automl.profiling.overhead import network_seconds
+from automl.profiling.profile import measure_models, profile
+from automl.profiling.runner import LocalRunner, Runner
+from automl.requests import SearchRequest, Subject, ignore
+from automl.space import build_space
+
+INT8 = Bits(8, 8)
+
+
+def main() -> None:
+    """One of the three parts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("forms", "policies", "search"))
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--networks", nargs="+", default=["resnet20", "resnet56", "example"])
+    parser.add_argument("--policies", type=int, default=20)
+    parser.add_argument("--budget", default="30%")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print(f"{conditions()}; others keep {others_load(0.5):.1f} cores busy", flush=True)
+    if options.part == "search":
+        found: object = [one_search(options.shared, options.budget, s) for s in options.seeds]
+    else:
+        with own_table() as table, LocalRunner() as runner:
+            part: Callable[..., object] = forms if options.part == "forms" else mixed
+            found = {
+                name: part(read(options.shared, name), table, runner, options)
+                for name in options.networks
+            }
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def own_table() -> Iterator[LatencyTable]:
+    """A table of this machine that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AUTOML_HOME"] = folder
+        yield cpu_table()
+
+
+def read(shared: Path, name: str) -> Reading:
+    """The trained networks of the shared folder, or one of random weights."""
+    depth = {"resnet20": 20, "resnet32": 32, "resnet56": 56}.get(name)
+    if depth is not None and shared.exists():
+        return read_network(load_resnet(shared, depth), (1, 3, 32, 32), resolutions=())
+    return read_network(build(name), NETWORKS[name].shape, resolutions=())
+
+
+def forms(
+    reading: Reading, table: LatencyTable, runner: Runner, options: argparse.Namespace
+) -> dict[str, float]:
+    """Milliseconds of fp32 and of each integer form."""
+    layers = dict.fromkeys((p.owner for p in reading.network.plans if p.owner), INT8)
+    models = {"fp32": timed_onnx(reading, Policy(), table.header)}
+    for form in FORMS:
+        header = table.header.model_copy(update={"form": form})
+        models[form] = timed_onnx(reading, Policy(bits=layers), header)
+    times = measure_models(models, runner, spread=0.005, seconds_cap=20.0)
+    found = {name: timing.seconds * 1e3 for name, timing in times.items()}
+    shares = ", ".join(f"{n} {v:.3f} ms ({v / found['fp32']:.2f})" for n, v in found.items())
+    print(shares, flush=True)
+    return found
+
+
+def mixed(
+    reading: Reading, table: LatencyTable, runner: Runner, options: argparse.Namespace
+) -> dict[str, object]:
+    """Predicted against measured seconds of random policies."""
+    start = time.monotonic()
+    network, precisions = reading.network, precisions_of(table.header)
+    profile(table, probe_keys(network, "fp32"), runner)
+    steps = learn_granularity(network, table, "fp32")
+    space = build_space(network, round_to=steps, precisions=(INT8, Bits()))
+    keys = required_keys(network, space, precisions=precisions)
+    report = profile(table, keys, runner)
+    fitted = fit_networks(reading, table, space, runner, 1, ignore)
+    operators = time.monotonic() - start
+    vectors = space.random(options.policies, np.random.default_rng(2))
+    sums = build_cost_model(network, space, table, precisions=precisions).price(vectors)[:, 0]
+    policies = [space.decode(vector) for vector in vectors]
+    counts = [len(network.shapes(p.channels, p.removed)) for p in policies]
+    models = {str(i): timed_onnx(reading, p, table.header) for i, p in enumerate(policies)}
+    times = measure_models(models, runner, seconds_cap=2.0 * len(models))
+    measured = [times[name].seconds for name in models]
+    pairs = zip(sums.tolist(), counts, strict=True)
+    predicted = [network_seconds(fitted.overhead, total, count) for total, count in pairs]
+    errors = np.abs(np.array(predicted) / np.array(measured) - 1)
+    result: dict[str, object] = {
+        "operators": len(keys),
+        "doubtful": report.doubtful,
+        "refused": len(report.refused),
+        "seconds": operators,
+        "predicted": predicted,
+        "measured": measured,
+        "sum_error": float(np.abs(sums / np.array(measured) - 1).mean()),
+        "fitted_error": float(errors.mean()),
+        "worst": float(errors.max()),
+        "rank_correlation": float(spearmanr(predicted, measured).statistic),
+        "scale": fitted.overhead.scale,
+        "left_out_error": fitted.overhead.error,
+    }
+    print({k: v for k, v in result.items() if k not in ("predicted", "measured")}, flush=True)
+    return result
+
+
+def one_search(shared: Path, budget: str, seed: int) -> dict[str, dict[str, float]]:
+    """Three ways to the same latency."""
+    data, model = load_cifar(shared), load_resnet(shared, 56)
+    ways = {
+        "pruning alone": ("lagrangian", ("float",)),
+        "INT8, uniform pruning": ("uniform", ("int8",)),
+        "both searched": ("lagrangian", ("auto",)),
+    }
+    rows: dict[str, dict[str, float]] = {}
+    print(f"\n{'':24}{'predicted':>10}{'measured':>10}{'accuracy':>10}   ({budget}, seed {seed})")
+    for name, (agent, precisions) in ways.items():
+        rows[name] = searched(data, model, budget, seed, agent, precisions)
+        row = rows[name]
+        print(
+            f"{name:24}{row['predicted']:10.3f}{row['measured']:10.3f}{row['accuracy']:10.2f}",
+            flush=True,
+        )
+    return rows
+
+
+def searched(
+    data: Cifar, model: nn.Module, budget: str, seed: int, agent: str, precisions: tuple[str, ...]
+) -> dict[str, float]:
+    """Shares of the dense latency, and the accuracy of what one search delivers."""
+    with tempfile.TemporaryDirectory() as folder:
+        request = SearchRequest(
+            with_test(subject_of(data, model, seed), data),
+            "cpu",
+            (budget,),
+            Path(folder),
+            agent=agent,
+            seed=seed,
+            resolutions=(),
+            precisions=precisions,
+        )
+        start = time.monotonic()
+        result = search(request, ignore)
+        seconds = time.monotonic() - start
+    dense, small = result.dense, result.compressed
+    assert dense.predicted_seconds is not None
+    assert small.predicted_seconds is not None
+    assert dense.measured_seconds is not None
+    assert small.measured_seconds is not None
+    assert small.accuracy is not None
+    return {
+        "predicted": small.predicted_seconds / dense.predicted_seconds,
+        "measured": small.measured_seconds / dense.measured_seconds,
+        "accuracy": 100 * small.accuracy,
+        "seconds": seconds,
+    }
+
+
+def with_test(subject: Subject, data: Cifar) -> Subject:
+    """The subject with all test images, which the search reads once, for its final figures."""
+    pairs = zip(data.test.split(250), data.test_labels.split(250), strict=True)
+    test = Batches(tuple((normalised(part), truth) for part, truth in pairs))
+    return replace(subject, data=replace(subject.data, test=test))
+
+
+if __name__ == "__main__":
+    main()
