@@ -10,7 +10,7 @@ elimination's update would leave the grid.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,8 @@ from automl.policy import Bits, Policy
 Tensor = torch.Tensor
 #: Images on which activations' ranges are found where no refit finds them.
 _IMAGES = 128
+#: Activations of any integers: weights beside them are rounded alike.
+_INTEGER = 8
 #: Bytes of rounded weights that are kept for the next candidate.
 _KEPT_BYTES = 256 << 20
 
@@ -101,6 +103,7 @@ class JointDatabase:
         Raises:
             QuantizationError: Weights that are not finite.
         """
+        bits = replace(bits, activations=32 if bits.activations >= FLOAT_BITS else _INTEGER)
         read = self._read.get(layer, ())
         counts = {name: policy.channels[name] for name in read if name in policy.channels}
         key = (layer, bits, tuple(sorted(counts.items())))
@@ -129,7 +132,7 @@ class JointDatabase:
         for name, bits in plan.bits.items():
             if bits.weights < FLOAT_BITS:
                 found = self.rounded(name, policy, bits)
-                weights[name] = _write(model.get_submodule(name), found, outputs.get(name))
+                weights[name] = write_rounded(model.get_submodule(name), found, outputs.get(name))
         images = images[:_IMAGES]
         walk = CalibratingWalk(model, plan, images)
         with walk.attached():
@@ -178,8 +181,17 @@ class JointDatabase:
         return (channels.unsqueeze(2) * times + torch.arange(times)).flatten(1)
 
 
-def _write(module: Any, found: Rounded, outputs: Tensor | None) -> Grid | Codebook:
-    """Write rounded weights into a layer of which only some outputs are left."""
+def write_rounded(module: Any, found: Rounded, outputs: Tensor | None) -> Grid | Codebook:
+    """Write rounded weights into a layer that reads their columns.
+
+    Args:
+        module: The layer.
+        found: Its rounded weights.
+        outputs: Those that are left; None for all.
+
+    Returns:
+        What the layer's weights stand on.
+    """
 
     def left(rows: Tensor) -> Tensor:
         flat = rows.flatten(0, 1)

@@ -11,7 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
+from automl.compression.bit_harm import BitHarm
 from automl.compression.database import Database, read_patch, write_patch
+from automl.compression.joint import JointDatabase
+from automl.errors import SpaceError
 from automl.network.cut import remove
 from automl.policy import Policy
 from automl.space import Sensitivity, Space, Variable
@@ -24,32 +27,59 @@ def measure_sensitivity(
     space: Space,
     images: Tensor,
     *,
+    rounded: JointDatabase | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
-    """The harm of every choice of a space, each made alone.
+    """The harm of every choice of a space, each made alone, and of bits and channels together.
 
     Args:
         database: Candidates' weights; its model is changed and restored, choice by choice.
-        space: The choices. Precision has no harm here.
+        space: The choices.
         images: Calibration inputs; a few dozen are enough.
+        rounded: The database's rounded weights, for spaces with bits.
         on_choice: Told (choices done, choices in all).
 
     Returns:
         Mean squared difference of the outputs, relative to the variance of the dense outputs.
+
+    Raises:
+        SpaceError: The space has bits, and there are no rounded weights.
+        QuantizationError: Activations that are constant or not finite; it names the layer.
     """
     dense = outputs(database.model, images)
     variance = float(dense.var(0).mean().clamp_min(1e-12)) if dense.shape[0] > 1 else 1.0
     total = sum(len(variable.options) for variable in space.variables)
     harm, done = [], 0
+
+    def relative(changed: Tensor) -> float:
+        return float((changed - dense).square().mean()) / variance
+
+    def told() -> None:
+        nonlocal done
+        on_choice(done := done + 1, total)
+
+    bits = _bit_harm(rounded, space, lambda model: relative(outputs(model, images)))
     for variable in space.variables:
-        row = np.zeros(len(variable.options))
-        for index, option in enumerate(variable.options[:-1]):
-            changed = _outputs_with(database, variable, option, images)
-            row[index] = float((changed - dense).square().mean()) / variance
-            on_choice(done := done + 1, total)
+        if bits and variable.kind == "bits":
+            row = bits.row(variable, told)
+        else:
+            row = np.zeros(len(variable.options))
+            for index, option in enumerate(variable.options[:-1]):
+                row[index] = relative(_outputs_with(database, variable, option, images))
+                told()
         done += 1
         harm.append(row)
-    return Sensitivity(tuple(harm), images.shape[0])
+    return Sensitivity(tuple(harm), images.shape[0], bits.joint(harm) if bits else ())
+
+
+def _bit_harm(
+    rounded: JointDatabase | None, space: Space, harm_of: Callable[[nn.Module], float]
+) -> BitHarm | None:
+    if not space.of_kind("bits"):
+        return None
+    if rounded is None:
+        raise SpaceError("the space has bits: their harm cannot be measured without the rounding")
+    return BitHarm(rounded, space, harm_of)
 
 
 def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:

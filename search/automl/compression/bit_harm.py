@@ -1,0 +1,158 @@
+"""What a layer's bits do to the network's outputs when they are chosen alone, and with channels.
+
+Alone: the dense network with one layer rounded, weights second-order and activations with ranges
+found on calibration images. Where a variable offers a grid of weight and activation bits, the two
+are measured apart and added (7 + 7 measurements for 49 options; docs/bits.md has the error).
+
+With channels: a layer that reads fewer channels adds up fewer rounding errors. Its harm is taken
+to be proportional to the energy of its rounding errors, and that to change with the kept count as
+it does in the joint database: energies are computed at three counts, at one width of weights
+(errors of all widths shrink alike), and interpolated in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from automl.compression.database import read_patch, write_patch
+from automl.compression.joint import JointDatabase, write_rounded
+from automl.compression.simulate import Plan, QuantizedModel, is_rounded
+from automl.network.precision import FLOAT_BITS
+from automl.policy import Bits, Policy
+from automl.space import Joint, Space, Variable
+
+#: Activations beside which weights that are measured apart are integers, not a codebook.
+_INTEGER = 8
+
+
+class BitHarm:
+    """Measures what the bits of a space do.
+
+    Args:
+        rounded: Rounded weights; the database's model is changed and restored.
+        space: The choices.
+        harm_of: The harm of a network.
+    """
+
+    def __init__(
+        self, rounded: JointDatabase, space: Space, harm_of: Callable[[nn.Module], float]
+    ) -> None:
+        self._rounded, self._space, self._harm_of = rounded, space, harm_of
+        self._found: dict[tuple[str, Bits, int], float] = {}
+        self._plans: dict[tuple[str, int], Plan] = {}
+        for position in space.of_kind("bits"):
+            variable = space.variables[position]
+            for activations in {32, *(bits.activations for bits in options_of(variable))}:
+                plan = rounded.dense_plan({variable.name: Bits(32, activations)})
+                self._plans[variable.name, activations] = plan
+        self._grids = rounded.dense_grids(list(self._plans.values()))
+
+    def row(
+        self, variable: Variable, on_option: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float64]:
+        """Harm of each option beyond that of the dense one, which is last."""
+        options = options_of(variable)
+        harms = np.zeros(len(options))
+        if len(options) == 1:
+            return harms
+        apart = _is_grid(options)
+        for index, bits in enumerate(options):
+            if apart and max(bits.weights, bits.activations) < FLOAT_BITS:
+                weights = self._alone(variable.name, bits.weights, 32, _INTEGER)
+                harms[index] = weights + self._alone(variable.name, 32, bits.activations)
+            else:
+                harms[index] = self._alone(variable.name, bits.weights, bits.activations)
+            if index < len(options) - 1:
+                on_option()
+        beyond: NDArray[np.float64] = np.maximum(harms - harms[-1], 0.0)
+        return beyond
+
+    def joint(self, harm: Sequence[NDArray[np.float64]]) -> Joint:
+        """What bits and the channels that a layer reads do beyond the sum of both.
+
+        Args:
+            harm: Per variable of the space, of each option alone.
+        """
+        tables = []
+        for position in self._space.of_kind("bits"):
+            layer = self._space.variables[position]
+            for group in self._rounded.groups_read(layer.name):
+                read = self._space.positions.get(("channels", group))
+                if read is not None and len(layer.options) > 1:
+                    change = self._changes(layer, self._space.variables[read])
+                    tables.append(((read, position), change * harm[position]))
+        return tuple(tables)
+
+    def _alone(self, layer: str, weights: int, activations: int, read_with: int = 0) -> float:
+        """Harm of one layer's bits; weights are rounded for what they are read with."""
+        if not is_rounded(Bits(weights, activations)):
+            return 0.0
+        key = (layer, Bits(weights, read_with or activations), activations)
+        if key not in self._found:
+            model, plan = self._rounded.database.model, self._plans[layer, activations]
+            with self._written(layer, key[1]):
+                rounded = QuantizedModel(model, plan, self._grids, {})
+                self._found[key] = self._harm_of(rounded if plan.read else model)
+        return self._found[key]
+
+    @contextmanager
+    def _written(self, layer: str, bits: Bits) -> Iterator[None]:
+        if bits.weights >= FLOAT_BITS:
+            yield
+            return
+        module = self._rounded.database.model.get_submodule(layer)
+        before = read_patch(module)
+        write_rounded(module, self._rounded.rounded(layer, Policy(), bits), None)
+        try:
+            yield
+        finally:
+            write_patch(module, before)
+
+    def _changes(self, layer: Variable, group: Variable) -> NDArray[np.float64]:
+        """[counts, bits]: how much of a layer's harm comes on top where it reads fewer channels."""
+        counts = [count for count in group.options if isinstance(count, int)]
+        options = options_of(layer)
+        whole = [bits for bits in options if bits.weights < FLOAT_BITS]
+        table = np.zeros((len(counts), len(options)))
+        if not whole:
+            return table
+        some = whole[len(whole) // 2]
+        at = sorted({counts[0], counts[len(counts) // 2], counts[-1]})
+        made = [
+            self._rounded.rounded(layer.name, Policy({group.name: count}), some) for count in at
+        ]
+        errors, gains = (
+            np.interp(counts, at, [each / max(values[-1], 1e-30) for each in values])
+            for values in ([one.error for one in made], [one.gain for one in made])
+        )
+        for index, bits in enumerate(options[:-1]):
+            if bits.weights < FLOAT_BITS:
+                dense = self._rounded.rounded(layer.name, Policy(), bits)
+                read = dense.gain * self._square_step(layer.name, bits)
+                total = max(dense.error + read, 1e-30)
+                table[:, index] = (errors * dense.error + gains * read) / total - 1
+        table[-1] = 0.0
+        return table
+
+    def _square_step(self, layer: str, bits: Bits) -> float:
+        """Mean squared rounding error of what a layer reads."""
+        sources = self._plans[layer, bits.activations].read.get((layer, 0), ())
+        steps = [self._grids[source].scale for source in sources if source]
+        return sum(step * step for step in steps) / 12
+
+
+def options_of(variable: Variable) -> list[Bits]:
+    """The options of a variable of bits."""
+    return [option for option in variable.options if isinstance(option, Bits)]
+
+
+def _is_grid(options: Sequence[Bits]) -> bool:
+    """Whether measuring weights and activations apart takes fewer measurements."""
+    both = [bits for bits in options if max(bits.weights, bits.activations) < FLOAT_BITS]
+    apart = {bits.weights for bits in both}, {bits.activations for bits in both}
+    return len(both) > sum(map(len, apart))
