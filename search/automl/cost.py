@@ -198,6 +198,8 @@ class CostModel:
             SpaceError: If the policy is not in the space.
         """
         vector = self.space.encode(policy)[None]
+        if self._dense and not policy.bits and (vector[0] == self.space.dense).all():
+            return self._dense
         row = self._sum(vector, FITTED + 1)[0]
         constant = float(self._constant[LATENCY])
         latency = float(row[LATENCY]) + constant

@@ -49,11 +49,19 @@ class Model(_Part):
 
 
 class Target(_Part):
-    """The device that the policy was priced on, and the table that priced it."""
+    """The device that the policy was priced on, and the table that priced it.
+
+    Attributes:
+        name: As `--target` took it.
+        description: In words.
+        table_digest: Of the table.
+        form: Of its quantised graphs; None for simulators and where all is float.
+    """
 
     name: str
     description: str = ""
     table_digest: str = ""
+    form: str | None = None
 
 
 class Predicted(_Part):
@@ -61,6 +69,7 @@ class Predicted(_Part):
 
     Attributes:
         latency_seconds: None where the target prices no time.
+        latency_cycles: In place of it where the target is a simulator.
         latency_error: Known relative error of the latency (0.08 = 8 %); None where not known.
         macs: Multiply-accumulates of one input.
         bytes: Size of the weights.
@@ -69,6 +78,7 @@ class Predicted(_Part):
     """
 
     latency_seconds: float | None
+    latency_cycles: float | None = None
     latency_error: float | None = None
     macs: float
     bytes: float
@@ -217,7 +227,8 @@ def check_fits(file: PolicyFile, network: Network) -> None:
         )
     _check_names("channel group", file.channels, network.dense_channels)
     _check_names("block", file.removed, [block.name for block in network.blocks])
-    _check_names("layer", file.bits, [layer.name for layer in network.layers])
+    owners = [plan.layer.name for plan in network.plans if plan.owner == plan.layer.name]
+    _check_names("layer whose bits can be chosen named", file.bits, owners)
     for name, channels in file.channels.items():
         dense = network.dense_channels[name]
         if channels.dense != dense or channels.kept > dense:

@@ -57,6 +57,8 @@ class SearchRequest:
         seed: Of everything random.
         out: Folder for the policy, the study, the front and the log.
         resume: Go on with the study that is in `out`.
+        storage: Address of the database that keeps the study, under the name of `out`; None for a
+            file in `out`.
         round_to: Channel granularity; None learns it from the target's prices.
         depth: Whether blocks may be left out.
         resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
@@ -81,6 +83,7 @@ class SearchRequest:
     seconds: float | None = None
     seed: int = 0
     resume: bool = False
+    storage: str | None = None
     round_to: int | None = None
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
@@ -246,7 +249,7 @@ class ApplyResult:
         weights_path, export_path, packed_path: Files that were written.
         export_error: Largest difference of the ONNX outputs from the model's; of integers the mean,
             relative to the largest output.
-        export_agreement: Share of inputs for which an integer ONNX model says the same class.
+        integers: Whether the model computes in integers somewhere.
         packed_bytes: Size of the packed file.
         notes: What the user should know.
     """
@@ -258,7 +261,7 @@ class ApplyResult:
     weights_path: Path
     export_path: Path | None = None
     export_error: float | None = None
-    export_agreement: float | None = None
+    integers: bool = False
     packed_path: Path | None = None
     packed_bytes: int | None = None
     notes: tuple[str, ...] = ()

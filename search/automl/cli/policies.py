@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from automl.cli import options
+from automl.errors import UsageError
+
+if TYPE_CHECKING:
+    from automl.requests import ApplyRequest, ApplyResult
 
 Epochs = Annotated[
     int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
@@ -15,6 +19,11 @@ Epochs = Annotated[
 Export = Annotated[
     Path | None, typer.Option("--export", metavar="FILE", help="Write an ONNX model, checked.")
 ]
+Packed = Annotated[
+    Path | None,
+    typer.Option("--packed", metavar="FILE", help="Write the weights in the bits they have."),
+]
+Huffman = Annotated[bool, typer.Option("--huffman", help="Entropy-code the packed weights.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="State dict; default: model.pt by the policy."),
@@ -29,6 +38,8 @@ def apply(
     score: options.Score = None,
     finetune: Epochs = 0,
     export: Export = None,
+    packed: Packed = None,
+    huffman: Huffman = False,
     out: Out = None,
     calibration: options.Calibration = None,
     seed: options.Seed = None,
@@ -41,6 +52,8 @@ def apply(
     from automl.policy_file import read_policy
     from automl.requests import ApplyRequest
 
+    if huffman and packed is None:
+        raise UsageError("--huffman codes the packed weights: give --packed FILE too")
     file = read_policy(policy)
     settings = resolve.settle(
         model=model, weights=weights, data=data, score=score, calibration=calibration, seed=seed
@@ -50,6 +63,8 @@ def apply(
         policy=file,
         out=out or policy.with_name("model.pt"),
         export=export,
+        packed=packed,
+        huffman=huffman,
         epochs=finetune,
         seed=file.seed if settings.seed is None else settings.seed,
     )
@@ -58,17 +73,32 @@ def apply(
     if json:
         render.print_json(result)
         return
+    _print_applied(request, result)
+    flags = resolve.flags_again(settings)
+    render.say_next(resolve.command("automl", "verify", policy, *flags, "--target", "cpu"))
+
+
+def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
+    from automl.cli import render
+    from automl.units import format_bytes
+
     render.say(f"model    {request.subject.model_name}")
     render.say(f"score    {request.subject.score_name}, on {result.scored_on}")
     render.print_figures(result.dense, result.compressed, request.subject.score_name)
     for note in result.notes:
         render.say(f"note: {note}")
     render.say(f"weights: {result.weights_path}")
+    if result.packed_bytes is not None:
+        size = format_bytes(result.packed_bytes)
+        coded = ", entropy-coded" if request.huffman else ""
+        render.say(f"packed weights: {result.packed_path} ({size}{coded})")
     if result.export_path is not None:
-        difference = f"largest difference from PyTorch {result.export_error:.2g}"
-        render.say(f"ONNX: {result.export_path} ({difference})")
-    flags = resolve.flags_again(settings)
-    render.say_next(resolve.command("automl", "verify", policy, *flags, "--target", "cpu"))
+        what = (
+            "mean difference from what was simulated"
+            if result.integers
+            else ("largest difference from PyTorch")
+        )
+        render.say(f"ONNX: {result.export_path} ({what} {result.export_error:.2g})")
 
 
 def verify(

@@ -14,8 +14,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from automl.policy import Bits
+from automl.precisions import format_bits
 from automl.requests import Figures
-from automl.units import format_bytes, format_joules, format_macs, format_seconds
+from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
 
 if TYPE_CHECKING:
     from automl.policy_file import PolicyFile
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 80
 _BAR: Final = 24
+#: Layers of one precision that are named, and not counted.
+_NAMED: Final = 4
 _NOT_JSON: Final = ("model",)
 
 
@@ -81,6 +85,12 @@ def print_figures(dense: Figures, compressed: Figures, score_name: str) -> None:
             lambda seconds: format_seconds(seconds) + _error(compressed.error),
         ),
         _cost_row(
+            "simulated latency",
+            dense.predicted_cycles,
+            compressed.predicted_cycles,
+            lambda cycles: format_cycles(cycles) + _error(compressed.error),
+        ),
+        _cost_row(
             "measured latency", dense.measured_seconds, compressed.measured_seconds, format_seconds
         ),
         _cost_row("work", dense.macs, compressed.macs, format_macs),
@@ -128,7 +138,7 @@ def print_front(results: Sequence[SearchResult]) -> None:
             [
                 name,
                 "-" if figures.accuracy is None else f"{figures.accuracy:.4f}",
-                "-" if predicted is None else format_seconds(predicted),
+                _latency(predicted, figures.predicted_cycles),
                 "-" if measured is None else format_seconds(measured),
                 format_macs(figures.macs),
                 format_bytes(figures.bytes),
@@ -137,6 +147,12 @@ def print_front(results: Sequence[SearchResult]) -> None:
     print_table(("budget", "score", "predicted", "measured", "work", "size"), rows)
     for result in results:
         say(f"policy: {result.policy_path}")
+
+
+def _latency(seconds: float | None, cycles: float | None) -> str:
+    if seconds is None:
+        return "-" if cycles is None else format_cycles(cycles)
+    return format_seconds(seconds)
 
 
 def print_prediction_error(figures: Figures) -> None:
@@ -162,6 +178,8 @@ def print_policy(file: PolicyFile) -> None:
             rows.append((block, "", _LEFT_OUT))
     if rows:
         print_table(("channels", "kept", ""), rows, left=2)
+    for line in _bits_lines(file):
+        say(line)
     if file.removed:
         say(f"blocks left out: {', '.join(file.removed)}")
     if file.score is not None:
@@ -179,10 +197,28 @@ def _bar_row(name: str, kept: int, dense: int, file: PolicyFile) -> tuple[str, s
     return name, "█" * full + "░" * (_BAR - full), f"{kept}/{dense}"
 
 
+def _bits_lines(file: PolicyFile) -> list[str]:
+    """Layers by their precision, the most frequent first; runs of layers by their ends."""
+    by_name: dict[str, list[str]] = {}
+    gone = tuple(f"{block}." for block in file.removed)
+    names = [name for name in file.bits if not name.startswith(gone)] if gone else [*file.bits]
+    for name in names:
+        kept = file.bits[name]
+        by_name.setdefault(format_bits(Bits(kept.weights, kept.activations)), []).append(name)
+    lines = []
+    for precision, layers in sorted(by_name.items(), key=lambda each: -len(each[1])):
+        shown = f"{len(layers)} of {len(names)} layers"
+        if len(layers) <= _NAMED:
+            shown = ", ".join(layers)
+        lines.append(f"{precision:<8} {shown}")
+    return lines
+
+
 def _prediction(file: PolicyFile) -> str:
     cost = file.predicted
     parts = [format_macs(cost.macs), format_bytes(cost.bytes)]
-    if cost.latency_seconds is not None:
+    latency = _latency(cost.latency_seconds, cost.latency_cycles)
+    if latency != "-":
         shares = [
             f"{100 * share:.0f} % {name}"
             for name, share in (
@@ -192,7 +228,7 @@ def _prediction(file: PolicyFile) -> str:
             )
             if share
         ]
-        latency = format_seconds(cost.latency_seconds) + _error(cost.latency_error)
+        latency += _error(cost.latency_error)
         parts.insert(0, f"{latency} ({', '.join(shares)})" if shares else latency)
     if cost.joules is not None:
         parts.append(format_joules(cost.joules))

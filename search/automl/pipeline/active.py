@@ -167,7 +167,8 @@ class Measuring:
             counts=COUNTS,
         )
         limits = [parse_budget(text) for text in self._request.budget]
-        budget = resolve_budget(limits, costs.dense, costs.energy)
+        unit = priced.table.header.unit
+        budget = resolve_budget(limits, costs.dense, costs.energy, unit)
         solve(costs, [np.zeros(size) for size in priced.space.sizes], budget)
         return replace(aimed, priced=replace(priced, costs=costs), budget=budget)
 

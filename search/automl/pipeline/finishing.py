@@ -5,13 +5,16 @@ from __future__ import annotations
 from torch import nn
 
 from automl.compression.apply import Compressor
+from automl.compression.simulate import QuantizedModel
 from automl.delivery.export import export_onnx, onnx_bytes
+from automl.errors import UsageError
 from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
+from automl.pipeline.precision import check_bits, precisions_of
 from automl.pipeline.pricing import describe, float_precision, measure_here
-from automl.pipeline.searching import save_weights
+from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy_file import PolicyFile, Predicted, check_fits
 from automl.recover import RecoverySettings, recover
 from automl.requests import (
@@ -39,10 +42,13 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     policy = file.policy
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
-    compressor = Compressor(reading, subject.data.calibration.inputs, counts, seed=request.seed)
+    images, form = subject.data.calibration.inputs, file.target.form
+    compressor = Compressor(reading, images, counts, seed=request.seed, form=form)
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:
+        if isinstance(model, QuantizedModel):
+            raise UsageError("--finetune trains floats, and this policy rounds: leave it out")
         _recover(request, reading, model, on_event)
     batches = subject.data.test or subject.data.validation
     dense = judge(reading.model, subject.score, batches)
@@ -51,7 +57,11 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     difference = None
     if request.export is not None:
         on_event(Event("exporting", 2, 3))
-        difference = export_onnx(model, input_shape(reading, policy), request.export)
+        shape = input_shape(reading, policy)
+        difference = export_onnx(model, shape, request.export, examples(subject, policy))
+    packed = None
+    if request.packed is not None:
+        packed = save_packed(model, request.packed, huffman=request.huffman)
     return ApplyResult(
         model=model,
         dense=_figures(file.dense, dense, None),
@@ -60,6 +70,9 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         weights_path=request.out,
         export_path=request.export,
         export_error=difference,
+        integers=isinstance(model, QuantizedModel),
+        packed_path=request.packed,
+        packed_bytes=packed,
     )
 
 
@@ -67,12 +80,13 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     """Measure a policy's network beside the dense one, where the target is this machine.
 
     Raises:
-        PolicyError: The policy is for another model.
+        PolicyError: The policy is for another model, or has bits that the target lacks.
         TargetError: No such target.
     """
     file, threads = request.policy, request.threads
     reading = _read(request.subject, file)
     table = find_table(request.target, threads=threads)
+    check_bits(file.policy, request.target, precisions_of(table.header))
     here = table.path is not None and table.path == cpu_table(threads).path
     notes = []
     measured: dict[str, float] = {}
@@ -126,4 +140,5 @@ def _figures(cost: Predicted, accuracy: float | None, measured: float | None) ->
         cost.macs,
         cost.bytes,
         cost.joules,
+        cost.latency_cycles,
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from automl.errors import UsageError, nearest
+from automl.errors import PolicyError, UsageError, nearest
 from automl.latency.header import TableHeader
-from automl.policy import Bits
+from automl.policy import Bits, Policy
 from automl.precisions import (
     Precisions,
     bits_of,
@@ -103,6 +103,20 @@ def choose_bits(
     computed = tuple(each for each in asked if isinstance(each, Bits))
     dense = bits_of(precisions.dense)
     return BitChoices((*computed, dense) if computed else (), weights, keep_first_last)
+
+
+def check_bits(policy: Policy, target: str, precisions: Precisions) -> None:
+    """Check that a target can run all of a policy's layers.
+
+    Raises:
+        PolicyError: Bits that it lacks; names the first layer.
+    """
+    for name, bits in policy.bits.items():
+        if not is_float(bits) and bits not in precisions.bits:
+            raise PolicyError(
+                f"the policy gives {name} {format_bits(bits)}: {target} has "
+                f"{described(precisions.names)}"
+            )
 
 
 def _noted(choices: BitChoices, target: str, used: bool) -> BitChoices:

@@ -12,10 +12,11 @@ from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, resolve_budget
 from automl.evaluate import Evaluator, Ranking, ranking
 from automl.network.read import Reading, read_network
+from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.problem import Problem, read_geometry
 from automl.requests import Event, OnEvent, SearchRequest
-from automl.space import Space, channel_counts
+from automl.space import channel_counts
 from automl.study import Evaluate
 from automl.units import parse_budget
 
@@ -46,8 +47,10 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
 
     Raises:
         InfeasibleError: The budget cannot be met; found before anything costly is done.
+        UsageError: Precisions that the target lacks, or a budget that it cannot be held to.
     """
     subject, limits = request.subject, [parse_budget(text) for text in request.budget]
+    limited = {limit.quantity for limit in limits}
     on_event(Event("reading the network", 0, 1))
     reading = read_network(
         subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
@@ -55,14 +58,22 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
     priced = price(
         reading,
         request.target,
-        Choices(request.round_to, request.depth, request.resolutions),
+        Choices(
+            request.round_to,
+            request.depth,
+            request.resolutions,
+            request.precisions,
+            request.keep_first_last,
+            frozenset(limited),
+        ),
         threads=request.threads,
-        timed=any(limit.quantity == "latency" for limit in limits),
+        timed="latency" in limited,
         seed=request.seed,
         on_event=on_event,
         keep=request.out / "overhead.json",
     )
-    budget = resolve_budget(limits, priced.costs.dense, priced.costs.energy)
+    costs, unit = priced.costs, priced.table.header.unit
+    budget = resolve_budget(limits, costs.dense, costs.energy, unit)
     solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
     return Aimed(reading, priced, budget)
 
@@ -70,11 +81,12 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
 def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Compressor, Problem]:
     """Make the compression database, and measure what each choice does alone."""
     priced = aimed.priced
-    compressor = compressor_of(aimed.reading, priced.space, request, on_event)
+    compressor = compressor_of(aimed.reading, priced, request, on_event)
     harm = measure_sensitivity(
         compressor.database,
         priced.space,
         compressor.images[:SENSITIVITY_IMAGES],
+        rounded=compressor.joint,
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
     geometry = read_geometry(aimed.reading.network, priced.space)
@@ -82,12 +94,12 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
 
 
 def compressor_of(
-    reading: Reading, space: Space, request: SearchRequest, on_event: OnEvent
+    reading: Reading, priced: Priced, request: SearchRequest, on_event: OnEvent
 ) -> Compressor:
-    """The maker of candidates for a space."""
+    """The maker of candidates for a space, in the form of its target."""
     counts = {
         variable.name: channel_counts(variable)
-        for variable in space.variables
+        for variable in priced.space.variables
         if variable.kind == "channels"
     }
     done: list[str] = []
@@ -98,7 +110,8 @@ def compressor_of(
 
     on_event(Event("calibrating", 0, 1))
     images = request.subject.data.calibration.inputs
-    return Compressor(reading, images, counts, seed=request.seed, on_group=told)
+    form = form_of(priced.table.header)
+    return Compressor(reading, images, counts, seed=request.seed, form=form, on_group=told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+"""The weights of a finished network as files: a plain state dict, and packed in few bits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from automl.compression.codebook import Codebook
+from automl.compression.sensitivity import resized
+from automl.compression.simulate import QuantizedModel
+from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.policy import Policy
+from automl.requests import Subject
+
+Tensor = torch.Tensor
+#: Inputs that an integer network is checked on.
+CHECKED: Final = 256
+
+
+def network_of_floats(model: nn.Module) -> nn.Module:
+    """The network with its weights as floats: of a `QuantizedModel` the one that it rounds."""
+    return model.network if isinstance(model, QuantizedModel) else model
+
+
+def examples(subject: Subject, policy: Policy) -> Tensor:
+    """Calibration inputs, at the policy's resolution, that an exported network is checked on."""
+    return resized(subject.data.calibration.inputs[:CHECKED], policy.resolution)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a state dict, whole or not at all.
+
+    Of a `QuantizedModel` its network's: rounded weights as the floats that they stand for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(network_of_floats(model).state_dict(), temporary)
+    os.replace(temporary, path)
+
+
+def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:
+    """Write the weights in the bits that they have; docs/weights.md describes the file.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        QuantizationError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_packed(path, stored(model), huffman=huffman)
+
+
+def stored(model: nn.Module) -> dict[str, Stored]:
+    """A network's tensors by name, rounded weights as integers or indices."""
+    tensors: dict[str, Stored] = dict(network_of_floats(model).state_dict())
+    if not isinstance(model, QuantizedModel):
+        return tensors
+    for layer, grid in model.weights.items():
+        name = f"{layer}.weight"
+        weight = tensors[name]
+        assert isinstance(weight, torch.Tensor)
+        if isinstance(grid, Codebook):
+            tensors[name] = SharedWeights(grid.entries, grid.indices.view(weight.shape), grid.bits)
+        else:
+            tensors[name] = IntegerWeights(model.integers(layer), model.scales(layer), grid.bits)
+    return tensors
