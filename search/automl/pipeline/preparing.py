@@ -87,7 +87,6 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
         priced.space,
         compressor.images[:SENSITIVITY_IMAGES],
         rounded=compressor.joint,
-        rounded=compressor.joint,
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
     geometry = read_geometry(aimed.reading.network, priced.space)
