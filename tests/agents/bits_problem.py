@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from automl.cost import Budget, CostModel, Limit
-from automl.cost_factors import BYTES, COLUMNS, LATENCY, MACS, Floats, Lookup, join
+from automl.cost_factors import BYTES, COLUMNS, JOULES, LATENCY, MACS, Floats, Lookup, join
 from automl.policy import Bits
 from automl.problem import Geometry, Problem, Sensitivity
 from automl.space import Space, Variable
@@ -71,7 +71,7 @@ def bits_problem(
             lookups.append(_lookup(space, [index - 1, index], _apart(choices, index, conversion)))
     harm += [generator.lognormal() * (1 - np.arange(1, 5) / 4) ** 1.7 for _ in range(groups)]
     harm += [np.array([10.0, 0.0])] * block
-    costs = CostModel(space, join(lookups, space.sizes), 1e-5)
+    costs = CostModel(space, join(lookups, space.sizes), 1e-5, energy=(1, 1))
     budget = Budget((Limit(quantity, share * costs.dense.value(quantity)),))
     geometry = [Geometry(i % layers, False, 16, 16, 32, 32, 1, 3) for i in range(len(variables))]
     return Problem(space, costs, budget, Sensitivity(tuple(harm), images=1), tuple(geometry))
@@ -91,6 +91,7 @@ def _drawn(options: Sequence[Bits], generator: np.random.Generator) -> tuple[Flo
     terms = (compute * w * a, 4 * weights * w, 4 * activations * a)
     rows[:, LATENCY] = 1e-5 * np.maximum.reduce(terms)
     rows[:, BYTES], rows[:, MACS] = 100 * weights * w, 1e4 * compute
+    rows[:, JOULES] = 1e-6 * (compute * w * a + weights * w + activations * a)
     harm = for_weights * 4.0 ** (2 - w) + for_activations * 4.0 ** (2 - a)
     return rows, harm - harm[-1]
 

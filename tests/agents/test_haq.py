@@ -18,13 +18,13 @@ from automl.problem import Problem, Sensitivity
 from automl.space import Variable, Vectors
 
 #: Learns within a few dozen episodes, in a fraction of the time.
-QUICK = HaqSettings(hidden=64, warm_up=12, actor_rate=1e-3)
+QUICK = HaqSettings(hidden=48, warm_up=10, batch=32, actor_rate=1e-3)
 
 
 class TestHaq(AgentContract):
     name = "haq"
     options: ClassVar[dict[str, object]] = {"settings": QUICK}
-    trials = 20
+    trials = 16
 
     def made(self, groups: int, seed: int = 0, share: float = 0.5) -> Problem:
         return bits_problem(groups, seed, share)
@@ -32,7 +32,7 @@ class TestHaq(AgentContract):
 
 class TestHaqFromNothing(TestHaq):
     options: ClassVar[dict[str, object]] = {"settings": QUICK, "warm_start": False}
-    trials = 16
+    trials = 12
     beats_random = False  # with as few trials as this nobody learns
 
 
@@ -110,6 +110,12 @@ def test_where_no_single_option_is_cheaper_the_known_policy_is_taken() -> None:
     problem = bits_problem(6, options=CPU, share=0.3, conversion=1.0)
     lowered = BitWalk(problem).enforce(problem.space.dense)
     assert lowered.tolist() == [0] * 6
+
+
+def test_an_energy_budget_is_like_others() -> None:
+    problem = bits_problem(5, options=BITFUSION, quantity="joules", share=0.3)
+    trials = run(HaqAgent(problem, settings=QUICK), problem, 10)
+    assert max(trial.cost.joules for trial in trials) > 0.25 * problem.costs.dense.joules
 
 
 def test_several_limits_hold_at_once() -> None:
@@ -222,7 +228,7 @@ def test_a_warm_start_that_is_off_is_improved_on() -> None:
     generator = np.random.default_rng(3)
     harm = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.harm)
     mistaken = replace(truth, sensitivity=Sensitivity(harm, images=1))
-    trials = run(HaqAgent(mistaken, 3, settings=QUICK), truth, 60)
-    rival = run(make_agent("random", mistaken, 3), truth, 60)
+    trials = run(HaqAgent(mistaken, 3, settings=QUICK), truth, 50)
+    rival = run(make_agent("random", mistaken, 3), truth, 50)
     assert best(trials) > best(trials[:1])
     assert best(trials) > best(rival)
