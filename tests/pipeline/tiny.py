@@ -19,6 +19,7 @@ from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.network.read import read_network
 from automl.pipeline.granularity import probe_keys
+from automl.precisions import Precisions
 from automl.requests import SearchRequest, Subject
 from automl.space import build_space
 
@@ -82,17 +83,29 @@ def request(target: Path | str, out: Path, *budget: str, **changes: Any) -> Sear
 
 
 def seconds(key: OpKey) -> float:
-    """Time of an operator that runs channels in fours."""
+    """Time of an operator that runs channels in fours, integers at half the time."""
     written = -(-key.out_channels // 4) * 4
-    return 1e-7 + 1e-9 * key.in_channels * written * key.out_size[0] * key.out_size[1]
+    area = key.out_size[0] * key.out_size[1]
+    if key.op == "convert":
+        return 1e-9 * key.in_channels * area
+    share = 0.5 if key.precision == "int8" else 1.0
+    return 1e-7 + share * 1e-9 * key.in_channels * written * area
 
 
-def write_table(path: Path) -> Path:
+def write_table(path: Path, *precisions: str) -> Path:
     """A table of a made-up board that holds all operators that a search over the model asks for."""
-    network = tiny_network()
-    keys = required_keys(network, build_space(network, round_to=2))
-    rows = [Row(key, seconds(key), 0.01, 9) for key in {*keys, *probe_keys(network, "fp32")}]
-    header = TableHeader(name="board", device="Made-up board", runtime="onnxruntime", threads=1)
+    network, names = tiny_network(), precisions or ("fp32",)
+    offered = Precisions(names)
+    space = build_space(network, round_to=2, precisions=offered.bits)
+    keys = {*required_keys(network, space, precisions=offered), *probe_keys(network, offered.dense)}
+    rows = [Row(key, seconds(key), 0.01, 9) for key in keys]
+    header = TableHeader(
+        name="board",
+        device="Made-up board",
+        runtime="onnxruntime",
+        threads=1,
+        precisions=names,
+    )
     LatencyTable.create(path, header, rows)
     return path
 

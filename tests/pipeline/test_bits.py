@@ -1,0 +1,129 @@
+"""Searches over bits: what they choose, deliver and refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import request, subject, write_table
+
+from automl.compression.simulate import QuantizedModel
+from automl.delivery.packed import read_packed, state_dict
+from automl.errors import PolicyError, UsageError
+from automl.pipeline import apply, search, verify
+from automl.policy import Bits
+from automl.policy_file import PolicyFile, Precision, read_policy
+from automl.requests import ApplyRequest, SearchResult, VerifyRequest
+from automl.weights import packed_bytes
+
+LAYERS = ("stem", "block.inner", "block.outer", "head")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("tables") / "board.jsonl", "fp32", "int8")
+
+
+@pytest.fixture(scope="module")
+def found(board: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    """Half the time with integers twice as fast: most layers have to be integers."""
+    out = tmp_path_factory.mktemp("run")
+    return search(request(board, out, "55%", precisions=("auto",), depth=False, round_to=16))
+
+
+def test_the_policy_names_bits_of_every_layer(found: SearchResult) -> None:
+    policy = read_policy(found.policy_path).policy
+    assert tuple(policy.bits) == LAYERS
+    assert {Bits(8, 8)} <= set(policy.bits.values()) <= {Bits(8, 8), Bits()}
+    assert found.policy.target.form == "qdq-u8s8"
+    assert "fp32 and int8" in found.target or "int8 and fp32" in found.target
+    predicted = found.policy.predicted.latency_seconds
+    assert predicted is not None
+    assert predicted <= 0.55 * (found.policy.dense.latency_seconds or 0.0)
+
+
+def test_weights_are_delivered_plain_and_packed_at_the_promised_size(found: SearchResult) -> None:
+    plain = torch.load(found.out / "model.pt", weights_only=True)
+    packed = found.out / "model.weights"
+    restored = state_dict(read_packed(packed))
+    assert plain.keys() == restored.keys()
+    assert all(torch.equal(plain[name], value) for name, value in restored.items())
+    promised = found.policy.predicted.bytes
+    assert promised < 0.5 * found.policy.dense.bytes
+    assert promised <= packed.stat().st_size <= promised + 1000  # its header
+    assert (found.out / "model.onnx").exists()
+
+
+def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_path: Path) -> None:
+    packed = tmp_path / "weights.bin"
+    again = apply(
+        ApplyRequest(
+            subject(),
+            found.policy,
+            tmp_path / "model.pt",
+            tmp_path / "model.onnx",
+            packed,
+            huffman=True,
+        )
+    )
+    assert isinstance(again.model, QuantizedModel)
+    assert again.integers
+    assert again.compressed.accuracy == pytest.approx(found.compressed.accuracy)
+    before = torch.load(found.out / "model.pt", weights_only=True)
+    after = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    assert again.packed_bytes == packed.stat().st_size
+    assert state_dict(read_packed(packed)).keys() == after.keys()
+    with pytest.raises(UsageError, match="--finetune trains floats"):
+        apply(ApplyRequest(subject(), found.policy, tmp_path / "tuned.pt", epochs=1))
+
+
+def test_weights_alone_for_a_size(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "run", "30%size", precisions=("w2-w4",), round_to=16)
+    result = search(asked)
+    bits = read_policy(result.policy_path).policy.bits
+    assert {each.activations for each in bits.values()} == {32}
+    assert result.compressed.bytes <= 0.3 * result.dense.bytes
+    assert result.compressed.bytes >= packed_bytes(1, 0, 0, Bits(2, 32))
+
+
+def test_ends_that_are_held_are_named(board: Path, tmp_path: Path) -> None:
+    asked = request(
+        board, tmp_path / "run", "80%", precisions=("int8",), keep_first_last=True, depth=False
+    )
+    result = search(asked)
+    bits = read_policy(result.policy_path).policy.bits
+    assert bits["stem"] == bits["head"] == Bits(8, 8)
+    easy = search(
+        request(board, tmp_path / "easy", "100%", precisions=("int8",), keep_first_last=True)
+    )
+    assert any("meets this budget already" in note for note in easy.notes)
+    assert not easy.policy.bits
+    assert easy.compressed.predicted_seconds == easy.dense.predicted_seconds
+
+
+def test_what_the_target_lacks_is_refused_in_one_line(board: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--precisions w4a4: .* has fp32 and int8"):
+        search(request(board, tmp_path / "a", "60%", precisions=("w4a4",)))
+    with pytest.raises(UsageError, match="saves size and not time"):
+        search(request(board, tmp_path / "b", "60%", precisions=("w4",)))
+
+
+def test_a_policy_is_held_against_what_the_target_and_the_model_have(
+    found: SearchResult, tmp_path: Path
+) -> None:
+    plain = write_table(tmp_path / "plain.jsonl")
+    with pytest.raises(PolicyError, match=r"the policy gives .* int8: .* has fp32"):
+        verify(VerifyRequest(subject(), found.policy, str(plain)))
+    with pytest.raises(PolicyError, match=r"the model has no layer .*'stemm' .did you mean stem"):
+        verify(VerifyRequest(subject(), named(found.policy, "stemm"), str(plain)))
+
+
+def named(file: PolicyFile, layer: str) -> PolicyFile:
+    return file.model_copy(update={"bits": {layer: Precision(weights=8, activations=8)}})
