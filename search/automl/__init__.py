@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from automl.api import apply as apply
     from automl.api import search as search
+    from automl.api import search_front as search_front
     from automl.api import verify as verify
     from automl.errors import AutomlError as AutomlError
     from automl.policy import Policy as Policy
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "apply": "automl.api",
     "search": "automl.api",
+    "search_front": "automl.api",
     "verify": "automl.api",
     "AutomlError": "automl.errors",
     "Policy": "automl.policy",
@@ -45,6 +47,7 @@ __all__ = [
     "apply",
     "read_policy",
     "search",
+    "search_front",
     "verify",
 ]
 

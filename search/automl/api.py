@@ -28,11 +28,10 @@ from automl.requests import (
 )
 from automl.scores import ACCURACY_NAME
 
-
 #: Arguments of `search` that are fields of the request as they are.
 _AS_GIVEN: Final = (
     *("target", "agent", "trials", "seconds", "seed", "resume", "round_to", "depth", "threads"),
-    *("keep_first_last", "full_scores", "warm_start", "measure", "python"),
+    *("storage", "keep_first_last", "full_scores", "warm_start", "measure", "python"),
 )
 
 
@@ -89,6 +88,7 @@ def search(
     seconds: float | None = None,
     seed: int = 0,
     resume: bool = False,
+    storage: str | None = None,
     round_to: int | None = None,
     depth: bool = True,
     resolutions: Sequence[int] | None = None,
@@ -121,6 +121,39 @@ def search(
         **{name: given[name] for name in _AS_GIVEN},
     )
     return pipeline.search(request, on_event)
+
+
+def search_front(
+    model: nn.Module,
+    data: Any,
+    *,
+    target: str,
+    budgets: Sequence[str | Sequence[str]],
+    count: int = 0,
+    score: Callable[..., Any] | str | None = None,
+    out: str | Path = "runs/front",
+    calibration: int = DEFAULT_CALIBRATION,
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> tuple[SearchResult, ...]:
+    """One search a budget on one preparation; each is given the best that fits, whoever found it.
+
+    Args:
+        model, data, score, calibration: As for `make_subject`.
+        target: Name of a target, or path of a table.
+        budgets: A limit each, or several that hold together.
+        count: With one budget: so many, in even steps from it to the dense cost.
+        out: A folder for each budget is made in it.
+        on_event: Told of progress.
+        options: Other attributes of `SearchRequest`.
+
+    Raises:
+        AutomlError: What is wrong, by name.
+    """
+    limits = [(each,) if isinstance(each, str) else tuple(each) for each in budgets]
+    subject = make_subject(model, data, score, calibration)
+    request = SearchRequest(subject, target, limits[0], Path(out), **options)
+    return pipeline.search_front(request, limits, count, on_event)
 
 
 def apply(

@@ -30,13 +30,14 @@ class Settings(BaseModel):
         full_scores: Whether no candidate is given up early.
         input_shape: Shape of one input without the batch, as "3x224x224".
         target: Name of a target or path of a table.
-        budget: One budget or a list of them, all of which must hold.
+        budget: One budget or a list of them, all of which must hold; "2ms,4ms" searches both.
         agent: Name of the agent.
         warm_start: Whether an agent that learns starts from the optimum of additive harm.
         trials: Most policies to score.
         time: Most time of the study: "10min", "90s", "2h".
         seed: Of everything random.
         out: The run folder.
+        storage: Address of the database that keeps studies: "sqlite:///studies.db".
         round_to: Channel granularity: "auto" or a number.
         depth: Whether blocks may be left out.
         resolutions: "auto", "off", or input sizes.
@@ -62,6 +63,7 @@ class Settings(BaseModel):
     time: str | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     out: str | None = None
+    storage: str | None = None
     round_to: Literal["auto"] | Positive | None = None
     depth: bool | None = None
     resolutions: Literal["auto", "off"] | list[Positive] | None = None

@@ -7,6 +7,7 @@ a killed search loses none and its policies can be read back.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isnan
@@ -99,7 +100,7 @@ class TrialStore:
             StudyError: The storage cannot be opened or is not one.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._url = url or "memory"
+        self._url = _shown(url) if url else "memory"
         self._space = space
         self._names = [_parameter(variable) for variable in space.variables]
         self._distributions = {
@@ -213,6 +214,22 @@ class TrialStore:
         if isinstance(answer, Raised):
             raise StudyError(f"study storage {self._url}: {answer}") from answer.error
         return answer
+
+
+def delete_study(url: str, name: str) -> None:
+    """Remove a study and its trials.
+
+    Raises:
+        StudyError: The storage cannot be changed, or has no such study.
+    """
+    answer = attempt(lambda: optuna.delete_study(study_name=name, storage=url))
+    if isinstance(answer, Raised):
+        raise StudyError(f"study storage {_shown(url)}: {answer}") from answer.error
+
+
+def _shown(url: str) -> str:
+    """An address without its password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
 
 
 def _parameter(variable: Variable) -> str:

@@ -131,6 +131,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         seconds=seconds,
         seed=settings.seed or 0,
         resume=resume,
+        storage=settings.storage,
         round_to=round_to,
         depth=settings.depth is not False,
         resolutions=resolutions,

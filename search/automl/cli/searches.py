@@ -45,6 +45,14 @@ WarmStart = Annotated[
     ),
 ]
 Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/NAME.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage of the study, as sqlite:///FILE; default: study.db in --out.",
+    ),
+]
 Measure = Annotated[
     bool,
     typer.Option("--measure", help="Measure what the best use, until the winner is measured."),
@@ -67,6 +75,7 @@ def search(
     time: Time = None,
     seed: options.Seed = None,
     out: Out = None,
+    storage: Storage = None,
     resume: Resume = False,
     round_to: options.RoundTo = None,
     no_depth: options.NoDepth = False,
@@ -84,24 +93,27 @@ def search(
     """Find the best compressed model within a budget on a device."""
     given = locals()  # flags by name, which are the keys of automl.toml
     from automl.cli import resolve
-    from automl.settings import Settings
+    from automl.settings import Settings, with_flags
 
-    given["budget"] = [text.split(",")[0] for text in budget or ()] or None
+    given["budget"] = budget or None
     given["depth"] = False if no_depth else None
     given["precisions"] = None if precisions is None else precisions.split(",")
     settings = resolve.settle(**{key: given[key] for key in Settings.model_fields})
-    request = resolve.search_request(settings, resume)
+    budgets = [*product(*(text.split(",") for text in settings.budget))]  # 2ms,4ms is two searches
+    request = resolve.search_request(with_flags(settings, budget=[*budgets[0]]), resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
-    _run(request, budget or [], front, resolve.flags_again(settings), json)
+    _run(request, budgets, front, resolve.flags_again(settings), json)
 
 
 def _run(
-    request: SearchRequest, budget: list[str], front: int, flags: list[str], json: bool
+    request: SearchRequest,
+    budgets: list[tuple[str, ...]],
+    front: int,
+    flags: list[str],
+    json: bool,
 ) -> None:
-    budgets = [*product(*(text.split(",") for text in budget))]  # 2ms,4ms is two searches
     if front or len(budgets) > 1:
-        # Without the flag the budget is that of automl.toml.
-        _run_front(request, budgets if budget else [request.budget], front, json)
+        _run_front(request, budgets, front, json)
     else:
         _run_one(request, flags, json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +13,12 @@ import numpy as np
 from automl.agents.solver import solve
 from automl.cost import Limit, resolve_budget
 from automl.errors import UsageError
-from automl.pipeline.log import start
+from automl.pipeline.log import Log, start
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
-from automl.pipeline.searching import deliver_dense, search_prepared
+from automl.pipeline.searching import best_of, deliver_best, deliver_dense, study_prepared
+from automl.problem import Trial
 from automl.requests import OnEvent, SearchRequest, SearchResult, ignore
+from automl.study import StudyResult
 from automl.units import Quantity, parse_budget
 
 _SHARES: Final[dict[Quantity, str]] = {
@@ -36,7 +38,8 @@ def search_front(
     """One search a budget, each in a folder of its own under `request.out`.
 
     The network is read, priced and prepared once, and no policy is scored twice. All budgets are
-    known to be reachable before anything costly is done.
+    known to be reachable before anything costly is done. Each budget is given the best policy that
+    fits it, also where the search of another budget found it.
 
     Args:
         request: Its budget is not used.
@@ -57,18 +60,55 @@ def search_front(
     if count:
         budgets = spread(budgets[0], aimed, count)
     runs = [(_run(request, budget), _aimed(aimed, budget)) for budget in budgets]
-    results: list[SearchResult] = []
+    searched, prepared = _search_all(runs, on_event)
+    trials = [trial for each in searched if each.result for trial in each.result.trials]
+    return tuple(_delivered(each, prepared, trials) for each in searched)
+
+
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    """One budget's search before anything is delivered; no result where the dense network fits."""
+
+    run: SearchRequest
+    aimed: Aimed
+    log: Log
+    result: StudyResult | None
+
+
+def _search_all(
+    runs: Sequence[tuple[SearchRequest, Aimed]], on_event: OnEvent
+) -> tuple[list[_Searched], Prepared | None]:
+    """All studies, up to one that is interrupted."""
+    searched: list[_Searched] = []
     prepared: Prepared | None = None
-    for run, aimed_here in runs:
+    for run, aimed in runs:
         log = start(run, on_event)
-        if aimed_here.met:
-            results.append(deliver_dense(run, aimed_here, log))
+        if aimed.met:
+            searched.append(_Searched(run, aimed, log, None))
             continue
-        prepared = prepared or prepare_scores(aimed_here, run, log)
-        results.append(search_prepared(run, aimed_here, prepared, log))
-        if results[-1].interrupted:
+        prepared = prepared or prepare_scores(aimed, run, log)
+        aimed_there, result = study_prepared(run, aimed, prepared, log)
+        searched.append(_Searched(run, aimed_there, log, result))
+        if result.interrupted:
             break
-    return tuple(results)
+    return searched, prepared
+
+
+def _delivered(
+    searched: _Searched, prepared: Prepared | None, trials: Sequence[Trial]
+) -> SearchResult:
+    """The best policy within the budget, whichever budget's search found it."""
+    if searched.result is None or prepared is None:
+        return deliver_dense(searched.run, searched.aimed, searched.log)
+    best = best_of(searched.result)
+    whole = max(trial.images or 0 for trial in trials)
+    for trial in trials:
+        # One that was given up early has an estimate for a score.
+        known = trial.score is not None and (trial.images or 0) == whole
+        within = searched.aimed.budget.allows(trial.cost)
+        if known and within and (trial.score or 0.0) > (best.score or 0.0):
+            best = trial
+    return deliver_best(searched.run, searched.aimed, prepared, searched.result, best, searched.log)
 
 
 def spread(budget: tuple[str, ...], aimed: Aimed, count: int) -> list[tuple[str, ...]]:
@@ -95,7 +135,8 @@ def _timed_first(budgets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _aimed(aimed: Aimed, budget: tuple[str, ...]) -> Aimed:
     costs = aimed.priced.costs
-    limits = resolve_budget(map(parse_budget, budget), costs.dense, costs.energy)
+    unit = aimed.priced.table.header.unit
+    limits = resolve_budget(map(parse_budget, budget), costs.dense, costs.energy, unit)
     solve(costs, [np.zeros(size) for size in costs.space.sizes], limits)
     return replace(aimed, budget=limits)
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import nn
 
 from automl import __version__
 from automl.agents.base import make_agent, takes
+from automl.compression.simulate import QuantizedModel
 from automl.cost import Budget, Cost
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
 from automl.evaluate import Ranking, judge
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
+from automl.pipeline.precision import form_of
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
+from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Policy
 from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, write_policy
 from automl.problem import Trial
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
+from automl.storage import delete_study
 from automl.study import StudyResult, run_study
 from automl.units import format_seconds
 
@@ -64,7 +65,7 @@ def search(
 
 def deliver_dense(request: SearchRequest, aimed: Aimed, log: Log) -> SearchResult:
     """Nothing to search for: the dense network is delivered, and it is said so."""
-    dense = aimed.priced.space.decode(aimed.priced.space.dense)
+    dense = replace(aimed.priced.space.decode(aimed.priced.space.dense), bits={})
     return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
 
 
@@ -76,30 +77,51 @@ def search_prepared(
     refiner: Refiner | None = None,
 ) -> SearchResult:
     """Search, finish, measure and write, for one budget of a network that was prepared."""
-    study = request.out / "study.db"
-    compressor = prepared.compressor
+    aimed, result = study_prepared(request, aimed, prepared, log, refiner)
+    best = best_of(result)
+    if refiner is not None:
+        notes = (*refiner.notes(aimed, best.policy), *aimed.priced.notes)
+        aimed = replace(aimed, priced=replace(aimed.priced, notes=notes))
+    return deliver_best(request, aimed, prepared, result, best, log)
+
+
+def study_prepared(
+    request: SearchRequest,
+    aimed: Aimed,
+    prepared: Prepared,
+    log: Log,
+    refiner: Refiner | None = None,
+) -> tuple[Aimed, StudyResult]:
+    """The study alone, with the prices that it ended with."""
     aimed = replace(aimed, ranking=prepared.ranking)
-    result = _study(request, aimed, prepared, log, study)
+    result = _study(request, aimed, prepared, log)
     while refiner is not None and (better := refiner.after(aimed, result)) is not None:
         aimed = better
-        study.unlink()  # its prices are not those of now
-        result = _study(request, aimed, prepared, log, study)
-    best = _best(result)
+        delete_study(*_stored(request))  # its prices are not those of now
+        result = _study(request, aimed, prepared, log)
+    return aimed, result
+
+
+def deliver_best(
+    request: SearchRequest,
+    aimed: Aimed,
+    prepared: Prepared,
+    result: StudyResult,
+    best: Trial,
+    log: Log,
+) -> SearchResult:
+    """Finish, measure and write one policy that a study of this network scored."""
+    compressor = prepared.compressor
     write_policy(_scored(request, aimed, best), request.out / "policy.json")  # safe from here on
     log(Event("finishing", 0, 1))
     compressor.forget(but=best.policy.resolution)
     model = compressor.make(best.policy)
     compressor.forget()  # exporting takes memory of its own
-    if refiner is not None:
-        notes = (*refiner.notes(aimed, best.policy), *aimed.priced.notes)
-        aimed = replace(aimed, priced=replace(aimed.priced, notes=notes))
     return _deliver(request, aimed, best.policy, model, result, log)
 
 
-def _study(
-    request: SearchRequest, aimed: Aimed, prepared: Prepared, log: Log, study: Path
-) -> StudyResult:
-    options = _options(request)
+def _study(request: SearchRequest, aimed: Aimed, prepared: Prepared, log: Log) -> StudyResult:
+    options, (address, name) = _options(request), _stored(request)
     problem = replace(prepared.problem, costs=aimed.priced.costs, budget=aimed.budget)
     return run_study(
         problem,
@@ -107,7 +129,8 @@ def _study(
         prepared.evaluate,
         trials=request.trials,
         seconds=request.seconds,
-        storage_url=f"sqlite:///{study}",
+        storage_url=address,
+        name=name,
         agent_name=request.agent,
         seed=request.seed,
         resume=request.resume,
@@ -128,7 +151,20 @@ def _options(request: SearchRequest) -> dict[str, bool]:
     return {"warm_start": request.warm_start} if takes(request.agent, "warm_start") else {}
 
 
-def _best(result: StudyResult) -> Trial:
+def _stored(request: SearchRequest) -> tuple[str, str]:
+    """Address and name of the study: the run folder's own, or named after it in the user's."""
+    if request.storage is None:
+        return f"sqlite:///{request.out / 'study.db'}", "search"
+    return request.storage, request.out.as_posix()
+
+
+def best_of(result: StudyResult) -> Trial:
+    """The best trial of a study.
+
+    Raises:
+        StudyError: None was scored.
+        KeyboardInterrupt: None was scored because the study was ended before.
+    """
     if result.best is not None:
         return result.best
     if result.interrupted:
@@ -154,8 +190,15 @@ def _deliver(
     write_policy(file, request.out / "policy.json")
     _write_front(request, aimed, result)
     save_weights(model, request.out / "model.pt")
+    if isinstance(model, QuantizedModel):
+        save_packed(model, request.out / "model.weights")
     log(Event("exporting", 0, 1))
-    export_onnx(model, input_shape(aimed.reading, policy), request.out / "model.onnx")
+    export_onnx(
+        model,
+        input_shape(aimed.reading, policy),
+        request.out / "model.onnx",
+        examples(subject, policy),
+    )
     log(Event("measuring the result", 0, 1))
     measured = _measure(request, aimed, model, policy)
     log(Event("done", 1, 1))
@@ -191,17 +234,26 @@ def _measure(
 
 def figures(priced: Priced, cost: Cost, accuracy: float | None, measured: float | None) -> Figures:
     """What a model costs and is worth."""
-    latency = None if np.isnan(cost.latency) else cost.latency
-    error = priced.error if latency is not None else None
-    joules = None if np.isnan(cost.joules) else cost.joules
-    return Figures(accuracy, latency, error, measured, cost.macs, cost.bytes, joules)
+    kept = predicted(priced, cost)
+    return Figures(
+        accuracy,
+        kept.latency_seconds,
+        kept.latency_error,
+        measured,
+        cost.macs,
+        cost.bytes,
+        kept.joules,
+        kept.latency_cycles,
+    )
 
 
 def predicted(priced: Priced, cost: Cost) -> Predicted:
     """A cost as a policy file keeps it."""
     timed = not np.isnan(cost.latency)
+    simulated = priced.table.header.unit == "cycles"
     return Predicted(
-        latency_seconds=cost.latency if timed else None,
+        latency_seconds=cost.latency if timed and not simulated else None,
+        latency_cycles=cost.latency if timed and simulated else None,
         latency_error=priced.error if timed else None,
         macs=cost.macs,
         bytes=cost.bytes,
@@ -226,6 +278,7 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
             name=request.target,
             description=priced.description,
             table_digest=priced.table.digest,
+            form=form_of(priced.table.header),
         ),
         budget=request.budget,
         predicted=predicted(priced, priced.costs.cost(policy)),
@@ -234,14 +287,6 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
         seed=request.seed,
         **choices(policy, network),
     )
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a state dict, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(model.state_dict(), temporary)
-    os.replace(temporary, path)
 
 
 def _write_front(request: SearchRequest, aimed: Aimed, result: StudyResult) -> None:
