@@ -5,11 +5,12 @@ additive problem under perturbed harm, and random ones that fill the budget) is 
 2,000 calibration images, and scored by cheaper proxies: not refitted at all, or refitted on fewer
 images, rows and rounds. All are judged on training images that the calibration does not hold.
 
-    python tests/benchmarks/bench_scoring.py --shared ../shared --rows scoring.jsonl
+    python tests/benchmarks/bench_scoring.py --shared ../shared --rows scoring.jsonl --policies 12
     python tests/benchmarks/bench_scoring.py --rows scoring.jsonl --table
-    python tests/benchmarks/bench_scoring.py --shared ../shared --split
+    python tests/benchmarks/bench_scoring.py --shared ../shared --split --race --policies 6
 
-`--table` prints what a file holds, `--split` where a candidate's time goes.
+`--table` prints what a file holds, `--split` where a candidate's time goes, `--race` how soon
+candidates are given up.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from automl.data import Batches
 from automl.evaluate import Evaluator
 from automl.policy import Policy
 from automl.problem import Problem
-from automl.scores import Logits
+from automl.scores import Logits, top1_accuracy
 
 Tensor = torch.Tensor
 Row = dict[str, Any]  # of the file of results
@@ -192,6 +193,25 @@ def split(bench: Bench, data: Cifar, repeats: int = 3) -> None:
         )
 
 
+def race(bench: Bench, data: Cifar, count: int, seed: int) -> None:
+    """On how many of 1,000 images policies are given up against the additive optimum."""
+    judge = Judge(data, bench.reading.model, CALIBRATION, seed)
+    validation = Batches(((judge.images, judge.labels),))
+    settings = PROXIES["64 images, 2,000 rows, 1 round"]
+    assert settings is not None
+    incumbent = bench.propose("lagrangian", KEEP)
+    print("| policy | score | images | estimate | on all images | incumbent |")
+    print("|---|---|---|---|---|---|")
+    for score in (Logits(bench.reading.model), top1_accuracy):
+        evaluate = Evaluator(bench.compressor, validation, score, settings)
+        best, name = evaluate(incumbent), type(score).__name__
+        for kind, policy in policies(bench, count, seed):
+            raced = evaluate.race(policy, incumbent)
+            full = evaluate(policy)
+            row = (kind, name, raced.images, *(f"{x:.4f}" for x in (raced.score, full, best)))
+            print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
 class Clock:
     """CPU seconds by name."""
 
@@ -226,11 +246,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--split", action="store_true")
+    parser.add_argument("--race", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.split:
+    if options.split or options.race:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
-        split(Bench(model, data, options.seed, 512), data)
+        bench = Bench(model, data, options.seed, 512)
+        if options.split:
+            split(bench, data)
+        if options.race:
+            race(bench, data, options.policies, options.seed)
         return
     if not options.table:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
