@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from automl.delivery.export import TOLERANCE, check_onnx, export_onnx, onnx_bytes
+from automl.delivery.export import HALF_TOLERANCE, TOLERANCE, check_onnx, export_onnx, onnx_bytes
 from automl.errors import ModelError
 
 SHAPE = (1, 3, 8, 8)
@@ -54,6 +54,14 @@ def test_a_model_is_exported_whole_and_computes_the_same(tmp_path: Path) -> None
     assert difference <= TOLERANCE
     assert check_onnx(path.read_bytes(), model(), SHAPE) == difference
     assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]
+
+
+def test_a_model_can_be_exported_in_half_precision(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    difference = export_onnx(model(), SHAPE, path, half=True)
+    assert 0 < difference <= HALF_TOLERANCE
+    graph = onnx.load(path).graph
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
 
 
 @pytest.mark.parametrize("weight", ["head.weight", "maps.weight"])

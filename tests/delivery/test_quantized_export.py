@@ -32,6 +32,7 @@ from automl.errors import ModelError
 from automl.network.precision import Flow
 from automl.network.read import Reading, read_network
 from automl.policy import Bits
+from automl.profiling.half import half_model
 
 SHAPE = (1, 3, 16, 16)
 INT8 = Bits(8, 8)
@@ -253,6 +254,27 @@ def test_tensorrt_finds_no_pair_inside_what_it_fuses(tensorrt_file: Structure) -
     for node in tensorrt_file.of("QuantizeLinear"):
         assert tensorrt_file.readers(node.output[0]) == ["DequantizeLinear"]
     assert tensorrt_file.writer(tensorrt_file.graph.output[0].name) == "Gemm"
+
+
+@pytest.mark.parametrize("choose", [all_layers, some_layers])
+def test_float_parts_can_be_half_while_scales_keep_their_precision(
+    reading: Reading, choose: Any
+) -> None:
+    """Strongly typed networks compute in what the file says; fp16 cannot hold weights' scales."""
+    model = quantised(reading, choose(reading), "qdq-s8s8-residual")
+    half = half_model(quantized_bytes(model, SHAPE))
+    inferred = onnx.shape_inference.infer_shapes(
+        onnx.load_from_string(half), check_type=True, strict_mode=True
+    )
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    structure = Structure(half)
+    for node in structure.of("Conv"):
+        integer = structure.writer(node.input[1]) == "DequantizeLinear"
+        wanted = onnx.TensorProto.FLOAT if integer else onnx.TensorProto.FLOAT16
+        assert types[node.input[0]] == types[node.output[0]] == wanted
+    assert types[inferred.graph.input[0].name] == onnx.TensorProto.FLOAT16
+    assert check_quantized(half, model, images()).mean < 0.01
 
 
 def test_weights_are_stored_as_int8_and_biases_as_int32(reading: Reading) -> None:

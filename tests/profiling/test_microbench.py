@@ -267,6 +267,26 @@ def test_forms_say_how_values_are_rounded(form: str) -> None:
     assert bool(biases) == (form != "qdq-s8s8-residual")
 
 
+@pytest.mark.parametrize("key", [*INTEGERS, *CONVERSIONS], ids=label)
+def test_tensorrt_probes_hold_their_form_and_floats_in_half_precision(key: OpKey) -> None:
+    for content in probe(key, "tensorrt").models:
+        model = onnx.load_from_string(content)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+        kinds = {value.type.tensor_type.elem_type for value in inferred.graph.input}
+        assert kinds == {onnx.TensorProto.FLOAT16}
+        stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        points = [numpy_helper.to_array(stored[node.input[2]]) for node in pairs]
+        assert all(point.dtype == "int8" and point == 0 for point in points)
+        values = inferred.graph.value_info
+        written = {value.name: value.type.tensor_type.elem_type for value in values}
+        for node in model.graph.node:
+            if node.op_type == "Conv":
+                integer = node.input[1].endswith("/weight_values")
+                wanted = onnx.TensorProto.FLOAT if integer else onnx.TensorProto.FLOAT16
+                assert written[node.output[0]] == wanted
+
+
 def test_what_has_no_integer_kernel_is_said() -> None:
     with pytest.raises(MeasureError, match="no integer kernel for 'activation silu'"):
         probe(OpKey("activation", 8, 8, detail="silu", precision="int8"))

@@ -22,7 +22,8 @@ from automl.compression.ranges import ActivationGrid
 from automl.compression.simulate import Plan, QuantizedModel, Source
 from automl.delivery.float_onnx import float_onnx
 from automl.delivery.matching import Match, Recorded, find_operations, lost, record_values
-from automl.errors import ModelError, Raised, attempt
+from automl.delivery.session import Session
+from automl.errors import ModelError
 from automl.profiling.integer import placed, weight_axis
 from automl.profiling.qdq import Pairs, ValueGrid, WeightGrid, with_pairs, with_stored_constants
 
@@ -98,19 +99,9 @@ def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Ag
     Raises:
         ModelError: The two do not agree, or ONNX Runtime refuses the file.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = attempt(
-        lambda: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    )
-    if isinstance(session, Raised):
-        raise ModelError(f"ONNX Runtime refuses the exported model: {session}") from session.error
-    given = session.get_inputs()[0].name
-    outputs = [np.asarray(session.run(None, {given: one[None].numpy()})[0]) for one in inputs]
-    found = torch.from_numpy(np.concatenate(outputs)).float()
+    session = Session(content)
+    outputs = [session.run(one[None].numpy())[0] for one in inputs]
+    found = torch.from_numpy(np.concatenate(outputs))
     expected = model(inputs)
     expected = expected if isinstance(expected, Tensor) else next(iter(expected))
     if found.shape != expected.shape:

@@ -19,7 +19,7 @@ from float and to go back is a key of its own, "convert".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,6 +27,7 @@ from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
+from automl.profiling.half import half_model
 from automl.profiling.integer import FORM_OF, has_integer_kernel, integer_model
 from automl.profiling.operators import emit, input_shapes, on_tokens
 from automl.profiling.runner import Probe
@@ -66,14 +67,20 @@ def probe(key: OpKey, runtime: str = "onnxruntime", form: str | None = None) -> 
         what = f"{key.op} {key.detail}".rstrip()
         raise MeasureError(f"no integer kernel for {what!r}: it runs in float between conversions")
     found = _float_probe(replace(key, precision="fp32"), runtime)
-    return Probe(tuple(integer_model(model, form) for model in found.models), found.weights)
+    return Probe(tuple(_integers(model, form, runtime) for model in found.models), found.weights)
 
 
 def _conversion_probe(key: OpKey, runtime: str, form: str) -> Probe:
     copies = _copies(key)
     pairs = [conversion(key, copies, there, runtime == "tensorrt") for there in (True, False)]
-    models = tuple(integer_model(content, form, floats) for content, floats in pairs)
+    models = tuple(_integers(content, form, runtime, floats) for content, floats in pairs)
     return Probe(models, (1.0 / copies, -1.0 / copies))
+
+
+def _integers(content: bytes, form: str, runtime: str, floats: Collection[str] = ()) -> bytes:
+    """The integer model; with TensorRT what stays float is in fp16, as its tables are."""
+    model = integer_model(content, form, floats)
+    return half_model(model) if runtime == "tensorrt" else model
 
 
 def _float_probe(key: OpKey, runtime: str) -> Probe:
