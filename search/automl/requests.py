@@ -151,7 +151,8 @@ class ProfileRequest:
         round_to: Channel granularity; None learns it from the target's prices.
         depth: Whether blocks may be left out.
         resolutions: As in `SearchRequest`.
-        precisions, keep_first_last: As in `SearchRequest`; "auto" for all of the runtime.
+        precisions: As in `SearchRequest`, of those that the runtime has; integers are measured as
+            they run inside a quantised network.
         threads: Threads of the runtime.
         seed: Of the random policies that predictions are held against.
         runtime: What executes the operators: "onnxruntime", "tensorrt" or "litert".
@@ -172,7 +173,6 @@ class ProfileRequest:
     depth: bool = True
     resolutions: tuple[int, ...] | None = None
     precisions: tuple[str, ...] = DEFAULT_PRECISIONS
-    keep_first_last: bool = False
     threads: int = 1
     seed: int = 0
     runtime: str = "onnxruntime"

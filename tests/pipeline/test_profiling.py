@@ -101,6 +101,23 @@ def test_a_board_is_measured_once(board: Board, home: Path) -> None:
     assert find_table("my-board").digest == table.digest
 
 
+def test_integers_are_measured_when_they_are_asked_for(board: Board, home: Path) -> None:
+    plain = profile(asked(resolutions=()))
+    table = LatencyTable.read(plain.table_path)
+    assert table.header.precisions == ("fp32",)
+    result = profile(asked(resolutions=(), precisions=("int8",)))
+    assert result.known == plain.asked
+    table = LatencyTable.read(result.table_path)
+    assert table.header.precisions == ("fp32", "int8")
+    assert table.header.form == "qdq-u8s8"
+    measured = [row.key for row in table.rows if row.key.precision == "int8"]
+    assert {key.op for key in measured} == {"conv2d", "linear", "add", "global_avg_pool", "convert"}
+    assert {key.detail for key in measured if key.op == "convert"} == {"quantize", "dequantize"}
+    assert not result.refused
+    with pytest.raises(UsageError, match="--precisions int4: my-board has fp32 and int8"):
+        profile(asked(precisions=("int4",)))
+
+
 def test_an_interrupted_profile_goes_on(board: Board, home: Path) -> None:
     board.interrupt_at = 30
     with pytest.raises(KeyboardInterrupt):

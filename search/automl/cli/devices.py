@@ -101,6 +101,7 @@ def profile(
     round_to: options.RoundTo = None,
     no_depth: options.NoDepth = False,
     resolutions: options.Resolutions = None,
+    precisions: options.Precisions = None,
     threads: options.Threads = None,
     seed: options.Seed = None,
     json: options.Json = False,
@@ -117,6 +118,7 @@ def profile(
         round_to=round_to,
         depth=False if no_depth else None,
         resolutions=resolutions,
+        precisions=None if precisions is None else precisions.split(","),
         threads=threads,
         seed=seed,
     )
@@ -186,7 +188,8 @@ def _profile_request(
     settings: Settings, ops: Path | None, calibrate: Path | None
 ) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
-    from automl.requests import ProfileRequest
+    from automl.precisions import parse_precisions
+    from automl.requests import DEFAULT_PRECISIONS, ProfileRequest
 
     round_to = options.parse_round_to(settings.round_to or "auto")
     resolutions = options.parse_resolutions(settings.resolutions or "auto")
@@ -200,6 +203,7 @@ def _profile_request(
         round_to=round_to,
         depth=settings.depth is not False,
         resolutions=resolutions,
+        precisions=parse_precisions(",".join(settings.precisions or DEFAULT_PRECISIONS)),
         threads=settings.threads or 1,
         seed=settings.seed or 0,
         calibrate=calibrate,

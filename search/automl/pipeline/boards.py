@@ -19,6 +19,9 @@ from automl.requests import ProfileRequest
 #: Runtimes, and the precisions that their operators are measured in.
 PRECISIONS: Final = {"onnxruntime": ("fp32",), "tensorrt": ("fp16",), "litert": ("fp32",)}
 
+#: All that each runtime's operators can be measured in, when it is asked for.
+OFFERED: Final = {"onnxruntime": ("fp32", "int8"), "tensorrt": ("fp16", "int8")}
+
 
 def check_runtime(runtime: str) -> None:
     """Raise UsageError for a runtime that there is none of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,18 +12,20 @@ from automl.cost import build_cost_model
 from automl.delivery.export import onnx_bytes
 from automl.delivery.rough import computes_integers, rough_integer_onnx
 from automl.latency.header import KnownError, Overhead, TableHeader
+from automl.latency.keys import OpKey, Timings
 from automl.latency.table import LatencyTable
 from automl.network.cut import smaller
 from automl.network.precision import Flow
 from automl.network.read import Reading
 from automl.pipeline.precision import form_of, precisions_of
-from automl.policy import Policy
+from automl.policy import Bits, Policy
+from automl.precisions import is_float
 from automl.profiling.half import half_model
 from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
 from automl.profiling.profile import measure_models
 from automl.profiling.runner import Runner
 from automl.requests import Event, NetworkTime, OnEvent
-from automl.space import Space
+from automl.space import Space, Vectors
 
 #: Networks, beside the dense one, that the overhead is fitted on.
 FIT_NETWORKS = 7
@@ -66,22 +69,24 @@ def fit_networks(
     """
     precisions = precisions_of(table.header)
     plain = build_cost_model(reading.network, space, table, precisions=precisions)
+    number_of = build_cost_model(reading.network, space, _One(), precisions=precisions)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
+    if space.of_kind("bits"):  # what searches end near: all integers
+        drawn = np.concatenate([drawn, integers(space)[None]])
     dense = space.dense[None]
     others = np.unique(drawn, axis=0)
     vectors = np.concatenate([dense, others[(others != dense).any(axis=1)]])
     different = len(vectors)
     if different < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
         vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
-    models, counts = {}, []
+    models = {}
     for number, vector in enumerate(vectors):
         on_event(Event("fitting overhead", number, len(vectors)))
-        policy = space.decode(vector)
-        models[str(number)] = timed_onnx(reading, policy, table.header)
-        counts.append(len(reading.network.shapes(policy.channels, policy.removed)))
+        models[str(number)] = timed_onnx(reading, space.decode(vector), table.header)
     times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
     measured = [times[name].seconds for name in models]
     sums = plain.price(vectors)[:, 0].tolist()
+    counts = [round(count) for count in number_of.price(vectors)[:, 0].tolist()]
     fitted = fit_overhead(sums, counts, measured)
     on_event(Event("fitting overhead", len(vectors), len(vectors)))
     predicted = held_out_seconds(sums, counts, measured)
@@ -89,6 +94,28 @@ def fit_networks(
     networks = tuple(map(NetworkTime, names, predicted, measured))  # repeated ones are left out
     words = f"the dense model {reading.network.fingerprint[:8]} and {different - 1} random policies"
     return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
+
+
+class _One:
+    """Prices every operator at one, so that a network's price is how many run."""
+
+    def lookup(self, keys: Sequence[OpKey]) -> Timings:
+        one = np.ones(len(keys))
+        return Timings(one, np.zeros(len(keys)), np.zeros(len(keys), dtype=np.int8))
+
+
+def integers(space: Space) -> Vectors:
+    """The dense network with each layer at the finest integers that it can have."""
+    vector = space.dense.copy()
+    for position in space.of_kind("bits"):
+        options = space.variables[position].options
+        computed = [
+            index
+            for index, bits in enumerate(options)
+            if isinstance(bits, Bits) and not is_float(bits)
+        ]
+        vector[position] = computed[-1] if computed else len(options) - 1
+    return vector
 
 
 def timed_onnx(reading: Reading, policy: Policy, header: TableHeader) -> bytes:

@@ -13,6 +13,7 @@ from automl.errors import MeasureError, TableError, UsageError
 from automl.latency.keys import OpKey
 from automl.network.read import Reading, read_network
 from automl.pipeline.boards import (
+    OFFERED,
     check_runtime,
     create_table,
     is_here,
@@ -23,9 +24,10 @@ from automl.pipeline.boards import (
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
-from automl.pipeline.precision import precisions_of
+from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.tflite import time_networks
+from automl.precisions import Precisions
 from automl.profiling.profile import ProfileReport
 from automl.profiling.profile import profile as measure
 from automl.profiling.runner import Runner
@@ -106,18 +108,32 @@ class _Session:
         """Measure what a search over the request's model can ask for."""
         request, table = self._request, self.table
         assert request.model is not None
-        precision = float_precision(table)
+        precision, bits = float_precision(table), self._bits()
         reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
         steps: int | dict[str, int] | None = request.round_to
         if steps is None:
             self.measure(probe_keys(reading.network, precision))
             steps = learn_granularity(reading.network, table, precision)
         space = build_space(
-            reading.network, round_to=steps, resolutions=request.resolutions, depth=request.depth
+            reading.network,
+            round_to=steps,
+            resolutions=request.resolutions,
+            depth=request.depth,
+            precisions=bits.precisions,
         )
         keys = required_keys(reading.network, space, precisions=precisions_of(table.header))
         self.measure(keys)
         return reading, space
+
+    def _bits(self) -> BitChoices:
+        """What is measured beside floats, which the table offers from here on."""
+        request, header = self._request, self.table.header
+        offered = Precisions(OFFERED.get(header.runtime, header.precisions))
+        bits = choose_bits(request.precisions, request.target, offered, ("latency",))
+        names = dict.fromkeys((*header.precisions, *map(offered.name_of, bits.precisions)))
+        if tuple(names) != header.precisions:
+            self.table.set_header(header.model_copy(update={"precisions": tuple(names)}))
+        return bits
 
     def fit(self, reading: Reading, space: Space) -> FittedNetworks | None:
         """Measure whole networks and keep the overhead, unless that was done for this model."""
