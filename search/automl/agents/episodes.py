@@ -43,9 +43,11 @@ class Walk:
 
     def __init__(self, problem: Problem) -> None:
         if not problem.space.of_kind("channels"):
+            serving = "lagrangian, greedy, optuna-tpe or random"
+            serving = f"haq, {serving}" if problem.space.of_kind("bits") else serving
             raise SpaceError(
                 "amc keeps shares of channel groups, and this space has none: "
-                "use --agent lagrangian, greedy or random"
+                f"use --agent {serving}"
             )
         self.problem = problem
         self.gates = {inner: gate for gate, inners in problem.space.nested for inner in inners}
@@ -63,8 +65,8 @@ class Walk:
         problem = self.problem
         if problem.sensitivity is None:
             return None
-        harm = problem.sensitivity.harm
-        return solve(problem.costs, harm, problem.budget, self.held).vector
+        harm, joint = problem.sensitivity.harm, problem.sensitivity.joint
+        return solve(problem.costs, harm, problem.budget, self.held, joint).vector
 
     def shares(self, vector: Vectors) -> list[float]:
         """The action that each step of the order would have to be for this policy."""

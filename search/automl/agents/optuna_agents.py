@@ -53,7 +53,9 @@ class OptunaAgent(ABC):
         #: Where in [0, 1] each variable's middle draw falls.
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
         if warm_start and problem.sensitivity is not None:
-            first = solve(problem.costs, problem.sensitivity.harm, problem.budget).vector
+            known = problem.sensitivity
+            found = solve(problem.costs, known.harm, problem.budget, joint=known.joint)
+            first = found.vector
             self._middle = (first + 0.5) / np.array(problem.space.sizes)
             self._study.enqueue_trial({f"{index}": 0.5 for index in range(len(first))})
         self._running: list[tuple[int, bytes]] = []

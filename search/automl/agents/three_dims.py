@@ -34,7 +34,7 @@ from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Space, Vectors, channel_counts
-from automl.units import QUANTITIES, format_quantity, round_up
+from automl.units import QUANTITIES, round_up
 
 #: Ratios that widths are taken from, and how many different ones are used at most.
 RATIOS: Final = np.arange(1, 201) / 200
@@ -312,7 +312,8 @@ def _nearest_to_optimum(problem: Problem, mixes: Mixes) -> int | None:
     """The allowed mix nearest to the optimum of additive harm, where harm was measured."""
     if problem.sensitivity is None:
         return None
-    optimum = solve(problem.costs, problem.sensitivity.harm, problem.budget).vector
+    known = problem.sensitivity
+    optimum = solve(problem.costs, known.harm, problem.budget, joint=known.joint).vector
     allowed = np.flatnonzero(mixes.allowed)
     apart = np.square(mixes.points[allowed] - _points(problem.space, optimum[None])).sum(axis=1)
     return int(allowed[np.argmin(apart)])
@@ -336,7 +337,7 @@ def _samples(mixes: Mixes, generator: np.random.Generator, first: int | None) ->
 
 def _infeasible(problem: Problem, mixes: Mixes) -> InfeasibleError:
     reached = ", ".join(
-        format_quantity(limit.quantity, round_up(float(value)))
+        limit.format(round_up(float(value)))
         for limit, value in zip(problem.budget.limits, mixes.costs.min(axis=0), strict=True)
     )
     return InfeasibleError(
