@@ -3,6 +3,7 @@
 # make check    format, lint and types
 # make bench    what is measured, not asserted
 # make bench-latency   of it, what concerns latency tables
+# make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -13,7 +14,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency clean
+.PHONY: search test check bench bench-latency bench-agents clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -36,6 +37,14 @@ bench-latency: $(VENV)/.ready-dev
 	@for name in latency profile predict; do \
 		echo "== bench_$$name.py"; $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
+
+MINUTES ?= 60
+AGENTS := build/agents
+
+bench-agents: $(VENV)/.ready-dev
+	@test -f $(AGENTS)/flowers.pt || $(BIN)/python tests/benchmarks/train_flowers.py --out $(AGENTS)
+	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --minutes $(MINUTES)
+	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --table docs/agents_benchmark.svg
 
 clean:
 	rm -rf $(VENV)
