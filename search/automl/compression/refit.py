@@ -59,6 +59,8 @@ class RefitSettings:
 
     Attributes:
         ridge: Pull towards the weights before, relative to the mean second moment of the inputs.
+        rounded_ridge: The same of networks with bits: the noise of rounded inputs shrinks what
+            least squares finds, all outputs alike, and the pull holds against it.
         images: At most this many calibration images.
         rows: At most this many rows a layer, of those that the features hold.
         rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
@@ -67,6 +69,7 @@ class RefitSettings:
     """
 
     ridge: float = 3e-3
+    rounded_ridge: float = 3e-2
     images: int = 1 << 30
     rows: int = 1 << 30
     rounds: int = 3
@@ -167,6 +170,7 @@ class _Refitter(CalibratingWalk):
         super().__init__(model, plan, images, how=settings.rounding.ranges)
         self.weights: dict[str, Grid | Codebook] = {}
         self._features, self._kept, self._settings = features, kept_outputs, settings
+        self._ridge = settings.rounded_ridge if plan.bits else settings.ridge
         self._shortcuts = self._find_shortcuts(trace, removed)
         self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._captured = {INPUT: images} if INPUT in self._waiting else {}
@@ -263,7 +267,7 @@ class _Refitter(CalibratingWalk):
         runs, rows, _ = wide.shape
         before = torch.cat([matrix(module), module.bias.detach().view(runs, -1, 1)], 2)
         before = before.transpose(1, 2).double()
-        strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._settings.ridge
+        strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._ridge
         pull = strength.clamp_min(1e-9).view(-1, 1, 1)
         moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
         factor, failed = torch.linalg.cholesky_ex(moments)

@@ -1,0 +1,143 @@
+"""The finishing walk of networks with bits: each layer corrects what was rounded before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from compressed import images_for, outputs_of
+from small import MAP, ODD, Frames, Line, Plain, seeded
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from automl.compression.apply import Compressor
+from automl.compression.layer_bits import RoundingSettings
+from automl.compression.linear_form import matrix
+from automl.compression.quantize import Grid
+from automl.compression.refit import RefitSettings
+from automl.compression.simulate import QuantizedModel, snap
+from automl.errors import QuantizationError
+from automl.network.precision import Flow
+from automl.network.read import Reading, read_network
+from automl.policy import Bits, Policy
+
+
+def made(reading: Reading, form: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
+    return Compressor(reading, images_for(reading.network.input_shape, count), {}, form=form)
+
+
+def finished(
+    compressor: Compressor, policy: Policy, settings: RefitSettings | None = None
+) -> QuantizedModel:
+    model = compressor.make(policy, settings=settings)
+    assert isinstance(model, QuantizedModel)
+    return model
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).square().mean() / expected.var())
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_every_network_is_rounded_and_less_is_lost_with_the_refit(name: str) -> None:
+    factory, shape = ODD[name]
+    reading = read_network(seeded(factory), shape, resolutions=())
+    compressor = made(reading, None)
+    bits = dict.fromkeys(Flow(reading.trace).layers, Bits(3, 5))
+    expected = outputs_of(reading.model, compressor.images)
+    raw = outputs_of(compressor.make(Policy(bits=bits), finish=False), compressor.images)
+    model = finished(compressor, Policy(bits=bits))
+    assert error(outputs_of(model, compressor.images), expected) < error(raw, expected)
+    assert set(model.weights) == set(bits)
+    for layer, grid in model.weights.items():
+        assert isinstance(grid, Grid)
+        weights = matrix(model.network.get_submodule(layer))
+        assert torch.equal((weights / grid.scale).round() * grid.scale, weights)
+
+
+def test_layers_that_no_target_is_known_of_are_rounded_on_what_they_read() -> None:
+    reading = read_network(seeded(Frames), ODD["frames"][1], resolutions=())
+    compressor = made(reading)
+    assert "first" not in compressor.features(0).targets
+    policy = Policy(bits=dict.fromkeys(("first", "second"), Bits(2, 8)))
+    model = finished(compressor, policy)
+    nearest = RefitSettings(rounding=RoundingSettings(second_order=False))
+    other = finished(compressor, policy, nearest)
+    expected = outputs_of(reading.model, compressor.images)
+    losses = [error(outputs_of(each, compressor.images), expected) for each in (model, other)]
+    assert losses[0] < losses[1]
+
+
+def mean_error(model: nn.Module, reading: Reading, images: Tensor) -> float:
+    """How far the channels' means of what `second` writes are off, relative to their spread."""
+    written = []
+    for network in (model, reading.model):
+        layer = next(each for name, each in network.named_modules() if name.endswith("second"))
+        handle = layer.register_forward_hook(lambda _, __, output: written.append(output.clone()))
+        network(images)
+        handle.remove()
+    found, dense = (value.mean((0, 2, 3)) for value in written)
+    return float(((found - dense) / written[1].std((0, 2, 3))).abs().max())
+
+
+def test_biases_take_out_the_mean_error() -> None:
+    reading = read_network(seeded(Plain), MAP, resolutions=())
+    compressor, policy = made(reading), Policy(bits={"second": Bits(2, 4)})
+    with_, without = (
+        finished(compressor, policy, RefitSettings(rounds=0, rounding=RoundingSettings(True, bias)))
+        for bias in (True, False)
+    )
+    images = compressor.images
+    assert mean_error(with_, reading, images) < 0.02
+    assert mean_error(without, reading, images) > 0.1
+
+
+def test_a_layer_corrects_a_shortcut_that_the_addition_rounds() -> None:
+    reading = read_network(seeded(Line), ODD["line"][1], resolutions=())
+    compressor = made(reading, count=64)
+    model = finished(compressor, Policy(bits={"outer": Bits(8, 2)}))
+    written: list[Tensor] = []
+    outer = model.network.get_submodule("outer")
+    handle = outer.register_forward_hook(lambda _, __, output: written.append(output.clone()))
+    images, dense, net = compressor.images, reading.model, model.network
+    model(images)
+    handle.remove()
+
+    def stem(network: Any) -> Tensor:
+        value: Tensor = F.relu(network.stem(images))
+        return value
+
+    with torch.no_grad():
+        before: Any = dense
+        expected = stem(dense) + before.outer(F.relu(before.inner(stem(dense))))
+        (grid,) = (g for (address, _), g in model.grids.items() if address == ("", 0))
+        shortcut = snap(stem(net), grid)
+    assert (shortcut - stem(net)).mean((0, 2)).abs().max() > 0.01  # clipped: off in the mean
+    left = (written[0] + shortcut - expected).mean((0, 2)).abs().max()
+    assert float(left) < 1e-3
+
+
+def test_what_is_not_finite_is_named_with_its_layer() -> None:
+    reading = read_network(seeded(Plain), MAP, resolutions=())
+    compressor = made(reading)
+    broken: Any = compressor.reading.model
+    with torch.no_grad():
+        broken.second.weight[0] = torch.nan
+    with pytest.raises(QuantizationError, match=r"^second: weights that are not finite"):
+        compressor.make(Policy(bits={"second": Bits(8, 8)}), settings=RefitSettings(rounds=0))
+    compressor.features(0).images[0] = torch.nan
+    with pytest.raises(QuantizationError, match=r"^first: activations that are not finite"):
+        compressor.make(Policy(bits={"first": Bits(4, 32)}))
+
+
+def test_bits_of_layers_in_a_removed_block_mean_nothing() -> None:
+    reading = read_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
+    policy = Policy(removed=frozenset({"same"}), bits={"same.outer": Bits(8, 8)})
+    assert not isinstance(made(reading).make(policy), QuantizedModel)
+    both = Policy(
+        removed=policy.removed, bits=dict.fromkeys(Flow(reading.trace).layers, Bits(8, 8))
+    )
+    model = finished(made(reading), both)
+    assert not any(name.startswith("same.") for name in model.bits)
+    assert not any(address[0].startswith("same.") for address, _ in model.grids)
