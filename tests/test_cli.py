@@ -124,7 +124,7 @@ def searching(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) -> None:
     flags = "--agent uniform --trials 7 --time 2min --seed 3 --round-to 8 --no-depth --threads 2"
     more = "--resolutions off --calibration 3 --out here --resume --budget 4MB"
-    most = "--full-scores --no-warm-start"
+    most = "--full-scores --no-warm-start --storage sqlite:///own.db"
     status, _, _ = automl("search", *MODEL, *BUDGET, *flags.split(), *more.split(), *most.split())
     assert status == 0
     request = searching.request
@@ -139,6 +139,7 @@ def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) ->
         seconds=120.0,
         seed=3,
         resume=True,
+        storage="sqlite:///own.db",
         round_to=8,
         depth=False,
         resolutions=(),
@@ -167,6 +168,28 @@ def test_search_takes_the_rest_from_automl_toml(
     assert isinstance(request.subject.score, Logits)
     assert request.subject.score_name == "logits"
     assert "--model" not in out.splitlines()[-1]
+
+
+def test_budgets_with_commas_are_several_searches_in_automl_toml_too(
+    automl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[SearchRequest, list[tuple[str, ...]]]] = []
+
+    def front(request: SearchRequest, budgets: list[tuple[str, ...]], *_: Any) -> Any:
+        asked.append((request, budgets))
+        return (result(), result())
+
+    monkeypatch.setattr(pipeline, "search_front", front)
+    (folder / "automl.toml").write_text(
+        'model = "mine.py:network"\ndata = "mine.py:loaders"\ntarget = "rpi4"\n'
+        'budget = ["2ms,4ms", "4MB"]\nstorage = "sqlite:///own.db"\n'
+    )
+    assert automl("search")[0] == 0
+    assert automl("search", "--budget", "1ms,3ms")[0] == 0
+    (first, filed), (_, flagged) = asked
+    assert filed == [("2ms", "4MB"), ("4ms", "4MB")]
+    assert first.storage == "sqlite:///own.db"
+    assert flagged == [("1ms",), ("3ms",)]
 
 
 def test_search_prints_dense_beside_compressed_and_what_to_type_next(
