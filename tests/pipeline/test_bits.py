@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny import request, subject, write_table
+from tiny import request, subject, write_simulator, write_table
 
 from automl.compression.simulate import QuantizedModel
 from automl.delivery.packed import read_packed, state_dict
-from automl.errors import PolicyError, UsageError
+from automl.errors import PolicyError, TableError, UsageError
 from automl.pipeline import apply, search, verify
 from automl.policy import Bits
 from automl.policy_file import PolicyFile, Precision, read_policy
@@ -91,6 +92,23 @@ def test_weights_alone_for_a_size(board: Path, tmp_path: Path) -> None:
     assert {each.activations for each in bits.values()} == {32}
     assert result.compressed.bytes <= 0.3 * result.dense.bytes
     assert result.compressed.bytes >= packed_bytes(1, 0, 0, Bits(2, 32))
+
+
+def test_a_simulator_is_searched_in_cycles(tmp_path: Path) -> None:
+    table = write_simulator(tmp_path / "simulated.jsonl")
+    options: dict[str, Any] = {"precisions": ("auto",), "resolutions": None, "round_to": 16}
+    result = search(request(table, tmp_path / "run", "50%", **options))
+    policy, dense = read_policy(result.policy_path), result.dense
+    assert result.compressed.predicted_seconds is None
+    assert dense.predicted_cycles is not None
+    assert result.compressed.predicted_cycles == policy.predicted.latency_cycles
+    assert (policy.predicted.latency_cycles or 0.0) <= 0.5 * dense.predicted_cycles
+    assert policy.target.form is None
+    assert any("cycles are simulated" in note for note in result.notes)
+    with pytest.raises(UsageError, match="cycles and no time: write 5Mcycles or 50%"):
+        search(request(table, tmp_path / "a", "1ms", **options))
+    with pytest.raises(TableError, match=r"cannot price .* it simulates other networks"):
+        search(request(table, tmp_path / "b", "50%", **options | {"round_to": 4}))
 
 
 def test_ends_that_are_held_are_named(board: Path, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from automl.cost import required_keys
 from automl.data import Batches, Data
 from automl.latency.header import TableHeader
-from automl.latency.keys import OpKey
+from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.network.read import read_network
 from automl.pipeline.granularity import probe_keys
-from automl.precisions import Precisions
+from automl.precisions import Precisions, bits_of
 from automl.requests import SearchRequest, Subject
 from automl.space import build_space
 
@@ -105,6 +105,24 @@ def write_table(path: Path, *precisions: str) -> Path:
         runtime="onnxruntime",
         threads=1,
         precisions=names,
+    )
+    LatencyTable.create(path, header, rows)
+    return path
+
+
+def write_simulator(path: Path) -> Path:
+    """A table in cycles, of convolutions and linear layers alone, at the dense shapes."""
+    network = tiny_network()
+    names = ("w2a2", "w4a4", "w8a8")
+    rows = [
+        Row(key, 1e9 * seconds(key) * bits_of(name).weights / 8, 0.0, 1, "fitted")
+        for name in names
+        for layer in network.layers
+        if layer.op in ("conv2d", "linear")
+        for key in [op_key(layer, name)]
+    ]
+    header = TableHeader(
+        name="simulated", device="Chip", runtime="simulator", precisions=names, unit="cycles"
     )
     LatencyTable.create(path, header, rows)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from math import isfinite
@@ -210,7 +211,10 @@ def _bits_lines(file: PolicyFile) -> list[str]:
         shown = f"{len(layers)} of {len(names)} layers"
         if len(layers) <= _NAMED:
             shown = ", ".join(layers)
-        lines.append(f"{precision:<8} {shown}")
+        indent = " " * (len(precision) + max(1, 9 - len(precision)))
+        lines += textwrap.wrap(
+            f"{precision:<8} {shown}", WIDTH, subsequent_indent=indent, break_on_hyphens=False
+        )
     return lines
 
 
