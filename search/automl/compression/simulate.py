@@ -9,6 +9,7 @@ pairs of products saturate at 16 bits, which is not simulated.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -197,7 +198,7 @@ class GridFinder:
         self.grids: dict[Source, ActivationGrid] = {}
         self._readers, self._signed = readers, FORMS[form][1]
         self._how: How = how
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         self._wanted: dict[Address, list[int]] = {}
         for address, bits in sources:
             self._wanted.setdefault(address, []).append(bits)
@@ -212,16 +213,18 @@ class GridFinder:
         if not wanted:
             return
         observer = Observer(self._readers[address])
-        observer.add(self._sample(first_tensor(output)))
+        observer.add(self._sample(address, first_tensor(output)))
         signed = observer.least < 0 if self._signed is None else self._signed
         for bits in wanted:
             self.grids[address, bits] = range_of(observer, bits, signed=signed, how=self._how)
 
-    def _sample(self, values: Tensor) -> Tensor:
+    def _sample(self, address: Address, values: Tensor) -> Tensor:
         flat = values.flatten()
         if len(flat) <= _SAMPLES:
             return flat
-        places = torch.randint(len(flat), (_SAMPLES,), generator=self._generator)
+        seed = self._seed ^ zlib.crc32(repr(address).encode())  # whatever else is looked for
+        generator = torch.Generator().manual_seed(seed)
+        places = torch.randint(len(flat), (_SAMPLES,), generator=generator)
         return torch.cat([flat[places], torch.stack(flat.aminmax())])
 
 

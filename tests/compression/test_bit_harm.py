@@ -1,0 +1,147 @@
+"""The harm of bits, alone and together with channels, is what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from compressed import compressor, images_for, outputs_of, read
+from small import MAP, ODD, seeded
+from test_database import same, state
+from torch import Tensor, nn
+
+from automl.compression.apply import Compressor
+from automl.compression.database import write_patch
+from automl.compression.sensitivity import measure_sensitivity
+from automl.compression.simulate import QuantizedModel
+from automl.errors import QuantizationError, SpaceError
+from automl.network.read import read_network
+from automl.policy import Bits, Policy
+from automl.space import Sensitivity, Space, Variable, build_space
+
+GRID = tuple(Bits(w, a) for w in range(2, 9) for a in range(2, 9))
+INT8 = (Bits(8, 8), Bits())
+
+
+def relative(found: Tensor, dense: Tensor) -> float:
+    return float((found - dense).square().mean() / dense.var(0).mean())
+
+
+def alone(made: Compressor, layer: str, bits: Bits, images: Tensor) -> float:
+    """The harm of a layer's bits, its candidate put together by hand."""
+    joint, model = made.joint, made.reading.model
+    plan = joint.dense_plan({layer: bits})
+    grids = joint.dense_grids([plan])
+    dense = outputs_of(model, images)
+    module = model.get_submodule(layer)
+    before = module.weight.clone(), module.bias.clone()  # type: ignore[operator]
+    found = joint.rounded(layer, Policy(), bits)
+    write_patch(module, (found.values, found.bias))
+    changed = outputs_of(QuantizedModel(model, plan, grids, {}), images)
+    module.load_state_dict({"weight": before[0], "bias": before[1]})
+    return relative(changed, dense)
+
+
+def only_bits(space: Space) -> Space:
+    return Space(tuple(each for each in space.variables if each.kind == "bits"))
+
+
+@pytest.mark.parametrize("form", [None, "qdq-u8s8"])
+@pytest.mark.parametrize("name", ["residual", "inverted"])
+def test_harm_of_bits_is_that_of_one_layer_rounded(name: str, form: str | None) -> None:
+    reading = read(name)
+    made = Compressor(reading, images_for(reading.network.input_shape, 12), {}, form=form)
+    options = (Bits(3, 32), Bits(8, 8), Bits())
+    space = Space(tuple(Variable("bits", layer, options) for layer in made.joint.flow.layers[:3]))
+    images, before = made.images[:5], state(reading.model)
+    found = measure_sensitivity(made.database, space, images, rounded=made.joint)
+    for variable, row in zip(space.variables, found.harm, strict=True):
+        assert row[-1] == 0.0
+        for index, bits in enumerate(options[:-1]):
+            expected = alone(made, variable.name, bits, images)
+            assert row[index] == pytest.approx(expected, rel=1e-3, abs=1e-9)
+    assert same(before, reading.model)
+
+
+def test_a_grid_of_bits_is_measured_apart_and_added() -> None:
+    reading = read_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
+    made = Compressor(reading, images_for(MAP, 24), {})
+    space = only_bits(build_space(reading.network, precisions=GRID))
+    calls: list[int] = []
+    found = measure_sensitivity(
+        made.database,
+        space,
+        made.images,
+        rounded=made.joint,
+        on_choice=lambda done, _: calls.append(done),
+    )
+    assert calls == sorted(set(calls))
+    sums, wholes = [], []
+    for variable, row in zip(space.variables, found.harm, strict=True):
+        assert len(row) == 49
+        assert row[-1] == 0.0
+        assert row[0] == row.max()  # two bits for both
+        options = list(variable.options)
+        for bits in (Bits(3, 4), Bits(2, 3)):
+            whole = alone(made, variable.name, bits, made.images)
+            sums.append(row[options.index(bits)])
+            wholes.append(whole - alone(made, variable.name, Bits(8, 8), made.images))
+    assert np.median(np.abs(np.array(sums) / np.array(wholes) - 1)) < 0.2
+
+
+def harm_of(space: Space, found: Sensitivity, vector: list[int], joint: bool) -> float:
+    total = sum(float(row[index]) for row, index in zip(found.harm, vector, strict=True))
+    if joint:
+        total += sum(float(table[vector[a], vector[b]]) for (a, b), table in found.joint)
+    return total
+
+
+def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
+    reading = read_network(seeded(ODD["multiplied"][0]), MAP, resolutions=())
+    counts = {group.name: tuple(range(1, group.channels + 1)) for group in reading.network.groups}
+    made = Compressor(reading, images_for(MAP, 64), counts, form="qdq-u8s8")
+    space = build_space(reading.network, precisions=(Bits(3, 4), Bits(5, 8), Bits()))
+    found = measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+    assert found.joint
+    for (one, other), extra in found.joint:
+        assert space.variables[one].kind == "channels"
+        assert space.variables[other].kind == "bits"
+        assert extra.shape == (space.sizes[one], space.sizes[other])
+        assert not extra[-1].any()
+        assert not extra[:, -1].any()
+    dense = outputs_of(reading.model, made.images)
+    added, together, truth = [], [], []
+    for (one, other), _ in found.joint:
+        for index in range(0, space.sizes[one] - 1, 2):
+            vector = space.dense.tolist()
+            vector[one] = index
+            cut = made.make(space.decode(np.array(vector, dtype=np.int16)), finish=False)
+            vector[other] = 0
+            both = made.make(space.decode(np.array(vector, dtype=np.int16)), finish=False)
+            # what rounding adds to a network that is cut already
+            change = relative(outputs_of(both, made.images), outputs_of(cut, made.images))
+            truth.append(change * float(outputs_of(cut, made.images).var(0).mean()))
+            base = float(found.harm[one][index])
+            scale = float(dense.var(0).mean())
+            added.append((harm_of(space, found, vector, False) - base) * scale)
+            together.append((harm_of(space, found, vector, True) - base) * scale)
+    wrong = [np.log(np.array(each) / np.array(truth)) for each in (added, together)]
+    assert np.square(wrong[1]).mean() < 0.5 * np.square(wrong[0]).mean()
+
+
+def test_a_space_with_bits_needs_the_rounding() -> None:
+    made = compressor("residual")
+    space = only_bits(build_space(read("residual").network, precisions=INT8))
+    with pytest.raises(SpaceError, match="cannot be measured without the rounding"):
+        measure_sensitivity(made.database, space, made.images[:2])
+
+
+def test_activations_that_never_move_are_named_with_the_layer() -> None:
+    model: nn.Module = seeded(ODD["multiplied"][0])
+    with torch.no_grad():
+        model.first.bias.fill_(-100.0)  # type: ignore[union-attr,operator]
+    reading = read_network(model, MAP, resolutions=())
+    made = Compressor(reading, images_for(MAP, 8), {}, form="qdq-s8s8")
+    space = only_bits(build_space(reading.network, precisions=INT8))
+    with pytest.raises(QuantizationError, match=r"^(first|depthwise): constant activations \(0\)"):
+        measure_sensitivity(made.database, space, made.images, rounded=made.joint)
