@@ -48,11 +48,12 @@ def report(found: Found, path: Path, checkpoints: Sequence[int]) -> None:
     for number, (name, problem) in enumerate(problems.items()):
         variants = list(dict.fromkeys(row["variant"] for row in _runs(found, name)))
         print(f"\n### {name}: dense {problem['dense']:.2f} %, budget {problem['budget']}\n")
-        print(f"| agent | {' | '.join(f'{each:,}' for each in checkpoints)} | least error |")
-        print(f"|---|{'---|' * (len(checkpoints) + 1)}")
+        print(f"| agent | {' | '.join(f'{each:,}' for each in checkpoints)} | least error | kept |")
+        print(f"|---|{'---|' * (len(checkpoints) + 2)}")
         for variant in variants:
             cells = [str(cell(found, name, variant, each)) for each in checkpoints]
-            print(f"| {variant} | {' | '.join(cells)} | {_least(found, name, variant)} |")
+            ends = f"{_least(found, name, variant)} | {_split(found, name, variant)}"
+            print(f"| {variant} | {' | '.join(cells)} | {ends} |")
         panels += panel(found, name, variants, number)
     draw(panels, len(problems), path)
 
@@ -166,6 +167,18 @@ def _least(found: Found, problem: str, variant: str) -> str:
     runs = [run for run in _runs(found, problem) if run["variant"] == variant]
     ends = [f"{-run['curve'][-1][1]:.4f} ({run['candidates']})" for run in runs]
     return ", ".join(ends)
+
+
+def _split(found: Found, problem: str, variant: str) -> str:
+    """What the best policy of the first seed keeps of blocks, channels and input size."""
+    for run in _runs(found, problem):
+        if run["variant"] == variant and "split" in run:
+            split = run["split"]
+            return (
+                f"blocks {split['depth']:.0%}, width {split['width']:.0%}, "
+                f"{split['resolution']:.0f} px"
+            )
+    return ""
 
 
 def _curves(found: Found, problem: str, variant: str) -> list[np.ndarray[Any, Any]]:

@@ -32,6 +32,7 @@ from automl.agents.base import AGENTS, make_agent
 from automl.errors import AutomlError
 from automl.policy import Policy
 from automl.problem import Trial
+from automl.space import channel_counts
 from automl.study import run_study
 
 CHECKPOINTS = (5_000, 20_000, 60_000, 200_000)
@@ -192,6 +193,7 @@ class Runner:
             candidates=min(len(result.trials), candidates),
             ended=ended,
             curve=curve,
+            split=split_of(contest, policy_of(contest, curve[-1][2])),
             agent_seconds=time.process_time() - start - scoring,
         )
         trials = min(len(result.trials), candidates)
@@ -253,6 +255,27 @@ def policy_of(contest: Contest, key: str) -> Policy:
     vector = contest.space.dense.copy()
     vector[:] = list(map(int, key.split()))
     return contest.space.decode(vector)
+
+
+def split_of(contest: Contest, policy: Policy) -> dict[str, float]:
+    """Shares of blocks and of channels (of groups in kept blocks) that stay, and the input size."""
+    space = contest.space
+    gone = {
+        space.variables[inner].name
+        for gate, inners in space.nested
+        if space.variables[gate].name in policy.removed
+        for inner in inners
+    }
+    shares = [
+        policy.channels[variable.name] / channel_counts(variable)[-1]
+        for variable in space.variables
+        if variable.kind == "channels" and variable.name not in gone
+    ]
+    return {
+        "depth": 1 - len(policy.removed) / max(1, len(space.of_kind("block"))),
+        "width": sum(shares) / max(1, len(shares)),
+        "resolution": float(policy.resolution or contest.reading.network.input_shape[-1]),
+    }
 
 
 def steps(options: argparse.Namespace) -> Iterator[Step]:
