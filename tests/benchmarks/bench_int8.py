@@ -66,7 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{conditions()}; others keep {others_load(0.5):.1f} cores busy", flush=True)
     if options.part == "search":
-        found: object = [one_search(options.shared, options.budget, s) for s in options.seeds]
+        with own_table():
+            found: object = [one_search(options.shared, options.budget, s) for s in options.seeds]
     else:
         with own_table() as table, LocalRunner() as runner:
             part: Callable[..., object] = forms if options.part == "forms" else mixed
