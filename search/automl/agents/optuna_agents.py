@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import optuna
@@ -31,6 +30,8 @@ from automl.units import Quantity
 
 #: Draws in a row that lead to nothing new after which the sampler counts as finished.
 _IN_VAIN = 12
+#: The variable that decides whether a draw is raised to the budget, beside one a choice.
+_FILL = "fill"
 
 
 class OptunaAgent(ABC):
@@ -41,9 +42,6 @@ class OptunaAgent(ABC):
         seed: Of the sampler.
         warm_start: Draw the optimum of additive harm first, where the problem has a sensitivity.
     """
-
-    #: Raise what is drawn below the budget; where costs are an objective too, leave it.
-    fill: ClassVar[bool] = True
 
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         self._problem = problem
@@ -57,7 +55,8 @@ class OptunaAgent(ABC):
             found = solve(problem.costs, known.harm, problem.budget, joint=known.joint)
             first = found.vector
             self._middle = (first + 0.5) / np.array(problem.space.sizes)
-            self._study.enqueue_trial({f"{index}": 0.5 for index in range(len(first))})
+            middle = {f"{index}": 0.5 for index in range(len(first))}
+            self._study.enqueue_trial({**middle, _FILL: 1.0})
         self._running: list[tuple[int, bytes]] = []
         self._values: dict[bytes, list[float] | None] = {}
 
@@ -73,6 +72,10 @@ class OptunaAgent(ABC):
         """Objectives of a scored trial."""
         return [score]
 
+    def fills(self, draw: optuna.trial.Trial) -> bool:
+        """Whether what is drawn below the budget is raised to it."""
+        return True
+
     def ask(self, count: int) -> list[Policy]:
         """New policies; draws that lead to a known one are answered at once with its score."""
         policies: list[Policy] = []
@@ -80,7 +83,7 @@ class OptunaAgent(ABC):
         in_vain = 0
         while len(policies) < count and in_vain < _IN_VAIN:
             draw = self._study.ask()
-            vector = self._projection.evenly(self._drawn(draw), fill=self.fill)
+            vector = self._projection.evenly(self._drawn(draw), fill=self.fills(draw))
             key = vector.tobytes()
             if key in self._values:
                 self._answer(draw.number, key)
@@ -150,7 +153,6 @@ class GpAgent(OptunaAgent):
 class NsgaAgent(OptunaAgent):
     """NSGA-II (Deb et al., 2002): score against cost, a front within the budget in one study."""
 
-    fill = False
     full_scores = True  # what is worse than the best but cheaper belongs to the front
 
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
@@ -161,6 +163,10 @@ class NsgaAgent(OptunaAgent):
     def sampler(self, seed: int) -> BaseSampler:
         """A small population: searches have tens to hundreds of trials."""
         return NSGAIISampler(seed=seed, population_size=16)
+
+    def fills(self, draw: optuna.trial.Trial) -> bool:
+        """A variable of its own decides, so that the front has points at the budget and below."""
+        return draw.suggest_float(_FILL, 0.0, 1.0) >= 0.5
 
     def directions(self) -> list[StudyDirection]:
         """Score up, cost down."""
