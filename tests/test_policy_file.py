@@ -170,7 +170,7 @@ def test_a_list_is_no_policy(written: Path) -> None:
         ),
         (
             lambda c: c["bits"].update(mixed={}),
-            r"the model has no layer 'mixed' \(did you mean fixed or mix\?\)",
+            r"the model has no layer 'mixed' \(did you mean mix\?\)",
         ),
         (
             lambda c: c["channels"]["stem"].update(kept=17),

@@ -228,7 +228,7 @@ def check_fits(file: PolicyFile, network: Network) -> None:
     _check_names("channel group", file.channels, network.dense_channels)
     _check_names("block", file.removed, [block.name for block in network.blocks])
     owners = [plan.layer.name for plan in network.plans if plan.owner == plan.layer.name]
-    _check_names("layer with bits named", file.bits, owners)
+    _check_names("layer", file.bits, owners)
     for name, channels in file.channels.items():
         dense = network.dense_channels[name]
         if channels.dense != dense or channels.kept > dense:

@@ -41,7 +41,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("automl.pipeline.searching.export_onnx", quick_export)
 
 
-def quick_export(model: nn.Module, shape: Sequence[int], path: Path) -> float:
+def quick_export(model: nn.Module, shape: Sequence[int], path: Path, inputs: Tensor) -> float:
     path.write_bytes(onnx_bytes(model, shape))
     return 0.0
 

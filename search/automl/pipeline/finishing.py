@@ -12,8 +12,8 @@ from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
-from automl.pipeline.precision import check_bits, precisions_of
-from automl.pipeline.pricing import describe, float_precision, measure_here
+from automl.pipeline.precision import check_bits, precisions_of, used_names
+from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy_file import PolicyFile, Predicted, check_fits
 from automl.recover import RecoverySettings, recover
@@ -86,7 +86,8 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     file, threads = request.policy, request.threads
     reading = _read(request.subject, file)
     table = find_table(request.target, threads=threads)
-    check_bits(file.policy, request.target, precisions_of(table.header))
+    precisions = precisions_of(table.header)
+    check_bits(file.policy, request.target, precisions)
     here = table.path is not None and table.path == cpu_table(threads).path
     notes = []
     measured: dict[str, float] = {}
@@ -104,7 +105,9 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     return VerifyResult(
         dense=_figures(file.dense, None, measured.get("dense")),
         compressed=_figures(file.predicted, None, measured.get("compressed")),
-        target=describe(table, float_precision(table), file.predicted.latency_error),
+        target=describe(
+            table, used_names(file.policy.bits.values(), precisions), file.predicted.latency_error
+        ),
         notes=tuple(notes),
     )
 

@@ -119,6 +119,12 @@ def check_bits(policy: Policy, target: str, precisions: Precisions) -> None:
             )
 
 
+def used_names(bits: Iterable[Bits], precisions: Precisions) -> str:
+    """What layers with these bits compute in, for people; the dense precision where none has."""
+    used = {precisions.name_of(each) for each in bits}
+    return described([name for name in precisions.names if name in used] or [precisions.dense])
+
+
 def _noted(choices: BitChoices, target: str, used: bool) -> BitChoices:
     if choices.any:
         return choices

@@ -25,8 +25,7 @@ from automl.latency.targets import cpu_table, find_table
 from automl.network.read import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
-from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
-from automl.precisions import Precisions, described
+from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
 from automl.requests import Event, OnEvent
@@ -140,7 +139,7 @@ def price(
         counts=COUNTS_PER_SIDE if here else MAXIMUM_OPTIONS + 1,  # lookups are free
         allow_missing=not timed,
     )
-    words = describe(table, _named(bits, precisions), error)
+    words = describe(table, used_names(bits.precisions, precisions), error)
     overhead = overhead or Overhead()
     return Priced(table, here, space, costs, overhead, error, words, tuple(dict.fromkeys(notes)))
 
@@ -175,14 +174,6 @@ def _resolutions(choices: Choices, table: LatencyTable) -> tuple[int, ...] | Non
     """Those asked for; a simulator without a predictor knows no other than its rows have."""
     known = table.header.unit == "seconds" or table.header.coefficients is not None
     return () if choices.resolutions is None and not known else choices.resolutions
-
-
-def _named(bits: BitChoices, precisions: Precisions) -> str:
-    """The precisions that a search chooses from, for people."""
-    if len(bits.precisions) < 2:
-        return precisions.dense
-    names = dict.fromkeys(map(precisions.name_of, bits.precisions))
-    return described(tuple(names))
 
 
 @dataclass(frozen=True, slots=True)
