@@ -44,6 +44,22 @@ def test_only_what_is_missing_is_measured(table: LatencyTable, runner: RecordedR
     assert runner.answers == before
 
 
+def test_the_form_of_integer_rows_is_noted_and_kept(
+    table: LatencyTable, runner: RecordedRunner
+) -> None:
+    profile(table, KEYS[:1], runner)
+    assert table.header.form is None
+    integer = [replace(key, precision="int8") for key in KEYS[:2]]
+    profile(table, integer[:1], runner)
+    assert table.header.form == "qdq-u8s8"
+    assert table.path is not None
+    assert LatencyTable.read(table.path).header.form == "qdq-u8s8"
+    table.set_header(table.header.model_copy(update={"form": "qdq-s8s8"}))
+    profile(table, integer, runner)
+    assert table.header.form == "qdq-s8s8"
+    assert table.lacks(integer) == ()
+
+
 def test_rows_survive_an_interruption(table: LatencyTable, runner: RecordedRunner) -> None:
     def interrupt(count: int) -> None:
         if count == 20:

@@ -23,12 +23,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from automl.errors import MeasureError
+from automl.errors import MeasureError, nearest
 from automl.latency.keys import OpKey
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
 from automl.profiling.half import half_model
-from automl.profiling.integer import FORM_OF, has_integer_kernel, integer_model
+from automl.profiling.integer import FORM_OF, FORMS, has_integer_kernel, integer_model
 from automl.profiling.operators import emit, input_shapes, on_tokens
 from automl.profiling.runner import Probe
 
@@ -61,6 +61,8 @@ def probe(key: OpKey, runtime: str = "onnxruntime", form: str | None = None) -> 
     if key.precision != "int8":
         return _float_probe(key, runtime)
     form = form or FORM_OF[runtime]
+    if form not in FORMS:
+        raise MeasureError(f"no form {form!r} of integer operators{nearest(form, FORMS)}")
     if key.op == "convert":
         return _conversion_probe(key, runtime, form)
     if not has_integer_kernel(key.op, key.detail):
