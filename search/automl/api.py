@@ -163,6 +163,8 @@ def apply(
     *,
     out: str | Path = "model.pt",
     export: str | Path | None = None,
+    packed: str | Path | None = None,
+    huffman: bool = False,
     epochs: int = 0,
     score: Callable[..., Any] | str | None = None,
     calibration: int = DEFAULT_CALIBRATION,
@@ -182,6 +184,8 @@ def apply(
         policy=file,
         out=Path(out),
         export=None if export is None else Path(export),
+        packed=None if packed is None else Path(packed),
+        huffman=huffman,
         epochs=epochs,
         seed=file.seed if seed is None else seed,
     )

@@ -96,9 +96,11 @@ def test_weights_alone_for_a_size(board: Path, tmp_path: Path) -> None:
 
 def test_a_simulator_is_searched_in_cycles(tmp_path: Path) -> None:
     table = write_simulator(tmp_path / "simulated.jsonl")
-    options: dict[str, Any] = {"precisions": ("auto",), "resolutions": None, "round_to": 16}
+    options: dict[str, Any] = {"precisions": ("auto",), "resolutions": None, "round_to": None}
     result = search(request(table, tmp_path / "run", "50%", **options))
     policy, dense = read_policy(result.policy_path), result.dense
+    assert not policy.channels  # it knows no other counts
+    assert result.target == "Chip, simulator w2a2, w4a4 and w8a8 (simulated)"
     assert result.compressed.predicted_seconds is None
     assert dense.predicted_cycles is not None
     assert result.compressed.predicted_cycles == policy.predicted.latency_cycles

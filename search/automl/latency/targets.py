@@ -138,7 +138,7 @@ def _cpu_header(threads: int) -> TableHeader:
 def _cpu_target(path: Path) -> Target:
     if path.exists():
         found = _target(path)
-        return replace(found, name=CPU, aliases=(found.name,))
+        return replace(found, name=CPU, aliases=(found.name,), precisions=CPU_PRECISIONS)
     runtime = f"onnxruntime {onnxruntime_version()}"
     return Target(CPU, (), cpu_model(), runtime, CPU_PRECISIONS, 0, None, path)
 

@@ -37,7 +37,7 @@ MEASURING: Final = "measuring operators"
 #: What is said of prices that no device had.
 SIMULATED: Final = (
     "its cycles are simulated, and those of convolutions and linear layers alone: what else the "
-    "network does is not in them"
+    "network does is not in them; channels and input size stay unless they are asked for"
 )
 
 
@@ -154,7 +154,11 @@ def _space(
 ) -> Space:
     """The choices, channels in steps that save time where time is limited."""
     network, precision = reading.network, float_precision(table)
+    resolutions: tuple[int, ...] | None = choices.resolutions
     steps: int | dict[str, int] | None = choices.round_to
+    if not knows_shapes(table):
+        resolutions = resolutions or ()
+        steps = steps or {group.name: group.channels for group in network.groups}
     if steps is None and device is not None:
         device.fill(probe_keys(network, precision), "granularity")
     if steps is None and timed:
@@ -162,7 +166,7 @@ def _space(
     return build_space(
         network,
         round_to=free_granularity(network) if steps is None else steps,
-        resolutions=_resolutions(choices, table),
+        resolutions=resolutions,
         depth=choices.depth,
         precisions=bits.precisions,
         weight_only=bits.weight_only,
@@ -170,10 +174,9 @@ def _space(
     )
 
 
-def _resolutions(choices: Choices, table: LatencyTable) -> tuple[int, ...] | None:
-    """Those asked for; a simulator without a predictor knows no other than its rows have."""
-    known = table.header.unit == "seconds" or table.header.coefficients is not None
-    return () if choices.resolutions is None and not known else choices.resolutions
+def knows_shapes(table: LatencyTable) -> bool:
+    """Whether a table has prices for shapes that it has no rows of; a simulator's has not."""
+    return table.header.unit == "seconds" or table.header.coefficients is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,7 @@ def describe(table: LatencyTable, precision: str, error: float | None) -> str:
     runtime = f"{header.runtime} {header.runtime_version}".strip()
     threads = f", {header.threads} thread{'s' * (header.threads > 1)}" if header.threads else ""
     kind = "measured operators" if len(table) else "fitted, not measured"
+    kind = "simulated" if header.unit == "cycles" else kind
     known = f", known error {100 * error:.0f} %" if error is not None else ""
     return f"{header.device}, {runtime} {precision}{threads} ({kind}{known})"
 
