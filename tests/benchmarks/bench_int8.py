@@ -8,9 +8,9 @@ what pruning and INT8 are worth together.
 `forms`: all layers in 8 bits, in each form of activations, beside fp32; interleaved.
 `policies`: 20 random policies of channels, blocks and int8 or fp32 a layer; predicted from measured
 operators and conversions with an overhead fitted on 8 other networks, then measured.
-`search`: ResNet-56 at a share of the dense fp32 latency: pruning alone, INT8 everywhere with the
-least uniform pruning that meets the budget, and both searched together; finished alike, no
-training, latency measured, all 10,000 test images once each.
+`search`: ResNet-56 at a share of the dense fp32 latency: channels, blocks and bits searched
+together; INT8 everywhere with as few blocks left out, evenly spread, as the budget takes; pruning
+alone. Finished alike, no training, latency measured, all 10,000 test images once each.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from bench_latency_search import subject_of
 from cifar import Cifar, load_cifar, load_resnet, normalised
 from latency_networks import NETWORKS, build
 from scipy.stats import spearmanr
-from torch import nn
 
 from automl.cost import build_cost_model, required_keys
 from automl.data import Batches
+from automl.delivery.export import onnx_bytes
+from automl.evaluate import judge
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
 from automl.network.read import Reading, read_network
@@ -41,6 +42,8 @@ from automl.pipeline import search
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, timed_onnx
 from automl.pipeline.precision import precisions_of
+from automl.pipeline.preparing import aim, compressor_of
+from automl.pipeline.pricing import measure_here
 from automl.policy import Bits, Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.integer import FORMS
@@ -51,6 +54,8 @@ from automl.requests import SearchRequest, Subject, ignore
 from automl.space import build_space
 
 INT8 = Bits(8, 8)
+WAYS = ("joint", "int8", "pruning")
+Row = dict[str, float]
 
 
 def main() -> None:
@@ -62,12 +67,16 @@ def main() -> None:
     parser.add_argument("--policies", type=int, default=20)
     parser.add_argument("--budget", default="30%")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(f"{conditions()}; others keep {others_load(0.5):.1f} cores busy", flush=True)
     if options.part == "search":
         with own_table():
-            found: object = [one_search(options.shared, options.budget, s) for s in options.seeds]
+            found: object = [
+                one_search(options.shared, options.budget, seed, options.ways)
+                for seed in options.seeds
+            ]
     else:
         with own_table() as table, LocalRunner() as runner:
             part: Callable[..., object] = forms if options.part == "forms" else mixed
@@ -81,9 +90,9 @@ def main() -> None:
 
 @contextmanager
 def own_table() -> Iterator[LatencyTable]:
-    """A table of this machine that is thrown away."""
+    """A table of this machine that is thrown away, unless AUTOML_HOME says where to keep it."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["AUTOML_HOME"] = folder
+        os.environ.setdefault("AUTOML_HOME", folder)
         yield cpu_table()
 
 
@@ -152,44 +161,32 @@ def mixed(
     return result
 
 
-def one_search(shared: Path, budget: str, seed: int) -> dict[str, dict[str, float]]:
+def one_search(shared: Path, budget: str, seed: int, ways: list[str]) -> dict[str, Row]:
     """Three ways to the same latency."""
     data, model = load_cifar(shared), load_resnet(shared, 56)
-    ways = {
-        "pruning alone": ("lagrangian", ("float",)),
-        "INT8, uniform pruning": ("uniform", ("int8",)),
-        "both searched": ("lagrangian", ("auto",)),
-    }
-    rows: dict[str, dict[str, float]] = {}
-    print(f"\n{'':24}{'predicted':>10}{'measured':>10}{'accuracy':>10}   ({budget}, seed {seed})")
-    for name, (agent, precisions) in ways.items():
-        rows[name] = searched(data, model, budget, seed, agent, precisions)
-        row = rows[name]
-        print(
-            f"{name:24}{row['predicted']:10.3f}{row['measured']:10.3f}{row['accuracy']:10.2f}",
-            flush=True,
-        )
+    subject = with_test(subject_of(data, model, seed), data)
+    rows: dict[str, Row] = {}
+    print(f"\n{'':10}{'predicted':>10}{'measured':>10}{'accuracy':>10}   ({budget}, seed {seed})")
+    for way in ways:
+        with tempfile.TemporaryDirectory() as folder:
+            request = SearchRequest(
+                subject,
+                "cpu",
+                (budget,),
+                Path(folder),
+                seed=seed,
+                resolutions=(),
+                precisions=("float",) if way == "pruning" else ("auto",),
+            )
+            rows[way] = all_integers(request) if way == "int8" else searched(request)
+        row = rows[way]
+        print(f"{way:10}{row['predicted']:10.3f}{row['measured']:10.3f}{row['accuracy']:10.2f}")
     return rows
 
 
-def searched(
-    data: Cifar, model: nn.Module, budget: str, seed: int, agent: str, precisions: tuple[str, ...]
-) -> dict[str, float]:
+def searched(request: SearchRequest) -> Row:
     """Shares of the dense latency, and the accuracy of what one search delivers."""
-    with tempfile.TemporaryDirectory() as folder:
-        request = SearchRequest(
-            with_test(subject_of(data, model, seed), data),
-            "cpu",
-            (budget,),
-            Path(folder),
-            agent=agent,
-            seed=seed,
-            resolutions=(),
-            precisions=precisions,
-        )
-        start = time.monotonic()
-        result = search(request, ignore)
-        seconds = time.monotonic() - start
+    result = search(request, ignore)
     dense, small = result.dense, result.compressed
     assert dense.predicted_seconds is not None
     assert small.predicted_seconds is not None
@@ -200,7 +197,33 @@ def searched(
         "predicted": small.predicted_seconds / dense.predicted_seconds,
         "measured": small.measured_seconds / dense.measured_seconds,
         "accuracy": 100 * small.accuracy,
-        "seconds": seconds,
+    }
+
+
+def all_integers(request: SearchRequest) -> Row:
+    """The same of INT8 everywhere, with the fewest blocks left out that meet the budget."""
+    aimed = aim(request, ignore)
+    compressor = compressor_of(aimed.reading, aimed.priced, request, ignore)
+    costs, network = aimed.priced.costs, aimed.reading.network
+    bits = dict.fromkeys((plan.owner for plan in network.plans if plan.owner), INT8)
+    names = [block.name for block in network.blocks]
+    for count in range(len(names) + 1):
+        spread = np.linspace(0, len(names) - 1, count).round().astype(int)
+        policy = Policy(bits=bits, removed=frozenset(names[place] for place in spread))
+        if aimed.budget.allows(costs.cost(policy)):
+            break
+    print(f"int8: {count} of {len(names)} blocks left out", flush=True)
+    model = compressor.make(policy)
+    compressor.forget()
+    shape = request.subject.input_shape
+    models = {"dense": onnx_bytes(aimed.reading.model, shape), "small": onnx_bytes(model, shape)}
+    times = measure_here(models, 1)
+    test = request.subject.data.test
+    assert test is not None
+    return {
+        "predicted": costs.cost(policy).latency / costs.dense.latency,
+        "measured": times["small"] / times["dense"],
+        "accuracy": 100 * judge(model, request.subject.score, test),
     }
 
 
