@@ -31,7 +31,7 @@ from automl.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class AmcSettings(DdpgSettings):
-    """Every knob, at the values of the public code unless `DdpgSettings` or a line says otherwise."""
+    """Every knob, at the values of the public code unless a line here or above says otherwise."""
 
     warm_up: int = 40
     """Episodes without updates (100 in the code). From nothing, on ResNet-56 with additive harm for
