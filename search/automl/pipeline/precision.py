@@ -20,6 +20,9 @@ from automl.precisions import (
 from automl.profiling.integer import FORM_OF
 from automl.units import Quantity
 
+#: Form of each runtime's integer kernels. Those of TFLite have signed activations with a zero
+#: point: the numbers of unsigned ones.
+_FORMS: Final = {**FORM_OF, "tflite": "qdq-u8s8", "litert": "qdq-u8s8", "ncnn": "qdq-s8s8"}
 #: Bits that weights may be rounded to by themselves.
 WEIGHT_BITS: Final = tuple(range(1, 9))
 
@@ -56,7 +59,7 @@ def form_of(header: TableHeader) -> str | None:
     precisions = precisions_of(header)
     if precisions.simulated or all(map(is_float, precisions.bits)):
         return None
-    return header.form or FORM_OF.get(header.runtime, FORM_OF["onnxruntime"])
+    return header.form or _FORMS.get(header.runtime, "qdq-s8s8")
 
 
 def choose_bits(
@@ -90,7 +93,8 @@ def choose_bits(
     if tuple(words) == ("auto",):
         computed = precisions.bits if timed else ()
         weights = WEIGHT_BITS if sized and precisions.has_float else ()
-        return _noted(BitChoices(computed, weights, keep_first_last), target, timed or sized)
+        found = BitChoices(computed, weights, keep_first_last)
+        return found if found.any or not (timed or sized) else _none(target, precisions)
     asked = {_known(word, target, precisions) for word in words}
     weights = tuple(sorted({bits for each in asked if isinstance(each, range) for bits in each}))
     if weights and not sized:
@@ -125,13 +129,10 @@ def used_names(bits: Iterable[Bits], precisions: Precisions) -> str:
     return described([name for name in precisions.names if name in used] or [precisions.dense])
 
 
-def _noted(choices: BitChoices, target: str, used: bool) -> BitChoices:
-    if choices.any:
-        return choices
-    why = "only a budget of time, energy or size has a use for bits"
-    if used:
-        why = f"{target} has {described([format_bits(each) for each in choices.precisions])} alone"
-    return BitChoices(notes=(f"no bits are chosen: {why}",))
+def _none(target: str, precisions: Precisions) -> BitChoices:
+    return BitChoices(
+        notes=(f"no bits are chosen: {target} has {described(precisions.names)} alone",)
+    )
 
 
 def _known(word: str, target: str, precisions: Precisions) -> Bits | range:
