@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 COLOURS = (
-    *("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#b45309"),
+    *("#c2410c", "#1d4ed8", "#047857", "#7c3aed", "#eab308"),
     *("#be185d", "#0e7490", "#4d7c0f", "#475569", "#000000"),
 )
-WIDTH, HEIGHT, LEFT, TOP = 430, 250, 60, 34
+WIDTH, HEIGHT, LEFT, TOP = 360, 230, 60, 34
 
 
 class Found(Protocol):
@@ -45,7 +45,8 @@ def report(found: Found, path: Path, checkpoints: Sequence[int]) -> None:
     """Print a table a problem and draw them all."""
     problems = {row["problem"]: row for row in found.rows if row["kind"] == "problem"}
     panels: list[str] = []
-    for number, (name, problem) in enumerate(problems.items()):
+    drawn: list[str] = []
+    for name, problem in problems.items():
         variants = list(dict.fromkeys(row["variant"] for row in _runs(found, name)))
         print(f"\n### {name}: dense {problem['dense']:.2f} %, budget {problem['budget']}\n")
         print(f"| agent | {' | '.join(f'{each:,}' for each in checkpoints)} | least error | kept |")
@@ -54,8 +55,10 @@ def report(found: Found, path: Path, checkpoints: Sequence[int]) -> None:
             cells = [str(cell(found, name, variant, each)) for each in checkpoints]
             ends = f"{_least(found, name, variant)} | {_split(found, name, variant)}"
             print(f"| {variant} | {' | '.join(cells)} | {ends} |")
-        panels += panel(found, name, variants, number)
-    draw(panels, len(problems), path)
+        if len(variants) > 1:
+            drawn.append(name)
+            panels += panels_of(found, name, variants, len(drawn) - 1)
+    draw(panels, len(drawn), path)
 
 
 def cell(found: Found, problem: str, variant: str, evaluations: int) -> Cell:
@@ -79,71 +82,136 @@ def best_at(run: Mapping[str, Any], evaluations: int, each: int) -> str:
     return known[-1] if known else ""
 
 
-def panel(found: Found, problem: str, variants: Sequence[str], number: int) -> list[str]:
-    """One plot: the least error so far against evaluations, lines of means, bands of all seeds."""
-    each, down = _each(found, problem), TOP + number * (HEIGHT + 70)
-    curves = {variant: _curves(found, problem, variant) for variant in variants}
-    longest = max(len(curve) for some in curves.values() for curve in some) * each
-    errors = np.concatenate([curve for some in curves.values() for curve in some])
-    low, high = float(errors.min()) / 1.15, float(errors.max()) * 1.15
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """A plot's place and its logarithmic or linear scales."""
 
-    def at(candidate: int, error: float) -> str:
-        x = np.log(candidate) / np.log(longest / each)
-        y = np.log(error / low) / np.log(high / low)
-        return f"{LEFT + WIDTH * x:.1f},{down + HEIGHT * (1 - y):.1f}"
+    left: int
+    down: int
+    first: float
+    last: float
+    low: float
+    high: float
+    logarithmic: bool
 
-    parts = [f'<text x="{LEFT}" y="{down - 10}" font-weight="bold">{problem}</text>']
-    parts += _axes(down, each, longest, low, high)
+    def at(self, evaluations: float, value: float) -> str:
+        """A point as "x,y"."""
+        x = np.log(evaluations / self.first) / np.log(self.last / self.first)
+        y = (value - self.low) / (self.high - self.low)
+        if self.logarithmic:
+            y = np.log(value / self.low) / np.log(self.high / self.low)
+        return f"{self.left + WIDTH * x:.1f},{self.down + HEIGHT * (1 - y):.1f}"
+
+    def drawn(self, title: str) -> list[str]:
+        """The frame, its marks and its title."""
+        parts = [
+            f'<path d="M{self.left} {self.down}v{HEIGHT}h{WIDTH}" fill="none" stroke="#333"/>',
+            f'<text x="{self.left}" y="{self.down - 10}" font-weight="bold">{title}</text>',
+            f'<text x="{self.left + WIDTH / 2}" y="{self.down + HEIGHT + 34}" '
+            'text-anchor="middle">image evaluations of candidates</text>',
+        ]
+        for mark in (250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000):
+            if self.first <= mark <= self.last * 1.01:
+                x = self.at(mark, self.high).split(",")[0]
+                parts.append(
+                    f'<text x="{x}" y="{self.down + HEIGHT + 16}" text-anchor="middle">'
+                    f'{mark:,}</text><path d="M{x} {self.down}v{HEIGHT}" stroke="#eee"/>'
+                )
+        scale = np.geomspace if self.logarithmic else np.linspace
+        for value in scale(self.low, self.high, 6).tolist():
+            y = float(self.at(self.first, value).split(",")[1])
+            shown = f"{value:.3f}" if self.logarithmic else f"{value:.1f}"
+            parts.append(
+                f'<text x="{self.left - 6}" y="{y + 4:.0f}" text-anchor="end">{shown}</text>'
+            )
+        return parts
+
+
+def panels_of(found: Found, problem: str, variants: Sequence[str], number: int) -> list[str]:
+    """Two plots of a problem and their legend."""
+    down = TOP + number * (HEIGHT + 70)
+    parts = errors_drawn(found, problem, variants, down)
+    parts += accuracies_drawn(found, problem, variants, down)
+    x = 2 * (LEFT + WIDTH) + 18
     for place, variant in enumerate(variants):
-        colour = COLOURS[place % len(COLOURS)]
-        dash = ' stroke-dasharray="5 3"' if "(cold)" in variant else ""
-        some = _filled(curves[variant])
-        steps = range(some.shape[1])
-        band = [at(i + 1, some[:, i].min()) for i in steps]
-        band += [at(i + 1, some[:, i].max()) for i in reversed(steps)]
-        line = [at(i + 1, some[:, i].mean()) for i in steps]
         y = down + 14 * place
-        x = LEFT + WIDTH + 18
         parts += [
-            f'<polygon points="{" ".join(band)}" fill="{colour}" opacity="0.12"/>',
-            f'<polyline points="{" ".join(line)}" fill="none" stroke="{colour}"{dash}/>',
-            f'<circle cx="{line[-1].split(",")[0]}" cy="{line[-1].split(",")[1]}" r="2.5" '
-            f'fill="{colour}"/>',
-            f'<path d="M{x} {y}h22" stroke="{colour}" stroke-width="2"{dash}/>',
+            f'<path d="M{x} {y}h22" stroke-width="2" {_style(place, variant)}/>',
             f'<text x="{x + 28}" y="{y + 4}">{variant}</text>',
         ]
     return parts
 
 
+def errors_drawn(found: Found, problem: str, variants: Sequence[str], down: int) -> list[str]:
+    """The least error so far against evaluations: lines of means, bands of all seeds."""
+    each = _each(found, problem)
+    curves = {variant: _filled(_curves(found, problem, variant)) for variant in variants}
+    longest = max(some.shape[1] for some in curves.values()) * each
+    errors = np.concatenate([some.ravel() for some in curves.values()])
+    low, high = float(errors.min()) / 1.1, float(errors.max()) * 1.1
+    axes = Axes(LEFT, down, each, longest, low, high, True)
+    parts = axes.drawn(f"{problem}: least error of the logits so far, in the search")
+    for place, variant in enumerate(variants):
+        some = curves[variant]
+        numbers = range(1, some.shape[1] + 1)
+        low_side = [axes.at(n * each, some[:, n - 1].min()) for n in numbers]
+        high_side = [axes.at(n * each, some[:, n - 1].max()) for n in numbers]
+        line = [axes.at(n * each, some[:, n - 1].mean()) for n in numbers]
+        band = " ".join([*low_side, *reversed(high_side)])
+        parts += [
+            f'<polygon points="{band}" fill="{COLOURS[place % len(COLOURS)]}" opacity="0.12"/>',
+            f'<polyline points="{" ".join(line)}" fill="none" {_style(place, variant)}/>',
+            _dot(line[-1], place),
+        ]
+    return parts
+
+
+def accuracies_drawn(found: Found, problem: str, variants: Sequence[str], down: int) -> list[str]:
+    """Test accuracy of finished policies at checkpoints: means, bars over all seeds."""
+    each = _each(found, problem)
+    points: dict[str, list[tuple[float, tuple[float, ...]]]] = {}
+    for variant in variants:
+        runs = [run for run in _runs(found, problem) if run["variant"] == variant]
+        ends = sorted({run["evaluations"] for run in runs})
+        for end in ends:
+            reached = max(min(end, run["candidates"] * each) for run in runs)
+            accuracies = cell(found, problem, variant, end).accuracies
+            if accuracies:
+                points.setdefault(variant, []).append((reached, accuracies))
+    if not points:
+        return []
+    known = [value for some in points.values() for _, values in some for value in values]
+    last = max(each * 2, *(reached for some in points.values() for reached, _ in some))
+    low, high = min(known) - 0.2, max(known) + 0.2
+    axes = Axes(2 * LEFT + WIDTH, down, each, last, low, high, False)
+    parts = axes.drawn(f"{problem}: test accuracy when finished, %")
+    for place, variant in enumerate(variants):
+        for reached, values in points.get(variant, []):
+            ends_of_bar = (axes.at(reached, min(values)), axes.at(reached, max(values)))
+            bar = f'points="{" ".join(ends_of_bar)}"'
+            parts.append(f'<polyline {bar} fill="none" {_style(place, variant)}/>')
+            parts.append(_dot(axes.at(reached, mean(values)), place))
+    return parts
+
+
+def _style(place: int, variant: str) -> str:
+    dash = ' stroke-dasharray="5 3"' if "(cold)" in variant else ""
+    return f'stroke="{COLOURS[place % len(COLOURS)]}"{dash}'
+
+
+def _dot(point: str, place: int) -> str:
+    x, y = point.split(",")
+    return f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOURS[place % len(COLOURS)]}"/>'
+
+
 def draw(panels: Sequence[str], count: int, path: Path) -> None:
     """Write the plot."""
-    height = TOP + count * (HEIGHT + 70)
+    width, height = 2 * (LEFT + WIDTH) + 170, TOP + count * (HEIGHT + 70)
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 170} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
     )
     path.write_text("\n".join([head, *panels, "</svg>"]) + "\n", encoding="utf-8")
-
-
-def _axes(down: int, each: int, longest: int, low: float, high: float) -> list[str]:
-    parts = [
-        f'<path d="M{LEFT} {down}v{HEIGHT}h{WIDTH}" fill="none" stroke="#333"/>',
-        f'<text x="{LEFT + WIDTH / 2}" y="{down + HEIGHT + 34}" text-anchor="middle">'
-        "image evaluations of candidates</text>",
-        f'<text transform="translate(14 {down + HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
-        "least error of the logits so far</text>",
-    ]
-    for mark in (250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000):
-        if each <= mark <= longest:
-            x = LEFT + WIDTH * np.log(mark / each) / np.log(longest / each)
-            parts.append(
-                f'<text x="{x:.0f}" y="{down + HEIGHT + 16}" text-anchor="middle">{mark:,}</text>'
-                f'<path d="M{x:.0f} {down}v{HEIGHT}" stroke="#eee"/>'
-            )
-    for mark in np.round(np.geomspace(low, high, 6), 3).tolist():
-        y = down + HEIGHT * (1 - np.log(mark / low) / np.log(high / low))
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{mark:g}</text>')
-    return parts
 
 
 def _runs(found: Found, problem: str) -> list[dict[str, Any]]:

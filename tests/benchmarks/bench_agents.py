@@ -304,7 +304,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.table:
-        report(Book(options.out), options.table, CHECKPOINTS)
+        report(Book(options.out), options.table, sorted({*CHECKPOINTS, AMC_EVALUATIONS}))
         return
     runner = Runner(options)
     trained = (options.out / "flowers.pt").is_file()
