@@ -18,7 +18,7 @@ from automl.problem import Problem, read_geometry
 from automl.requests import Event, OnEvent, SearchRequest
 from automl.space import channel_counts
 from automl.study import Evaluate
-from automl.units import parse_budget
+from automl.units import Quantity, parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.
 SENSITIVITY_IMAGES = 16
@@ -50,7 +50,7 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
         UsageError: Precisions that the target lacks, or a budget that it cannot be held to.
     """
     subject, limits = request.subject, [parse_budget(text) for text in request.budget]
-    limited = {limit.quantity for limit in limits}
+    limited: frozenset[Quantity] = frozenset(limit.quantity for limit in limits)
     on_event(Event("reading the network", 0, 1))
     reading = read_network(
         subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
@@ -64,7 +64,7 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
             request.resolutions,
             request.precisions,
             request.keep_first_last,
-            frozenset(limited),
+            limited,
         ),
         threads=request.threads,
         timed="latency" in limited,
