@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from automl.compression.apply import Compressor
+from automl.compression.layer_bits import QUICK_ROUNDING
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import resized
 from automl.data import Batches
@@ -30,7 +31,7 @@ from automl.scores import (
 
 Tensor = torch.Tensor
 #: The finishing step of a candidate: a share of the images and rows of the final one.
-IN_THE_LOOP = RefitSettings(images=256, rows=8_000)
+IN_THE_LOOP = RefitSettings(images=256, rows=8_000, rounding=QUICK_ROUNDING)
 #: Images that are scored between two looks at whether a candidate can still win.
 CHUNK: Final = 64
 

@@ -85,7 +85,7 @@ def test_biases_take_out_the_mean_error() -> None:
     reading = read_network(seeded(Plain), MAP, resolutions=())
     compressor, policy = made(reading), Policy(bits={"second": Bits(2, 4)})
     with_, without = (
-        finished(compressor, policy, RefitSettings(rounds=0, rounding=RoundingSettings(True, bias)))
+        finished(compressor, policy, RefitSettings(rounds=0, rounding=RoundingSettings(correct_bias=bias)))
         for bias in (True, False)
     )
     images = compressor.images

@@ -39,7 +39,7 @@ FORMS: Final[Mapping[str | None, tuple[Form, bool | None]]] = {
     "qdq-s8s8-residual": ("qdq-residual", True),
 }
 #: Values of a tensor that its range is found on, beside its exact ends.
-_SAMPLES: Final = 1 << 15
+_SAMPLES: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Address = tuple[str, int]
@@ -186,7 +187,8 @@ class Walk(TorchDispatchMode):
     def _quietly(self, call: Any, *args: Any) -> Any:
         self._suspended += 1
         try:
-            return call(*args)
+            with no_dispatch():  # what is computed meanwhile need not come by here
+                return call(*args)
         finally:
             self._suspended -= 1
 
