@@ -166,6 +166,31 @@ def test_an_integer_network_leaves_the_integers_only_at_its_ends(
     assert found["QLinearGlobalAveragePool"] == 1
 
 
+class Tokens(nn.Module):
+    """Linear layers on rows of features, which exporters write as products and additions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.head = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head((x + self.down(F.relu(self.up(x)))).mean(1))
+        return scores
+
+
+def test_linear_layers_on_tokens_run_on_integers(tmp_path: Path) -> None:
+    shape = (1, 20, 32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        reading = read_network(Tokens().eval(), shape)
+    content = rough_integer_onnx(
+        reading.model, Flow(reading.trace), all_layers(reading), "qdq-u8s8", shape
+    )
+    found = kernels(content, tmp_path / "optimised.onnx")
+    assert found["QGemm"] == 3
+    assert found["QLinearAdd"] == 1
+
+
 def test_float_layers_stay_float_and_shortcuts_keep_their_layout(
     reading: Reading, tmp_path: Path
 ) -> None:

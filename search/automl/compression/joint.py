@@ -147,7 +147,8 @@ class JointDatabase:
         """Grids for the values of the dense network as they are when nothing is rounded."""
         sources = dict.fromkeys(source for plan in plans for source in plan.sources())
         readers = {address: name for plan in plans for address, name in plan.readers.items()}
-        finder = GridFinder(sources, readers, self.form)
+        kept = {address: origin for plan in plans for address, origin in plan.kept.items()}
+        finder = GridFinder(sources, readers, self.form, kept)
         images = self._features().images[:_IMAGES]
         with WatchingWalk(self.database.model, finder, images).attached():
             self.database.model(images)

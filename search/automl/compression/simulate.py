@@ -23,6 +23,8 @@ from automl.compression.linear_form import matrix
 from automl.compression.quantize import Grid
 from automl.compression.ranges import ActivationGrid, How, Observer, range_of
 from automl.errors import QuantizationError, nearest
+from automl.network.labels import names
+from automl.network.operators import base_name
 from automl.network.precision import FLOAT_BITS, NETWORK_INPUT, Flow, Form, Place, Rounding
 from automl.network.walk import Address, Step, Walk
 from automl.policy import Bits
@@ -38,6 +40,8 @@ FORMS: Final[Mapping[str | None, tuple[Form, bool | None]]] = {
     "qdq-s8s8": ("qdq", True),
     "qdq-s8s8-residual": ("qdq-residual", True),
 }
+#: Operators that pick from the numbers that they read.
+_PICKS: Final = names("max_pool2d_with_indices upsample_nearest2d")
 #: Values of a tensor that its range is found on, beside its exact ends.
 _SAMPLES: Final = 1 << 14
 
@@ -53,6 +57,8 @@ class Plan:
         read: For each operation of `rounding.read`, whose numbers its tensors are, one entry a
             tensor argument; None where they are not rounded as they are read.
         readers: Per origin, the layer that an error about its values names.
+        kept: Operations whose outputs are among the numbers that they read, and whose these are:
+            they keep the grid, as kernels that only pick integers want it.
     """
 
     form: str | None
@@ -60,6 +66,7 @@ class Plan:
     rounding: Rounding
     read: Mapping[Address, tuple[Source | None, ...]]
     readers: Mapping[Address, str]
+    kept: Mapping[Address, Address]
 
     def sources(self) -> tuple[Source, ...]:
         """All grids that the network needs, each once."""
@@ -94,7 +101,12 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], form: str | None) -> Plan:
                 readers.setdefault(operand.origin, place.owner)
         if address in rounding.written:
             readers.setdefault(address, place.owner)
-    return Plan(form, rounded, rounding, read, readers)
+    kept = {
+        address: place.operands[0].origin
+        for address, place in flow.places.items()
+        if base_name(place.call.step.op) in _PICKS and address in rounding.written
+    }
+    return Plan(form, rounded, rounding, read, readers, kept)
 
 
 def is_rounded(bits: Bits) -> bool:
@@ -181,6 +193,7 @@ class GridFinder:
         sources: The grids that are wanted.
         readers: Per origin, the layer that an error names.
         form: Of the target's table, one of `FORMS`.
+        kept: Operations that keep the grid of what another wrote (`Plan.kept`).
         how: How ranges are found.
         seed: Of the sampled values.
     """
@@ -190,13 +203,14 @@ class GridFinder:
         sources: Iterable[Source],
         readers: Mapping[Address, str],
         form: str | None,
+        kept: Mapping[Address, Address],
         *,
         how: How = "mse",
         seed: int = 0,
     ) -> None:
         #: What was found so far.
         self.grids: dict[Source, ActivationGrid] = {}
-        self._readers, self._signed = readers, FORMS[form][1]
+        self._readers, self._signed, self._kept = readers, FORMS[form][1], kept
         self._how: How = how
         self._seed = seed
         self._wanted: dict[Address, list[int]] = {}
@@ -209,7 +223,11 @@ class GridFinder:
         Raises:
             QuantizationError: Values that are constant or not finite; it names the layer.
         """
-        wanted = self._wanted.get(address)
+        wanted = self._wanted.get(address, [])
+        if address in self._kept:
+            before = {bits: self.grids.get((self._kept[address], bits)) for bits in wanted}
+            self.grids |= {(address, bits): grid for bits, grid in before.items() if grid}
+            wanted = [bits for bits, grid in before.items() if grid is None]
         if not wanted:
             return
         observer = Observer(self._readers[address])
@@ -242,7 +260,7 @@ class CalibratingWalk(RoundingWalk):
     """
 
     def __init__(self, model: nn.Module, plan: Plan, inputs: Tensor, *, how: How = "mse") -> None:
-        self._finder = GridFinder(plan.sources(), plan.readers, plan.form, how=how)
+        self._finder = GridFinder(plan.sources(), plan.readers, plan.form, plan.kept, how=how)
         super().__init__(model, plan, self._finder.grids)
         self._finder.see(NETWORK_INPUT, inputs)
 

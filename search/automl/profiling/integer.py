@@ -21,6 +21,7 @@ from automl.profiling.qdq import (
     integers_through,
     readers,
     with_pairs,
+    without_clipped_relus,
 )
 
 #: Forms in which integer models are written: unsigned activations with a zero point or symmetric
@@ -72,7 +73,8 @@ def placed(model: onnx.ModelProto, pairs: Pairs, form: str) -> onnx.ModelProto:
     if form.endswith("residual"):
         return with_pairs(model, pairs, integer_bias=False)
     anchored = replace(pairs, anchored=_anchored(model, pairs))
-    return integers_through(with_pairs(model, anchored, integer_bias=True))
+    result = with_pairs(model, anchored, integer_bias=True)
+    return without_clipped_relus(integers_through(result))
 
 
 def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:

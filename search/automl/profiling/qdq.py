@@ -218,6 +218,35 @@ def integers_through(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def without_clipped_relus(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without the ReLUs whose outputs go to integers from 0 on alone.
+
+    Rounding to such integers does what the ReLU did. ONNX Runtime finds that out by itself, but for
+    rows of features too late to run the product before it on integers.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    zeros = {
+        tensor.name
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.UINT8 and not numpy_helper.to_array(tensor).any()
+    }
+    users = readers(graph.node)
+    ends = {value.name for value in graph.output}
+    for node in list(graph.node):
+        value = node.output[0]
+        if node.op_type != "Relu" or value in ends:
+            continue
+        if all(
+            each.op_type == "QuantizeLinear" and each.input[2] in zeros for each in users[value]
+        ):
+            for each in users[value]:
+                each.input[0] = node.input[0]
+            graph.node.remove(node)
+    return result
+
+
 def _moves(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> bool:
     if node.op_type != "Pad":
         return node.op_type in MOVES
