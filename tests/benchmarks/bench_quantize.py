@@ -20,9 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -116,21 +116,23 @@ class Bench:
         return Policy(bits={**dense, **chosen.bits})  # the last option is the finest, not float
 
 
-def candidates(bench: Bench) -> Iterator[tuple[str, Policy, str | None, int]]:
-    """Name, policy, form and activation bits of each network that is judged."""
+def candidates(bench: Bench) -> Iterator[tuple[str, Callable[[], Policy], str | None, int]]:
+    """Name, policy (made when asked for), form and activation bits of each network to judge."""
     for form in ("qdq-u8s8", "qdq-s8s8"):
-        yield f"w8a8, {form[4:]}", bench.uniform(Bits(8, 8)), form, 8
+        yield f"w8a8, {form[4:]}", partial(bench.uniform, Bits(8, 8)), form, 8
     for activations, kind in ((32, "weights alone"), (8, "activations 8")):
         form = "qdq-u8s8" if activations == 8 else None
         uniform = bench.uniform(Bits(6, activations))
-        yield f"uniform 6, {kind}", uniform, form, activations
+        yield f"uniform 6, {kind}", partial(bench.uniform, Bits(6, activations)), form, activations
         limit = bench.size(uniform, activations)
         for name, weights in (("4/8", (4, 8)), ("4 to 8", (4, 5, 6, 7, 8))):
-            chosen = bench.mixed(weights, activations, limit, form)
+            chosen = partial(bench.mixed, weights, activations, limit, form)
             yield f"mixed {name}, {kind}", chosen, form, activations
 
 
-def run(data: Cifar, depths: list[int], seeds: list[int], shared: Path, out: Path) -> None:
+def run(
+    data: Cifar, depths: list[int], seeds: list[int], only: str, shared: Path, out: Path
+) -> None:
     """Judge what the file does not hold yet."""
     done = {(row["depth"], row["seed"], row["name"]) for row in read(out)}
 
@@ -146,10 +148,11 @@ def run(data: Cifar, depths: list[int], seeds: list[int], shared: Path, out: Pat
             if (depth, 0, "float") not in done and seed == seeds[0]:
                 keep(depth, 0, "float", accuracy=accuracy(model, data.test, data.test_labels))
             bench = Bench(data, model, seed)
-            for name, policy, form, activations in candidates(bench):
-                if (depth, seed, name) in done:
+            for name, choose, form, activations in candidates(bench):
+                if (depth, seed, name) in done or only not in name:
                     continue
                 start = time.process_time()
+                policy = choose()
                 made = bench.make(policy, form)
                 seconds = time.process_time() - start
                 figures = {
@@ -214,6 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bits.jsonl"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
+    parser.add_argument("--only", default="", help="a part of the names of what is wanted")
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
@@ -225,7 +229,7 @@ def main() -> None:
     if options.ablation:
         ablation(Bench(data, load_resnet(options.shared, options.depths[0]), options.seeds[0]))
         return
-    run(data, options.depths, options.seeds, options.shared, options.out)
+    run(data, options.depths, options.seeds, options.only, options.shared, options.out)
 
 
 if __name__ == "__main__":
