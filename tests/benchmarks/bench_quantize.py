@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
@@ -112,16 +113,16 @@ class Bench:
         costs = build_cost_model(self.reading.network, space, None)
         problem = Problem(space, costs, Budget((Limit("bytes", limit),)), harm)
         chosen = make_agent("lagrangian", problem, 0).ask(1)[0]
-        dense = {each.name: each.options[-1] for each in space.variables}
-        return Policy(bits={**dense, **chosen.bits})  # the last option is the finest, not float
+        bits = dict.fromkeys(self.layers, Bits(8, activations))  # the finest, not float
+        return Policy(bits={**bits, **chosen.bits})
 
 
 def candidates(bench: Bench) -> Iterator[tuple[str, Callable[[], Policy], str | None, int]]:
     """Name, policy (made when asked for), form and activation bits of each network to judge."""
-    for form in ("qdq-u8s8", "qdq-s8s8"):
-        yield f"w8a8, {form[4:]}", partial(bench.uniform, Bits(8, 8)), form, 8
+    for signed in ("qdq-u8s8", "qdq-s8s8"):
+        yield f"w8a8, {signed[4:]}", partial(bench.uniform, Bits(8, 8)), signed, 8
     for activations, kind in ((32, "weights alone"), (8, "activations 8")):
-        form = "qdq-u8s8" if activations == 8 else None
+        form = "qdq-u8s8" if activations == 8 else None  # a codebook has none
         uniform = bench.uniform(Bits(6, activations))
         yield f"uniform 6, {kind}", partial(bench.uniform, Bits(6, activations)), form, activations
         limit = bench.size(uniform, activations)
@@ -184,14 +185,14 @@ def ablation(bench: Bench) -> None:
             print(f"| w{bits.weights}a{bits.activations} | {name} | {bench.error(made):.5f} |")
 
 
-def read(out: Path) -> list[dict[str, float]]:
+def read(out: Path) -> list[dict[str, Any]]:
     """Rows found before."""
     if not out.exists():
         return []
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
-def table(rows: list[dict[str, float]]) -> None:
+def table(rows: list[dict[str, Any]]) -> None:
     """Print the figures as Markdown."""
     print("| network | bits | seeds | accuracy | spread | drop | packed size | logit error |")
     print("|---|---|---|---|---|---|---|---|")

@@ -85,7 +85,11 @@ def test_biases_take_out_the_mean_error() -> None:
     reading = read_network(seeded(Plain), MAP, resolutions=())
     compressor, policy = made(reading), Policy(bits={"second": Bits(2, 4)})
     with_, without = (
-        finished(compressor, policy, RefitSettings(rounds=0, rounding=RoundingSettings(correct_bias=bias)))
+        finished(
+            compressor,
+            policy,
+            RefitSettings(rounds=0, rounding=RoundingSettings(correct_bias=bias)),
+        )
         for bias in (True, False)
     )
     images = compressor.images
@@ -141,3 +145,20 @@ def test_bits_of_layers_in_a_removed_block_mean_nothing() -> None:
     model = finished(made(reading), both)
     assert not any(name.startswith("same.") for name in model.bits)
     assert not any(address[0].startswith("same.") for address, _ in model.grids)
+
+
+def test_eight_bits_alone_refit_nothing() -> None:
+    reading = read_network(seeded(Plain), MAP, resolutions=())
+    compressor = made(reading)
+    counts = {group.name: (group.channels // 2,) for group in reading.network.groups}
+    cut = Compressor(reading, compressor.images, counts, form="qdq-u8s8")
+    dense = reading.model.get_submodule("head").weight
+    for maker, policy, same in (
+        (compressor, Policy(bits={"second": Bits(8, 8)}), True),
+        (compressor, Policy(bits={"second": Bits(7, 8)}), False),
+        (cut, Policy({"first": 4}, bits={"second": Bits(8, 8)}), False),
+    ):
+        found = finished(maker, policy).network.get_submodule("head").weight
+        assert isinstance(found, Tensor)
+        assert isinstance(dense, Tensor)
+        assert torch.equal(found, dense) is same

@@ -51,6 +51,8 @@ from automl.policy import Bits
 Tensor = torch.Tensor
 #: Rows of which the moments are taken where the features hold none.
 _ROWS = 20_000
+#: Bits that lose less than the noise of rounded inputs costs a refit of all layers.
+_FINE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,9 @@ class _Refitter(CalibratingWalk):
         self.weights: dict[str, Grid | Codebook] = {}
         self._features, self._kept, self._settings = features, kept_outputs, settings
         self._ridge = settings.rounded_ridge if plan.bits else settings.ridge
+        changed = kept_outputs or removed or not plan.bits
+        coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
+        self._refits = settings.rounds > 0 and bool(changed or coarse)
         self._shortcuts = self._find_shortcuts(trace, removed)
         self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._captured = {INPUT: images} if INPUT in self._waiting else {}
@@ -181,7 +186,7 @@ class _Refitter(CalibratingWalk):
             return
         shortcut = self._shortcut(name, module) if name in self._features.targets else None
         bits = self.plan.bits.get(name, Bits())
-        solved = shortcut is not None and self._settings.rounds > 0
+        solved = shortcut is not None and self._refits
         rounded = bits.weights < FLOAT_BITS
         if not (solved or rounded):
             return
