@@ -52,13 +52,24 @@ def report(found: Found, path: Path, checkpoints: Sequence[int]) -> None:
         print(f"| agent | {' | '.join(f'{each:,}' for each in checkpoints)} | least error | kept |")
         print(f"|---|{'---|' * (len(checkpoints) + 2)}")
         for variant in variants:
-            cells = [str(cell(found, name, variant, each)) for each in checkpoints]
+            cells = [_shown(found, name, variant, each, checkpoints) for each in checkpoints]
             ends = f"{_least(found, name, variant)} | {_split(found, name, variant)}"
             print(f"| {variant} | {' | '.join(cells)} | {ends} |")
         if len(variants) > 1:
             drawn.append(name)
             panels += panels_of(found, name, variants, len(drawn) - 1)
     draw(panels, len(drawn), path)
+
+
+def _shown(
+    found: Found, problem: str, variant: str, evaluations: int, checkpoints: Sequence[int]
+) -> str:
+    """The cell of a checkpoint; agents that had ended by the one before are not run on."""
+    before = max((each for each in checkpoints if each < evaluations), default=0)
+    runs = [run for run in _runs(found, problem) if run["variant"] == variant]
+    if all(run["ended"] and run["candidates"] * _each(found, problem) <= before for run in runs):
+        return "ended"
+    return str(cell(found, problem, variant, evaluations))
 
 
 def cell(found: Found, problem: str, variant: str, evaluations: int) -> Cell:
