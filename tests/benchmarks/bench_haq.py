@@ -128,9 +128,8 @@ def search(bench: Bench, problem: Problem, entrant: Entrant) -> tuple[Policy, fl
         ]
         agent.tell(told)
         done += told
-    best = max(done, key=lambda trial: trial.score or 0.0)
-    assert best.score is not None
-    return best.policy, best.score, len(done)
+    best = max(done, key=lambda trial: bench.score(trial.policy))
+    return best.policy, bench.score(best.policy), len(done)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -170,7 +169,9 @@ def table(path: Path) -> None:
         cells[depth, columns, keep, name].append(rest)
     print("| network | columns | cycles | agent | used | trials | logit error | test accuracy |")
     print("|---|---|---|---|---|---|---|---|")
-    for (depth, columns, keep, name), rows in cells.items():
+    places = list(ENTRANTS)
+    for key in sorted(cells, key=lambda key: (*key[:3], places.index(key[3]))):
+        (depth, columns, keep, name), rows = key, cells[key]
         costs, scores, trials, found = zip(*rows, strict=True)
         print(
             f"| ResNet-{depth} | {columns} | {keep:.0%} | {name} | {mean(costs):.1%} |"
