@@ -56,12 +56,14 @@ class Target(_Part):
         description: In words.
         table_digest: Of the table.
         form: Of its quantised graphs; None for simulators and where all is float.
+        floats: What floats of its ONNX files are: fp16 for strongly typed runtimes of that kind.
     """
 
     name: str
     description: str = ""
     table_digest: str = ""
     form: str | None = None
+    floats: Literal["fp32", "fp16"] = "fp32"
 
 
 class Predicted(_Part):

@@ -6,7 +6,7 @@ import pytest
 
 from automl.errors import UsageError
 from automl.latency.header import TableHeader
-from automl.pipeline.precision import BitChoices, choose_bits, form_of, precisions_of
+from automl.pipeline.precision import BitChoices, choose_bits, floats_of, form_of, precisions_of
 from automl.policy import Bits
 from automl.precisions import Precisions
 
@@ -77,3 +77,9 @@ def test_the_form_is_that_of_the_table_or_of_its_runtime() -> None:
     simulator = header(precisions=("w2a2", "w8a8"), unit="cycles")
     assert form_of(simulator) is None
     assert precisions_of(simulator).simulated
+
+
+def test_a_strongly_typed_runtime_gets_files_in_the_floats_that_it_computes_in() -> None:
+    assert floats_of(header(precisions=("fp16", "int8"), runtime="tensorrt")) == "fp16"
+    assert floats_of(header(precisions=("fp32", "fp16"), runtime="tensorrt")) == "fp32"
+    assert floats_of(header(precisions=("fp16",), runtime="tflite")) == "fp32"

@@ -58,7 +58,9 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     if request.export is not None:
         on_event(Event("exporting", 2, 3))
         shape = input_shape(reading, policy)
-        difference = export_onnx(model, shape, request.export, examples(subject, policy))
+        half = file.target.floats == "fp16"
+        inputs = examples(subject, policy)
+        difference = export_onnx(model, shape, request.export, inputs, half=half)
     packed = None
     if request.packed is not None:
         packed = save_packed(model, request.packed, huffman=request.huffman)

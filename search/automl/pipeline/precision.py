@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from automl.errors import PolicyError, UsageError, nearest
 from automl.latency.header import TableHeader
@@ -60,6 +60,12 @@ def form_of(header: TableHeader) -> str | None:
     if precisions.simulated or all(map(is_float, precisions.bits)):
         return None
     return header.form or _FORMS.get(header.runtime, "qdq-s8s8")
+
+
+def floats_of(header: TableHeader) -> Literal["fp32", "fp16"]:
+    """What floats are written as: a strongly typed runtime computes in what it reads."""
+    typed = header.runtime == "tensorrt" and precisions_of(header).dense == "fp16"
+    return "fp16" if typed else "fp32"
 
 
 def choose_bits(

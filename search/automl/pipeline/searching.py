@@ -17,7 +17,7 @@ from automl.errors import StudyError
 from automl.evaluate import Ranking, judge
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
-from automl.pipeline.precision import form_of
+from automl.pipeline.precision import floats_of, form_of
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
@@ -198,6 +198,7 @@ def _deliver(
         input_shape(aimed.reading, policy),
         request.out / "model.onnx",
         examples(subject, policy),
+        half=file.target.floats == "fp16",
     )
     log(Event("measuring the result", 0, 1))
     measured = _measure(request, aimed, model, policy)
@@ -279,6 +280,7 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
             description=priced.description,
             table_digest=priced.table.digest,
             form=form_of(priced.table.header),
+            floats=floats_of(priced.table.header),
         ),
         budget=request.budget,
         predicted=predicted(priced, priced.costs.cost(policy)),
