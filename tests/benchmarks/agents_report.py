@@ -22,6 +22,7 @@ class Found(Protocol):
 
     rows: list[dict[str, Any]]
     finished: dict[tuple[str, str], float]
+    refused: dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ def report(found: Found, path: Path, checkpoints: Sequence[int]) -> None:
             cells = [_shown(found, name, variant, each, checkpoints) for each in checkpoints]
             ends = f"{_least(found, name, variant)} | {_split(found, name, variant)}"
             print(f"| {variant} | {' | '.join(cells)} | {ends} |")
+        for (where, variant), reason in found.refused.items():
+            if where == name:
+                print(f"| {variant} | {reason} |{' |' * (len(checkpoints) + 1)}")
         if len(variants) > 1:
             drawn.append(name)
             panels += panels_of(found, name, variants, len(drawn) - 1)

@@ -79,6 +79,7 @@ class Book:
         self.rows: list[dict[str, Any]] = []
         self.scores: dict[tuple[str, str], float] = {}
         self.finished: dict[tuple[str, str], float] = {}
+        self.refused: dict[tuple[str, str], str] = {}
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 self._learn(json.loads(line))
@@ -104,6 +105,8 @@ class Book:
             self.scores[row["problem"], row["policy"]] = row["score"]
             return
         self.rows.append(row)
+        if row["kind"] == "refused":
+            self.refused[row["problem"], row["variant"]] = row["reason"]
         if row["kind"] == "finished":
             self.finished[row["problem"], row["policy"]] = row["accuracy"]
 
@@ -146,6 +149,8 @@ class Runner:
         for seed in step.seeds:
             for variant in step.variants:
                 made = self.book.runs(step.problem, variant, seed)
+                if (step.problem, variant) in self.book.refused:
+                    continue
                 done = made.get("ended") or made.get("evaluations", 0) >= step.evaluations
                 if not done and not self.late:
                     self._run(self.contest(step.problem), variant, seed, step.evaluations)
@@ -176,13 +181,14 @@ class Runner:
         start = time.process_time()
         try:
             agent = make_agent(agent_name(variant), contest.problem, seed, **agent_options(variant))
+            asked = -(-candidates // BATCH) * BATCH
+            result = run_study(contest.problem, agent, score, trials=asked, on_trial=on_trial)
         except AutomlError as error:
             self.book.add(
-                kind="refused", problem=contest.name, variant=variant, reason=str(error), ended=True
+                kind="refused", problem=contest.name, variant=variant, seed=seed, reason=str(error)
             )
+            print(f"{contest.name} {variant}: {error}", flush=True)
             return
-        asked = -(-candidates // BATCH) * BATCH
-        result = run_study(contest.problem, agent, score, trials=asked, on_trial=on_trial)
         ended = len(result.trials) < asked
         self.book.add(
             kind="run",
