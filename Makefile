@@ -20,7 +20,7 @@ search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
 
 test: $(VENV)/.ready-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check
