@@ -2,7 +2,8 @@
 
 The source's array holds batches of 16; rows hold a sixteenth. Pairs with 1-bit operands are left
 out: HAQ's policies start at 2 bits. No formula is fitted: a roofline with bit-proportional terms
-was 24 % off on dense convolutions, because the simulator's tiles show.
+was 24 % off on dense convolutions, because the simulator's tiles show. (An array with tiles is
+fitted to these rows, 4.6 % off, in tests/benchmarks/bitfusion.py, to price other networks.)
 """
 
 from __future__ import annotations
