@@ -1,8 +1,9 @@
 # make search   set up, then run the main job on the embedded example
 # make test     set up, then run the tests
 # make check    format, lint and types
-# make bench    what is measured, not asserted
+# make bench    what is measured, not asserted: prices, solver, pruning
 # make bench-latency   of it, what concerns latency tables
+# make bench-bits      integer networks on this machine, quantisation without training, HAQ's problem
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
@@ -14,7 +15,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency bench-agents clean
+.PHONY: search test check bench bench-latency bench-bits bench-agents clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -29,14 +30,22 @@ check: $(VENV)/.ready-dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.ready-dev
-	@for script in tests/benchmarks/bench_*.py; do \
-		echo "== $$script"; $(BIN)/python $$script || exit 1; \
+	@for name in pricing solver predict latency profile example latency_search resnet56; do \
+		echo "== bench_$$name.py"; $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
 
 bench-latency: $(VENV)/.ready-dev
 	@for name in latency profile predict; do \
 		echo "== bench_$$name.py"; $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
+
+bench-bits: $(VENV)/.ready-dev
+	@mkdir -p build
+	@for part in forms policies search; do \
+		$(BIN)/python tests/benchmarks/bench_int8.py $$part || exit 1; \
+	done
+	@$(BIN)/python tests/benchmarks/bench_quantize.py --out build/bits.jsonl
+	@$(BIN)/python tests/benchmarks/bench_haq.py --json build/haq.jsonl
 
 MINUTES ?= 60
 AGENTS := build/agents

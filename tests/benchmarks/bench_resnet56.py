@@ -48,7 +48,9 @@ def inner_space(reading: Reading) -> Space:
 class Bench:
     """One seed: calibration images, statistics, and the methods."""
 
-    def __init__(self, model: nn.Module, data: Cifar, seed: int, images: int) -> None:
+    def __init__(
+        self, model: nn.Module, data: Cifar, seed: int, images: int, sensitivity_images: int
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(data.train), generator=generator)[:images]
         self.reading = read_network(model, SHAPE, resolutions=())
@@ -59,7 +61,7 @@ class Bench:
         calibration = normalised(data.train[drawn])
         self.compressor = Compressor(self.reading, calibration, counts, seed=seed)
         self.harm = measure_sensitivity(
-            self.compressor.database, self.space, self.compressor.images[:16]
+            self.compressor.database, self.space, self.compressor.images[:sensitivity_images]
         )
         self.prepared_seconds = time.process_time() - start
 
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--sensitivity-images", type=int, default=16)
     parser.add_argument("--keep", type=float, nargs="+", default=[0.7, 0.6, 0.5, 0.4, 0.3])
     parser.add_argument("--only-default", action="store_true")
     parser.add_argument("--json", type=Path, default=None)
@@ -158,7 +161,7 @@ def main() -> None:
         print(f"  {name} {keep:.0%}: {found:.2f} ({seconds:.0f} CPU s)", flush=True)
 
     for seed in options.seeds:
-        bench = Bench(model, data, seed, options.images)
+        bench = Bench(model, data, seed, options.images, options.sensitivity_images)
         print(f"seed {seed}: prepared in {bench.prepared_seconds:.0f} CPU s", flush=True)
         for keep in options.keep:
             run("default", keep, partial(bench.default, keep), bench.prepared_seconds)
