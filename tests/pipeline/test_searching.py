@@ -41,7 +41,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("automl.pipeline.searching.export_onnx", quick_export)
 
 
-def quick_export(model: nn.Module, shape: Sequence[int], path: Path, inputs: Tensor) -> float:
+def quick_export(
+    model: nn.Module, shape: Sequence[int], path: Path, inputs: Tensor, *, half: bool
+) -> float:
+    assert not half
     path.write_bytes(onnx_bytes(model, shape))
     return 0.0
 
@@ -180,7 +183,7 @@ def test_ctrl_c_before_the_first_score_leaves_nothing(board: Path, tmp_path: Pat
 def test_an_export_that_is_refused_loses_nothing_else(
     board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> float:
+    def refuse(*_: object, half: bool) -> float:
         raise ModelError("the model cannot be exported to ONNX: no such operator")
 
     monkeypatch.setattr("automl.pipeline.searching.export_onnx", refuse)
