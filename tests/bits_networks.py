@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from automl.latency.keys import OpKey, Timings, op_key
 from automl.network.operators import base_name
 from automl.network.precision import Flow
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.policy import Bits, Policy
 from automl.precisions import is_float
 

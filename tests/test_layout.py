@@ -20,17 +20,16 @@ PACKAGE = ROOT / "search" / "automl"
 #: Parts of the package from the ground up. A part imports from its own floor or from those below;
 #: within a floor, cycles are refused.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files"),
-    ("network", "data", "units"),
-    (
-        *("latency", "policy", "policy_file", "precisions", "weights"),
-        *("inputs", "scores", "settings", "example"),
-    ),
-    ("cost_boundaries", "cost_tables", "cost_factors", "cost", "space", "profiling"),
+    ("errors", "files", "units"),
+    ("network", "userdata", "example"),
+    ("policy", "latency"),
+    ("space", "profiling"),
     ("compression",),
-    ("problem", "racing", "evaluate", "recover", "delivery", "requests"),
+    ("cost", "recovery", "export"),
+    ("study",),
+    ("solver",),
     ("agents",),
-    ("storage", "study", "testing"),
+    ("testing",),
     ("pipeline",),
     ("api", "cli"),
     ("__main__",),

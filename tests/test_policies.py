@@ -12,7 +12,7 @@ from automl.example.model import pretrained
 from automl.latency.keys import MISSING, op_key
 from automl.latency.targets import find_table
 from automl.network.layers import Network
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.policy_file import check_fits, read_policy
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"

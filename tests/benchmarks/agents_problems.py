@@ -22,7 +22,7 @@ from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized
 from automl.cost import resolve_budget
 from automl.files import write_whole
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline.pricing import Choices, price
 from automl.policy import Policy
 from automl.problem import Problem, read_geometry

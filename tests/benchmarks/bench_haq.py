@@ -30,7 +30,7 @@ from automl.agents.base import make_agent
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost import Budget, Limit, build_cost_model
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.policy import Policy
 from automl.precisions import Precisions
 from automl.problem import Problem, Trial, read_geometry

@@ -37,7 +37,7 @@ from automl.delivery.export import onnx_bytes
 from automl.evaluate import judge
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline import search
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, timed_onnx

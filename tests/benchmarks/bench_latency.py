@@ -29,7 +29,7 @@ from automl.delivery.export import onnx_bytes
 from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import network_of
 from automl.policy import Policy

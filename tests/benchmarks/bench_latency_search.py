@@ -25,8 +25,8 @@ from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
 from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
-from automl.network.cut import smaller
-from automl.network.read import Reading, read_network
+from automl.network.surgery import smaller
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline import search
 from automl.pipeline.networks import network_of
 from automl.pipeline.preparing import aim, prepare

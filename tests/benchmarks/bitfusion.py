@@ -38,7 +38,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 
 SHIPPED = Path(__file__).resolve().parents[2] / "latency_tables" / "bitfusion.jsonl"
 NAME = "bitfusion-resnet"

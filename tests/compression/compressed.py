@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.apply import Compressor
-from automl.network.read import Reading
+from automl.network.traced_model import Reading
 from automl.policy import Policy
 
 _NETWORK = Path(__file__).parents[1] / "network"

@@ -15,7 +15,7 @@ from automl.compression.database import write_patch
 from automl.compression.sensitivity import measure_sensitivity
 from automl.compression.simulate import QuantizedModel
 from automl.errors import QuantizationError, SpaceError
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.policy import Bits, Policy
 from automl.space import Sensitivity, Space, Variable, build_space
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from automl.compression.apply import Compressor
 from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.sensitivity import resized
-from automl.network.cut import mask
-from automl.network.read import read_network
+from automl.network.surgery import mask
+from automl.network.traced_model import read_network
 from automl.policy import Policy
 
 

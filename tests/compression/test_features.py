@@ -9,7 +9,7 @@ from small import MAP, Block, InPlace, Plain, SequenceFirst, Shortcuts, seeded
 from torch import nn
 
 from automl.compression.features import Features, aims_of, collect, rows_for, with_ones
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 
 
 def reading_of(factory: type[nn.Module], shape: tuple[int, ...] = MAP) -> Reading:

@@ -18,7 +18,7 @@ from automl.compression.quantize import Grid
 from automl.compression.rounding import output_error
 from automl.compression.simulate import FORMS, QuantizedModel
 from automl.network.precision import Flow
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.policy import Bits, Policy
 
 

@@ -14,7 +14,7 @@ from automl.compression.apply import Compressor
 from automl.compression.features import collect
 from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import resized
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.policy import Policy
 
 

@@ -19,7 +19,7 @@ from automl.compression.refit import RefitSettings
 from automl.compression.simulate import QuantizedModel, snap
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.policy import Bits, Policy
 
 

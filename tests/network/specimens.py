@@ -10,7 +10,7 @@ import zoo
 import zoo_tokens
 from torch import nn
 
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 
 MAPS, LARGE = (1, 3, 16, 16), (1, 3, 32, 32)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.precision import Flow
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 
 
 class Residual(nn.Module):

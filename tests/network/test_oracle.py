@@ -10,7 +10,7 @@ import torch
 from specimens import build, specimen
 from torch import nn
 
-from automl.network.read import Reading
+from automl.network.traced_model import Reading
 
 Coupling = frozenset[tuple[str, str]]
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)

@@ -16,7 +16,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline import active, boards
 from automl.pipeline.active import policy_keys
 from automl.policy_file import read_policy

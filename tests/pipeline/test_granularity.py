@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Network
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 
 WIDTHS = (2, 16, 24, 64, 256)

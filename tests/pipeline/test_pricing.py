@@ -9,7 +9,7 @@ from tiny import SHAPE, model, request, write_table
 
 from automl.errors import TableError, TargetError
 from automl.latency.targets import cpu_path, cpu_table
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline import search
 from automl.pipeline.networks import input_shape, network_of
 from automl.pipeline.pricing import Choices, price

@@ -19,7 +19,7 @@ from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.latency.targets import find_table
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.searching import over_on_the_clock

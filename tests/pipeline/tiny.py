@@ -17,7 +17,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline.granularity import probe_keys
 from automl.precisions import Precisions, bits_of
 from automl.requests import SearchRequest, Subject

@@ -14,7 +14,7 @@ from automl.delivery.export import onnx_bytes
 from automl.errors import UsageError
 from automl.latency.keys import op_key
 from automl.network.layers import Network
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.profiling.imports import import_profile
 
 

@@ -15,9 +15,9 @@ from automl.compression.refit import RefitSettings, refit, refit_rounded
 from automl.compression.sensitivity import resized
 from automl.compression.simulate import Plan, make_plan
 from automl.errors import QuantizationError, nearest
-from automl.network.cut import kept_positions
 from automl.network.precision import Flow
-from automl.network.read import Reading
+from automl.network.surgery import kept_positions
+from automl.network.traced_model import Reading
 from automl.policy import Policy
 
 Tensor = torch.Tensor

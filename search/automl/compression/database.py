@@ -15,8 +15,8 @@ from torch import nn
 from automl.compression.features import Features, Moments
 from automl.compression.linear_form import columns, matrix, runs_of, set_matrix
 from automl.compression.obs import Elimination, Reader, eliminate
-from automl.network.cut import smaller
 from automl.network.layers import ChannelGroup, Network
+from automl.network.surgery import smaller
 from automl.policy import Policy
 
 Tensor = torch.Tensor

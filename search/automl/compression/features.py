@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from automl.compression.linear_form import input_rows, matrix, output_rows, places
+from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.trace import Call, Trace
-from automl.network.walk import Address, Step, Walk
 
 Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.

@@ -32,8 +32,8 @@ from automl.compression.simulate import (
     WatchingWalk,
     make_plan,
 )
-from automl.network.cut import kept_positions
 from automl.network.precision import FLOAT_BITS, Flow
+from automl.network.surgery import kept_positions
 from automl.network.trace import Trace
 from automl.policy import Bits, Policy
 

@@ -43,9 +43,9 @@ from automl.compression.simulate import (
     snap,
 )
 from automl.errors import QuantizationError
+from automl.network.forward_tracer import Address, Step
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.trace import Trace, addresses
-from automl.network.walk import Address, Step
 from automl.policy import Bits
 
 Tensor = torch.Tensor

@@ -15,7 +15,7 @@ from automl.compression.bit_harm import BitHarm
 from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.joint import JointDatabase
 from automl.errors import SpaceError
-from automl.network.cut import remove
+from automl.network.surgery import remove
 from automl.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 

@@ -23,10 +23,10 @@ from automl.compression.linear_form import matrix
 from automl.compression.quantize import Grid
 from automl.compression.ranges import ActivationGrid, How, Observer, range_of
 from automl.errors import QuantizationError, nearest
+from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.labels import names
 from automl.network.operators import base_name
 from automl.network.precision import FLOAT_BITS, NETWORK_INPUT, Flow, Form, Place, Rounding
-from automl.network.walk import Address, Step, Walk
 from automl.policy import Bits
 
 Tensor = torch.Tensor

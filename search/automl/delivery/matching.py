@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
+from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.labels import names
 from automl.network.operators import base_name
-from automl.network.walk import Address, Step, Walk
 from automl.profiling.qdq import MOVES
 
 Array = NDArray[np.float32]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from automl.network.forward_tracer import Address
 from automl.network.groups import Grouping
 from automl.network.layers import Boundary, Layer, LayerPlan, Width
 from automl.network.operators import size, width
 from automl.network.precision import NETWORK_INPUT, Flow, Place
 from automl.network.trace import Trace
-from automl.network.walk import Address
 
 
 def find_boundaries(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from automl.network.forward_tracer import leaf_kind
 from automl.network.trace import Trace, record
-from automl.network.walk import leaf_kind
 
 Tensor = torch.Tensor
 _WEIGHTED = ("conv", "conv_transpose", "linear")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
+from automl.network.forward_tracer import Address
 from automl.network.labels import names
 from automl.network.operators import base_name, is_free
 from automl.network.trace import Call, Trace
-from automl.network.walk import Address
 
 #: Where the numbers of an integer network are rounded:
 #: "reads": each layer rounds what it reads, nothing else (weights and activations of any bits, as

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.labels import (
     CREATES,
     INPUT,
@@ -21,7 +22,6 @@ from automl.network.labels import (
     constant,
     vector,
 )
-from automl.network.walk import Address, Step, Walk
 
 Tensor = torch.Tensor
 

@@ -17,7 +17,7 @@ from automl.latency.predict import Roofline, load_predictor
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.latency.transfer import FewShot, few_shot
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline.boards import own_table, table_path
 from automl.pipeline.pricing import describe, float_precision
 from automl.profiling.imports import ImportResult, import_profile

@@ -10,7 +10,7 @@ from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import UsageError
 from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here

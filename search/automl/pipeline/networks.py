@@ -14,9 +14,9 @@ from automl.delivery.rough import computes_integers, rough_integer_onnx
 from automl.latency.header import KnownError, Overhead, TableHeader
 from automl.latency.keys import OpKey, Timings
 from automl.latency.table import LatencyTable
-from automl.network.cut import smaller
 from automl.network.precision import Flow
-from automl.network.read import Reading
+from automl.network.surgery import smaller
+from automl.network.traced_model import Reading
 from automl.pipeline.precision import form_of, precisions_of
 from automl.policy import Bits, Policy
 from automl.precisions import is_float

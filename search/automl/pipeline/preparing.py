@@ -11,7 +11,7 @@ from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, resolve_budget
 from automl.evaluate import Evaluator, Ranking, ranking
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.problem import Problem, read_geometry

@@ -22,7 +22,7 @@ from automl.latency.header import Overhead as FittedOverhead
 from automl.latency.keys import OpKey
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table, find_table
-from automl.network.read import Reading
+from automl.network.traced_model import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from automl.cost import required_keys
 from automl.errors import MeasureError, TableError, UsageError
 from automl.latency.keys import OpKey
-from automl.network.read import Reading, read_network
+from automl.network.traced_model import Reading, read_network
 from automl.pipeline.boards import (
     OFFERED,
     check_runtime,

@@ -14,7 +14,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.store import read_header
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table, list_targets
-from automl.network.read import read_network
+from automl.network.traced_model import read_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision

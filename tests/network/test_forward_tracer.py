@@ -10,9 +10,9 @@ from specimens import specimen
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from automl.network.cut import smaller
+from automl.network.forward_tracer import Address, Step, Walk, leaf_kind
+from automl.network.surgery import smaller
 from automl.network.trace import record
-from automl.network.walk import Address, Step, Walk, leaf_kind
 
 
 class Halving(Walk):

@@ -14,12 +14,12 @@ from torch.utils._pytree import tree_leaves
 from automl.errors import ModelError
 from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
-from automl.network.cut import mask, smaller
 from automl.network.fold import folded
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.layers import Block, Frozen, Layer, LayerPlan, Network
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.precision import Flow
+from automl.network.surgery import mask, smaller
 from automl.network.trace import Call, Trace, record
 
 Tensor = torch.Tensor

@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
-from automl.network.cut import mask, smaller
 from automl.network.layers import Layer, Network
-from automl.network.read import fingerprint_of, read_network
+from automl.network.surgery import mask, smaller
+from automl.network.traced_model import fingerprint_of, read_network
 
 
 def outputs(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:

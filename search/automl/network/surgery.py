@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
-from automl.network.walk import base_kind
 
 Tensor = torch.Tensor
 #: Per channel group, which of its channels stay (ascending indices).
