@@ -15,8 +15,8 @@ from automl.latency.keys import OpKey, Timings, op_key
 from automl.network.operators import base_name
 from automl.network.precision import Flow
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Bits, Policy
-from automl.precisions import is_float
+from automl.policy.policy import Bits, Policy
+from automl.policy.precisions import is_float
 
 INT8, FLOAT = Bits(8, 8), Bits()
 

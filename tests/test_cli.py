@@ -18,7 +18,7 @@ from automl import pipeline
 from automl.cli import options
 from automl.cli.main import run
 from automl.errors import InfeasibleError, TargetError, UsageError
-from automl.policy_file import write_policy
+from automl.policy.file import write_policy
 from automl.requests import (
     ApplyRequest,
     ApplyResult,
@@ -442,8 +442,8 @@ def test_help_loads_nothing_heavy() -> None:
 def test_an_unexpected_error_is_one_line_unless_debugging(folder: Path) -> None:
     # a bug of ours, made by breaking what the command stands on
     script = """
-        import automl.cli.main, automl.policy_file
-        automl.policy_file.read_policy = lambda path: {}["gone"]
+        import automl.cli.main, automl.policy.file
+        automl.policy.file.read_policy = lambda path: {}["gone"]
         automl.cli.main.run()
     """
     environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "search")}

@@ -13,7 +13,7 @@ import pytest
 
 from automl import pipeline
 from automl.cli.main import run
-from automl.policy_file import write_policy
+from automl.policy.file import write_policy
 from automl.requests import ApplyRequest, ApplyResult, Figures, SearchRequest, SearchResult
 from test_policy_file import policy_file
 

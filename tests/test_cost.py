@@ -21,7 +21,7 @@ from automl.cost_tables import WEIGHTED
 from automl.errors import TableError, UsageError
 from automl.latency.keys import op_key
 from automl.network.layers import Layer
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.space import Space, Variable, build_space
 from automl.units import BudgetText
 from handmade import Formula, network

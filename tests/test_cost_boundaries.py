@@ -14,8 +14,8 @@ from automl.cost_tables import INTEGER
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer
 from automl.pipeline.active import policy_keys
-from automl.policy import Bits, Policy
-from automl.precisions import Precisions
+from automl.policy.policy import Bits, Policy
+from automl.policy.precisions import Precisions
 from automl.profiling.integer import INTEGER_OPERATORS
 from automl.space import Space, Vectors, build_space
 from bits_networks import FLOAT, INT8, Prices, counted, reading

@@ -15,7 +15,7 @@ from automl.compression.refit import RefitSettings
 from automl.data import Batches
 from automl.evaluate import CHUNK, Evaluator, Ranking, Resized, judge, ranking
 from automl.network.traced_model import read_network
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Scored
 from automl.scores import Accuracy, ImageScore, Logits, Reference, top1_accuracy
 

@@ -13,7 +13,7 @@ from automl.latency.keys import MISSING, op_key
 from automl.latency.targets import find_table
 from automl.network.layers import Network
 from automl.network.traced_model import read_network
-from automl.policy_file import check_fits, read_policy
+from automl.policy.file import check_fits, read_policy
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from automl.errors import PolicyError
-from automl.policy import Bits, Policy
-from automl.policy_file import (
+from automl.policy.file import (
     Model,
     PolicyFile,
     Predicted,
@@ -22,6 +21,7 @@ from automl.policy_file import (
     read_policy,
     write_policy,
 )
+from automl.policy.policy import Bits, Policy
 from handmade import network
 
 NETWORK = replace(network(), fingerprint="0123456789abcdef")

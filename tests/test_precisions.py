@@ -1,8 +1,8 @@
 import pytest
 
 from automl.errors import TableError, UsageError
-from automl.policy import Bits
-from automl.precisions import (
+from automl.policy.policy import Bits
+from automl.policy.precisions import (
     Precisions,
     bits_of,
     described,

@@ -6,7 +6,7 @@ import pytest
 
 from automl.errors import SpaceError
 from automl.network.layers import ChannelGroup, Network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.space import Space, Variable, build_space, sixteenth
 from handmade import network
 

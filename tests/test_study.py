@@ -15,7 +15,7 @@ import pytest
 from automl.cost import Budget, Limit, build_cost_model
 from automl.errors import StudyError
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Scored, Trial
 from automl.space import build_space
 from automl.study import StudyResult, pareto_front, run_study

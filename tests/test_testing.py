@@ -12,7 +12,7 @@ import pytest
 
 from automl.agents.random import RandomAgent
 from automl.errors import StudyError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Trial
 from automl.testing import AgentContract
 

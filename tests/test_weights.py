@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from automl.policy import Bits
-from automl.weights import packed_bytes
+from automl.policy.policy import Bits
+from automl.policy.sizes import packed_bytes
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from automl.api import search_front as search_front
     from automl.api import verify as verify
     from automl.errors import AutomlError as AutomlError
-    from automl.policy import Policy as Policy
-    from automl.policy_file import PolicyFile as PolicyFile
-    from automl.policy_file import read_policy as read_policy
+    from automl.policy.file import PolicyFile as PolicyFile
+    from automl.policy.file import read_policy as read_policy
+    from automl.policy.policy import Policy as Policy
     from automl.requests import SearchResult as SearchResult
 
 __version__ = "0.1.0"
@@ -32,9 +32,9 @@ _HOMES = {
     "search_front": "automl.api",
     "verify": "automl.api",
     "AutomlError": "automl.errors",
-    "Policy": "automl.policy",
-    "PolicyFile": "automl.policy_file",
-    "read_policy": "automl.policy_file",
+    "Policy": "automl.policy.policy",
+    "PolicyFile": "automl.policy.file",
+    "read_policy": "automl.policy.file",
     "SearchResult": "automl.requests",
 }
 

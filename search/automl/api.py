@@ -10,8 +10,8 @@ from torch import nn
 
 from automl import pipeline
 from automl.inputs import check_forward, checked_score, load_score, make_data
-from automl.policy_file import PolicyFile, read_policy
-from automl.precisions import parse_precisions
+from automl.policy.file import PolicyFile, read_policy
+from automl.policy.precisions import parse_precisions
 from automl.requests import (
     DEFAULT_CALIBRATION,
     DEFAULT_PRECISIONS,

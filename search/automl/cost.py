@@ -30,8 +30,8 @@ from automl.cost_tables import Builder, LayerTable
 from automl.errors import TableError, UsageError
 from automl.latency.keys import MISSING, OpKey, Pricer
 from automl.network.layers import Network
-from automl.policy import Policy
-from automl.precisions import FP32, Precisions
+from automl.policy.policy import Policy
+from automl.policy.precisions import FP32, Precisions
 from automl.space import Space, Vectors
 from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity
 

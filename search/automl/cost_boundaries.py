@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from automl.cost_tables import FREE, Builder, LayerTable, Modes
 from automl.network.layers import Boundary
-from automl.policy import Bits
-from automl.precisions import is_float
+from automl.policy.policy import Bits
+from automl.policy.precisions import is_float
 
 Integers = NDArray[np.int64]
 #: Reading layers of one value that share one conversion.

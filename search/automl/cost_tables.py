@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from automl.latency.keys import OpKey, op_key
 from automl.network.layers import Layer, LayerPlan, Network, Width
-from automl.policy import Bits
-from automl.precisions import FLOAT_BITS, Precisions, bits_of
+from automl.policy.policy import Bits
+from automl.policy.precisions import FLOAT_BITS, Precisions, bits_of
+from automl.policy.sizes import packed_bytes
 from automl.space import Space, channel_counts
-from automl.weights import packed_bytes
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

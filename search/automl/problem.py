@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from automl.cost import Budget, Cost, CostModel
 from automl.network.layers import LayerPlan, Network
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 
 __all__ = [

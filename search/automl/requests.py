@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
     from automl.data import Data
-    from automl.policy_file import PolicyFile
+    from automl.policy.file import PolicyFile
     from automl.scores import Score
 
 #: Policies scored when neither trials nor seconds are given.

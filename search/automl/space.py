@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from automl.errors import SpaceError
 from automl.network.layers import Block, ChannelGroup, Network
-from automl.policy import Bits, Policy
-from automl.precisions import fineness, is_float
+from automl.policy.policy import Bits, Policy
+from automl.policy.precisions import fineness, is_float
 
 Kind = Literal["resolution", "block", "channels", "bits"]
 Option = int | Bits

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.problem import State, Trial
 from automl.space import Space, Variable
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Scored, Trial
 from automl.storage import Identity, Stored, TrialStore
 from automl.units import Quantity

@@ -23,7 +23,7 @@ from automl.agents.solver import solve
 from automl.cost import Budget, Cost, CostModel, Limit
 from automl.cost_factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.errors import StudyError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Sensitivity, State, Trial
 from automl.space import Space, Variable
 from automl.study import Evaluate, StudyResult, run_study

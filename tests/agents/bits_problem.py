@@ -8,7 +8,7 @@ import numpy as np
 
 from automl.cost import Budget, CostModel, Limit
 from automl.cost_factors import BYTES, COLUMNS, JOULES, LATENCY, MACS, Floats, Lookup, join
-from automl.policy import Bits
+from automl.policy.policy import Bits
 from automl.problem import Geometry, Problem, Sensitivity
 from automl.space import Space, Variable
 from automl.units import Quantity

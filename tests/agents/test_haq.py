@@ -13,7 +13,7 @@ from automl.agents.haq import HaqAgent, HaqSettings
 from automl.agents.solver import solve
 from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Bits
+from automl.policy.policy import Bits
 from automl.problem import Problem, Sensitivity
 from automl.space import Variable, Vectors
 

@@ -11,7 +11,7 @@ from automl.agents.three_dims import ThreeDimsAgent, constrained_optimum
 from automl.cost import Budget, CostModel, Limit
 from automl.cost_factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem
 from automl.space import Sensitivity, Space, Variable
 

@@ -6,7 +6,7 @@ from contract import AgentContract, made_problem, run
 from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.problem import Problem
 
 

@@ -30,7 +30,7 @@ from agents_report import best_at, report
 
 from automl.agents.base import AGENTS, make_agent
 from automl.errors import AutomlError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Trial
 from automl.space import channel_counts
 from automl.study import run_study

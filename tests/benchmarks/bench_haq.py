@@ -31,8 +31,8 @@ from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost import Budget, Limit, build_cost_model
 from automl.network.traced_model import read_network
-from automl.policy import Policy
-from automl.precisions import Precisions
+from automl.policy.policy import Policy
+from automl.policy.precisions import Precisions
 from automl.problem import Problem, Trial, read_geometry
 from automl.space import Space, build_space
 

@@ -44,7 +44,7 @@ from automl.pipeline.networks import fit_networks, timed_onnx
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import aim, compressor_of
 from automl.pipeline.pricing import measure_here
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.integer import FORMS
 from automl.profiling.overhead import network_seconds

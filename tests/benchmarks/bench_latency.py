@@ -32,7 +32,7 @@ from automl.latency.targets import cpu_table
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import network_of
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.overhead import fit_overhead, held_out_seconds, network_seconds
 from automl.profiling.profile import measure_models, profile

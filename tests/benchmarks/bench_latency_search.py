@@ -31,7 +31,7 @@ from automl.pipeline import search
 from automl.pipeline.networks import network_of
 from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.requests import SearchRequest, Subject, ignore
 from automl.scores import top1_accuracy
 

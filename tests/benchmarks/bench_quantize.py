@@ -39,7 +39,7 @@ from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
 from automl.network.traced_model import read_network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.problem import Problem
 from automl.space import Space, build_space
 

@@ -30,7 +30,7 @@ from automl.compression.sensitivity import measure_sensitivity
 from automl.cost import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem
 from automl.space import Space, build_space, channel_counts
 

@@ -39,7 +39,7 @@ from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
 from automl.data import Batches
 from automl.evaluate import Evaluator
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem
 from automl.scores import Logits, top1_accuracy
 

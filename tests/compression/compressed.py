@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from automl.compression.apply import Compressor
 from automl.network.traced_model import Reading
-from automl.policy import Policy
+from automl.policy.policy import Policy
 
 _NETWORK = Path(__file__).parents[1] / "network"
 if str(_NETWORK) not in sys.path:

@@ -16,7 +16,7 @@ from automl.compression.sensitivity import measure_sensitivity
 from automl.compression.simulate import QuantizedModel
 from automl.errors import QuantizationError, SpaceError
 from automl.network.traced_model import read_network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.space import Sensitivity, Space, Variable, build_space
 
 GRID = tuple(Bits(w, a) for w in range(2, 9) for a in range(2, 9))

@@ -15,7 +15,7 @@ from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.sensitivity import resized
 from automl.network.surgery import mask
 from automl.network.traced_model import read_network
-from automl.policy import Policy
+from automl.policy.policy import Policy
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

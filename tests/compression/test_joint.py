@@ -19,7 +19,7 @@ from automl.compression.rounding import output_error
 from automl.compression.simulate import FORMS, QuantizedModel
 from automl.network.precision import Flow
 from automl.network.traced_model import read_network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 
 
 def interacting() -> Compressor:

@@ -15,7 +15,7 @@ from automl.compression.features import collect
 from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import resized
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Policy
+from automl.policy.policy import Policy
 
 
 def every_count(reading: Reading) -> dict[str, tuple[int, ...]]:

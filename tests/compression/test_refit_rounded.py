@@ -20,7 +20,7 @@ from automl.compression.simulate import QuantizedModel, snap
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 
 
 def made(reading: Reading, form: str | None = "qdq-u8s8", count: int = 32) -> Compressor:

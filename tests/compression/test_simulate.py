@@ -24,7 +24,7 @@ from automl.compression.simulate import FORMS, QuantizedModel, snap
 from automl.errors import QuantizationError
 from automl.network.precision import NETWORK_INPUT, Flow
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 
 INT8 = Bits(8, 8)
 

@@ -23,8 +23,8 @@ from automl.delivery.packed import (
     write_packed,
 )
 from automl.errors import QuantizationError
-from automl.policy import Bits
-from automl.weights import packed_bytes
+from automl.policy.policy import Bits
+from automl.policy.sizes import packed_bytes
 
 START = 16  # bytes before the header: magic, version, length
 

@@ -13,8 +13,8 @@ from automl.compression.quantize import round_to, weight_grid
 from automl.cost import build_cost_model
 from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import read_network
-from automl.policy import Bits, Policy
-from automl.precisions import is_weight_only
+from automl.policy.policy import Bits, Policy
+from automl.policy.precisions import is_weight_only
 from automl.space import build_space
 
 

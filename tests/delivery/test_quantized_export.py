@@ -31,7 +31,7 @@ from automl.delivery.rough import rough_integer_onnx
 from automl.errors import ModelError
 from automl.network.precision import Flow
 from automl.network.traced_model import Reading, read_network
-from automl.policy import Bits
+from automl.policy.policy import Bits
 from automl.profiling.half import half_model
 
 SHAPE = (1, 3, 16, 16)

@@ -19,8 +19,8 @@ from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
 from automl.pipeline import active, boards
 from automl.pipeline.active import policy_keys
-from automl.policy_file import read_policy
-from automl.precisions import FP32
+from automl.policy.file import read_policy
+from automl.policy.precisions import FP32
 from automl.profiling import profile as profiles
 from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo

@@ -13,10 +13,10 @@ from automl.compression.simulate import QuantizedModel
 from automl.delivery.packed import read_packed, state_dict
 from automl.errors import PolicyError, TableError, UsageError
 from automl.pipeline import apply, search, verify
-from automl.policy import Bits
-from automl.policy_file import PolicyFile, Precision, read_policy
+from automl.policy.file import PolicyFile, Precision, read_policy
+from automl.policy.policy import Bits
+from automl.policy.sizes import packed_bytes
 from automl.requests import ApplyRequest, SearchResult, VerifyRequest
-from automl.weights import packed_bytes
 
 LAYERS = ("stem", "block.inner", "block.outer", "head")
 

@@ -13,7 +13,7 @@ from torch import nn
 from automl.errors import DataError, PolicyError
 from automl.latency.targets import cpu_table
 from automl.pipeline import apply, search, verify
-from automl.policy_file import PolicyFile
+from automl.policy.file import PolicyFile
 from automl.requests import ApplyRequest, Event, VerifyRequest
 
 

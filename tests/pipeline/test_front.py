@@ -12,7 +12,7 @@ from tiny import request, write_table
 
 from automl.errors import InfeasibleError, StudyError, UsageError
 from automl.pipeline.front import search_front
-from automl.policy_file import read_policy
+from automl.policy.file import read_policy
 from automl.requests import Event, SearchRequest
 
 

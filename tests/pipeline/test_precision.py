@@ -7,8 +7,8 @@ import pytest
 from automl.errors import UsageError
 from automl.latency.header import TableHeader
 from automl.pipeline.precision import BitChoices, choose_bits, floats_of, form_of, precisions_of
-from automl.policy import Bits
-from automl.precisions import Precisions
+from automl.policy.policy import Bits
+from automl.policy.precisions import Precisions
 
 CPU = Precisions(("fp32", "int8"))
 JETSON = Precisions(("fp16",))

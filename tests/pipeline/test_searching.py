@@ -23,7 +23,7 @@ from automl.network.traced_model import read_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.searching import over_on_the_clock
-from automl.policy_file import read_policy
+from automl.policy.file import read_policy
 from automl.problem import Agent
 from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
 from automl.scores import top1_accuracy

@@ -13,7 +13,7 @@ from automl.agents.elimination import Floats
 from automl.agents.episodes import Episode
 from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Bits
+from automl.policy.policy import Bits
 from automl.problem import Problem
 from automl.space import Joint, Variable, Vectors
 from automl.units import QUANTITIES

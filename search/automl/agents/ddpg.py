@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from automl.agents.episodes import Episode
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Vectors
 

@@ -11,7 +11,7 @@ import numpy as np
 from automl.agents.elimination import Floats
 from automl.agents.local_search import Task, neighbours, repair
 from automl.agents.solver import solve
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Vectors
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Kind, Vectors
 

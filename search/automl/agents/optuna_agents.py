@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from automl.agents.elimination import Floats
 from automl.agents.projection import Projection
 from automl.agents.solver import solve
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Vectors
 from automl.units import Quantity

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from automl.agents.projection import Projection
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 
 #: Draws without a new policy after which the space counts as exhausted.

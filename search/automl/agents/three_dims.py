@@ -31,7 +31,7 @@ from automl.agents.elimination import Floats
 from automl.agents.solver import solve
 from automl.agents.surfaces import LogCost, LowRank, fit_log_cost, fit_low_rank
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
 from automl.space import Space, Vectors, channel_counts
 from automl.units import QUANTITIES, round_up

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from automl.errors import InfeasibleError
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.problem import Problem, Trial
 from automl.space import Option, Variable, Vectors, channel_counts
 from automl.units import QUANTITIES, round_up

@@ -188,7 +188,7 @@ def _profile_request(
     settings: Settings, ops: Path | None, calibrate: Path | None
 ) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
-    from automl.precisions import parse_precisions
+    from automl.policy.precisions import parse_precisions
     from automl.requests import DEFAULT_PRECISIONS, ProfileRequest
 
     round_to = options.parse_round_to(settings.round_to or "auto")

@@ -49,7 +49,7 @@ def apply(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
-    from automl.policy_file import read_policy
+    from automl.policy.file import read_policy
     from automl.requests import ApplyRequest
 
     if huffman and packed is None:
@@ -116,7 +116,7 @@ def verify(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
-    from automl.policy_file import read_policy
+    from automl.policy.file import read_policy
     from automl.requests import VerifyRequest
 
     file = read_policy(policy)
@@ -153,7 +153,7 @@ def verify(
 def show(policy: options.PolicyPath, json: options.Json = False) -> None:
     """Draw what a policy keeps of each part."""
     from automl.cli import render, resolve
-    from automl.policy_file import read_policy
+    from automl.policy.file import read_policy
 
     file = read_policy(policy)
     if json:

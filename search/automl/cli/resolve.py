@@ -103,7 +103,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         ModelError, DataError: What cannot be used, by name.
     """
     from automl.agents.base import describe_agents
-    from automl.precisions import parse_precisions
+    from automl.policy.precisions import parse_precisions
     from automl.requests import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
     from automl.units import parse_budget
 

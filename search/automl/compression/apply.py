@@ -18,7 +18,7 @@ from automl.errors import QuantizationError, nearest
 from automl.network.precision import Flow
 from automl.network.surgery import kept_positions
 from automl.network.traced_model import Reading
-from automl.policy import Policy
+from automl.policy.policy import Policy
 
 Tensor = torch.Tensor
 #: Bytes that the widest activation of the calibration images may take in one forward pass.

@@ -23,7 +23,7 @@ from automl.compression.database import read_patch, write_patch
 from automl.compression.joint import JointDatabase, write_rounded
 from automl.compression.simulate import Plan, QuantizedModel, is_rounded
 from automl.network.precision import FLOAT_BITS
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 from automl.space import Joint, Space, Variable
 
 #: Activations beside which weights that are measured apart are integers, not a codebook.

@@ -17,7 +17,7 @@ from automl.compression.linear_form import columns, matrix, runs_of, set_matrix
 from automl.compression.obs import Elimination, Reader, eliminate
 from automl.network.layers import ChannelGroup, Network
 from automl.network.surgery import smaller
-from automl.policy import Policy
+from automl.policy.policy import Policy
 
 Tensor = torch.Tensor
 

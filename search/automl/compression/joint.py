@@ -35,7 +35,7 @@ from automl.compression.simulate import (
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.surgery import kept_positions
 from automl.network.trace import Trace
-from automl.policy import Bits, Policy
+from automl.policy.policy import Bits, Policy
 
 Tensor = torch.Tensor
 #: Images on which activations' ranges are found where no refit finds them.

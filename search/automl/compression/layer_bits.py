@@ -12,7 +12,7 @@ from automl.compression.quantize import Grid, round_to, values, weight_grid
 from automl.compression.ranges import How
 from automl.compression.rounding import quantized, round_to_codebook, round_weights
 from automl.network.precision import FLOAT_BITS
-from automl.policy import Bits
+from automl.policy.policy import Bits
 
 Tensor = torch.Tensor
 

@@ -46,7 +46,7 @@ from automl.errors import QuantizationError
 from automl.network.forward_tracer import Address, Step
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.trace import Trace, addresses
-from automl.policy import Bits
+from automl.policy.policy import Bits
 
 Tensor = torch.Tensor
 #: Rows of which the moments are taken where the features hold none.

@@ -16,7 +16,7 @@ from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.joint import JointDatabase
 from automl.errors import SpaceError
 from automl.network.surgery import remove
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 
 Tensor = torch.Tensor

@@ -27,7 +27,7 @@ from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.labels import names
 from automl.network.operators import base_name
 from automl.network.precision import FLOAT_BITS, NETWORK_INPUT, Flow, Form, Place, Rounding
-from automl.policy import Bits
+from automl.policy.policy import Bits
 
 Tensor = torch.Tensor
 #: Whose numbers are rounded (the operation that wrote them), and to how many bits: one grid each.

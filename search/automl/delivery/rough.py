@@ -15,7 +15,7 @@ from automl.delivery.float_onnx import float_onnx
 from automl.delivery.matching import Array, Recorded
 from automl.delivery.quantized import quantized_onnx, record_plan
 from automl.network.precision import FLOAT_BITS, Flow
-from automl.policy import Bits
+from automl.policy.policy import Bits
 
 
 def computes_integers(bits: Bits) -> bool:

@@ -22,8 +22,8 @@ from automl.pipeline.boards import is_here, open_runner, own_table
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import Aimed
 from automl.pipeline.searching import search as search_once
-from automl.policy import Policy
-from automl.precisions import Precisions, bits_of, fineness
+from automl.policy.policy import Policy
+from automl.policy.precisions import Precisions, bits_of, fineness
 from automl.profiling.profile import profile
 from automl.profiling.runner import Runner
 from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore

@@ -15,7 +15,7 @@ from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy_file import PolicyFile, Predicted, check_fits
+from automl.policy.file import PolicyFile, Predicted, check_fits
 from automl.recover import RecoverySettings, recover
 from automl.requests import (
     ApplyRequest,

@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from automl.errors import PolicyError, UsageError, nearest
 from automl.latency.header import TableHeader
-from automl.policy import Bits, Policy
-from automl.precisions import (
+from automl.policy.policy import Bits, Policy
+from automl.policy.precisions import (
     Precisions,
     bits_of,
     described,

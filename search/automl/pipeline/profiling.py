@@ -27,7 +27,7 @@ from automl.pipeline.networks import FittedNetworks, fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.tflite import time_networks
-from automl.precisions import Precisions
+from automl.policy.precisions import Precisions
 from automl.profiling.profile import ProfileReport
 from automl.profiling.profile import profile as measure
 from automl.profiling.runner import Runner

@@ -21,8 +21,8 @@ from automl.pipeline.precision import floats_of, form_of
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import Policy
-from automl.policy_file import Model, PolicyFile, Predicted, Target, choices, write_policy
+from automl.policy.file import Model, PolicyFile, Predicted, Target, choices, write_policy
+from automl.policy.policy import Policy
 from automl.problem import Trial
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.storage import delete_study

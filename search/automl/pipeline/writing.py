@@ -13,7 +13,7 @@ from automl.compression.codebook import Codebook
 from automl.compression.sensitivity import resized
 from automl.compression.simulate import QuantizedModel
 from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
-from automl.policy import Policy
+from automl.policy.policy import Policy
 from automl.requests import Subject
 
 Tensor = torch.Tensor

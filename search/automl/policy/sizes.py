@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.policy import Bits
-from automl.precisions import FLOAT_BITS, is_weight_only
+from automl.policy.policy import Bits
+from automl.policy.precisions import FLOAT_BITS, is_weight_only
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final
 
 from automl.errors import TableError, UsageError
-from automl.policy import Bits
+from automl.policy.policy import Bits
 
 #: Bits from which on numbers are floats.
 FLOAT_BITS: Final = 16
