@@ -31,7 +31,7 @@ from automl.requests import (
     VerifyRequest,
     VerifyResult,
 )
-from automl.scores import Logits
+from automl.userdata.scores import Logits
 from test_policy_file import POLICY, policy_file
 
 DENSE = Figures(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from automl import data
-from automl.data import Batches, Data, read_batches
 from automl.errors import DataError
+from automl.userdata import data
+from automl.userdata.data import Batches, Data, read_batches
 
 
 def batches(sizes: tuple[int, ...], side: int = 4) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from automl.data import Batches, Data
 from automl.errors import DataError, ModelError
-from automl.inputs import (
+from automl.userdata.data import Batches, Data
+from automl.userdata.loading import (
     check_forward,
     checked_score,
     load_data,
@@ -22,7 +22,7 @@ from automl.inputs import (
     load_weights,
     make_data,
 )
-from automl.scores import top1_accuracy
+from automl.userdata.scores import top1_accuracy
 
 USER = """
 from dataclasses import dataclass

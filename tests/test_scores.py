@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from automl import scores
 from automl.errors import DataError
-from automl.scores import Logits, Reference, top1_accuracy
+from automl.userdata import scores
+from automl.userdata.scores import Logits, Reference, top1_accuracy
 
 
 def linear(seed: int = 0) -> nn.Module:

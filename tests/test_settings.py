@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from automl.errors import UsageError
-from automl.settings import Settings, read_settings, with_flags
+from automl.userdata.settings import Settings, read_settings, with_flags
 
 
 def write(folder: Path, text: str) -> Path:

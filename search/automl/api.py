@@ -9,7 +9,6 @@ from typing import Any, Final
 from torch import nn
 
 from automl import pipeline
-from automl.inputs import check_forward, checked_score, load_score, make_data
 from automl.policy.file import PolicyFile, read_policy
 from automl.policy.precisions import parse_precisions
 from automl.requests import (
@@ -26,7 +25,8 @@ from automl.requests import (
     VerifyResult,
     ignore,
 )
-from automl.scores import ACCURACY_NAME
+from automl.userdata.loading import check_forward, checked_score, load_score, make_data
+from automl.userdata.scores import ACCURACY_NAME
 
 #: Arguments of `search` that are fields of the request as they are.
 _AS_GIVEN: Final = (

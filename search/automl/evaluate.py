@@ -16,11 +16,11 @@ from automl.compression.apply import Compressor
 from automl.compression.layer_bits import QUICK_ROUNDING
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import resized
-from automl.data import Batches
 from automl.policy.policy import Policy
 from automl.problem import Scored
 from automl.racing import lost
-from automl.scores import (
+from automl.userdata.data import Batches
+from automl.userdata.scores import (
     LOGITS,
     SATURATED,
     ImageScore,

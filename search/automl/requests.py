@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
-    from automl.data import Data
     from automl.policy.file import PolicyFile
-    from automl.scores import Score
+    from automl.userdata.data import Data
+    from automl.userdata.scores import Score
 
 #: Policies scored when neither trials nor seconds are given.
 DEFAULT_TRIALS = 32

@@ -32,7 +32,6 @@ from latency_networks import NETWORKS, build
 from scipy.stats import spearmanr
 
 from automl.cost import build_cost_model, required_keys
-from automl.data import Batches
 from automl.delivery.export import onnx_bytes
 from automl.evaluate import judge
 from automl.latency.table import LatencyTable
@@ -52,6 +51,7 @@ from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner, Runner
 from automl.requests import SearchRequest, Subject, ignore
 from automl.space import build_space
+from automl.userdata.data import Batches
 
 INT8 = Bits(8, 8)
 WAYS = ("joint", "int8", "pruning")

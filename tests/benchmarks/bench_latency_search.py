@@ -23,7 +23,6 @@ from torch import nn
 
 from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
-from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading, read_network
@@ -33,7 +32,8 @@ from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
 from automl.policy.policy import Policy
 from automl.requests import SearchRequest, Subject, ignore
-from automl.scores import top1_accuracy
+from automl.userdata.data import Batches, Data
+from automl.userdata.scores import top1_accuracy
 
 
 def variants(reading: Reading) -> dict[str, nn.Module]:

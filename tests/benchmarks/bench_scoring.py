@@ -37,11 +37,11 @@ from automl.agents.solver import solve
 from automl.compression import apply
 from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
-from automl.data import Batches
 from automl.evaluate import Evaluator
 from automl.policy.policy import Policy
 from automl.problem import Problem
-from automl.scores import Logits, top1_accuracy
+from automl.userdata.data import Batches
+from automl.userdata.scores import Logits, top1_accuracy
 
 Tensor = torch.Tensor
 Row = dict[str, Any]  # of the file of results

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from automl.agents.base import make_agent
 from automl.cost import Budget, Limit
-from automl.data import Batches, Data
 from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.latency.targets import find_table
@@ -26,7 +25,8 @@ from automl.pipeline.searching import over_on_the_clock
 from automl.policy.file import read_policy
 from automl.problem import Agent
 from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
-from automl.scores import top1_accuracy
+from automl.userdata.data import Batches, Data
+from automl.userdata.scores import top1_accuracy
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.cost import required_keys
-from automl.data import Batches, Data
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
@@ -22,6 +21,7 @@ from automl.pipeline.granularity import probe_keys
 from automl.policy.precisions import Precisions, bits_of
 from automl.requests import SearchRequest, Subject
 from automl.space import build_space
+from automl.userdata.data import Batches, Data
 
 SHAPE = (1, 3, 16, 16)
 

@@ -13,7 +13,7 @@ from automl.cli import options
 if TYPE_CHECKING:
     from automl.latency.targets import Target
     from automl.requests import ProfileRequest, ProfileResult
-    from automl.settings import Settings
+    from automl.userdata.settings import Settings
 
 Ops = Annotated[
     Path | None,

@@ -14,7 +14,7 @@ from automl.cli.options import (
     parse_seconds,
 )
 from automl.errors import UsageError, nearest
-from automl.settings import Settings, read_settings, with_flags
+from automl.userdata.settings import Settings, read_settings, with_flags
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,9 +46,9 @@ def load_subject(settings: Settings) -> Subject:
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data, or an input shape that is not the data's.
     """
-    from automl import inputs
     from automl.requests import DEFAULT_CALIBRATION, Subject
-    from automl.scores import ACCURACY_NAME
+    from automl.userdata import loading as inputs
+    from automl.userdata.scores import ACCURACY_NAME
 
     assert settings.model is not None  # settle() sees to it
     if settings.data is None:
@@ -81,7 +81,7 @@ def load_model_alone(settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
         ModelError, DataError: What cannot be used, by name.
         UsageError: Neither an input shape nor data.
     """
-    from automl import inputs
+    from automl.userdata import loading as inputs
 
     assert settings.model is not None  # settle() sees to it
     if settings.input_shape is None and settings.data is None:

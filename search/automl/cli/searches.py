@@ -93,7 +93,7 @@ def search(
     """Find the best compressed model within a budget on a device."""
     given = locals()  # flags by name, which are the keys of automl.toml
     from automl.cli import resolve
-    from automl.settings import Settings, with_flags
+    from automl.userdata.settings import Settings, with_flags
 
     given["budget"] = budget or None
     given["depth"] = False if no_depth else None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import TableError, UsageError, nearest
-from automl.inputs import load_model
 from automl.latency.header import KnownError, Overhead, TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.predict import Roofline, load_predictor
@@ -22,6 +21,7 @@ from automl.pipeline.boards import own_table, table_path
 from automl.pipeline.pricing import describe, float_precision
 from automl.profiling.imports import ImportResult, import_profile
 from automl.requests import NetworkTime, ProfileRequest, ProfileResult
+from automl.userdata.loading import load_model
 
 _COLUMNS: Final = ("model", "latency_ms")
 _OPTIONAL: Final = ("input_shape", "precision")

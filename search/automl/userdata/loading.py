@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from automl.data import Data, read_batches
 from automl.errors import AutomlError, DataError, ModelError, Raised, attempt, nearest
-from automl.scores import LOGITS, Logits, Score, top1_accuracy
+from automl.userdata.data import Data, read_batches
+from automl.userdata.scores import LOGITS, Logits, Score, top1_accuracy
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000

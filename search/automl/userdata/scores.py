@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final
 import torch
 from torch import nn
 
-from automl.data import MAX_BYTES
 from automl.errors import DataError
+from automl.userdata.data import MAX_BYTES
 
 Tensor = torch.Tensor
 #: A score: (model, batches) -> float, larger is better. The model is in evaluation mode.
