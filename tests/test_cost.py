@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from automl import cost_factors
-from automl.cost import (
+from automl.cost import factors as cost_factors
+from automl.cost.layer_tables import WEIGHTED
+from automl.cost.model import (
     Budget,
     Cost,
     CostModel,
@@ -17,7 +18,6 @@ from automl.cost import (
     required_keys,
     resolve_budget,
 )
-from automl.cost_tables import WEIGHTED
 from automl.errors import TableError, UsageError
 from automl.latency.keys import op_key
 from automl.network.layers import Layer

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from automl.agents.solver import solve
-from automl.cost import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
-from automl.cost_tables import INTEGER
+from automl.cost.layer_tables import INTEGER
+from automl.cost.model import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer
 from automl.pipeline.active import policy_keys

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import pytest
 
-from automl.cost import Budget, Limit, build_cost_model
+from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import StudyError
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.policy.policy import Policy

@@ -17,7 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.cost import Cost
+from automl.cost.model import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy.policy import Bits, Policy
 from automl.problem import State, Trial

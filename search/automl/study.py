@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from automl.cost import Cost
+from automl.cost.model import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Scored, Trial

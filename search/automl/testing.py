@@ -20,8 +20,8 @@ import numpy as np
 
 from automl.agents.base import make_agent
 from automl.agents.solver import solve
-from automl.cost import Budget, Cost, CostModel, Limit
-from automl.cost_factors import COLUMNS, LATENCY, MACS, Lookup, join
+from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
+from automl.cost.model import Budget, Cost, CostModel, Limit
 from automl.errors import StudyError
 from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Sensitivity, State, Trial

@@ -14,7 +14,7 @@ from automl.agents.completion import Completion
 from automl.agents.ddpg import Replay
 from automl.agents.episodes import Walk
 from automl.agents.solver import solve
-from automl.cost import Budget, Limit, build_cost_model
+from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
 from automl.problem import Geometry, Problem, Sensitivity, read_geometry
 from automl.space import Space, Variable, build_space

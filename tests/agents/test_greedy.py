@@ -4,7 +4,7 @@ from contract import AgentContract, best, made_problem, run, trial
 
 from automl.agents.base import make_agent
 from automl.agents.greedy import WIDTH
-from automl.cost import Budget, Limit
+from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.problem import Problem
 

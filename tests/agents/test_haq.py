@@ -11,7 +11,7 @@ from automl.agents.base import make_agent
 from automl.agents.bit_walk import BitWalk, Grid
 from automl.agents.haq import HaqAgent, HaqSettings
 from automl.agents.solver import solve
-from automl.cost import Budget, Limit
+from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
 from automl.problem import Problem, Sensitivity

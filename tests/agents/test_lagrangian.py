@@ -6,7 +6,7 @@ from contract import AgentContract, best, harm_of, made_problem, run
 from automl.agents.base import make_agent
 from automl.agents.lagrangian import PROPOSALS
 from automl.agents.solver import solve
-from automl.cost import Budget, Limit
+from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.problem import Problem
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from contract import made_problem
 
-from automl import cost_factors
 from automl.agents import elimination
 from automl.agents.local_search import Task, improve, repair
 from automl.agents.solver import solve
-from automl.cost import Budget, CostModel, Limit
+from automl.cost import factors as cost_factors
+from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.problem import Problem
 from automl.space import Vectors

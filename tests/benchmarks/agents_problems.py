@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from automl.compression.apply import Compressor
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized
-from automl.cost import resolve_budget
+from automl.cost.model import resolve_budget
 from automl.files import write_whole
 from automl.network.traced_model import read_network
 from automl.pipeline.pricing import Choices, price

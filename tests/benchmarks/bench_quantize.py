@@ -36,7 +36,7 @@ from automl.compression.apply import Compressor
 from automl.compression.layer_bits import RoundingSettings
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity
-from automl.cost import Budget, Limit, build_cost_model
+from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy

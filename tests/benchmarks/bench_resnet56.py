@@ -27,7 +27,7 @@ from torch import nn
 from automl.agents.base import make_agent
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
-from automl.cost import Budget, CostModel, Limit, build_cost_model
+from automl.cost.model import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading, read_network
 from automl.policy.policy import Policy

@@ -17,7 +17,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from automl.agents.additive import minimise
 from automl.agents.elimination import Part
 from automl.agents.solver import solve
-from automl.cost import Budget, Limit, build_cost_model
+from automl.cost.model import Budget, Limit, build_cost_model
 from automl.space import Space, build_space
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from torch import nn
 from automl.compression.codebook import codebook
 from automl.compression.linear_form import matrix
 from automl.compression.quantize import round_to, weight_grid
-from automl.cost import build_cost_model
+from automl.cost.model import build_cost_model
 from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy

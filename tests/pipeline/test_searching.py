@@ -14,7 +14,7 @@ from tiny import SHAPE, agreement, batches, model, request, subject, write_table
 from torch import Tensor, nn
 
 from automl.agents.base import make_agent
-from automl.cost import Budget, Limit
+from automl.cost.model import Budget, Limit
 from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.latency.targets import find_table

@@ -17,7 +17,7 @@ import numpy as np
 
 from automl.agents.elimination import WIDEST, Floats, Integers
 from automl.agents.solver import solve
-from automl.cost import Factor
+from automl.cost.model import Factor
 from automl.errors import InfeasibleError
 from automl.problem import Problem
 from automl.space import Vectors

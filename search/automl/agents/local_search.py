@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.agents.elimination import Floats, Integers
-from automl.cost import Budget, CostModel
+from automl.cost.model import Budget, CostModel
 from automl.space import Joint, Vectors
 from automl.units import QUANTITIES
 

@@ -17,7 +17,7 @@ import numpy as np
 from automl.agents.additive import minimise
 from automl.agents.elimination import Floats, Integers, Part
 from automl.agents.local_search import Task, improve, repair
-from automl.cost import Budget, CostModel, Factor
+from automl.cost.model import Budget, CostModel, Factor
 from automl.errors import InfeasibleError
 from automl.space import Joint, Vectors
 from automl.units import round_up

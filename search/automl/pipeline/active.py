@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from automl.agents.solver import solve
-from automl.cost import build_cost_model, resolve_budget
-from automl.cost_boundaries import carry, conversions
-from automl.cost_tables import Builder
+from automl.cost.conversions import carry, conversions
+from automl.cost.layer_tables import Builder
+from automl.cost.model import build_cost_model, resolve_budget
 from automl.errors import UsageError
 from automl.latency.corrected import Corrected
 from automl.latency.keys import OpKey

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from automl.agents.solver import solve
-from automl.cost import Limit, resolve_budget
+from automl.cost.model import Limit, resolve_budget
 from automl.errors import UsageError
 from automl.pipeline.log import Log, start
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores

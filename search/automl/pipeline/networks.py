@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.cost import build_cost_model
+from automl.cost.model import build_cost_model
 from automl.delivery.export import onnx_bytes
 from automl.delivery.rough import computes_integers, rough_integer_onnx
 from automl.latency.header import KnownError, Overhead, TableHeader

@@ -9,7 +9,7 @@ import numpy as np
 from automl.agents.solver import solve
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
-from automl.cost import Budget, resolve_budget
+from automl.cost.model import Budget, resolve_budget
 from automl.evaluate import Evaluator, Ranking, ranking
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.precision import form_of

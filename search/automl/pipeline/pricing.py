@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from automl.cost import (
+from automl.cost.model import (
     COUNTS_PER_SIDE,
     CostModel,
     Overhead,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from automl.cost import required_keys
+from automl.cost.model import required_keys
 from automl.errors import MeasureError, TableError, UsageError
 from automl.latency.keys import OpKey
 from automl.network.traced_model import Reading, read_network

@@ -11,7 +11,7 @@ from torch import nn
 from automl import __version__
 from automl.agents.base import make_agent, takes
 from automl.compression.simulate import QuantizedModel
-from automl.cost import Budget, Cost
+from automl.cost.model import Budget, Cost
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
 from automl.evaluate import Ranking, judge

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.cost import required_keys
+from automl.cost.model import required_keys
 from automl.errors import SpaceError, TableError
 from automl.latency.check import Coverage, Finding, check_file, coverage
 from automl.latency.compare import Comparison, Side, compare, merge

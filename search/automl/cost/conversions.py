@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost_tables import FREE, Builder, LayerTable, Modes
+from automl.cost.layer_tables import FREE, Builder, LayerTable, Modes
 from automl.network.layers import Boundary
 from automl.policy.policy import Bits
 from automl.policy.precisions import is_float

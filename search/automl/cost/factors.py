@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost_tables import LayerTable
+from automl.cost.layer_tables import LayerTable
 from automl.latency.keys import SOURCES, OpKey
 from automl.units import QUANTITIES
 

@@ -224,7 +224,7 @@ class Builder:
         precisions: Of the target.
         counts: At most so many channel counts are priced a side.
         choosers: Variable and options by which each owner's followers choose, where that is not
-            the owner's own (`automl.cost_boundaries`).
+            the owner's own (`automl.cost.conversions`).
     """
 
     network: Network

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost_boundaries import Carried, carry, conversions
-from automl.cost_factors import (
+from automl.cost.conversions import Carried, carry, conversions
+from automl.cost.factors import (
     BYTES,
     FITTED,
     INTERPOLATED,
@@ -26,7 +26,7 @@ from automl.cost_factors import (
     join,
     layer_lookup,
 )
-from automl.cost_tables import Builder, LayerTable
+from automl.cost.layer_tables import Builder, LayerTable
 from automl.errors import TableError, UsageError
 from automl.latency.keys import MISSING, OpKey, Pricer
 from automl.network.layers import Network
@@ -308,7 +308,7 @@ def build_cost_model(
 
     Layers run in the precision of their owner; those that integer kernels do not exist for, and
     those whose weights alone are rounded, in the dense one. Conversions between precisions are
-    priced as operators (see `automl.cost_boundaries`), not so on simulators.
+    priced as operators (see `automl.cost.conversions`), not so on simulators.
 
     Args:
         network: What was traced.
