@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from automl.agents.solver import solve
 from automl.cost.layer_tables import INTEGER
 from automl.cost.model import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
 from automl.latency.keys import OpKey, Timings
@@ -17,6 +16,7 @@ from automl.pipeline.active import policy_keys
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import Precisions
 from automl.profiling.integer import INTEGER_OPERATORS
+from automl.solver.solve import solve
 from automl.space import Space, Vectors, build_space
 from bits_networks import FLOAT, INT8, Prices, counted, reading
 

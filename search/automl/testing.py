@@ -19,12 +19,12 @@ from unittest import SkipTest
 import numpy as np
 
 from automl.agents.base import make_agent
-from automl.agents.solver import solve
 from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, Cost, CostModel, Limit
 from automl.errors import StudyError
 from automl.policy.policy import Policy
 from automl.problem import Agent, Problem, Sensitivity, State, Trial
+from automl.solver.solve import solve
 from automl.space import Space, Variable
 from automl.study import Evaluate, StudyResult, run_study
 

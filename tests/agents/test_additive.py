@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from automl.agents import elimination
-from automl.agents.additive import Optimum, minimise
-from automl.agents.elimination import Floats, Part, build_chain
+from automl.solver import bucket_elimination as elimination
+from automl.solver.bucket_elimination import Floats, Part, build_chain
+from automl.solver.lagrangian_dual import Optimum, minimise
 
 Sum = tuple[list[int], list[Part], int]
 

@@ -10,13 +10,13 @@ from contract import AgentContract, best, harm_of, made_problem, run
 import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
 from automl.agents.base import make_agent
-from automl.agents.completion import Completion
 from automl.agents.ddpg import Replay
 from automl.agents.episodes import Walk
-from automl.agents.solver import solve
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
 from automl.problem import Geometry, Problem, Sensitivity, read_geometry
+from automl.solver.feasibility import Completion
+from automl.solver.solve import solve
 from automl.space import Space, Variable, build_space
 
 #: Learns within a few dozen episodes, in a fraction of the time.

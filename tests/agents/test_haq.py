@@ -10,11 +10,11 @@ from contract import AgentContract, best, harm_of, made_problem, run
 from automl.agents.base import make_agent
 from automl.agents.bit_walk import BitWalk, Grid
 from automl.agents.haq import HaqAgent, HaqSettings
-from automl.agents.solver import solve
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
 from automl.problem import Problem, Sensitivity
+from automl.solver.solve import solve
 from automl.space import Variable, Vectors
 
 #: Learns within a few dozen episodes, in a fraction of the time.

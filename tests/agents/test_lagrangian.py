@@ -5,10 +5,10 @@ from contract import AgentContract, best, harm_of, made_problem, run
 
 from automl.agents.base import make_agent
 from automl.agents.lagrangian import PROPOSALS
-from automl.agents.solver import solve
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.problem import Problem
+from automl.solver.solve import solve
 
 
 class TestLagrangian(AgentContract):

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from contract import made_problem
 
-from automl.agents import elimination
-from automl.agents.local_search import Task, improve, repair
-from automl.agents.solver import solve
 from automl.cost import factors as cost_factors
 from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.problem import Problem
+from automl.solver import bucket_elimination as elimination
+from automl.solver.local_search import Task, improve, repair
+from automl.solver.solve import solve
 from automl.space import Vectors
 from automl.units import QUANTITIES, format_seconds, round_up
 

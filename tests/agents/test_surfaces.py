@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from automl.agents.surfaces import LowRank, fit_log_cost, fit_low_rank
+from automl.solver.response_surface import LowRank, fit_log_cost, fit_low_rank
 
 
 def points(count: int, seed: int = 0) -> np.ndarray:

@@ -5,14 +5,14 @@ import pytest
 from contract import AgentContract, made_problem, run, trial
 
 from automl.agents.base import make_agent
-from automl.agents.solver import solve
-from automl.agents.surfaces import LowRank, fit_log_cost
 from automl.agents.three_dims import ThreeDimsAgent, constrained_optimum
 from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
 from automl.problem import Problem
+from automl.solver.response_surface import LowRank, fit_log_cost
+from automl.solver.solve import solve
 from automl.space import Sensitivity, Space, Variable
 
 BLOCKS = 6

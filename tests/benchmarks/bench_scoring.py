@@ -33,13 +33,13 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from automl.agents.base import make_agent
-from automl.agents.solver import solve
 from automl.compression import apply
 from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
 from automl.evaluate import Evaluator
 from automl.policy.policy import Policy
 from automl.problem import Problem
+from automl.solver.solve import solve
 from automl.userdata.data import Batches
 from automl.userdata.scores import Logits, top1_accuracy
 

@@ -14,10 +14,10 @@ from bench_pricing import FormulaPricer, eighths, resnet50
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from automl.agents.additive import minimise
-from automl.agents.elimination import Part
-from automl.agents.solver import solve
 from automl.cost.model import Budget, Limit, build_cost_model
+from automl.solver.bucket_elimination import Part
+from automl.solver.lagrangian_dual import minimise
+from automl.solver.solve import solve
 from automl.space import Space, build_space
 
 Floats = NDArray[np.float64]

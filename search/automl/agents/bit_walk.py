@@ -9,12 +9,12 @@ from typing import Final, Literal
 import numpy as np
 import torch
 
-from automl.agents.elimination import Floats
 from automl.agents.episodes import Episode
-from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
 from automl.problem import Problem
+from automl.solver.bucket_elimination import Floats
+from automl.solver.solve import solve
 from automl.space import Joint, Variable, Vectors
 from automl.units import QUANTITIES
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from automl.agents.completion import Completion
-from automl.agents.elimination import Floats
-from automl.agents.projection import Projection
-from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
 from automl.problem import Problem
+from automl.solver.bucket_elimination import Floats
+from automl.solver.feasibility import Completion
+from automl.solver.projection import Projection
+from automl.solver.solve import solve
 from automl.space import Vectors, channel_counts
 from automl.units import QUANTITIES
 

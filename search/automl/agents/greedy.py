@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.elimination import Floats
-from automl.agents.local_search import Task, neighbours, repair
-from automl.agents.solver import solve
 from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
+from automl.solver.bucket_elimination import Floats
+from automl.solver.local_search import Task, neighbours, repair
+from automl.solver.solve import solve
 from automl.space import Vectors
 
 #: First step, as a share of the dense network's excess, and how the steps shrink (NetAdapt: 2.5 %

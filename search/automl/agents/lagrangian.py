@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.solver import solve
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
+from automl.solver.solve import solve
 from automl.space import Kind, Vectors
 
 #: Kinds of choices whose harm is weighed against each other, and by how much.

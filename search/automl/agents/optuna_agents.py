@@ -20,11 +20,11 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from automl.agents.elimination import Floats
-from automl.agents.projection import Projection
-from automl.agents.solver import solve
 from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
+from automl.solver.bucket_elimination import Floats
+from automl.solver.projection import Projection
+from automl.solver.solve import solve
 from automl.space import Vectors
 from automl.units import Quantity
 

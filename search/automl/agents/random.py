@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.projection import Projection
 from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
+from automl.solver.projection import Projection
 
 #: Draws without a new policy after which the space counts as exhausted.
 _IN_VAIN: Final = 200

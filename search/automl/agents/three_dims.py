@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from automl.agents.elimination import Floats
-from automl.agents.solver import solve
-from automl.agents.surfaces import LogCost, LowRank, fit_log_cost, fit_low_rank
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
 from automl.problem import Problem, Trial
+from automl.solver.bucket_elimination import Floats
+from automl.solver.response_surface import LogCost, LowRank, fit_log_cost, fit_low_rank
+from automl.solver.solve import solve
 from automl.space import Space, Vectors, channel_counts
 from automl.units import QUANTITIES, round_up
 

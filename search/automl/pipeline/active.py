@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.solver import solve
 from automl.cost.conversions import carry, conversions
 from automl.cost.layer_tables import Builder
 from automl.cost.model import build_cost_model, resolve_budget
@@ -27,6 +26,7 @@ from automl.policy.precisions import Precisions, bits_of, fineness
 from automl.profiling.profile import profile
 from automl.profiling.runner import Runner
 from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore
+from automl.solver.solve import solve
 from automl.space import Space, Variable
 from automl.study import StudyResult
 from automl.units import parse_budget

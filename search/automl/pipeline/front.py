@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.solver import solve
 from automl.cost.model import Limit, resolve_budget
 from automl.errors import UsageError
 from automl.pipeline.log import Log, start
@@ -18,6 +17,7 @@ from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.searching import best_of, deliver_best, deliver_dense, study_prepared
 from automl.problem import Trial
 from automl.requests import OnEvent, SearchRequest, SearchResult, ignore
+from automl.solver.solve import solve
 from automl.study import StudyResult
 from automl.units import Quantity, parse_budget
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.agents.solver import solve
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, resolve_budget
@@ -16,6 +15,7 @@ from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.problem import Problem, read_geometry
 from automl.requests import Event, OnEvent, SearchRequest
+from automl.solver.solve import solve
 from automl.space import channel_counts
 from automl.study import Evaluate
 from automl.units import Quantity, parse_budget

@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.additive import minimise
-from automl.agents.elimination import Floats, Integers, Part
-from automl.agents.local_search import Task, improve, repair
 from automl.cost.model import Budget, CostModel, Factor
 from automl.errors import InfeasibleError
+from automl.solver.bucket_elimination import Floats, Integers, Part
+from automl.solver.lagrangian_dual import minimise
+from automl.solver.local_search import Task, improve, repair
 from automl.space import Joint, Vectors
 from automl.units import round_up
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from automl.agents.elimination import Floats
+from automl.solver.bucket_elimination import Floats
 
 _SWEEPS: Final = 60
 _STARTS: Final = 4

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from scipy.optimize import linprog
 
-from automl.agents.elimination import Chain, Floats, Integers, Part, build_chain
-from automl.agents.pareto import close_gap
+from automl.solver.bucket_elimination import Chain, Floats, Integers, Part, build_chain
+from automl.solver.dynamic_programming import close_gap
 
 #: Partial assignments kept: in the first, quick pass, and in the one that proves.
 QUICK: Final = 500

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.agents.elimination import Chain, Floats, Integers, Step
+from automl.solver.bucket_elimination import Chain, Floats, Integers, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.agents.elimination import WIDEST, Floats, Integers
-from automl.agents.solver import solve
 from automl.cost.model import Factor
 from automl.errors import InfeasibleError
 from automl.problem import Problem
+from automl.solver.bucket_elimination import WIDEST, Floats, Integers
+from automl.solver.solve import solve
 from automl.space import Vectors
 from automl.units import QUANTITIES
 

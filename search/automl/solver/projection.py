@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.agents.elimination import Integers
-from automl.agents.local_search import neighbours
-from automl.agents.solver import solve
 from automl.problem import Problem
+from automl.solver.bucket_elimination import Integers
+from automl.solver.local_search import neighbours
+from automl.solver.solve import solve
 from automl.space import Vectors
 from automl.units import QUANTITIES
 
