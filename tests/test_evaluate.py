@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from automl.compression.apply import Compressor
 from automl.compression.refit import RefitSettings
-from automl.evaluate import CHUNK, Evaluator, Ranking, Resized, judge, ranking
 from automl.network.traced_model import read_network
 from automl.policy.policy import Policy
-from automl.problem import Scored
+from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking
+from automl.study.problem import Scored
 from automl.userdata.data import Batches
 from automl.userdata.scores import Accuracy, ImageScore, Logits, Reference, top1_accuracy
 

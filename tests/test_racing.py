@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from automl.racing import lost
+from automl.study.early_stopping import lost
 
 Floats = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import StudyError
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.policy.policy import Policy
-from automl.problem import Problem, Scored, Trial
 from automl.space import build_space
-from automl.study import StudyResult, pareto_front, run_study
+from automl.study.loop import StudyResult, pareto_front, run_study
+from automl.study.problem import Problem, Scored, Trial
 
 
 def chain_problem(share: float = 1.0) -> Problem:

@@ -13,7 +13,7 @@ import pytest
 from automl.agents.random import RandomAgent
 from automl.errors import StudyError
 from automl.policy.policy import Policy
-from automl.problem import Agent, Problem, Trial
+from automl.study.problem import Agent, Problem, Trial
 from automl.testing import AgentContract
 
 PACKAGE = Path(__file__).resolve().parents[1] / "search"

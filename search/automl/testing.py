@@ -23,10 +23,10 @@ from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, Cost, CostModel, Limit
 from automl.errors import StudyError
 from automl.policy.policy import Policy
-from automl.problem import Agent, Problem, Sensitivity, State, Trial
 from automl.solver.solve import solve
 from automl.space import Space, Variable
-from automl.study import Evaluate, StudyResult, run_study
+from automl.study.loop import Evaluate, StudyResult, run_study
+from automl.study.problem import Agent, Problem, Sensitivity, State, Trial
 
 Score = Callable[[Policy], float]
 

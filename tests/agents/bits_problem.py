@@ -9,8 +9,8 @@ import numpy as np
 from automl.cost.factors import BYTES, COLUMNS, JOULES, LATENCY, MACS, Floats, Lookup, join
 from automl.cost.model import Budget, CostModel, Limit
 from automl.policy.policy import Bits
-from automl.problem import Geometry, Problem, Sensitivity
 from automl.space import Space, Variable
+from automl.study.problem import Geometry, Problem, Sensitivity
 from automl.units import Quantity
 
 #: 2, 4 or 8 bits for each operand.

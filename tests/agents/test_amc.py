@@ -14,10 +14,10 @@ from automl.agents.ddpg import Replay
 from automl.agents.episodes import Walk
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
-from automl.problem import Geometry, Problem, Sensitivity, read_geometry
 from automl.solver.feasibility import Completion
 from automl.solver.solve import solve
 from automl.space import Space, Variable, build_space
+from automl.study.problem import Geometry, Problem, Sensitivity, read_geometry
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = AmcSettings(hidden=64, warm_up=60, actor_rate=1e-3)

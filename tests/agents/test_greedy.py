@@ -6,7 +6,7 @@ from automl.agents.base import make_agent
 from automl.agents.greedy import WIDTH
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError
-from automl.problem import Problem
+from automl.study.problem import Problem
 
 
 class TestGreedy(AgentContract):

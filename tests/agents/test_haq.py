@@ -13,9 +13,9 @@ from automl.agents.haq import HaqAgent, HaqSettings
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
-from automl.problem import Problem, Sensitivity
 from automl.solver.solve import solve
 from automl.space import Variable, Vectors
+from automl.study.problem import Problem, Sensitivity
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = HaqSettings(hidden=48, warm_up=10, batch=32, actor_rate=1e-3)

@@ -7,8 +7,8 @@ from automl.agents.base import make_agent
 from automl.agents.lagrangian import PROPOSALS
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
-from automl.problem import Problem
 from automl.solver.solve import solve
+from automl.study.problem import Problem
 
 
 class TestLagrangian(AgentContract):

@@ -4,8 +4,8 @@ import numpy as np
 from contract import AgentContract, harm_of, made_problem, run
 
 from automl.agents.base import make_agent
-from automl.problem import Problem
 from automl.solver.solve import solve
+from automl.study.problem import Problem
 
 
 class TestTpe(AgentContract):

@@ -6,7 +6,7 @@ from contract import run
 
 from automl.agents.base import AGENTS, make_agent
 from automl.errors import SpaceError
-from automl.problem import Problem
+from automl.study.problem import Problem
 
 #: Those that choose channels and blocks alone.
 HOLDING = ("amc", "three-dims")

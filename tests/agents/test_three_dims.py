@@ -10,10 +10,10 @@ from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
-from automl.problem import Problem
 from automl.solver.response_surface import LowRank, fit_log_cost
 from automl.solver.solve import solve
 from automl.space import Sensitivity, Space, Variable
+from automl.study.problem import Problem
 
 BLOCKS = 6
 SIZES = (16, 20, 24, 28, 32)

@@ -7,7 +7,7 @@ from automl.agents.base import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.policy.policy import Bits, Policy
-from automl.problem import Problem
+from automl.study.problem import Problem
 
 
 class TestUniform(AgentContract):

@@ -25,9 +25,9 @@ from automl.files import write_whole
 from automl.network.traced_model import read_network
 from automl.pipeline.pricing import Choices, price
 from automl.policy.policy import Policy
-from automl.problem import Problem, read_geometry
 from automl.requests import ignore
 from automl.space import Sensitivity, Space, channel_counts
+from automl.study.problem import Problem, read_geometry
 from automl.units import parse_budget
 
 CALIBRATION = 2_000

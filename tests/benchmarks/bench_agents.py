@@ -31,9 +31,9 @@ from agents_report import best_at, report
 from automl.agents.base import AGENTS, make_agent
 from automl.errors import AutomlError
 from automl.policy.policy import Policy
-from automl.problem import Trial
 from automl.space import channel_counts
-from automl.study import run_study
+from automl.study.loop import run_study
+from automl.study.problem import Trial
 
 CHECKPOINTS = (5_000, 20_000, 60_000, 200_000)
 #: What AMC's paper searches for, in episodes, as evaluations.

@@ -33,8 +33,8 @@ from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.traced_model import read_network
 from automl.policy.policy import Policy
 from automl.policy.precisions import Precisions
-from automl.problem import Problem, Trial, read_geometry
 from automl.space import Space, build_space
+from automl.study.problem import Problem, Trial, read_geometry
 
 TRIALS = 60
 #: Images: of the statistics, of a candidate's ranges, scored, of the sensitivity, of the last test.

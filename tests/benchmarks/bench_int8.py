@@ -33,7 +33,6 @@ from scipy.stats import spearmanr
 
 from automl.cost.model import build_cost_model, required_keys
 from automl.delivery.export import onnx_bytes
-from automl.evaluate import judge
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
 from automl.network.traced_model import Reading, read_network
@@ -51,6 +50,7 @@ from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner, Runner
 from automl.requests import SearchRequest, Subject, ignore
 from automl.space import build_space
+from automl.study.evaluation import judge
 from automl.userdata.data import Batches
 
 INT8 = Bits(8, 8)

@@ -40,8 +40,8 @@ from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy
-from automl.problem import Problem
 from automl.space import Space, build_space
+from automl.study.problem import Problem
 
 SHAPE = (1, 3, 32, 32)
 #: Of the finishing walk.

@@ -31,8 +31,8 @@ from automl.cost.model import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading, read_network
 from automl.policy.policy import Policy
-from automl.problem import Problem
 from automl.space import Space, build_space, channel_counts
+from automl.study.problem import Problem
 
 SHAPE = (1, 3, 32, 32)
 

@@ -36,10 +36,10 @@ from automl.agents.base import make_agent
 from automl.compression import apply
 from automl.compression.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
-from automl.evaluate import Evaluator
 from automl.policy.policy import Policy
-from automl.problem import Problem
 from automl.solver.solve import solve
+from automl.study.evaluation import Evaluator
+from automl.study.problem import Problem
 from automl.userdata.data import Batches
 from automl.userdata.scores import Logits, top1_accuracy
 

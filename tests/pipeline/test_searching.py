@@ -23,8 +23,8 @@ from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.searching import over_on_the_clock
 from automl.policy.file import read_policy
-from automl.problem import Agent
 from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
+from automl.study.problem import Agent
 from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
 from automl.agents.episodes import Walk
-from automl.problem import Problem
+from automl.study.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import torch
 from automl.agents.episodes import Episode
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
-from automl.problem import Problem
 from automl.solver.bucket_elimination import Floats
 from automl.solver.solve import solve
 from automl.space import Joint, Variable, Vectors
+from automl.study.problem import Problem
 from automl.units import QUANTITIES
 
 Tensor = torch.Tensor

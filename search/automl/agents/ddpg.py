@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 from automl.agents.episodes import Episode
 from automl.policy.policy import Policy
-from automl.problem import Problem, Trial
 from automl.space import Vectors
+from automl.study.problem import Problem, Trial
 
 Tensor = torch.Tensor
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from automl.errors import InfeasibleError, SpaceError
-from automl.problem import Problem
 from automl.solver.bucket_elimination import Floats
 from automl.solver.feasibility import Completion
 from automl.solver.projection import Projection
 from automl.solver.solve import solve
 from automl.space import Vectors, channel_counts
+from automl.study.problem import Problem
 from automl.units import QUANTITIES
 
 Tensor = torch.Tensor

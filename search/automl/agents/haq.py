@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 from automl.agents.bit_walk import BitWalk
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
-from automl.problem import Problem
+from automl.study.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

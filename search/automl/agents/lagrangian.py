@@ -10,9 +10,9 @@ import numpy as np
 
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
-from automl.problem import Problem, Trial
 from automl.solver.solve import solve
 from automl.space import Kind, Vectors
+from automl.study.problem import Problem, Trial
 
 #: Kinds of choices whose harm is weighed against each other, and by how much.
 WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution", "bits")

@@ -28,7 +28,7 @@ from automl.profiling.runner import Runner
 from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore
 from automl.solver.solve import solve
 from automl.space import Space, Variable
-from automl.study import StudyResult
+from automl.study.loop import StudyResult
 from automl.units import parse_budget
 
 #: Most searches before it is said that the winner does not rest on measured rows.

@@ -8,7 +8,6 @@ from automl.compression.apply import Compressor
 from automl.compression.simulate import QuantizedModel
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import UsageError
-from automl.evaluate import judge
 from automl.latency.targets import cpu_table, find_table
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
@@ -28,6 +27,7 @@ from automl.requests import (
     VerifyResult,
     ignore,
 )
+from automl.study.evaluation import judge
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:

@@ -15,10 +15,10 @@ from automl.errors import UsageError
 from automl.pipeline.log import Log, start
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.searching import best_of, deliver_best, deliver_dense, study_prepared
-from automl.problem import Trial
 from automl.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.solver.solve import solve
-from automl.study import StudyResult
+from automl.study.loop import StudyResult
+from automl.study.problem import Trial
 from automl.units import Quantity, parse_budget
 
 _SHARES: Final[dict[Quantity, str]] = {

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from automl.errors import StudyError
-from automl.problem import Trial
 from automl.requests import Event, OnEvent, SearchRequest
+from automl.study.problem import Trial
 
 
 def start(request: SearchRequest, on_event: OnEvent) -> Log:

@@ -9,15 +9,15 @@ import numpy as np
 from automl.compression.apply import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, resolve_budget
-from automl.evaluate import Evaluator, Ranking, ranking
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
-from automl.problem import Problem, read_geometry
 from automl.requests import Event, OnEvent, SearchRequest
 from automl.solver.solve import solve
 from automl.space import channel_counts
-from automl.study import Evaluate
+from automl.study.evaluation import Evaluator, Ranking, ranking
+from automl.study.loop import Evaluate
+from automl.study.problem import Problem, read_geometry
 from automl.units import Quantity, parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.

@@ -14,7 +14,6 @@ from automl.compression.simulate import QuantizedModel
 from automl.cost.model import Budget, Cost
 from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
-from automl.evaluate import Ranking, judge
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
 from automl.pipeline.precision import floats_of, form_of
@@ -23,10 +22,11 @@ from automl.pipeline.pricing import Priced, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy.file import Model, PolicyFile, Predicted, Target, choices, write_policy
 from automl.policy.policy import Policy
-from automl.problem import Trial
 from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
-from automl.storage import delete_study
-from automl.study import StudyResult, run_study
+from automl.study.evaluation import Ranking, judge
+from automl.study.loop import StudyResult, run_study
+from automl.study.problem import Trial
+from automl.study.storage import delete_study
 from automl.units import format_seconds
 
 

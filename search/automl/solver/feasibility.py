@@ -17,10 +17,10 @@ import numpy as np
 
 from automl.cost.model import Factor
 from automl.errors import InfeasibleError
-from automl.problem import Problem
 from automl.solver.bucket_elimination import WIDEST, Floats, Integers
 from automl.solver.solve import solve
 from automl.space import Vectors
+from automl.study.problem import Problem
 from automl.units import QUANTITIES
 
 

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.problem import Problem
 from automl.solver.bucket_elimination import Integers
 from automl.solver.local_search import neighbours
 from automl.solver.solve import solve
 from automl.space import Vectors
+from automl.study.problem import Problem
 from automl.units import QUANTITIES
 
 _ROUNDS: Final = 200

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from automl.cost.model import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy.policy import Bits, Policy
-from automl.problem import State, Trial
 from automl.space import Space, Variable
+from automl.study.problem import State, Trial
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from automl.compression.layer_bits import QUICK_ROUNDING
 from automl.compression.refit import RefitSettings
 from automl.compression.sensitivity import resized
 from automl.policy.policy import Policy
-from automl.problem import Scored
-from automl.racing import lost
+from automl.study.early_stopping import lost
+from automl.study.problem import Scored
 from automl.userdata.data import Batches
 from automl.userdata.scores import (
     LOGITS,
@@ -128,7 +128,7 @@ class Evaluator:
     def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
         """The score of one policy, given up when it cannot any more beat the incumbent.
 
-        A candidate that is given up (see `automl.racing`) scores what the incumbent does plus
+        A candidate that is given up (see `automl.study.early_stopping`) scores what the incumbent does plus
         their mean difference so far. A score that has no value an image is always taken whole.
 
         Args:

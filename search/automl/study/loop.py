@@ -13,8 +13,8 @@ import numpy as np
 from automl.cost.model import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy.policy import Policy
-from automl.problem import Agent, Problem, Scored, Trial
-from automl.storage import Identity, Stored, TrialStore
+from automl.study.problem import Agent, Problem, Scored, Trial
+from automl.study.storage import Identity, Stored, TrialStore
 from automl.units import Quantity
 
 #: Policies asked for at once: an agent that learns is told of them together.
