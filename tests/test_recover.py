@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from automl.errors import DataError
-from automl.recover import RecoverySettings, distance, recover
+from automl.recovery.loop import RecoverySettings, distance, recover
 
 Batch = tuple[Tensor, None]
 

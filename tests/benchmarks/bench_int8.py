@@ -32,7 +32,7 @@ from latency_networks import NETWORKS, build
 from scipy.stats import spearmanr
 
 from automl.cost.model import build_cost_model, required_keys
-from automl.delivery.export import onnx_bytes
+from automl.export.onnx import onnx_bytes
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
 from automl.network.traced_model import Reading, read_network

@@ -25,7 +25,7 @@ import numpy as np
 from latency_networks import NETWORKS, build
 from scipy.stats import spearmanr
 
-from automl.delivery.export import onnx_bytes
+from automl.export.onnx import onnx_bytes
 from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table

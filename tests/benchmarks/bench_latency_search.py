@@ -23,7 +23,7 @@ from torch import nn
 
 from automl.agents.base import make_agent
 from automl.cost.model import Budget, Limit
-from automl.delivery.export import onnx_bytes
+from automl.export.onnx import onnx_bytes
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline import search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from automl.delivery.bitstream import pack_bits, unpack_bits
+from automl.export.bitstream import pack_bits, unpack_bits
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

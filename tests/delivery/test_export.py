@@ -10,8 +10,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from automl.delivery.export import HALF_TOLERANCE, TOLERANCE, check_onnx, export_onnx, onnx_bytes
 from automl.errors import ModelError
+from automl.export.onnx import HALF_TOLERANCE, TOLERANCE, check_onnx, export_onnx, onnx_bytes
 
 SHAPE = (1, 3, 8, 8)
 
@@ -76,7 +76,7 @@ def test_a_refused_export_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = with_weight(onnx_bytes(model(), SHAPE), "head.weight", 0.5)
-    monkeypatch.setattr("automl.delivery.export.onnx_bytes", lambda *_, **__: wrong)
+    monkeypatch.setattr("automl.export.onnx.onnx_bytes", lambda *_, **__: wrong)
     path = tmp_path / "model.onnx"
     path.write_bytes(b"before")
     with pytest.raises(ModelError):

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from automl.delivery.huffman import LONGEST, code_lengths, decode, encode
 from automl.errors import QuantizationError
+from automl.export.huffman import LONGEST, code_lengths, decode, encode
 
 
 def made(kind: str, count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from automl.compression.codebook import codebook
 from automl.compression.quantize import round_to, values, weight_grid
-from automl.delivery.packed import (
+from automl.errors import QuantizationError
+from automl.export.packed import (
     IntegerWeights,
     SharedWeights,
     Stored,
@@ -22,7 +23,6 @@ from automl.delivery.packed import (
     state_dict,
     write_packed,
 )
-from automl.errors import QuantizationError
 from automl.policy.policy import Bits
 from automl.policy.sizes import packed_bytes
 

@@ -11,7 +11,7 @@ from automl.compression.codebook import codebook
 from automl.compression.linear_form import matrix
 from automl.compression.quantize import round_to, weight_grid
 from automl.cost.model import build_cost_model
-from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import is_weight_only

@@ -19,16 +19,16 @@ from torch.nn import functional as F
 from automl.compression.linear_form import matrix, set_matrix
 from automl.compression.quantize import Grid, round_to, values, weight_grid
 from automl.compression.simulate import CalibratingWalk, QuantizedModel, make_plan
-from automl.delivery.export import export_onnx, onnx_bytes
-from automl.delivery.quantized import (
+from automl.errors import ModelError
+from automl.export.onnx import export_onnx, onnx_bytes
+from automl.export.qdq import (
     AGREEMENT,
     check_quantized,
     quantized_bytes,
     quantized_onnx,
     record_plan,
 )
-from automl.delivery.rough import rough_integer_onnx
-from automl.errors import ModelError
+from automl.export.uncalibrated import rough_integer_onnx
 from automl.network.precision import Flow
 from automl.network.traced_model import Reading, read_network
 from automl.policy.policy import Bits

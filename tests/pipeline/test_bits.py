@@ -10,8 +10,8 @@ import torch
 from tiny import request, subject, write_simulator, write_table
 
 from automl.compression.simulate import QuantizedModel
-from automl.delivery.packed import read_packed, state_dict
 from automl.errors import PolicyError, TableError, UsageError
+from automl.export.packed import read_packed, state_dict
 from automl.pipeline import apply, search, verify
 from automl.policy.file import PolicyFile, Precision, read_policy
 from automl.policy.policy import Bits

@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 from tiny import SHAPE, Tiny
 
-from automl.delivery.export import onnx_bytes
 from automl.errors import MeasureError, TableError, TargetError, UsageError
+from automl.export.onnx import onnx_bytes
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from automl.agents.base import make_agent
 from automl.cost.model import Budget, Limit
-from automl.delivery.export import onnx_bytes
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
+from automl.export.onnx import onnx_bytes
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
 from automl.pipeline import apply, search

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from torch import nn
 from torch.nn import functional as F
 
-from automl.delivery.export import onnx_bytes
+from automl.export.onnx import onnx_bytes
 from automl.profiling.half import half_model
 
 

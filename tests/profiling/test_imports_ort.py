@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from automl.delivery.export import onnx_bytes
 from automl.errors import UsageError
+from automl.export.onnx import onnx_bytes
 from automl.latency.keys import op_key
 from automl.network.layers import Network
 from automl.network.traced_model import read_network

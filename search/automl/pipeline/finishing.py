@@ -6,8 +6,8 @@ from torch import nn
 
 from automl.compression.apply import Compressor
 from automl.compression.simulate import QuantizedModel
-from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import UsageError
+from automl.export.onnx import export_onnx, onnx_bytes
 from automl.latency.targets import cpu_table, find_table
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
@@ -15,7 +15,7 @@ from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy.file import PolicyFile, Predicted, check_fits
-from automl.recover import RecoverySettings, recover
+from automl.recovery.loop import RecoverySettings, recover
 from automl.requests import (
     ApplyRequest,
     ApplyResult,

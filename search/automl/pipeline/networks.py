@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from automl.cost.model import build_cost_model
-from automl.delivery.export import onnx_bytes
-from automl.delivery.rough import computes_integers, rough_integer_onnx
+from automl.export.onnx import onnx_bytes
+from automl.export.uncalibrated import computes_integers, rough_integer_onnx
 from automl.latency.header import KnownError, Overhead, TableHeader
 from automl.latency.keys import OpKey, Timings
 from automl.latency.table import LatencyTable

@@ -12,8 +12,8 @@ from automl import __version__
 from automl.agents.base import make_agent, takes
 from automl.compression.simulate import QuantizedModel
 from automl.cost.model import Budget, Cost
-from automl.delivery.export import export_onnx, onnx_bytes
 from automl.errors import StudyError
+from automl.export.onnx import export_onnx, onnx_bytes
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
 from automl.pipeline.precision import floats_of, form_of

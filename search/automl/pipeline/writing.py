@@ -12,7 +12,7 @@ from torch import nn
 from automl.compression.codebook import Codebook
 from automl.compression.sensitivity import resized
 from automl.compression.simulate import QuantizedModel
-from automl.delivery.packed import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.policy.policy import Policy
 from automl.requests import Subject
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from automl.delivery.bitstream import pack_bits, unpack_bits
-from automl.delivery.huffman import code_lengths, decode, encode
 from automl.errors import QuantizationError, nearest
+from automl.export.bitstream import pack_bits, unpack_bits
+from automl.export.huffman import code_lengths, decode, encode
 from automl.files import write_whole
 
 Tensor = torch.Tensor

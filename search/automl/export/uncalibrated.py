@@ -11,9 +11,9 @@ from automl.compression.linear_form import matrix
 from automl.compression.quantize import Grid, highest
 from automl.compression.ranges import ActivationGrid
 from automl.compression.simulate import FORMS, Plan, QuantizedModel, Source, make_plan
-from automl.delivery.float_onnx import float_onnx
-from automl.delivery.matching import Array, Recorded
-from automl.delivery.quantized import quantized_onnx, record_plan
+from automl.export.float_onnx import float_onnx
+from automl.export.matching import Array, Recorded
+from automl.export.qdq import quantized_onnx, record_plan
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.policy.policy import Bits
 

@@ -20,10 +20,10 @@ from onnx import helper, numpy_helper
 from automl.compression.quantize import Grid
 from automl.compression.ranges import ActivationGrid
 from automl.compression.simulate import Plan, QuantizedModel, Source
-from automl.delivery.float_onnx import float_onnx
-from automl.delivery.matching import Match, Recorded, find_operations, lost, record_values
-from automl.delivery.session import Session
 from automl.errors import ModelError
+from automl.export.float_onnx import float_onnx
+from automl.export.matching import Match, Recorded, find_operations, lost, record_values
+from automl.export.session import Session
 from automl.profiling.integer import placed, weight_axis
 from automl.profiling.qdq import Pairs, ValueGrid, WeightGrid, with_pairs, with_stored_constants
 

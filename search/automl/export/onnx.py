@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.simulate import QuantizedModel
-from automl.delivery.float_onnx import float_onnx
-from automl.delivery.quantized import check_quantized, quantized_bytes
-from automl.delivery.session import Session
 from automl.errors import ModelError
+from automl.export.float_onnx import float_onnx
+from automl.export.qdq import check_quantized, quantized_bytes
+from automl.export.session import Session
 from automl.files import write_whole
 from automl.profiling.half import half_model
 
