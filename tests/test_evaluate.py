@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression.apply import Compressor
-from automl.compression.refit import RefitSettings
+from automl.compression.compressor import Compressor
+from automl.compression.reconstruction.refit import RefitSettings
 from automl.network.traced_model import read_network
 from automl.policy.policy import Policy
 from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking

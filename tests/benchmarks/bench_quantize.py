@@ -32,9 +32,9 @@ from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
 from automl.agents.base import make_agent
-from automl.compression.apply import Compressor
-from automl.compression.layer_bits import RoundingSettings
-from automl.compression.refit import RefitSettings
+from automl.compression.compressor import Compressor
+from automl.compression.quantization.layer_rounding import RoundingSettings
+from automl.compression.reconstruction.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.precision import Flow

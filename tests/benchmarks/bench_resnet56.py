@@ -25,7 +25,7 @@ from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
 from automl.agents.base import make_agent
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller

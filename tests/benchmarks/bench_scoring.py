@@ -33,8 +33,8 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from automl.agents.base import make_agent
-from automl.compression import apply
-from automl.compression.refit import RefitSettings, refit
+from automl.compression import compressor as apply
+from automl.compression.reconstruction.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
 from automl.policy.policy import Policy
 from automl.solver.solve import solve

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.network.traced_model import Reading
 from automl.policy.policy import Policy
 

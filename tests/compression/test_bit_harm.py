@@ -10,10 +10,10 @@ from small import MAP, ODD, seeded
 from test_database import same, state
 from torch import Tensor, nn
 
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.compression.database import write_patch
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import measure_sensitivity
-from automl.compression.simulate import QuantizedModel
 from automl.errors import QuantizationError, SpaceError
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.codebook import codebook
+from automl.compression.quantization.codebook import codebook
 from automl.errors import QuantizationError
 
 

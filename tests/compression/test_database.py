@@ -10,7 +10,7 @@ from compressed import NAMES, compressor, images_for, outputs_of, random_policy,
 from small import MAP, Joined, seeded
 from torch import Tensor, nn
 
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.sensitivity import resized
 from automl.network.surgery import mask

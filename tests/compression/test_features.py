@@ -8,7 +8,7 @@ from compressed import images_for, read
 from small import MAP, Block, InPlace, Plain, SequenceFirst, Shortcuts, seeded
 from torch import nn
 
-from automl.compression.features import Features, aims_of, collect, rows_for, with_ones
+from automl.compression.statistics import Features, aims_of, collect, rows_for, with_ones
 from automl.network.traced_model import Reading, read_network
 
 

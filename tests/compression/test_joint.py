@@ -10,13 +10,13 @@ from compressed import images_for, outputs_of, random_policy, read
 from small import MAP, Plain, seeded
 from torch import Tensor
 
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
-from automl.compression.layer_bits import DEFAULT_ROUNDING, round_layer
-from automl.compression.linear_form import matrix
-from automl.compression.quantize import Grid
-from automl.compression.rounding import output_error
-from automl.compression.simulate import FORMS, QuantizedModel
+from automl.compression.layer_matrix import matrix
+from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.rounding import output_error
+from automl.compression.quantization.simulation import FORMS, QuantizedModel
 from automl.network.precision import Flow
 from automl.network.traced_model import read_network
 from automl.policy.policy import Bits, Policy

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from automl.compression.linear_form import (
+from automl.compression.layer_matrix import (
     columns,
     input_rows,
     matrix,

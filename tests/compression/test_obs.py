@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.obs import Elimination, Reader, eliminate
+from automl.compression.importance.obs import Elimination, Reader, eliminate
 
 EXACT = 1e-9  # damping small enough to compare with the plain least squares
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.quantize import (
+from automl.compression.quantization.qparams import (
     Grid,
     centred,
     fitted_grid,

@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.ranges import CAPACITY, ActivationGrid, Observer, fake, range_of
+from automl.compression.quantization.activation_ranges import (
+    CAPACITY,
+    ActivationGrid,
+    Observer,
+    fake,
+    range_of,
+)
 from automl.errors import QuantizationError
 
 

@@ -10,10 +10,10 @@ from compressed import NAMES, compressor, images_for, outputs_of, random_policy,
 from small import MAP, ODD, Block, Plain, Shortcuts, seeded
 from torch import Tensor, nn
 
-from automl.compression.apply import Compressor
-from automl.compression.features import collect
-from automl.compression.refit import RefitSettings, refit
+from automl.compression.compressor import Compressor
+from automl.compression.reconstruction.refit import RefitSettings, refit
 from automl.compression.sensitivity import resized
+from automl.compression.statistics import collect
 from automl.network.traced_model import Reading, read_network
 from automl.policy.policy import Policy
 
@@ -193,6 +193,6 @@ def test_fewer_images_are_a_worse_fit_and_fewer_rows_another() -> None:
 def test_calibration_is_cut_to_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = read_network(seeded(Plain), MAP, resolutions=())
     widest = 4 * 8 * 8 * 8  # bytes of the first layer's output
-    monkeypatch.setattr("automl.compression.apply._ACTIVATION_BYTES", 11 * widest)
+    monkeypatch.setattr("automl.compression.compressor._ACTIVATION_BYTES", 11 * widest)
     assert made(reading, 20).images.shape[0] == 11
     assert made(reading, 5).images.shape[0] == 5

@@ -11,12 +11,12 @@ from small import MAP, ODD, Frames, Line, Plain, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression.apply import Compressor
-from automl.compression.layer_bits import RoundingSettings
-from automl.compression.linear_form import matrix
-from automl.compression.quantize import Grid
-from automl.compression.refit import RefitSettings
-from automl.compression.simulate import QuantizedModel, snap
+from automl.compression.compressor import Compressor
+from automl.compression.layer_matrix import matrix
+from automl.compression.quantization.layer_rounding import RoundingSettings
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.simulation import QuantizedModel, snap
+from automl.compression.reconstruction.refit import RefitSettings
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
 from automl.network.traced_model import Reading, read_network

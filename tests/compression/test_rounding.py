@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.codebook import codebook
-from automl.compression.quantize import centred, fitted_grid, highest, round_to, values, weight_grid
-from automl.compression.rounding import (
+from automl.compression.quantization.codebook import codebook
+from automl.compression.quantization.qparams import (
+    centred,
+    fitted_grid,
+    highest,
+    round_to,
+    values,
+    weight_grid,
+)
+from automl.compression.quantization.rounding import (
     corrected_bias,
     improved,
     output_error,

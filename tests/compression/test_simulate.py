@@ -17,10 +17,10 @@ from small import MAP, Plain, Shortcuts, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression.apply import Compressor
-from automl.compression.quantize import Grid
-from automl.compression.ranges import ActivationGrid
-from automl.compression.simulate import FORMS, QuantizedModel, snap
+from automl.compression.compressor import Compressor
+from automl.compression.quantization.activation_ranges import ActivationGrid
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.simulation import FORMS, QuantizedModel, snap
 from automl.errors import QuantizationError
 from automl.network.precision import NETWORK_INPUT, Flow
 from automl.network.traced_model import Reading, read_network

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from automl.compression.codebook import codebook
-from automl.compression.quantize import round_to, values, weight_grid
+from automl.compression.quantization.codebook import codebook
+from automl.compression.quantization.qparams import round_to, values, weight_grid
 from automl.errors import QuantizationError
 from automl.export.packed import (
     IntegerWeights,

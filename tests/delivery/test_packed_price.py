@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from automl.compression.codebook import codebook
-from automl.compression.linear_form import matrix
-from automl.compression.quantize import round_to, weight_grid
+from automl.compression.layer_matrix import matrix
+from automl.compression.quantization.codebook import codebook
+from automl.compression.quantization.qparams import round_to, weight_grid
 from automl.cost.model import build_cost_model
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import read_network

@@ -16,9 +16,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression.linear_form import matrix, set_matrix
-from automl.compression.quantize import Grid, round_to, values, weight_grid
-from automl.compression.simulate import CalibratingWalk, QuantizedModel, make_plan
+from automl.compression.layer_matrix import matrix, set_matrix
+from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
+from automl.compression.quantization.simulation import CalibratingWalk, QuantizedModel, make_plan
 from automl.errors import ModelError
 from automl.export.onnx import export_onnx, onnx_bytes
 from automl.export.qdq import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import request, subject, write_simulator, write_table
 
-from automl.compression.simulate import QuantizedModel
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.errors import PolicyError, TableError, UsageError
 from automl.export.packed import read_packed, state_dict
 from automl.pipeline import apply, search, verify

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.features import Features, Moments
-from automl.compression.linear_form import columns, matrix, runs_of, set_matrix
-from automl.compression.obs import Elimination, Reader, eliminate
+from automl.compression.importance.obs import Elimination, Reader, eliminate
+from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix
+from automl.compression.statistics import Features, Moments
 from automl.network.layers import ChannelGroup, Network
 from automl.network.surgery import smaller
 from automl.policy.policy import Policy

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.bit_harm import BitHarm
 from automl.compression.database import Database, read_patch, write_patch
-from automl.compression.joint import JointDatabase
+from automl.compression.quantization.bits_sensitivity import BitHarm
+from automl.compression.quantization.joint_database import JointDatabase
 from automl.errors import SpaceError
 from automl.network.surgery import remove
 from automl.policy.policy import Policy

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.simulate import QuantizedModel
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.qdq import check_quantized, quantized_bytes

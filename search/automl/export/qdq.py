@@ -17,9 +17,9 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from automl.compression.quantize import Grid
-from automl.compression.ranges import ActivationGrid
-from automl.compression.simulate import Plan, QuantizedModel, Source
+from automl.compression.quantization.activation_ranges import ActivationGrid
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.simulation import Plan, QuantizedModel, Source
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import Match, Recorded, find_operations, lost, record_values

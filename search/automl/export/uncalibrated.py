@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from automl.compression.linear_form import matrix
-from automl.compression.quantize import Grid, highest
-from automl.compression.ranges import ActivationGrid
-from automl.compression.simulate import FORMS, Plan, QuantizedModel, Source, make_plan
+from automl.compression.layer_matrix import matrix
+from automl.compression.quantization.activation_ranges import ActivationGrid
+from automl.compression.quantization.qparams import Grid, highest
+from automl.compression.quantization.simulation import (
+    FORMS,
+    Plan,
+    QuantizedModel,
+    Source,
+    make_plan,
+)
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import Array, Recorded
 from automl.export.qdq import quantized_onnx, record_plan

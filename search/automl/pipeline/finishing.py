@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression.apply import Compressor
-from automl.compression.simulate import QuantizedModel
+from automl.compression.compressor import Compressor
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.errors import UsageError
 from automl.export.onnx import export_onnx, onnx_bytes
 from automl.latency.targets import cpu_table, find_table

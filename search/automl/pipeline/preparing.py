@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.compression.apply import Compressor
+from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, resolve_budget
 from automl.network.traced_model import Reading, read_network

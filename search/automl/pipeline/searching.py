@@ -10,7 +10,7 @@ from torch import nn
 
 from automl import __version__
 from automl.agents.base import make_agent, takes
-from automl.compression.simulate import QuantizedModel
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.cost.model import Budget, Cost
 from automl.errors import StudyError
 from automl.export.onnx import export_onnx, onnx_bytes

@@ -9,9 +9,9 @@ from typing import Final
 import torch
 from torch import nn
 
-from automl.compression.codebook import Codebook
+from automl.compression.quantization.codebook import Codebook
+from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import resized
-from automl.compression.simulate import QuantizedModel
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.policy.policy import Policy
 from automl.requests import Subject

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from automl.compression.apply import Compressor
-from automl.compression.layer_bits import QUICK_ROUNDING
-from automl.compression.refit import RefitSettings
+from automl.compression.compressor import Compressor
+from automl.compression.quantization.layer_rounding import QUICK_ROUNDING
+from automl.compression.reconstruction.refit import RefitSettings
 from automl.compression.sensitivity import resized
 from automl.policy.policy import Policy
 from automl.study.early_stopping import lost

@@ -28,13 +28,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.codebook import Codebook
-from automl.compression.features import INPUT, WEIGHTED, Features, gram, with_ones
-from automl.compression.layer_bits import DEFAULT_ROUNDING, RoundingSettings, round_layer
-from automl.compression.linear_form import input_rows, matrix, output_rows, places, set_matrix
-from automl.compression.quantize import Grid
-from automl.compression.rounding import corrected_bias
-from automl.compression.simulate import (
+from automl.compression.layer_matrix import input_rows, matrix, output_rows, places, set_matrix
+from automl.compression.quantization.codebook import Codebook
+from automl.compression.quantization.layer_rounding import (
+    DEFAULT_ROUNDING,
+    RoundingSettings,
+    round_layer,
+)
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.rounding import corrected_bias
+from automl.compression.quantization.simulation import (
     CalibratingWalk,
     Plan,
     QuantizedModel,
@@ -42,6 +45,7 @@ from automl.compression.simulate import (
     make_plan,
     snap,
 )
+from automl.compression.statistics import INPUT, WEIGHTED, Features, gram, with_ones
 from automl.errors import QuantizationError
 from automl.network.forward_tracer import Address, Step
 from automl.network.precision import FLOAT_BITS, Flow

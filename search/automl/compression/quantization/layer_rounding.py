@@ -7,10 +7,10 @@ from typing import Final
 
 import torch
 
-from automl.compression.codebook import Codebook, codebook
-from automl.compression.quantize import Grid, round_to, values, weight_grid
-from automl.compression.ranges import How
-from automl.compression.rounding import quantized, round_to_codebook, round_weights
+from automl.compression.quantization.activation_ranges import How
+from automl.compression.quantization.codebook import Codebook, codebook
+from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
+from automl.compression.quantization.rounding import quantized, round_to_codebook, round_weights
 from automl.network.precision import FLOAT_BITS
 from automl.policy.policy import Bits
 

@@ -18,10 +18,15 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from automl.compression.codebook import Codebook
-from automl.compression.linear_form import matrix
-from automl.compression.quantize import Grid
-from automl.compression.ranges import ActivationGrid, How, Observer, range_of
+from automl.compression.layer_matrix import matrix
+from automl.compression.quantization.activation_ranges import (
+    ActivationGrid,
+    How,
+    Observer,
+    range_of,
+)
+from automl.compression.quantization.codebook import Codebook
+from automl.compression.quantization.qparams import Grid
 from automl.errors import QuantizationError, nearest
 from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.labels import names

@@ -15,15 +15,14 @@ from typing import Any
 
 import torch
 
-from automl.compression.codebook import Codebook
 from automl.compression.database import Database, read_patch, unknown_moments, write_patch
-from automl.compression.features import Features
-from automl.compression.layer_bits import DEFAULT_ROUNDING, round_layer
-from automl.compression.linear_form import columns, matrix, runs_of
-from automl.compression.quantize import Grid
-from automl.compression.ranges import ActivationGrid
-from automl.compression.rounding import corrected_bias, output_error
-from automl.compression.simulate import (
+from automl.compression.layer_matrix import columns, matrix, runs_of
+from automl.compression.quantization.activation_ranges import ActivationGrid
+from automl.compression.quantization.codebook import Codebook
+from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
+from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.rounding import corrected_bias, output_error
+from automl.compression.quantization.simulation import (
     CalibratingWalk,
     GridFinder,
     Plan,
@@ -32,6 +31,7 @@ from automl.compression.simulate import (
     WatchingWalk,
     make_plan,
 )
+from automl.compression.statistics import Features
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.surgery import kept_positions
 from automl.network.trace import Trace

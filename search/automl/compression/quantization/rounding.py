@@ -12,8 +12,8 @@ from typing import Final
 
 import torch
 
-from automl.compression.codebook import Codebook
-from automl.compression.quantize import (
+from automl.compression.quantization.codebook import Codebook
+from automl.compression.quantization.qparams import (
     Grid,
     centred,
     fitted_grid,

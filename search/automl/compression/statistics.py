@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.linear_form import input_rows, matrix, output_rows, places
+from automl.compression.layer_matrix import input_rows, matrix, output_rows, places
 from automl.network.forward_tracer import Address, Step, Walk
 from automl.network.trace import Call, Trace
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from automl.compression.database import Database, build_database
-from automl.compression.features import Features, collect
-from automl.compression.joint import JointDatabase
-from automl.compression.refit import RefitSettings, refit, refit_rounded
+from automl.compression.quantization.joint_database import JointDatabase
+from automl.compression.quantization.simulation import Plan, make_plan
+from automl.compression.reconstruction.refit import RefitSettings, refit, refit_rounded
 from automl.compression.sensitivity import resized
-from automl.compression.simulate import Plan, make_plan
+from automl.compression.statistics import Features, collect
 from automl.errors import QuantizationError, nearest
 from automl.network.precision import Flow
 from automl.network.surgery import kept_positions

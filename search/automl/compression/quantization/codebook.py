@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from automl.compression.quantize import column_importance
+from automl.compression.quantization.qparams import column_importance
 from automl.errors import QuantizationError
 
 Tensor = torch.Tensor
