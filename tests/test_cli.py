@@ -18,8 +18,7 @@ from automl import pipeline
 from automl.cli import options
 from automl.cli.main import run
 from automl.errors import InfeasibleError, TargetError, UsageError
-from automl.policy.file import write_policy
-from automl.requests import (
+from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
     Event,
@@ -31,6 +30,7 @@ from automl.requests import (
     VerifyRequest,
     VerifyResult,
 )
+from automl.policy.file import write_policy
 from automl.userdata.scores import Logits
 from test_policy_file import POLICY, policy_file
 

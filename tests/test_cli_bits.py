@@ -13,8 +13,8 @@ import pytest
 
 from automl import pipeline
 from automl.cli.main import run
+from automl.pipeline.requests import ApplyRequest, ApplyResult, Figures, SearchRequest, SearchResult
 from automl.policy.file import write_policy
-from automl.requests import ApplyRequest, ApplyResult, Figures, SearchRequest, SearchResult
 from test_policy_file import policy_file
 
 Automl = Callable[..., tuple[int, str, str]]

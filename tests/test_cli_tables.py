@@ -15,7 +15,7 @@ from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, row_line
 from automl.latency.table import LatencyTable
-from automl.requests import NetworkTime, ProfileRequest, ProfileResult, SearchRequest
+from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult, SearchRequest
 
 HEADER = TableHeader(name="one", device="Board", runtime="onnxruntime", threads=1)
 Automl = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from automl.cost.layer_tables import INTEGER
 from automl.cost.model import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer
-from automl.pipeline.active import policy_keys
+from automl.pipeline.measure_loop import policy_keys
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import Precisions
 from automl.profiling.integer import INTEGER_OPERATORS

@@ -9,9 +9,7 @@ from typing import Any, Final
 from torch import nn
 
 from automl import pipeline
-from automl.policy.file import PolicyFile, read_policy
-from automl.policy.precisions import parse_precisions
-from automl.requests import (
+from automl.pipeline.requests import (
     DEFAULT_CALIBRATION,
     DEFAULT_PRECISIONS,
     DEFAULT_TRIALS,
@@ -25,6 +23,8 @@ from automl.requests import (
     VerifyResult,
     ignore,
 )
+from automl.policy.file import PolicyFile, read_policy
+from automl.policy.precisions import parse_precisions
 from automl.userdata.loading import check_forward, checked_score, load_score, make_data
 from automl.userdata.scores import ACCURACY_NAME
 

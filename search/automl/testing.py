@@ -18,7 +18,7 @@ from unittest import SkipTest
 
 import numpy as np
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, Cost, CostModel, Limit
 from automl.errors import StudyError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automl.agents.amc import AmcSettings
-from automl.agents.base import AGENTS, AgentEntry
+from automl.agents.registry import AGENTS, AgentEntry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "agents.md"
 

@@ -9,9 +9,9 @@ from contract import AgentContract, best, harm_of, made_problem, run
 
 import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
-from automl.agents.base import make_agent
 from automl.agents.ddpg import Replay
-from automl.agents.episodes import Walk
+from automl.agents.pruning_env import Walk
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.feasibility import Completion

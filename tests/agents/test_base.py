@@ -4,9 +4,9 @@ import pytest
 from bits_problem import bits_problem
 from contract import made_problem
 
-from automl.agents import base
-from automl.agents.base import AGENTS, describe_agents, make_agent
+from automl.agents import registry as base
 from automl.agents.random import RandomAgent
+from automl.agents.registry import AGENTS, describe_agents, make_agent
 from automl.errors import UsageError
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from contract import AgentContract, best, made_problem, run, trial
 
-from automl.agents.base import make_agent
 from automl.agents.greedy import WIDTH
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.study.problem import Problem

@@ -7,9 +7,9 @@ import torch
 from bits_problem import BITFUSION, CPU, WEIGHT_ONLY, bits_problem
 from contract import AgentContract, best, harm_of, made_problem, run
 
-from automl.agents.base import make_agent
-from automl.agents.bit_walk import BitWalk, Grid
+from automl.agents.bits_env import BitWalk, Grid
 from automl.agents.haq import HaqAgent, HaqSettings
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits

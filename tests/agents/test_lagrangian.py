@@ -3,8 +3,8 @@ import math
 import pytest
 from contract import AgentContract, best, harm_of, made_problem, run
 
-from automl.agents.base import make_agent
 from automl.agents.lagrangian import PROPOSALS
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.solve import solve

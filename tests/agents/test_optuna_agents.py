@@ -3,7 +3,7 @@ from typing import ClassVar
 import numpy as np
 from contract import AgentContract, harm_of, made_problem, run
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.solver.solve import solve
 from automl.study.problem import Problem
 

@@ -1,7 +1,7 @@
 import numpy as np
 from contract import AgentContract, made_problem, run
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 
 
 class TestRandom(AgentContract):

@@ -4,7 +4,7 @@ import pytest
 from bits_problem import CPU, WEIGHT_ONLY, bits_problem
 from contract import run
 
-from automl.agents.base import AGENTS, make_agent
+from automl.agents.registry import AGENTS, make_agent
 from automl.errors import SpaceError
 from automl.study.problem import Problem
 

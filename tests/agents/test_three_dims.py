@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from contract import AgentContract, made_problem, run, trial
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.agents.three_dims import ThreeDimsAgent, constrained_optimum
 from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, CostModel, Limit

@@ -24,8 +24,8 @@ from automl.cost.model import resolve_budget
 from automl.files import write_whole
 from automl.network.traced_model import read_network
 from automl.pipeline.pricing import Choices, price
+from automl.pipeline.requests import ignore
 from automl.policy.policy import Policy
-from automl.requests import ignore
 from automl.space import Sensitivity, Space, channel_counts
 from automl.study.problem import Problem, read_geometry
 from automl.units import parse_budget

@@ -28,7 +28,7 @@ import torch
 from agents_problems import EVALUATIONS, Contest, flowers, resnet56
 from agents_report import best_at, report
 
-from automl.agents.base import AGENTS, make_agent
+from automl.agents.registry import AGENTS, make_agent
 from automl.errors import AutomlError
 from automl.policy.policy import Policy
 from automl.space import channel_counts

@@ -22,7 +22,7 @@ from automl.api import make_subject
 from automl.example.data import loaders
 from automl.example.model import pretrained
 from automl.pipeline import search
-from automl.requests import SearchRequest, SearchResult, Subject, ignore
+from automl.pipeline.requests import SearchRequest, SearchResult, Subject, ignore
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 

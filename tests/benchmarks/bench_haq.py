@@ -26,7 +26,7 @@ import torch
 from bitfusion import BITS, SHAPE, Array, build_table
 from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost.model import Budget, Limit, build_cost_model

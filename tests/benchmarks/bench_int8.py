@@ -42,13 +42,13 @@ from automl.pipeline.networks import fit_networks, timed_onnx
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import aim, compressor_of
 from automl.pipeline.pricing import measure_here
+from automl.pipeline.requests import SearchRequest, Subject, ignore
 from automl.policy.policy import Bits, Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.integer import FORMS
 from automl.profiling.overhead import network_seconds
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner, Runner
-from automl.requests import SearchRequest, Subject, ignore
 from automl.space import build_space
 from automl.study.evaluation import judge
 from automl.userdata.data import Batches

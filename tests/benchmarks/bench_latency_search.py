@@ -21,7 +21,7 @@ import torch
 from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.export.onnx import onnx_bytes
 from automl.network.surgery import smaller
@@ -30,8 +30,8 @@ from automl.pipeline import search
 from automl.pipeline.networks import network_of
 from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
+from automl.pipeline.requests import SearchRequest, Subject, ignore
 from automl.policy.policy import Policy
-from automl.requests import SearchRequest, Subject, ignore
 from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy
 

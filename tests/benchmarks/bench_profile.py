@@ -23,11 +23,11 @@ from latency_networks import resnet18, with_random_weights
 from automl.latency.table import LatencyTable
 from automl.latency.targets import CPU
 from automl.pipeline import profile
+from automl.pipeline.requests import ProfileRequest, ProfileResult
 from automl.profiling.device import conditions, others_load
 from automl.profiling.profile import anchor
 from automl.profiling.profile import profile as measure
 from automl.profiling.runner import LocalRunner
-from automl.requests import ProfileRequest, ProfileResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ import torch
 from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.quantization.layer_rounding import RoundingSettings
 from automl.compression.reconstruction.refit import RefitSettings

@@ -24,7 +24,7 @@ import torch_pruning
 from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, CostModel, Limit, build_cost_model

@@ -32,7 +32,7 @@ from cifar import Cifar, load_cifar, load_resnet, normalised
 from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.compression import compressor as apply
 from automl.compression.reconstruction.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs

@@ -18,7 +18,7 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
 from automl.pipeline import active, boards
-from automl.pipeline.active import policy_keys
+from automl.pipeline.measure_loop import policy_keys
 from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
 from automl.profiling import profile as profiles

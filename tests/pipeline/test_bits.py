@@ -13,10 +13,10 @@ from automl.compression.quantization.simulation import QuantizedModel
 from automl.errors import PolicyError, TableError, UsageError
 from automl.export.packed import read_packed, state_dict
 from automl.pipeline import apply, search, verify
+from automl.pipeline.requests import ApplyRequest, SearchResult, VerifyRequest
 from automl.policy.file import PolicyFile, Precision, read_policy
 from automl.policy.policy import Bits
 from automl.policy.sizes import packed_bytes
-from automl.requests import ApplyRequest, SearchResult, VerifyRequest
 
 LAYERS = ("stem", "block.inner", "block.outer", "head")
 

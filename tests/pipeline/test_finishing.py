@@ -13,8 +13,8 @@ from torch import nn
 from automl.errors import DataError, PolicyError
 from automl.latency.targets import cpu_table
 from automl.pipeline import apply, search, verify
+from automl.pipeline.requests import ApplyRequest, Event, VerifyRequest
 from automl.policy.file import PolicyFile
-from automl.requests import ApplyRequest, Event, VerifyRequest
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from tiny import request, write_table
 
 from automl.errors import InfeasibleError, StudyError, UsageError
 from automl.pipeline.front import search_front
+from automl.pipeline.requests import Event, SearchRequest
 from automl.policy.file import read_policy
-from automl.requests import Event, SearchRequest
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from automl.network.traced_model import Reading, read_network
 from automl.pipeline import search
 from automl.pipeline.networks import input_shape, network_of
 from automl.pipeline.pricing import Choices, price
+from automl.pipeline.requests import Event, ignore
 from automl.policy.policy import Policy
-from automl.requests import Event, ignore
 
 
 @pytest.fixture(autouse=True)

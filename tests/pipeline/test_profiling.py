@@ -20,11 +20,11 @@ from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
-from automl.pipeline import boards
+from automl.pipeline import runners as boards
 from automl.pipeline.profiling import profile
+from automl.pipeline.requests import ProfileRequest
 from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
-from automl.requests import ProfileRequest
 
 STATE = Conditions("Chip", 4, "performance", 1.8e9, 45.0, "15W", 1.8e9)
 

@@ -13,7 +13,7 @@ import torch
 from tiny import SHAPE, agreement, batches, model, request, subject, write_table
 from torch import Tensor, nn
 
-from automl.agents.base import make_agent
+from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.export.onnx import onnx_bytes
@@ -21,9 +21,9 @@ from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
+from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
 from automl.pipeline.searching import over_on_the_clock
 from automl.policy.file import read_policy
-from automl.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
 from automl.study.problem import Agent
 from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy

@@ -18,8 +18,8 @@ from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.network.traced_model import read_network
 from automl.pipeline.granularity import probe_keys
+from automl.pipeline.requests import SearchRequest, Subject
 from automl.policy.precisions import Precisions, bits_of
-from automl.requests import SearchRequest, Subject
 from automl.space import build_space
 from automl.userdata.data import Batches, Data
 

@@ -15,10 +15,10 @@ from wheels import unpacked
 
 from automl.errors import UsageError
 from automl.pipeline.profiling import profile
+from automl.pipeline.requests import ProfileRequest
 from automl.profiling.bundle import worker_bundle
 from automl.profiling.runner import Limits, Probe, RuntimeInfo
 from automl.profiling.runner import request as request_line
-from automl.requests import ProfileRequest
 
 #: Writes a fully connected layer (16 to 8) as a .tflite file, with LiteRT's own schema.
 WRITE = """

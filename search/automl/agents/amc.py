@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
-from automl.agents.episodes import Walk
+from automl.agents.pruning_env import Walk
 from automl.study.problem import Problem
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from automl.agents.episodes import Episode
+from automl.agents.pruning_env import Episode
 from automl.policy.policy import Policy
 from automl.space import Vectors
 from automl.study.problem import Problem, Trial

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from automl.agents.bit_walk import BitWalk
+from automl.agents.bits_env import BitWalk
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
 from automl.study.problem import Problem
 

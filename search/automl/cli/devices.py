@@ -12,7 +12,7 @@ from automl.cli import options
 
 if TYPE_CHECKING:
     from automl.latency.targets import Target
-    from automl.requests import ProfileRequest, ProfileResult
+    from automl.pipeline.requests import ProfileRequest, ProfileResult
     from automl.userdata.settings import Settings
 
 Ops = Annotated[
@@ -188,8 +188,8 @@ def _profile_request(
     settings: Settings, ops: Path | None, calibrate: Path | None
 ) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
+    from automl.pipeline.requests import DEFAULT_PRECISIONS, ProfileRequest
     from automl.policy.precisions import parse_precisions
-    from automl.requests import DEFAULT_PRECISIONS, ProfileRequest
 
     round_to = options.parse_round_to(settings.round_to or "auto")
     resolutions = options.parse_resolutions(settings.resolutions or "auto")

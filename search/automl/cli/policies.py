@@ -11,7 +11,7 @@ from automl.cli import options
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
-    from automl.requests import ApplyRequest, ApplyResult
+    from automl.pipeline.requests import ApplyRequest, ApplyResult
 
 Epochs = Annotated[
     int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
@@ -49,8 +49,8 @@ def apply(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
+    from automl.pipeline.requests import ApplyRequest
     from automl.policy.file import read_policy
-    from automl.requests import ApplyRequest
 
     if huffman and packed is None:
         raise UsageError("--huffman codes the packed weights: give --packed FILE too")
@@ -116,8 +116,8 @@ def verify(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
+    from automl.pipeline.requests import VerifyRequest
     from automl.policy.file import read_policy
-    from automl.requests import VerifyRequest
 
     file = read_policy(policy)
     settings = resolve.settle(

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from automl.requests import Event
+from automl.pipeline.requests import Event
 
 
 class Bar:

@@ -19,7 +19,7 @@ from automl.userdata.settings import Settings, read_settings, with_flags
 if TYPE_CHECKING:
     from torch import nn
 
-    from automl.requests import SearchRequest, Subject
+    from automl.pipeline.requests import SearchRequest, Subject
 
 EXAMPLE_MODEL: Final = "automl.example.model:pretrained"
 EXAMPLE_DATA: Final = "automl.example.data:loaders"
@@ -46,7 +46,7 @@ def load_subject(settings: Settings) -> Subject:
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data, or an input shape that is not the data's.
     """
-    from automl.requests import DEFAULT_CALIBRATION, Subject
+    from automl.pipeline.requests import DEFAULT_CALIBRATION, Subject
     from automl.userdata import loading as inputs
     from automl.userdata.scores import ACCURACY_NAME
 
@@ -102,9 +102,9 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         UsageError: No target, budget or such agent, or a value that is not understood.
         ModelError, DataError: What cannot be used, by name.
     """
-    from automl.agents.base import describe_agents
+    from automl.agents.registry import describe_agents
+    from automl.pipeline.requests import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
     from automl.policy.precisions import parse_precisions
-    from automl.requests import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
     from automl.units import parse_budget
 
     if settings.target is None:

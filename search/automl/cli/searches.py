@@ -12,7 +12,7 @@ import typer
 from automl.cli import options
 
 if TYPE_CHECKING:
-    from automl.requests import SearchRequest, SearchResult
+    from automl.pipeline.requests import SearchRequest, SearchResult
 
 AgentName = Annotated[
     str | None, typer.Option("--agent", metavar="NAME", help="Who searches: see automl agents.")
@@ -184,7 +184,7 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
 
 def agents(json: options.Json = False) -> None:
     """List the agents that can search, with their papers."""
-    from automl.agents.base import describe_agents
+    from automl.agents.registry import describe_agents
     from automl.cli import render
 
     found = describe_agents()

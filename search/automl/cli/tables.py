@@ -130,8 +130,8 @@ def check(
 ) -> None:
     """Look for wrong units, impossible values and more work at less time; cover a model."""
     from automl.cli import render, resolve
+    from automl.pipeline.requests import ProfileRequest
     from automl.pipeline.tables import check_table
-    from automl.requests import ProfileRequest
 
     request = None
     if model is not None:

@@ -17,10 +17,10 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.latency.transfer import FewShot, few_shot
 from automl.network.traced_model import read_network
-from automl.pipeline.boards import own_table, table_path
 from automl.pipeline.pricing import describe, float_precision
+from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult
+from automl.pipeline.runners import own_table, table_path
 from automl.profiling.imports import ImportResult, import_profile
-from automl.requests import NetworkTime, ProfileRequest, ProfileResult
 from automl.userdata.loading import load_model
 
 _COLUMNS: Final = ("model", "latency_ms")

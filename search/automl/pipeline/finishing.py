@@ -13,10 +13,7 @@ from automl.network.traced_model import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
-from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy.file import PolicyFile, Predicted, check_fits
-from automl.recovery.loop import RecoverySettings, recover
-from automl.requests import (
+from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
     Event,
@@ -27,6 +24,9 @@ from automl.requests import (
     VerifyResult,
     ignore,
 )
+from automl.pipeline.writing import examples, save_packed, save_weights
+from automl.policy.file import PolicyFile, Predicted, check_fits
+from automl.recovery.loop import RecoverySettings, recover
 from automl.study.evaluation import judge
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from automl.errors import StudyError
-from automl.requests import Event, OnEvent, SearchRequest
+from automl.pipeline.requests import Event, OnEvent, SearchRequest
 from automl.study.problem import Trial
 
 

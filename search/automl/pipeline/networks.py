@@ -18,13 +18,13 @@ from automl.network.precision import Flow
 from automl.network.surgery import smaller
 from automl.network.traced_model import Reading
 from automl.pipeline.precision import form_of, precisions_of
+from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import is_float
 from automl.profiling.half import half_model
 from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
 from automl.profiling.profile import measure_models
 from automl.profiling.runner import Runner
-from automl.requests import Event, NetworkTime, OnEvent
 from automl.space import Space, Vectors
 
 #: Networks, beside the dense one, that the overhead is fitted on.

@@ -12,7 +12,7 @@ from automl.cost.model import Budget, resolve_budget
 from automl.network.traced_model import Reading, read_network
 from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
-from automl.requests import Event, OnEvent, SearchRequest
+from automl.pipeline.requests import Event, OnEvent, SearchRequest
 from automl.solver.solve import solve
 from automl.space import channel_counts
 from automl.study.evaluation import Evaluator, Ranking, ranking

@@ -26,9 +26,9 @@ from automl.network.traced_model import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
+from automl.pipeline.requests import Event, OnEvent
 from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner
-from automl.requests import Event, OnEvent
 from automl.space import MAXIMUM_OPTIONS, Space, build_space
 from automl.units import Quantity
 

@@ -12,7 +12,13 @@ from automl.cost.model import required_keys
 from automl.errors import MeasureError, TableError, UsageError
 from automl.latency.keys import OpKey
 from automl.network.traced_model import Reading, read_network
-from automl.pipeline.boards import (
+from automl.pipeline.calibrating import calibrate, import_rows
+from automl.pipeline.granularity import learn_granularity, probe_keys
+from automl.pipeline.networks import FittedNetworks, fit_networks
+from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
+from automl.pipeline.pricing import describe, float_precision
+from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
+from automl.pipeline.runners import (
     OFFERED,
     check_runtime,
     create_table,
@@ -21,17 +27,11 @@ from automl.pipeline.boards import (
     open_runner,
     provenance,
 )
-from automl.pipeline.calibrating import calibrate, import_rows
-from automl.pipeline.granularity import learn_granularity, probe_keys
-from automl.pipeline.networks import FittedNetworks, fit_networks
-from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
-from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.tflite import time_networks
 from automl.policy.precisions import Precisions
 from automl.profiling.profile import ProfileReport
 from automl.profiling.profile import profile as measure
 from automl.profiling.runner import Runner
-from automl.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
 from automl.space import Space, build_space
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from automl import __version__
-from automl.agents.base import make_agent, takes
+from automl.agents.registry import make_agent, takes
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.cost.model import Budget, Cost
 from automl.errors import StudyError
@@ -19,10 +19,10 @@ from automl.pipeline.networks import input_shape
 from automl.pipeline.precision import floats_of, form_of
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
+from automl.pipeline.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy.file import Model, PolicyFile, Predicted, Target, choices, write_policy
 from automl.policy.policy import Policy
-from automl.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.study.evaluation import Ranking, judge
 from automl.study.loop import StudyResult, run_study
 from automl.study.problem import Trial
@@ -31,7 +31,7 @@ from automl.units import format_seconds
 
 
 class Refiner(Protocol):
-    """Makes prices better between searches; see `automl.pipeline.active`."""
+    """Makes prices better between searches; see `automl.pipeline.measure_loop`."""
 
     def first(self, aimed: Aimed) -> Aimed:
         """Before the first search."""

@@ -18,7 +18,7 @@ from automl.network.traced_model import read_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
-from automl.requests import ProfileRequest
+from automl.pipeline.requests import ProfileRequest
 from automl.space import build_space
 
 

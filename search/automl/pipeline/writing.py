@@ -13,8 +13,8 @@ from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import resized
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.pipeline.requests import Subject
 from automl.policy.policy import Policy
-from automl.requests import Subject
 
 Tensor = torch.Tensor
 #: Inputs that an integer network is checked on.

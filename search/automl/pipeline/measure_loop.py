@@ -17,15 +17,22 @@ from automl.latency.corrected import Corrected
 from automl.latency.keys import OpKey
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
-from automl.pipeline.boards import is_here, open_runner, own_table
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import Aimed
+from automl.pipeline.requests import (
+    Event,
+    OnEvent,
+    ProfileRequest,
+    SearchRequest,
+    SearchResult,
+    ignore,
+)
+from automl.pipeline.runners import is_here, open_runner, own_table
 from automl.pipeline.searching import search as search_once
 from automl.policy.policy import Policy
 from automl.policy.precisions import Precisions, bits_of, fineness
 from automl.profiling.profile import profile
 from automl.profiling.runner import Runner
-from automl.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult, ignore
 from automl.solver.solve import solve
 from automl.space import Space, Variable
 from automl.study.loop import StudyResult

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 import torch
 
-from automl.agents.episodes import Episode
+from automl.agents.pruning_env import Episode
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
 from automl.solver.bucket_elimination import Floats
