@@ -1,4 +1,4 @@
-"""Here so that tests in the folders below find `handmade`: pytest puts this folder on the path."""
+"""The order of the tests."""
 
 from __future__ import annotations
 

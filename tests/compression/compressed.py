@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import random
 import sys
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.compressor import Compressor
+from automl.compression.database import Database, write_patch
+from automl.network.surgery import mask
 from automl.network.traced_model import Reading
 from automl.policy.policy import Policy
 
@@ -68,3 +71,22 @@ def outputs_of(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         leaves = tree_leaves(model(images))
     return torch.cat([leaf.reshape(images.shape[0], -1) for leaf in leaves], 1)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(before: dict[str, Tensor], model: nn.Module) -> bool:
+    after = model.state_dict()
+    return before.keys() == after.keys() and all(
+        torch.equal(value, after[name]) for name, value in before.items()
+    )
+
+
+def masked(database: Database, policy: Policy) -> nn.Module:
+    """The dense network with the database's weights in it, and nothing read from what is gone."""
+    model = copy.deepcopy(database.model)
+    for name, patch in database.patches(policy).items():
+        write_patch(model.get_submodule(name), patch)
+    return mask(model, database.network.groups, database.kept(policy), policy.removed)

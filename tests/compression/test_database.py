@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
-from compressed import NAMES, compressor, images_for, outputs_of, random_policy, read
+from compressed import (
+    NAMES,
+    compressor,
+    images_for,
+    masked,
+    outputs_of,
+    random_policy,
+    read,
+    same,
+    state,
+)
 from small import MAP, Joined, seeded
-from torch import Tensor, nn
 
 from automl.compression.compressor import Compressor
-from automl.compression.database import Database, read_patch, write_patch
+from automl.compression.database import read_patch
 from automl.compression.sensitivity import resized
-from automl.network.surgery import mask
 from automl.network.traced_model import read_network
 from automl.policy.policy import Policy
-
-
-def state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(before: dict[str, Tensor], model: nn.Module) -> bool:
-    after = model.state_dict()
-    return before.keys() == after.keys() and all(
-        torch.equal(value, after[name]) for name, value in before.items()
-    )
-
-
-def masked(database: Database, policy: Policy) -> nn.Module:
-    """The dense network with the database's weights in it, and nothing read from what is gone."""
-    model = copy.deepcopy(database.model)
-    for name, patch in database.patches(policy).items():
-        write_patch(model.get_submodule(name), patch)
-    return mask(model, database.network.groups, database.kept(policy), policy.removed)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from compressed import compressor, outputs_of, read
-from test_database import masked, same, state
+from compressed import compressor, masked, outputs_of, read, same, state
 from torch import Tensor, nn
 
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized

@@ -20,7 +20,7 @@ from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
-from automl.pipeline import runners as boards
+from automl.pipeline import runners
 from automl.pipeline.profiling import profile
 from automl.pipeline.requests import ProfileRequest
 from automl.profiling.device import Conditions
@@ -70,8 +70,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> Board:
     found = Board()
-    monkeypatch.setattr(boards, "SSHRunner", lambda *_, **__: found)
-    monkeypatch.setattr(boards, "LocalRunner", lambda *_, **__: found)
+    monkeypatch.setattr(runners, "SSHRunner", lambda *_, **__: found)
+    monkeypatch.setattr(runners, "LocalRunner", lambda *_, **__: found)
     return found
 
 

@@ -52,28 +52,28 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
         ),
         _entry(
             "optuna-tpe",
-            "optuna_agents:TpeAgent",
+            "optuna_samplers:TpeAgent",
             "Bergstra et al., 2011",
             "Tree-structured Parzen estimator (Optuna), drawn in a space projected onto the\n"
             "budget, from the additive optimum on.",
         ),
         _entry(
             "optuna-nsga2",
-            "optuna_agents:NsgaAgent",
+            "optuna_samplers:NsgaAgent",
             "Deb et al., 2002",
             "NSGA-II (Optuna): score against cost, a front within the budget in one study.\n"
             "Draws are projected onto the budget.",
         ),
         _entry(
             "optuna-cmaes",
-            "optuna_agents:CmaEsAgent",
+            "optuna_samplers:CmaEsAgent",
             "Hansen and Ostermeier, 2001",
             "CMA-ES (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on.",
         ),
         _entry(
             "optuna-gp",
-            "optuna_agents:GpAgent",
+            "optuna_samplers:GpAgent",
             "Snoek et al., 2012",
             "Gaussian process (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on. For up to a few hundred trials.",

@@ -1,6 +1,6 @@
 """Packed weight files: each tensor in the bits that the policy gave it. See docs/weights.md.
 
-Sizes are those of `automl.policy.sizes.packed_bytes`, and the header's on top. Reading runs no code.
+Sizes are those of `packed_bytes`, and the header on top. Reading runs no code.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Evaluator:
     def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
         """The score of one policy, given up when it cannot any more beat the incumbent.
 
-        A candidate that is given up (see `automl.study.early_stopping`) scores what the incumbent does plus
+        A candidate that is given up (see `early_stopping`) scores what the incumbent does plus
         their mean difference so far. A score that has no value an image is always taken whole.
 
         Args:

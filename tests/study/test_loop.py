@@ -211,7 +211,7 @@ def test_a_killed_process_loses_no_finished_trial(tmp_path: Path) -> None:
         import os, sys
         sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
         from pathlib import Path
-        import test_study as t
+        import test_loop as t
         calls = []
         def evaluate(policy):
             calls.append(policy)

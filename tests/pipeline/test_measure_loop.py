@@ -17,7 +17,7 @@ from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
-from automl.pipeline import active, boards
+from automl.pipeline import measure_loop, runners
 from automl.pipeline.measure_loop import policy_keys
 from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
@@ -73,7 +73,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
         return Probe((b"",), (float(len(found.keys) - 1),))
 
     monkeypatch.setattr(profiles, "probe", probe)
-    monkeypatch.setattr(boards, "LocalRunner", lambda *_, **__: found)
+    monkeypatch.setattr(runners, "LocalRunner", lambda *_, **__: found)
     return found
 
 
@@ -131,7 +131,7 @@ def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
 
 
 def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(active, "ROUNDS", 1)
+    monkeypatch.setattr(measure_loop, "ROUNDS", 1)
     result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
     assert "in 1 search; " in result.notes[0]
 

@@ -32,7 +32,7 @@ from automl.pipeline.requests import (
 )
 from automl.policy.file import write_policy
 from automl.userdata.scores import Logits
-from test_policy_file import POLICY, policy_file
+from policy_files import POLICY, policy_file
 
 DENSE = Figures(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
 SMALL = Figures(0.915, 1.0e-3, 0.08, 1.05e-3, 5.0e6, 1.1e5)
@@ -426,7 +426,7 @@ def test_help_loads_nothing_heavy() -> None:
         finally:
             print("HEAVY", heavy & set(sys.modules), file=sys.stderr)
     """
-    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "search")}
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "search")}
     for words in (["--help"], ["search", "--help"], []):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(script), *words],
@@ -446,7 +446,7 @@ def test_an_unexpected_error_is_one_line_unless_debugging(folder: Path) -> None:
         automl.policy.file.read_policy = lambda path: {}["gone"]
         automl.cli.main.run()
     """
-    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "search")}
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2] / "search")}
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         code = textwrap.dedent(script)

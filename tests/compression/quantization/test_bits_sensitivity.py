@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from compressed import compressor, images_for, outputs_of, read
+from compressed import compressor, images_for, outputs_of, read, same, state
 from small import MAP, ODD, seeded
-from test_database import same, state
 from torch import Tensor, nn
 
 from automl.compression.compressor import Compressor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,11 @@ import pytest
 
 from automl.errors import PolicyError
 from automl.policy.file import (
-    Model,
-    PolicyFile,
-    Predicted,
-    Target,
     check_fits,
-    choices,
     read_policy,
     write_policy,
 )
-from automl.policy.policy import Bits, Policy
-from handmade import network
-
-NETWORK = replace(network(), fingerprint="0123456789abcdef")
-POLICY = Policy(
-    {"stem": 8, "inner": 24, "left": 4},
-    frozenset({"block"}),
-    16,
-    {"mix": Bits(8, 8)},
-)
-
-
-def policy_file(policy: Policy = POLICY) -> PolicyFile:
-    return PolicyFile(
-        automl="0.1.0",
-        model=Model(
-            name="mine.py:net",
-            fingerprint=NETWORK.fingerprint,
-            input_shape=NETWORK.input_shape,
-        ),
-        target=Target(name="cpu", description="this machine", table_digest="d1"),
-        budget=("50%", "4MB"),
-        predicted=Predicted(
-            latency_seconds=0.001, latency_error=0.08, macs=5e6, bytes=1e5, measured=1.0
-        ),
-        dense=Predicted(latency_seconds=0.002, macs=1e7, bytes=2e5, measured=0.9, fitted=0.1),
-        score=0.9,
-        scored_on="2,000 validation inputs",
-        agent="lagrangian",
-        seed=0,
-        **choices(policy, NETWORK),
-    )
+from policy_files import NETWORK, POLICY, policy_file
 
 
 @pytest.fixture

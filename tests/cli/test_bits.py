@@ -15,7 +15,7 @@ from automl import pipeline
 from automl.cli.main import run
 from automl.pipeline.requests import ApplyRequest, ApplyResult, Figures, SearchRequest, SearchResult
 from automl.policy.file import write_policy
-from test_policy_file import policy_file
+from policy_files import policy_file
 
 Automl = Callable[..., tuple[int, str, str]]
 MINE = """

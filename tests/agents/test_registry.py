@@ -4,7 +4,7 @@ import pytest
 from bits_problem import bits_problem
 from contract import made_problem
 
-from automl.agents import registry as base
+from automl.agents import registry
 from automl.agents.random import RandomAgent
 from automl.agents.registry import AGENTS, describe_agents, make_agent
 from automl.errors import UsageError
@@ -28,10 +28,10 @@ def test_other_packages_can_add_agents_but_not_replace_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     points = [
-        EntryPoint("theirs", "automl.agents.random:RandomAgent", base.GROUP),
-        EntryPoint("uniform", "automl.agents.random:RandomAgent", base.GROUP),
+        EntryPoint("theirs", "automl.agents.random:RandomAgent", registry.GROUP),
+        EntryPoint("uniform", "automl.agents.random:RandomAgent", registry.GROUP),
     ]
-    monkeypatch.setattr(base, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
     assert isinstance(make_agent("theirs", made_problem(3)), RandomAgent)
     assert not isinstance(make_agent("uniform", made_problem(3)), RandomAgent)
     assert [entry.name for entry in describe_agents()].count("uniform") == 1
