@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,27 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+def face(package: str) -> dict[str, str]:
+    """Names that a package's stub lends to others, with the module that holds each."""
+    stub = PACKAGE / package / "__init__.pyi"
+    if not stub.is_file():
+        return {}
+    return {
+        alias.asname or alias.name: f"automl.{package}.{node.module}"
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+FACES = {path.parent.name: face(path.parent.name) for path in PACKAGE.glob("*/__init__.py")}
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Modules of the package that a module imports, and whether only for its types."""
+    """Modules of the package that a module imports, and whether only for its types.
+
+    A name that comes from a package's face counts as its module.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         id(inner)
@@ -68,13 +88,15 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             assert node.level == 0, f"{path}: relative import"
-            names = [
-                f"{node.module}.{alias.name}"
-                if f"{node.module}.{alias.name}" in MODULES
-                else node.module
-                for alias in node.names
-            ]
+            names = [home(node.module, alias.name) for alias in node.names]
         yield from ((name, id(node) in typing_only) for name in names if name in MODULES)
+
+
+def home(module: str, name: str) -> str:
+    """The module that holds what `from module import name` finds."""
+    if f"{module}.{name}" in MODULES:
+        return f"{module}.{name}"
+    return FACES.get(module.removeprefix("automl."), {}).get(name, module)
 
 
 def part(module: str) -> str:
@@ -101,6 +123,39 @@ def test_no_import_goes_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_are_entered_by_their_face(module: str) -> None:
+    """Others import from a package, not from the files inside."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("automl."):
+            package, _, inside = (node.module or "").removeprefix("automl.").partition(".")
+            assert not inside or package == part(module), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("package", [name for name, names in FACES.items() if names])
+def test_a_face_lends_what_is_there(package: str) -> None:
+    found = import_module(f"automl.{package}")
+    assert sorted(found.__all__) == sorted(FACES[package])
+    for name, module in FACES[package].items():
+        assert module in MODULES
+        assert getattr(found, name) is not None
+        # Importing a submodule of the same name would put the module in place of what is lent.
+        assert f"automl.{package}.{name}" not in MODULES
+
+
+def test_no_public_class_name_twice() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_few_modules_stand_at_the_root() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 10
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from automl.api import search_front as search_front
     from automl.api import verify as verify
     from automl.errors import AutomlError as AutomlError
-    from automl.pipeline.requests import SearchResult as SearchResult
-    from automl.policy.file import PolicyFile as PolicyFile
-    from automl.policy.file import read_policy as read_policy
-    from automl.policy.policy import Policy as Policy
+    from automl.pipeline import SearchResult as SearchResult
+    from automl.policy import Policy as Policy
+    from automl.policy import PolicyFile as PolicyFile
+    from automl.policy import read_policy as read_policy
 
 __version__ = "0.1.0"
 

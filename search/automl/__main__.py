@@ -1,5 +1,5 @@
 """`python -m automl` is the command `automl`."""
 
-from automl.cli.main import run
+from automl.cli import run
 
 run()

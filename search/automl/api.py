@@ -9,7 +9,7 @@ from typing import Any, Final
 from torch import nn
 
 from automl import pipeline
-from automl.pipeline.requests import (
+from automl.pipeline import (
     DEFAULT_CALIBRATION,
     DEFAULT_PRECISIONS,
     DEFAULT_TRIALS,
@@ -23,10 +23,8 @@ from automl.pipeline.requests import (
     VerifyResult,
     ignore,
 )
-from automl.policy.file import PolicyFile, read_policy
-from automl.policy.precisions import parse_precisions
-from automl.userdata.loading import check_forward, checked_score, load_score, make_data
-from automl.userdata.scores import ACCURACY_NAME
+from automl.policy import PolicyFile, parse_precisions, read_policy
+from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
 
 #: Arguments of `search` that are fields of the request as they are.
 _AS_GIVEN: Final = (

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.errors import SpaceError
-from automl.network.layers import Block, ChannelGroup, Network
-from automl.policy.policy import Bits, Policy
-from automl.policy.precisions import fineness, is_float
+from automl.network import Block, ChannelGroup, Network
+from automl.policy import Bits, Policy, fineness, is_float
 
 Kind = Literal["resolution", "block", "channels", "bits"]
 Option = int | Bits

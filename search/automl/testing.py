@@ -18,15 +18,13 @@ from unittest import SkipTest
 
 import numpy as np
 
-from automl.agents.registry import make_agent
-from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
-from automl.cost.model import Budget, Cost, CostModel, Limit
+from automl.agents import make_agent
+from automl.cost import COLUMNS, LATENCY, MACS, Budget, Cost, CostModel, Limit, Lookup, join
 from automl.errors import StudyError
-from automl.policy.policy import Policy
-from automl.solver.solve import solve
+from automl.policy import Policy
+from automl.solver import solve
 from automl.space import Space, Variable
-from automl.study.loop import Evaluate, StudyResult, run_study
-from automl.study.problem import Agent, Problem, Sensitivity, State, Trial
+from automl.study import Agent, Evaluate, Problem, Sensitivity, State, StudyResult, Trial, run_study
 
 Score = Callable[[Policy], float]
 

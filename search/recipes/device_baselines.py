@@ -11,7 +11,7 @@ import numpy as np
 from device_data import Timed
 from scipy.optimize import nnls
 
-from automl.latency.features import Floats, features
+from automl.latency.features import Floats, operator_features
 from automl.network.layers import OPERATORS
 
 Design = Callable[[Timed], Floats]
@@ -24,7 +24,7 @@ def macs_only(timed: Timed) -> Floats:
 
 def linear_per_operator(timed: Timed) -> Floats:
     """Per type of operator: MACs, elements moved and weights, count; and one constant."""
-    ops = features(timed.keys, (1, 1))
+    ops = operator_features(timed.keys, (1, 1))
     kind = np.array([OPERATORS.index(key.op) for key in timed.keys])
     macs = np.array([float(key.macs) for key in timed.keys])
     size = len(OPERATORS)

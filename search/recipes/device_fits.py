@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 from scipy.stats import rankdata
 
 from automl.latency import fit, roofline
-from automl.latency.features import CLASSES, Floats, features, smallest
+from automl.latency.features import CLASSES, Floats, operator_features, smallest
 from automl.latency.predict import UNSEEN_ERROR, Unit
 
 #: Published peaks per device, used as prior only: (MAC/s of the precision's arithmetic on one
@@ -274,5 +274,5 @@ def fitted_unit(unit: UnitKey, parameters: Floats, errors: Floats, timed: Sequen
     """The unit as a predictor holds it."""
     keys = [key for one in timed for key in one.keys]
     steps = channel_steps(unit)
-    least = smallest(features(keys, steps))
+    least = smallest(operator_features(keys, steps))
     return Unit(parameters, steps, errors, least, frozenset(key.op for key in keys))

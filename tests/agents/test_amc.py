@@ -14,8 +14,8 @@ from automl.agents.pruning_env import Walk
 from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
+from automl.solver.exact import solve
 from automl.solver.feasibility import Completion
-from automl.solver.solve import solve
 from automl.space import Space, Variable, build_space
 from automl.study.problem import Geometry, Problem, Sensitivity, read_geometry
 

@@ -13,7 +13,7 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Bits
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.space import Variable, Vectors
 from automl.study.problem import Problem, Sensitivity
 

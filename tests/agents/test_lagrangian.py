@@ -7,7 +7,7 @@ from automl.agents.lagrangian import PROPOSALS
 from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.study.problem import Problem
 
 

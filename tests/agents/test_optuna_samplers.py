@@ -4,7 +4,7 @@ import numpy as np
 from contract import AgentContract, harm_of, made_problem, run
 
 from automl.agents.registry import make_agent
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.study.problem import Problem
 
 

@@ -10,8 +10,8 @@ from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
 from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
+from automl.solver.exact import solve
 from automl.solver.response_surface import LowRank, fit_log_cost
-from automl.solver.solve import solve
 from automl.space import Sensitivity, Space, Variable
 from automl.study.problem import Problem
 

@@ -46,8 +46,8 @@ from automl.pipeline.requests import SearchRequest, Subject, ignore
 from automl.policy.policy import Bits, Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.integer import FORMS
+from automl.profiling.measuring import measure_models, profile
 from automl.profiling.overhead import network_seconds
-from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner, Runner
 from automl.space import build_space
 from automl.study.evaluation import judge

@@ -34,8 +34,8 @@ from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import network_of
 from automl.policy.policy import Policy
 from automl.profiling.device import conditions, others_load
+from automl.profiling.measuring import measure_models, profile
 from automl.profiling.overhead import fit_overhead, held_out_seconds, network_seconds
-from automl.profiling.profile import measure_models, profile
 from automl.profiling.runner import LocalRunner, Runner
 from automl.space import build_space
 

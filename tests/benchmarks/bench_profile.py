@@ -25,8 +25,8 @@ from automl.latency.targets import CPU
 from automl.pipeline import profile
 from automl.pipeline.requests import ProfileRequest, ProfileResult
 from automl.profiling.device import conditions, others_load
-from automl.profiling.profile import anchor
-from automl.profiling.profile import profile as measure
+from automl.profiling.measuring import anchor
+from automl.profiling.measuring import profile as measure
 from automl.profiling.runner import LocalRunner
 
 

@@ -37,7 +37,7 @@ from automl.compression import compressor as apply
 from automl.compression.reconstruction.refit import RefitSettings, refit
 from automl.compression.sensitivity import outputs
 from automl.policy.policy import Policy
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.study.evaluation import Evaluator
 from automl.study.problem import Problem
 from automl.userdata.data import Batches

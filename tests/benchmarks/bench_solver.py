@@ -16,8 +16,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.solver.bucket_elimination import Part
+from automl.solver.exact import solve
 from automl.solver.lagrangian_dual import minimise
-from automl.solver.solve import solve
 from automl.space import Space, build_space
 
 Floats = NDArray[np.float64]

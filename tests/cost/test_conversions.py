@@ -10,13 +10,13 @@ import pytest
 
 from automl.cost.layer_tables import INTEGER
 from automl.cost.model import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
+from automl.cost.operators import operators_of
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer
-from automl.pipeline.measure_loop import policy_keys
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import Precisions
 from automl.profiling.integer import INTEGER_OPERATORS
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.space import Space, Vectors, build_space
 from bits_networks import FLOAT, INT8, Prices, counted, reading
 
@@ -66,7 +66,7 @@ def test_all_that_is_priced_is_asked_for_and_each_conversion_once_a_value() -> N
     assert {key.detail for key in asked if key.op == "convert"} == {"quantize", "dequantize"}
     assert not [key for key in asked if key.op == "activation" and key.precision == "int8"]
     stem_alone = Policy(bits={"stem": INT8})
-    keys = policy_keys(reading().network, stem_alone, TARGET)
+    keys = operators_of(reading().network, stem_alone, TARGET)
     converted = [key.detail for key in keys if key.op == "convert"]
     assert sorted(converted) == ["dequantize", "quantize"]  # two readers, one conversion
     assert sum(map(Prices.price, keys)) <= model().cost(stem_alone).latency
@@ -77,7 +77,7 @@ def test_the_keys_of_a_policy_are_what_it_is_priced_from() -> None:
     costs = build_cost_model(reading().network, space(), everything, precisions=TARGET)
     for vector in costs.space.random(30, np.random.default_rng(5)):
         policy = costs.space.decode(vector)
-        keys = policy_keys(reading().network, policy, TARGET)
+        keys = operators_of(reading().network, policy, TARGET)
         assert set(keys) <= set(everything.asked)
         blind = build_cost_model(
             reading().network, costs.space, Only(keys), precisions=TARGET, allow_missing=True

@@ -10,7 +10,7 @@ import pytest
 
 from automl.errors import TableError
 from automl.latency.check import check_file, check_rows, coverage
-from automl.latency.features import features
+from automl.latency.features import operator_features
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, row_line
@@ -31,7 +31,7 @@ def key(inputs: int, outputs: int, size: int = 16, **more: object) -> OpKey:
 def plausible() -> list[Row]:
     """An ordinary core: a few microseconds, ten billion multiply-accumulates a second."""
     keys = [key(a, b, s) for a in (8, 32, 128) for b in (8, 32, 128) for s in (4, 16, 56)]
-    ops = features(keys, (1, 1))
+    ops = operator_features(keys, (1, 1))
     seconds = 5e-6 + ops.size / 1e10 + ops.moved / 1e9
     return [Row(one, time, 0.02, 90) for one, time in zip(keys, seconds.tolist(), strict=True)]
 

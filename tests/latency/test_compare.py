@@ -7,7 +7,7 @@ import math
 import pytest
 
 from automl.errors import TableError
-from automl.latency.compare import compare, merge, short
+from automl.latency.compare import compare_tables, merge, short
 from automl.latency.header import KnownError, TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row
@@ -76,7 +76,7 @@ def test_rows_that_disagree_need_a_choice() -> None:
 def test_how_far_tables_disagree() -> None:
     one = table({8: 1e-3, 16: 2e-3, 24: 3e-3, 32: 4e-3})
     other = table({8: 1e-3, 16: 2.02e-3, 24: 6e-3, 40: 5e-3}, device="Other")
-    found = compare(one, other)
+    found = compare_tables(one, other)
     assert found.conditions == (("device", "'Board'", "'Other'"),)
     # 32 lies between rows of the other; 40 lies beyond those of the first
     assert (found.shared, found.only_first, found.only_second) == (4, 0, 1)
@@ -92,7 +92,7 @@ def test_how_far_tables_disagree() -> None:
 
 
 def test_nothing_in_common() -> None:
-    found = compare(table({8: 1e-3}), table({16: 1e-3}))
+    found = compare_tables(table({8: 1e-3}), table({16: 1e-3}))
     assert found.shared == 0
     assert math.isnan(found.median)
     assert found.worst == ()
@@ -100,7 +100,7 @@ def test_nothing_in_common() -> None:
 
 def test_cycles_are_not_seconds() -> None:
     with pytest.raises(TableError, match="cannot be compared"):
-        compare(table({8: 1e-3}), table({8: 1.0}, unit="cycles"))
+        compare_tables(table({8: 1e-3}), table({8: 1.0}, unit="cycles"))
 
 
 def test_operators_in_few_words() -> None:
@@ -109,7 +109,7 @@ def test_operators_in_few_words() -> None:
 
 
 def test_fitted_tables_are_compared_on_ordinary_operators() -> None:
-    found = compare(find_table("rpi4-1t"), find_table("rpi4-4t"))
+    found = compare_tables(find_table("rpi4-1t"), find_table("rpi4-4t"))
     assert found.ordinary
     assert found.shared == 180  # fp32 and int8
     assert found.median < 1.0  # four threads

@@ -10,7 +10,7 @@ import pytest
 
 from automl.errors import TableError
 from automl.latency import fit, roofline
-from automl.latency.features import CLASSES, features, op_class
+from automl.latency.features import CLASSES, op_class, operator_features
 from automl.latency.keys import OpKey
 from automl.latency.predict import UNSEEN_ERROR, Roofline, Unit, load_predictor
 from automl.latency.transfer import few_shot
@@ -171,7 +171,7 @@ def test_channels_cost_by_steps():
 
 
 def test_slopes_are_those_of_the_times():
-    ops = features([key for keys in NETWORKS[:4] for key in keys], (1, 1))
+    ops = operator_features([key for keys in NETWORKS[:4] for key in keys], (1, 1))
     values = parameters() + np.random.default_rng(0).normal(0, 0.3, roofline.PARAMETERS)
     parts = roofline.evaluate(values, ops)
     for index, slope in (

@@ -10,6 +10,7 @@ import pytest
 from tiny import request, seconds
 
 from automl import pipeline
+from automl.cost.operators import operators_of
 from automl.errors import TargetError, UsageError
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
@@ -18,10 +19,9 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import read_network
 from automl.pipeline import measure_loop, runners
-from automl.pipeline.measure_loop import policy_keys
 from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
-from automl.profiling import profile as profiles
+from automl.profiling import measuring
 from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
 
@@ -72,7 +72,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
         found.keys.append(key)
         return Probe((b"",), (float(len(found.keys) - 1),))
 
-    monkeypatch.setattr(profiles, "probe", probe)
+    monkeypatch.setattr(measuring, "probe", probe)
     monkeypatch.setattr(runners, "LocalRunner", lambda *_, **__: found)
     return found
 
@@ -83,7 +83,7 @@ def measured(out: Path, table: LatencyTable) -> list[bool]:
     network = read_network(asked.subject.model, asked.subject.input_shape,
                            resolutions=asked.resolutions).network  # fmt: skip
     policy = read_policy(out / "policy.json").policy
-    rows = [table.row(key) for key in policy_keys(network, policy, FP32)]
+    rows = [table.row(key) for key in operators_of(network, policy, FP32)]
     return [row is not None and row.source == "measured" for row in rows]
 
 

@@ -1,1 +1,5 @@
 """Who searches: each agent proposes policies for a `Problem` and learns from their trials."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
 from automl.agents.pruning_env import Walk
-from automl.study.problem import Problem
+from automl.study import Problem
 
 
 @dataclass(frozen=True, slots=True)

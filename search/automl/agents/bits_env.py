@@ -11,11 +11,10 @@ import torch
 
 from automl.agents.pruning_env import Episode
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy.policy import Bits
-from automl.solver.bucket_elimination import Floats
-from automl.solver.solve import solve
+from automl.policy import Bits
+from automl.solver import Floats, solve
 from automl.space import Joint, Variable, Vectors
-from automl.study.problem import Problem
+from automl.study import Problem
 from automl.units import QUANTITIES
 
 Tensor = torch.Tensor

@@ -27,9 +27,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from automl.agents.pruning_env import Episode
-from automl.policy.policy import Policy
+from automl.policy import Policy
 from automl.space import Vectors
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 
 Tensor = torch.Tensor
 

@@ -8,12 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from automl.policy.policy import Policy
-from automl.solver.bucket_elimination import Floats
-from automl.solver.local_search import Task, neighbours, repair
-from automl.solver.solve import solve
+from automl.policy import Policy
+from automl.solver import Floats, Task, neighbours, repair, solve
 from automl.space import Vectors
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 
 #: First step, as a share of the dense network's excess, and how the steps shrink (NetAdapt: 2.5 %
 #: of the resource, 0.96).

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 from automl.agents.bits_env import BitWalk
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
-from automl.study.problem import Problem
+from automl.study import Problem
 
 
 @dataclass(frozen=True, slots=True)

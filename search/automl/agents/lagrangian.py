@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy.policy import Policy
-from automl.solver.solve import solve
+from automl.policy import Policy
+from automl.solver import solve
 from automl.space import Kind, Vectors
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 
 #: Kinds of choices whose harm is weighed against each other, and by how much.
 WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution", "bits")

@@ -20,12 +20,10 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from automl.policy.policy import Policy
-from automl.solver.bucket_elimination import Floats
-from automl.solver.projection import Projection
-from automl.solver.solve import solve
+from automl.policy import Policy
+from automl.solver import Floats, Projection, solve
 from automl.space import Vectors
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 from automl.units import Quantity
 
 #: Draws in a row that lead to nothing new after which the sampler counts as finished.

@@ -10,12 +10,9 @@ import numpy as np
 import torch
 
 from automl.errors import InfeasibleError, SpaceError
-from automl.solver.bucket_elimination import Floats
-from automl.solver.feasibility import Completion
-from automl.solver.projection import Projection
-from automl.solver.solve import solve
+from automl.solver import Completion, Floats, Projection, solve
 from automl.space import Vectors, channel_counts
-from automl.study.problem import Problem
+from automl.study import Problem
 from automl.units import QUANTITIES
 
 Tensor = torch.Tensor

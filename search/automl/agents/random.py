@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from automl.policy.policy import Policy
-from automl.solver.projection import Projection
-from automl.study.problem import Problem, Trial
+from automl.policy import Policy
+from automl.solver import Projection
+from automl.study import Problem, Trial
 
 #: Draws without a new policy after which the space counts as exhausted.
 _IN_VAIN: Final = 200

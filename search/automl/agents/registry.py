@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
 
 from automl.errors import UsageError, nearest
-from automl.study.problem import Agent, Problem
+from automl.study import Agent, Problem
 
 GROUP: Final = "automl.agents"
 

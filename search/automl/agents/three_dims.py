@@ -28,12 +28,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy.policy import Policy
-from automl.solver.bucket_elimination import Floats
-from automl.solver.response_surface import LogCost, LowRank, fit_log_cost, fit_low_rank
-from automl.solver.solve import solve
+from automl.policy import Policy
+from automl.solver import Floats, LogCost, LowRank, fit_log_cost, fit_low_rank, solve
 from automl.space import Space, Vectors, channel_counts
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 from automl.units import QUANTITIES, round_up
 
 #: Ratios that widths are taken from, and how many different ones are used at most.

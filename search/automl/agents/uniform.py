@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from automl.errors import InfeasibleError
-from automl.policy.policy import Bits, Policy
+from automl.policy import Bits, Policy
 from automl.space import Option, Variable, Vectors, channel_counts
-from automl.study.problem import Problem, Trial
+from automl.study import Problem, Trial
 from automl.units import QUANTITIES, round_up
 
 #: Ratios that are tried, from one down.

@@ -11,9 +11,9 @@ import typer
 from automl.cli import options
 
 if TYPE_CHECKING:
-    from automl.latency.targets import Target
-    from automl.pipeline.requests import ProfileRequest, ProfileResult
-    from automl.userdata.settings import Settings
+    from automl.latency import Target
+    from automl.pipeline import ProfileRequest, ProfileResult
+    from automl.userdata import Settings
 
 Ops = Annotated[
     Path | None,
@@ -48,7 +48,7 @@ Precision = Annotated[
 def targets(json: options.Json = False) -> None:
     """List the devices that can be searched for."""
     from automl.cli import render
-    from automl.latency.targets import list_targets
+    from automl.latency import list_targets
 
     found = list_targets()
     if json:
@@ -188,8 +188,8 @@ def _profile_request(
     settings: Settings, ops: Path | None, calibrate: Path | None
 ) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
-    from automl.pipeline.requests import DEFAULT_PRECISIONS, ProfileRequest
-    from automl.policy.precisions import parse_precisions
+    from automl.pipeline import DEFAULT_PRECISIONS, ProfileRequest
+    from automl.policy import parse_precisions
 
     round_to = options.parse_round_to(settings.round_to or "auto")
     resolutions = options.parse_resolutions(settings.resolutions or "auto")

@@ -11,7 +11,7 @@ from automl.cli import options
 from automl.errors import UsageError
 
 if TYPE_CHECKING:
-    from automl.pipeline.requests import ApplyRequest, ApplyResult
+    from automl.pipeline import ApplyRequest, ApplyResult
 
 Epochs = Annotated[
     int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
@@ -49,8 +49,8 @@ def apply(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
-    from automl.pipeline.requests import ApplyRequest
-    from automl.policy.file import read_policy
+    from automl.pipeline import ApplyRequest
+    from automl.policy import read_policy
 
     if huffman and packed is None:
         raise UsageError("--huffman codes the packed weights: give --packed FILE too")
@@ -116,8 +116,8 @@ def verify(
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
-    from automl.pipeline.requests import VerifyRequest
-    from automl.policy.file import read_policy
+    from automl.pipeline import VerifyRequest
+    from automl.policy import read_policy
 
     file = read_policy(policy)
     settings = resolve.settle(
@@ -153,7 +153,7 @@ def verify(
 def show(policy: options.PolicyPath, json: options.Json = False) -> None:
     """Draw what a policy keeps of each part."""
     from automl.cli import render, resolve
-    from automl.policy.file import read_policy
+    from automl.policy import read_policy
 
     file = read_policy(policy)
     if json:

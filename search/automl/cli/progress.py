@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from automl.pipeline.requests import Event
+from automl.pipeline import Event
 
 
 class Bar:

@@ -15,14 +15,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from automl.pipeline.requests import Figures
-from automl.policy.policy import Bits
-from automl.policy.precisions import format_bits
+from automl.pipeline import Figures
+from automl.policy import Bits, format_bits
 from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
 
 if TYPE_CHECKING:
-    from automl.pipeline.requests import SearchResult
-    from automl.policy.file import PolicyFile
+    from automl.pipeline import SearchResult
+    from automl.policy import PolicyFile
 
 WIDTH: Final = 80
 _BAR: Final = 24

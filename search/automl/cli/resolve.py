@@ -14,12 +14,12 @@ from automl.cli.options import (
     parse_seconds,
 )
 from automl.errors import UsageError, nearest
-from automl.userdata.settings import Settings, read_settings, with_flags
+from automl.userdata import Settings, read_settings, with_flags
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from automl.pipeline.requests import SearchRequest, Subject
+    from automl.pipeline import SearchRequest, Subject
 
 EXAMPLE_MODEL: Final = "automl.example.model:pretrained"
 EXAMPLE_DATA: Final = "automl.example.data:loaders"
@@ -46,23 +46,23 @@ def load_subject(settings: Settings) -> Subject:
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data, or an input shape that is not the data's.
     """
-    from automl.pipeline.requests import DEFAULT_CALIBRATION, Subject
-    from automl.userdata import loading as inputs
-    from automl.userdata.scores import ACCURACY_NAME
+    from automl import userdata
+    from automl.pipeline import DEFAULT_CALIBRATION, Subject
+    from automl.userdata import ACCURACY_NAME
 
     assert settings.model is not None  # settle() sees to it
     if settings.data is None:
         raise UsageError(f"--model {settings.model} needs --data file.py:loaders")
     weights = None if settings.weights is None else Path(settings.weights)
-    model = inputs.load_model(settings.model, weights)
-    score = inputs.load_score(settings.score, model)
+    model = userdata.load_model(settings.model, weights)
+    score = userdata.load_score(settings.score, model)
     calibration = settings.calibration or DEFAULT_CALIBRATION
-    data = inputs.load_data(settings.data, calibration, settings.seed or 0)
+    data = userdata.load_data(settings.data, calibration, settings.seed or 0)
     shape = settings.input_shape
     if shape is not None and parse_input_shape(shape) != data.input_shape:
         found = "x".join(map(str, data.input_shape[1:]))
         raise UsageError(f"--input-shape {shape} is not that of the data, which is {found}")
-    inputs.check_forward(model, data)
+    userdata.check_forward(model, data)
     return Subject(
         model=model,
         data=data,
@@ -81,16 +81,16 @@ def load_model_alone(settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
         ModelError, DataError: What cannot be used, by name.
         UsageError: Neither an input shape nor data.
     """
-    from automl.userdata import loading as inputs
+    from automl import userdata
 
     assert settings.model is not None  # settle() sees to it
     if settings.input_shape is None and settings.data is None:
         raise UsageError(f"--model {settings.model} needs --input-shape CxHxW or --data")
     shape = None if settings.input_shape is None else parse_input_shape(settings.input_shape)
     weights = None if settings.weights is None else Path(settings.weights)
-    model = inputs.load_model(settings.model, weights)
+    model = userdata.load_model(settings.model, weights)
     if shape is None and settings.data is not None:
-        shape = inputs.load_data(settings.data, calibration=1).input_shape
+        shape = userdata.load_data(settings.data, calibration=1).input_shape
     assert shape is not None
     return model, shape
 
@@ -102,9 +102,9 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         UsageError: No target, budget or such agent, or a value that is not understood.
         ModelError, DataError: What cannot be used, by name.
     """
-    from automl.agents.registry import describe_agents
-    from automl.pipeline.requests import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
-    from automl.policy.precisions import parse_precisions
+    from automl.agents import describe_agents
+    from automl.pipeline import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
+    from automl.policy import parse_precisions
     from automl.units import parse_budget
 
     if settings.target is None:

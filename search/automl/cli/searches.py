@@ -12,7 +12,7 @@ import typer
 from automl.cli import options
 
 if TYPE_CHECKING:
-    from automl.pipeline.requests import SearchRequest, SearchResult
+    from automl.pipeline import SearchRequest, SearchResult
 
 AgentName = Annotated[
     str | None, typer.Option("--agent", metavar="NAME", help="Who searches: see automl agents.")
@@ -93,7 +93,7 @@ def search(
     """Find the best compressed model within a budget on a device."""
     given = locals()  # flags by name, which are the keys of automl.toml
     from automl.cli import resolve
-    from automl.userdata.settings import Settings, with_flags
+    from automl.userdata import Settings, with_flags
 
     given["budget"] = budget or None
     given["depth"] = False if no_depth else None
@@ -184,7 +184,7 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
 
 def agents(json: options.Json = False) -> None:
     """List the agents that can search, with their papers."""
-    from automl.agents.registry import describe_agents
+    from automl.agents import describe_agents
     from automl.cli import render
 
     found = describe_agents()

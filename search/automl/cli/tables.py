@@ -11,9 +11,8 @@ import typer
 from automl.cli import options
 
 if TYPE_CHECKING:
-    from automl.latency.check import Coverage
-    from automl.latency.compare import Comparison
-    from automl.pipeline.tables import Checked, Compared
+    from automl.latency import Comparison, Coverage
+    from automl.pipeline import Checked, Compared
 
 app = typer.Typer(
     help="Merge, compare and check latency tables.",
@@ -46,7 +45,7 @@ def merge(
     """Put the rows of two tables of one device into one."""
     from automl.cli import render
     from automl.cli.resolve import command
-    from automl.pipeline.tables import merge_tables
+    from automl.pipeline import merge_tables
 
     found = merge_tables(first, second, out, prefer)
     if json:
@@ -61,7 +60,7 @@ def diff(first: First, second: Second, worst: Worst = 10, json: options.Json = F
     """Show where two tables disagree and by how much."""
     from automl.cli import render
     from automl.cli.resolve import command
-    from automl.pipeline.tables import diff_tables
+    from automl.pipeline import diff_tables
 
     found = diff_tables(first, second, worst)
     if json:
@@ -100,7 +99,7 @@ def _print_difference(found: Compared) -> None:
 
 def _print_worst(comparison: Comparison, unit: str) -> None:
     from automl.cli import render
-    from automl.latency.compare import short
+    from automl.latency import short
 
     if not comparison.worst:
         return
@@ -130,8 +129,7 @@ def check(
 ) -> None:
     """Look for wrong units, impossible values and more work at less time; cover a model."""
     from automl.cli import render, resolve
-    from automl.pipeline.requests import ProfileRequest
-    from automl.pipeline.tables import check_table
+    from automl.pipeline import ProfileRequest, check_table
 
     request = None
     if model is not None:

@@ -1,1 +1,5 @@
 """Making candidates: which channels go, what is left of the weights, and the finishing step."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

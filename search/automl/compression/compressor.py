@@ -15,10 +15,8 @@ from automl.compression.reconstruction.refit import RefitSettings, refit, refit_
 from automl.compression.sensitivity import resized
 from automl.compression.statistics import Features, collect
 from automl.errors import QuantizationError, nearest
-from automl.network.precision import Flow
-from automl.network.surgery import kept_positions
-from automl.network.traced_model import Reading
-from automl.policy.policy import Policy
+from automl.network import Flow, Reading, kept_positions
+from automl.policy import Policy
 
 Tensor = torch.Tensor
 #: Bytes that the widest activation of the calibration images may take in one forward pass.

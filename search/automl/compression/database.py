@@ -15,9 +15,8 @@ from torch import nn
 from automl.compression.importance.obs import Elimination, Reader, eliminate
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix
 from automl.compression.statistics import Features, Moments
-from automl.network.layers import ChannelGroup, Network
-from automl.network.surgery import smaller
-from automl.policy.policy import Policy
+from automl.network import ChannelGroup, Network, smaller
+from automl.policy import Policy
 
 Tensor = torch.Tensor
 

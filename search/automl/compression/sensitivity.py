@@ -15,8 +15,8 @@ from automl.compression.database import Database, read_patch, write_patch
 from automl.compression.quantization.bits_sensitivity import BitHarm
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.errors import SpaceError
-from automl.network.surgery import remove
-from automl.policy.policy import Policy
+from automl.network import remove
+from automl.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 
 Tensor = torch.Tensor

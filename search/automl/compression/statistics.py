@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places
-from automl.network.forward_tracer import Address, Step, Walk
-from automl.network.trace import Call, Trace
+from automl.network import Address, Call, Step, Trace, Walk
 
 Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.layer_tables import FREE, Builder, LayerTable, Modes
-from automl.network.layers import Boundary
-from automl.policy.policy import Bits
-from automl.policy.precisions import is_float
+from automl.network import Boundary
+from automl.policy import Bits, is_float
 
 Integers = NDArray[np.int64]
 #: Reading layers of one value that share one conversion.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.layer_tables import LayerTable
-from automl.latency.keys import SOURCES, OpKey
+from automl.latency import SOURCES, OpKey
 from automl.units import QUANTITIES
 
 Integers = NDArray[np.int64]

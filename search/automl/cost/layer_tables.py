@@ -17,11 +17,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.latency.keys import OpKey, op_key
-from automl.network.layers import Layer, LayerPlan, Network, Width
-from automl.policy.policy import Bits
-from automl.policy.precisions import FLOAT_BITS, Precisions, bits_of
-from automl.policy.sizes import packed_bytes
+from automl.latency import OpKey, op_key
+from automl.network import Layer, LayerPlan, Network, Width
+from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
 from automl.space import Space, channel_counts
 
 Integers = NDArray[np.int64]

@@ -28,10 +28,9 @@ from automl.cost.factors import (
 )
 from automl.cost.layer_tables import Builder, LayerTable
 from automl.errors import TableError, UsageError
-from automl.latency.keys import MISSING, OpKey, Pricer
-from automl.network.layers import Network
-from automl.policy.policy import Policy
-from automl.policy.precisions import FP32, Precisions
+from automl.latency import MISSING, OpKey, Pricer
+from automl.network import Network
+from automl.policy import FP32, Policy, Precisions
 from automl.space import Space, Vectors
 from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity
 

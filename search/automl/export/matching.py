@@ -18,10 +18,8 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
-from automl.network.forward_tracer import Address, Step, Walk
-from automl.network.labels import names
-from automl.network.operators import base_name
-from automl.profiling.qdq import MOVES
+from automl.network import Address, Step, Walk, base_name, names
+from automl.profiling import MOVES
 
 Array = NDArray[np.float32]
 

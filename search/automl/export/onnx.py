@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.quantization.simulation import QuantizedModel
+from automl.compression import QuantizedModel
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.qdq import check_quantized, quantized_bytes
 from automl.export.session import Session
 from automl.files import write_whole
-from automl.profiling.half import half_model
+from automl.profiling import half_model
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 

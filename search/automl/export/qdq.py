@@ -17,15 +17,20 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from automl.compression.quantization.activation_ranges import ActivationGrid
-from automl.compression.quantization.qparams import Grid
-from automl.compression.quantization.simulation import Plan, QuantizedModel, Source
+from automl.compression import ActivationGrid, Grid, Plan, QuantizedModel, Source
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import Match, Recorded, find_operations, lost, record_values
 from automl.export.session import Session
-from automl.profiling.integer import placed, weight_axis
-from automl.profiling.qdq import Pairs, ValueGrid, WeightGrid, with_pairs, with_stored_constants
+from automl.profiling import (
+    Pairs,
+    ValueGrid,
+    WeightGrid,
+    placed,
+    weight_axis,
+    with_pairs,
+    with_stored_constants,
+)
 
 Tensor = torch.Tensor
 

@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from automl.compression.layer_matrix import matrix
-from automl.compression.quantization.activation_ranges import ActivationGrid
-from automl.compression.quantization.qparams import Grid, highest
-from automl.compression.quantization.simulation import (
+from automl.compression import (
     FORMS,
+    ActivationGrid,
+    Grid,
     Plan,
     QuantizedModel,
     Source,
+    highest,
     make_plan,
+    matrix,
 )
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import Array, Recorded
 from automl.export.qdq import quantized_onnx, record_plan
-from automl.network.precision import FLOAT_BITS, Flow
-from automl.policy.policy import Bits
+from automl.network import FLOAT_BITS, Flow
+from automl.policy import Bits
 
 
 def computes_integers(bits: Bits) -> bool:

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from automl.errors import TableError
 from automl.latency.compare import short
-from automl.latency.features import features
+from automl.latency.features import operator_features
 from automl.latency.header import TableHeader, parse_header
 from automl.latency.keys import MISSING, SOURCES, OpKey
 from automl.latency.rows import Row, parse_row
@@ -199,7 +199,7 @@ def _against_each_other(rows: Sequence[Row]) -> list[Finding]:
     """Rows 1000x off a plain non-negative fit of the others; the fewer are the wrong ones."""
     if len(rows) < _FEWEST:
         return []
-    ops = features([row.key for row in rows], (1, 1))
+    ops = operator_features([row.key for row in rows], (1, 1))
     truth = np.array([row.seconds for row in rows])
     work = np.stack([np.ones(len(rows)), ops.size, ops.moved + ops.weights], axis=1)
     scale = np.maximum(work.max(axis=0), 1.0)

@@ -133,7 +133,7 @@ def merge(
     return _merged_header(leading.header, other.header), tuple(rows[key] for key in order)
 
 
-def compare(
+def compare_tables(
     first: LatencyTable,
     second: LatencyTable,
     keys: Sequence[OpKey] | None = None,

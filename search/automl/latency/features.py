@@ -139,7 +139,7 @@ def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
     return (CLASSES.index(kind), reduction, outputs, space, moved, weights)
 
 
-def features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> Features:
+def operator_features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> Features:
     """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps."""
     rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 6)
     kind = rows[:, 0].astype(np.intp)

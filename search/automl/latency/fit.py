@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Features, Floats, features
+from automl.latency.features import CLASSES, Features, Floats, operator_features
 from automl.latency.keys import OpKey
 
 Unit = TypeVar("Unit", bound=Hashable)
@@ -56,7 +56,7 @@ def networks(
     """Timed networks from their operators; `whole` says that a call's constant is in the times."""
     lengths = [len(one) for one in keys]
     return Networks(
-        features([key for one in keys for key in one], channel_steps),
+        operator_features([key for one in keys for key in one], channel_steps),
         np.repeat(np.arange(len(keys)), lengths),
         np.asarray(seconds, dtype=np.float64),
         np.full(len(keys), float(whole)),

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.network.layers import Layer
+from automl.network import Layer
 
 Source = Literal["measured", "interpolated", "fitted"]
 #: Codes used in arrays of sources, best first.

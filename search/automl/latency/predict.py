@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from automl.errors import TableError
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Features, Floats, features
+from automl.latency.features import CLASSES, Features, Floats, operator_features
 from automl.latency.keys import OpKey
 
 #: Least relative error that is stated for an operator of a type that no source network holds.
@@ -102,7 +102,7 @@ class Roofline:
         for precision, where in places.items():
             if precision in self.units:
                 unit, chosen = self.units[precision], [keys[place] for place in where]
-                ops = features(chosen, unit.channel_steps)
+                ops = operator_features(chosen, unit.channel_steps)
                 seconds[where] = roofline.evaluate(unit.parameters, ops).seconds
                 errors[where] = _errors(unit, ops, chosen)
         return seconds, errors

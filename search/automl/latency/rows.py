@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from automl.errors import TableError, nearest
 from automl.latency.keys import SOURCES, OpKey, Source
-from automl.network.layers import OPERATORS
+from automl.network import OPERATORS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from automl.latency.header import TableHeader
 from automl.latency.keys import SOURCES, OpKey
-from automl.network.layers import OPERATORS
+from automl.network import OPERATORS
 
 _NUMBER: Final = {"type": "number", "minimum": 0}
 _TIME: Final = {"type": "number", "exclusiveMinimum": 0}

@@ -1,1 +1,5 @@
 """Reading a network: layers, coupled channels, removable blocks, and physical surgery on them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,5 @@
 """What the command and Python callers run: search, apply, verify, profile."""
 
-from automl.pipeline.finishing import apply, verify
-from automl.pipeline.front import search_front
-from automl.pipeline.measure_loop import search
-from automl.pipeline.profiling import profile
+import lazy_loader
 
-__all__ = ["apply", "profile", "search", "search_front", "verify"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import TableError, UsageError, nearest
-from automl.latency.header import KnownError, Overhead, TableHeader
-from automl.latency.keys import OpKey, op_key
-from automl.latency.predict import Roofline, load_predictor
-from automl.latency.table import LatencyTable
-from automl.latency.targets import find_table
-from automl.latency.transfer import FewShot, few_shot
-from automl.network.traced_model import read_network
+from automl.latency import (
+    FewShot,
+    KnownError,
+    LatencyTable,
+    OpKey,
+    Overhead,
+    Roofline,
+    TableHeader,
+    few_shot,
+    find_table,
+    load_predictor,
+    op_key,
+)
+from automl.network import read_network
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult
 from automl.pipeline.runners import own_table, table_path
-from automl.profiling.imports import ImportResult, import_profile
-from automl.userdata.loading import load_model
+from automl.profiling import ImportResult, import_profile
+from automl.userdata import load_model
 
 _COLUMNS: Final = ("model", "latency_ms")
 _OPTIONAL: Final = ("input_shape", "precision")

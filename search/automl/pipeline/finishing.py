@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression.compressor import Compressor
-from automl.compression.quantization.simulation import QuantizedModel
+from automl.compression import Compressor, QuantizedModel
 from automl.errors import UsageError
-from automl.export.onnx import export_onnx, onnx_bytes
-from automl.latency.targets import cpu_table, find_table
-from automl.network.traced_model import Reading, read_network
+from automl.export import export_onnx, onnx_bytes
+from automl.latency import cpu_table, find_table
+from automl.network import Reading, read_network
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
@@ -25,9 +24,9 @@ from automl.pipeline.requests import (
     ignore,
 )
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy.file import PolicyFile, Predicted, check_fits
-from automl.recovery.loop import RecoverySettings, recover
-from automl.study.evaluation import judge
+from automl.policy import PolicyFile, Predicted, check_fits
+from automl.recovery import RecoverySettings, recover
+from automl.study import judge
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:

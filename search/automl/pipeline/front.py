@@ -10,15 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from automl.cost.model import Limit, resolve_budget
+from automl.cost import Limit, resolve_budget
 from automl.errors import UsageError
 from automl.pipeline.log import Log, start
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.searching import best_of, deliver_best, deliver_dense, study_prepared
-from automl.solver.solve import solve
-from automl.study.loop import StudyResult
-from automl.study.problem import Trial
+from automl.solver import solve
+from automl.study import StudyResult, Trial
 from automl.units import Quantity, parse_budget
 
 _SHARES: Final[dict[Quantity, str]] = {

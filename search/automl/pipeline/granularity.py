@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from automl.latency.keys import OpKey, Pricer, op_key
-from automl.network.layers import ChannelGroup, LayerPlan, Network
+from automl.latency import OpKey, Pricer, op_key
+from automl.network import ChannelGroup, LayerPlan, Network
 from automl.space import sixteenth
 
 #: Steps that are tried, in channels, beside a sixteenth of them.

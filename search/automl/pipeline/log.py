@@ -9,7 +9,7 @@ from pathlib import Path
 
 from automl.errors import StudyError
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
-from automl.study.problem import Trial
+from automl.study import Trial
 
 
 def start(request: SearchRequest, on_event: OnEvent) -> Log:

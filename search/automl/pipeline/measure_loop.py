@@ -9,14 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from automl.cost.conversions import carry, conversions
-from automl.cost.layer_tables import Builder
-from automl.cost.model import build_cost_model, resolve_budget
+from automl.cost import build_cost_model, operators_of, resolve_budget
 from automl.errors import UsageError
-from automl.latency.corrected import Corrected
-from automl.latency.keys import OpKey
-from automl.latency.table import LatencyTable
-from automl.network.layers import Network
+from automl.latency import Corrected, LatencyTable, OpKey
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import Aimed
 from automl.pipeline.requests import (
@@ -29,13 +24,10 @@ from automl.pipeline.requests import (
 )
 from automl.pipeline.runners import is_here, open_runner, own_table
 from automl.pipeline.searching import search as search_once
-from automl.policy.policy import Policy
-from automl.policy.precisions import Precisions, bits_of, fineness
-from automl.profiling.profile import profile
-from automl.profiling.runner import Runner
-from automl.solver.solve import solve
-from automl.space import Space, Variable
-from automl.study.loop import StudyResult
+from automl.policy import Policy
+from automl.profiling import Runner, profile
+from automl.solver import solve
+from automl.study import StudyResult
 from automl.units import parse_budget
 
 #: Most searches before it is said that the winner does not rest on measured rows.
@@ -119,7 +111,7 @@ class Measuring:
     def _unmeasured(self, aimed: Aimed, policy: Policy) -> list[OpKey]:
         """Operators of a policy without a measured row."""
         table = aimed.priced.table
-        keys = policy_keys(aimed.reading.network, policy, precisions_of(table.header))
+        keys = operators_of(aimed.reading.network, policy, precisions_of(table.header))
         return [key for key in keys if (row := table.row(key)) is None or row.source != "measured"]
 
     def _measure(self, aimed: Aimed, keys: list[OpKey]) -> None:
@@ -178,27 +170,3 @@ class Measuring:
         budget = resolve_budget(limits, costs.dense, costs.energy, unit)
         solve(costs, [np.zeros(size) for size in priced.space.sizes], budget)
         return replace(aimed, priced=replace(priced, costs=costs), budget=budget)
-
-
-def policy_keys(network: Network, policy: Policy, precisions: Precisions) -> list[OpKey]:
-    """Operators and conversions of a policy's network, each once."""
-    dense = bits_of(precisions.dense)
-    offered = tuple(sorted({*policy.bits.values(), dense}, key=fineness))
-    layers = {plan.owner for plan in network.plans} - {""} if policy.bits else ()
-    variables = [Variable("resolution", "", (policy.resolution or network.resolutions[-1],))]
-    variables += [Variable("block", block.name, (0, 1)) for block in network.blocks]
-    variables += [Variable("channels", each, (kept,)) for each, kept in policy.channels.items()]
-    variables += [Variable("bits", name, offered) for name in sorted(layers)]
-    builder, carried = carry(Builder(network, Space(tuple(variables)), precisions, counts=1))
-    chosen = [0] * (len(variables) + len(carried))
-    for number, variable in enumerate(variables):
-        if variable.kind == "block":
-            chosen[number] = int(variable.name not in policy.removed)
-        elif variable.kind == "bits":
-            chosen[number] = offered.index(policy.bits.get(variable.name, dense))
-    choices = np.array(chosen, dtype=np.int16)[:, None]
-    for number, each in enumerate(carried, start=len(variables)):
-        choices[number] = each.follow(choices)
-    tables = (*builder.tables(), *conversions(builder))
-    found = (table.key_of(choices[:, 0].tolist()) for table in tables)
-    return [key for key in dict.fromkeys(found) if key is not None]

@@ -8,23 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.cost.model import build_cost_model
-from automl.export.onnx import onnx_bytes
-from automl.export.uncalibrated import computes_integers, rough_integer_onnx
-from automl.latency.header import KnownError, Overhead, TableHeader
-from automl.latency.keys import OpKey, Timings
-from automl.latency.table import LatencyTable
-from automl.network.precision import Flow
-from automl.network.surgery import smaller
-from automl.network.traced_model import Reading
+from automl.cost import build_cost_model
+from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
+from automl.latency import KnownError, LatencyTable, OpKey, Overhead, TableHeader, Timings
+from automl.network import Flow, Reading, smaller
 from automl.pipeline.precision import form_of, precisions_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
-from automl.policy.policy import Bits, Policy
-from automl.policy.precisions import is_float
-from automl.profiling.half import half_model
-from automl.profiling.overhead import FEWEST_NETWORKS, fit_overhead, held_out_seconds
-from automl.profiling.profile import measure_models
-from automl.profiling.runner import Runner
+from automl.policy import Bits, Policy, is_float
+from automl.profiling import (
+    FEWEST_NETWORKS,
+    Runner,
+    fit_overhead,
+    half_model,
+    held_out_seconds,
+    measure_models,
+)
 from automl.space import Space, Vectors
 
 #: Networks, beside the dense one, that the overhead is fitted on.

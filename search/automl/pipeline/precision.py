@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from automl.errors import PolicyError, UsageError, nearest
-from automl.latency.header import TableHeader
-from automl.policy.policy import Bits, Policy
-from automl.policy.precisions import (
+from automl.latency import TableHeader
+from automl.policy import (
+    Bits,
+    Policy,
     Precisions,
     bits_of,
     described,
@@ -17,7 +18,7 @@ from automl.policy.precisions import (
     is_float,
     parse_precision,
 )
-from automl.profiling.integer import FORM_OF
+from automl.profiling import FORM_OF
 from automl.units import Quantity
 
 #: Form of each runtime's integer kernels. Those of TFLite have signed activations with a zero

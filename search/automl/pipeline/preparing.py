@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.compression.compressor import Compressor
-from automl.compression.sensitivity import measure_sensitivity
-from automl.cost.model import Budget, resolve_budget
-from automl.network.traced_model import Reading, read_network
+from automl.compression import Compressor, measure_sensitivity
+from automl.cost import Budget, resolve_budget
+from automl.network import Reading, read_network
 from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
-from automl.solver.solve import solve
+from automl.solver import solve
 from automl.space import channel_counts
-from automl.study.evaluation import Evaluator, Ranking, ranking
-from automl.study.loop import Evaluate
-from automl.study.problem import Problem, read_geometry
+from automl.study import Evaluate, Evaluator, Problem, Ranking, ranking, read_geometry
 from automl.units import Quantity, parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.

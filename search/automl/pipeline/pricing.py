@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from automl.cost.model import (
+from automl.cost import (
     COUNTS_PER_SIDE,
     CostModel,
     Overhead,
@@ -18,17 +18,14 @@ from automl.cost.model import (
 )
 from automl.errors import StudyError
 from automl.files import write_whole
-from automl.latency.header import Overhead as FittedOverhead
-from automl.latency.keys import OpKey
-from automl.latency.table import LatencyTable
-from automl.latency.targets import cpu_table, find_table
-from automl.network.traced_model import Reading
+from automl.latency import LatencyTable, OpKey, cpu_table, find_table
+from automl.latency import Overhead as FittedOverhead
+from automl.network import Reading
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
-from automl.profiling.profile import measure_models, profile
-from automl.profiling.runner import LocalRunner
+from automl.profiling import LocalRunner, measure_models, profile
 from automl.space import MAXIMUM_OPTIONS, Space, build_space
 from automl.units import Quantity
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from automl.cost.model import required_keys
+from automl.cost import required_keys
 from automl.errors import MeasureError, TableError, UsageError
-from automl.latency.keys import OpKey
-from automl.network.traced_model import Reading, read_network
+from automl.latency import OpKey
+from automl.network import Reading, read_network
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
@@ -28,10 +28,9 @@ from automl.pipeline.runners import (
     provenance,
 )
 from automl.pipeline.tflite import time_networks
-from automl.policy.precisions import Precisions
-from automl.profiling.profile import ProfileReport
-from automl.profiling.profile import profile as measure
-from automl.profiling.runner import Runner
+from automl.policy import Precisions
+from automl.profiling import ProfileReport, Runner
+from automl.profiling import profile as measure
 from automl.space import Space, build_space
 
 

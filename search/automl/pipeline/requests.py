@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
-    from automl.policy.file import PolicyFile
-    from automl.userdata.data import Data
-    from automl.userdata.scores import Score
+    from automl.policy import PolicyFile
+    from automl.userdata import Data, Score
 
 #: Policies scored when neither trials nor seconds are given.
 DEFAULT_TRIALS = 32

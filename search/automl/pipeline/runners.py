@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import TargetError, UsageError, nearest
-from automl.latency.header import TableHeader
-from automl.latency.table import LatencyTable
-from automl.latency.targets import CPU, cpu_path, cpu_table, find_table, user_folder
+from automl.latency import (
+    CPU,
+    LatencyTable,
+    TableHeader,
+    cpu_path,
+    cpu_table,
+    find_table,
+    user_folder,
+)
 from automl.pipeline.requests import ProfileRequest
-from automl.profiling.pool import PooledRunner
-from automl.profiling.runner import LocalRunner, Runner
-from automl.profiling.ssh import SSHRunner, parse_host
+from automl.profiling import LocalRunner, PooledRunner, Runner, SSHRunner, parse_host
 
 #: Runtimes, and the precisions that their operators are measured in.
 PRECISIONS: Final = {"onnxruntime": ("fp32",), "tensorrt": ("fp16",), "litert": ("fp32",)}

@@ -9,11 +9,11 @@ import numpy as np
 from torch import nn
 
 from automl import __version__
-from automl.agents.registry import make_agent, takes
-from automl.compression.quantization.simulation import QuantizedModel
-from automl.cost.model import Budget, Cost
+from automl.agents import make_agent, takes
+from automl.compression import QuantizedModel
+from automl.cost import Budget, Cost
 from automl.errors import StudyError
-from automl.export.onnx import export_onnx, onnx_bytes
+from automl.export import export_onnx, onnx_bytes
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
 from automl.pipeline.precision import floats_of, form_of
@@ -21,12 +21,8 @@ from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
 from automl.pipeline.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy.file import Model, PolicyFile, Predicted, Target, choices, write_policy
-from automl.policy.policy import Policy
-from automl.study.evaluation import Ranking, judge
-from automl.study.loop import StudyResult, run_study
-from automl.study.problem import Trial
-from automl.study.storage import delete_study
+from automl.policy import Model, Policy, PolicyFile, Predicted, Target, choices, write_policy
+from automl.study import Ranking, StudyResult, Trial, delete_study, judge, run_study
 from automl.units import format_seconds
 
 

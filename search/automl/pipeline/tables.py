@@ -6,15 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.cost.model import required_keys
+from automl.cost import required_keys
 from automl.errors import SpaceError, TableError
-from automl.latency.check import Coverage, Finding, check_file, coverage
-from automl.latency.compare import Comparison, Side, compare, merge
-from automl.latency.keys import OpKey, op_key
-from automl.latency.store import read_header
-from automl.latency.table import LatencyTable
-from automl.latency.targets import find_table, list_targets
-from automl.network.traced_model import read_network
+from automl.latency import (
+    Comparison,
+    Coverage,
+    Finding,
+    LatencyTable,
+    OpKey,
+    Side,
+    check_file,
+    compare_tables,
+    coverage,
+    find_table,
+    list_targets,
+    merge,
+    op_key,
+    read_header,
+)
+from automl.network import read_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
@@ -80,7 +90,7 @@ def diff_tables(first: str, second: str, worst: int = 10) -> Compared:
         TargetError: There is no such table.
     """
     one, other = find_table(first), find_table(second)
-    found = compare(one, other, worst=worst)
+    found = compare_tables(one, other, worst=worst)
     return Compared(one.name, other.name, one.header.unit, found)
 
 

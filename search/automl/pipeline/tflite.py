@@ -9,7 +9,7 @@ from typing import Final
 from automl.errors import UsageError
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult
 from automl.pipeline.runners import open_runner, table_path
-from automl.profiling.profile import measure_models
+from automl.profiling import measure_models
 from automl.units import format_seconds
 
 _IDENTIFIER: Final = b"TFL3"  # at byte 4 of every file

@@ -9,12 +9,10 @@ from typing import Final
 import torch
 from torch import nn
 
-from automl.compression.quantization.codebook import Codebook
-from automl.compression.quantization.simulation import QuantizedModel
-from automl.compression.sensitivity import resized
-from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.compression import Codebook, QuantizedModel, resized
+from automl.export import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.pipeline.requests import Subject
-from automl.policy.policy import Policy
+from automl.policy import Policy
 
 Tensor = torch.Tensor
 #: Inputs that an integer network is checked on.

@@ -1,1 +1,5 @@
-"""TODO face."""
+"""Policies, the files that hold them, and the precisions that layers compute in."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
-from automl.network.layers import Network
+from automl.network import Network
 from automl.policy.policy import Bits, Policy
 
 SCHEMA: Final = 1

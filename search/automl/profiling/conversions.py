@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from automl.errors import MeasureError, nearest
-from automl.latency.keys import OpKey
+from automl.latency import OpKey
 from automl.profiling.graphs import Graph
 
 _NARROW = 16

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import UsageError
-from automl.latency.keys import OpKey
-from automl.latency.rows import Row
-from automl.network.layers import Network
+from automl.latency import OpKey, Row
+from automl.network import Network
 from automl.profiling.matching import Match, Matcher
 from automl.profiling.nodes import Profile, ProfiledNode
 from automl.profiling.ort_profile import is_ort, read_ort

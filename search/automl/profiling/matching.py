@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from automl.latency.keys import OpKey, op_key
-from automl.network.layers import Layer, Network
+from automl.latency import OpKey, op_key
+from automl.network import Layer, Network
 from automl.profiling.nodes import ProfiledNode, onnx_op
 
 #: Operators of modules, whose names are the user's. Names of others are numbers that we gave:

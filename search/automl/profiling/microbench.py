@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Final
 
 from automl.errors import MeasureError, nearest
-from automl.latency.keys import OpKey
+from automl.latency import OpKey
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
 from automl.profiling.half import half_model

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from automl.network.layers import Layer
+from automl.network import Layer
 
 #: Operators that differ in name only once their shape is known.
 _FAMILY: Final = {"depthwise_conv2d": "conv2d", "global_avg_pool": "avg_pool"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from automl.errors import MeasureError, nearest
-from automl.latency.keys import OpKey
+from automl.latency import OpKey
 from automl.profiling.graphs import Graph
 
 Emit = Callable[[Graph, OpKey, Sequence[str]], str]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from automl.errors import MeasureError
-from automl.latency.header import Overhead
+from automl.latency import Overhead
 
 Floats = NDArray[np.float64]
 

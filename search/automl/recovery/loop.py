@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.sensitivity import resized
+from automl.compression import resized
 from automl.errors import DataError
 
 Tensor = torch.Tensor

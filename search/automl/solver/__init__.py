@@ -1,1 +1,5 @@
-"""TODO face."""
+"""The exact solver: multiplier bisection, then dynamic programming over exact prices."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.cost.model import Factor
+from automl.cost import Factor
 from automl.errors import InfeasibleError
 from automl.solver.bucket_elimination import WIDEST, Floats, Integers
-from automl.solver.solve import solve
+from automl.solver.exact import solve
 from automl.space import Vectors
-from automl.study.problem import Problem
+from automl.study import Problem
 from automl.units import QUANTITIES
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost.model import Budget, CostModel
+from automl.cost import Budget, CostModel
 from automl.solver.bucket_elimination import Floats, Integers
 from automl.space import Joint, Vectors
 from automl.units import QUANTITIES

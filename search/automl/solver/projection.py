@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.solver.bucket_elimination import Integers
+from automl.solver.exact import solve
 from automl.solver.local_search import neighbours
-from automl.solver.solve import solve
 from automl.space import Vectors
-from automl.study.problem import Problem
+from automl.study import Problem
 from automl.units import QUANTITIES
 
 _ROUNDS: Final = 200

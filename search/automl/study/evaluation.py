@@ -12,17 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from automl.compression.compressor import Compressor
-from automl.compression.quantization.layer_rounding import QUICK_ROUNDING
-from automl.compression.reconstruction.refit import RefitSettings
-from automl.compression.sensitivity import resized
-from automl.policy.policy import Policy
+from automl.compression import QUICK_ROUNDING, Compressor, RefitSettings, resized
+from automl.policy import Policy
 from automl.study.early_stopping import lost
 from automl.study.problem import Scored
-from automl.userdata.data import Batches
-from automl.userdata.scores import (
+from automl.userdata import (
     LOGITS,
     SATURATED,
+    Batches,
     ImageScore,
     Logits,
     Score,

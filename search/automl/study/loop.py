@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from automl.cost.model import Cost
+from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy.policy import Policy
+from automl.policy import Policy
 from automl.study.problem import Agent, Problem, Scored, Trial
 from automl.study.storage import Identity, Stored, TrialStore
 from automl.units import Quantity

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from automl.cost.model import Budget, Cost, CostModel
-from automl.network.layers import LayerPlan, Network
-from automl.policy.policy import Policy
+from automl.cost import Budget, Cost, CostModel
+from automl.network import LayerPlan, Network
+from automl.policy import Policy
 from automl.space import Sensitivity, Space, Variable
 
 __all__ = [

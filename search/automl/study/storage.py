@@ -17,9 +17,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from automl.cost.model import Cost
+from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy.policy import Bits, Policy
+from automl.policy import Bits, Policy
 from automl.space import Space, Variable
 from automl.study.problem import State, Trial
 

@@ -1,1 +1,1 @@
-"""TODO face."""
+"""Which channels matter least: one file a criterion."""

@@ -1,1 +1,1 @@
-"""TODO face."""
+"""Weights and activations in few bits: grids, rounding, and what it does to the outputs."""

@@ -22,8 +22,8 @@ from torch import nn
 from automl.compression.database import read_patch, write_patch
 from automl.compression.quantization.joint_database import JointDatabase, write_rounded
 from automl.compression.quantization.simulation import Plan, QuantizedModel, is_rounded
-from automl.network.precision import FLOAT_BITS
-from automl.policy.policy import Bits, Policy
+from automl.network import FLOAT_BITS
+from automl.policy import Bits, Policy
 from automl.space import Joint, Space, Variable
 
 #: Activations beside which weights that are measured apart are integers, not a codebook.

@@ -32,10 +32,8 @@ from automl.compression.quantization.simulation import (
     make_plan,
 )
 from automl.compression.statistics import Features
-from automl.network.precision import FLOAT_BITS, Flow
-from automl.network.surgery import kept_positions
-from automl.network.trace import Trace
-from automl.policy.policy import Bits, Policy
+from automl.network import FLOAT_BITS, Flow, Trace, kept_positions
+from automl.policy import Bits, Policy
 
 Tensor = torch.Tensor
 #: Images on which activations' ranges are found where no refit finds them.

@@ -11,8 +11,8 @@ from automl.compression.quantization.activation_ranges import How
 from automl.compression.quantization.codebook import Codebook, codebook
 from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
 from automl.compression.quantization.rounding import quantized, round_to_codebook, round_weights
-from automl.network.precision import FLOAT_BITS
-from automl.policy.policy import Bits
+from automl.network import FLOAT_BITS
+from automl.policy import Bits
 
 Tensor = torch.Tensor
 

@@ -28,11 +28,20 @@ from automl.compression.quantization.activation_ranges import (
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import Grid
 from automl.errors import QuantizationError, nearest
-from automl.network.forward_tracer import Address, Step, Walk
-from automl.network.labels import names
-from automl.network.operators import base_name
-from automl.network.precision import FLOAT_BITS, NETWORK_INPUT, Flow, Form, Place, Rounding
-from automl.policy.policy import Bits
+from automl.network import (
+    FLOAT_BITS,
+    NETWORK_INPUT,
+    Address,
+    Flow,
+    Form,
+    Place,
+    Rounding,
+    Step,
+    Walk,
+    base_name,
+    names,
+)
+from automl.policy import Bits
 
 Tensor = torch.Tensor
 #: Whose numbers are rounded (the operation that wrote them), and to how many bits: one grid each.

@@ -1,1 +1,1 @@
-"""TODO face."""
+"""What the remaining weights become: one file a method."""

@@ -47,10 +47,8 @@ from automl.compression.quantization.simulation import (
 )
 from automl.compression.statistics import INPUT, WEIGHTED, Features, gram, with_ones
 from automl.errors import QuantizationError
-from automl.network.forward_tracer import Address, Step
-from automl.network.precision import FLOAT_BITS, Flow
-from automl.network.trace import Trace, addresses
-from automl.policy.policy import Bits
+from automl.network import FLOAT_BITS, Address, Flow, Step, Trace, addresses
+from automl.policy import Bits
 
 Tensor = torch.Tensor
 #: Rows of which the moments are taken where the features hold none.

@@ -9,8 +9,8 @@ from automl.cost import factors as cost_factors
 from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.solver import bucket_elimination as elimination
+from automl.solver.exact import solve
 from automl.solver.local_search import Task, improve, repair
-from automl.solver.solve import solve
 from automl.space import Vectors
 from automl.study.problem import Problem
 from automl.units import QUANTITIES, format_seconds, round_up

@@ -15,7 +15,7 @@ from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.profiling.device import Conditions
-from automl.profiling.profile import ANCHOR, measure_models, profile
+from automl.profiling.measuring import ANCHOR, measure_models, profile
 from automl.profiling.runner import Measured
 
 HEADER = TableHeader(

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from automl.errors import MeasureError, TableError
-from automl.latency.keys import OpKey
-from automl.latency.rows import Row
-from automl.latency.table import LatencyTable
+from automl.latency import LatencyTable, OpKey, Row
 from automl.profiling.device import disturbed, slowed
 from automl.profiling.integer import FORM_OF
 from automl.profiling.microbench import probe

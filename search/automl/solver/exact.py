@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from automl.cost.model import Budget, CostModel, Factor
+from automl.cost import Budget, CostModel, Factor
 from automl.errors import InfeasibleError
 from automl.solver.bucket_elimination import Floats, Integers, Part
 from automl.solver.lagrangian_dual import minimise

@@ -1,0 +1,15 @@
+from .compressor import Compressor as Compressor
+from .layer_matrix import matrix as matrix
+from .quantization.activation_ranges import ActivationGrid as ActivationGrid
+from .quantization.codebook import Codebook as Codebook
+from .quantization.layer_rounding import QUICK_ROUNDING as QUICK_ROUNDING
+from .quantization.qparams import Grid as Grid
+from .quantization.qparams import highest as highest
+from .quantization.simulation import FORMS as FORMS
+from .quantization.simulation import Plan as Plan
+from .quantization.simulation import QuantizedModel as QuantizedModel
+from .quantization.simulation import Source as Source
+from .quantization.simulation import make_plan as make_plan
+from .reconstruction.refit import RefitSettings as RefitSettings
+from .sensitivity import measure_sensitivity as measure_sensitivity
+from .sensitivity import resized as resized

@@ -1,0 +1,2 @@
+from .loop import RecoverySettings as RecoverySettings
+from .loop import recover as recover

@@ -1,0 +1,11 @@
+from .bucket_elimination import Floats as Floats
+from .exact import solve as solve
+from .feasibility import Completion as Completion
+from .local_search import Task as Task
+from .local_search import neighbours as neighbours
+from .local_search import repair as repair
+from .projection import Projection as Projection
+from .response_surface import LogCost as LogCost
+from .response_surface import LowRank as LowRank
+from .response_surface import fit_log_cost as fit_log_cost
+from .response_surface import fit_low_rank as fit_low_rank

@@ -1,0 +1,14 @@
+from .evaluation import Evaluator as Evaluator
+from .evaluation import Ranking as Ranking
+from .evaluation import judge as judge
+from .evaluation import ranking as ranking
+from .loop import Evaluate as Evaluate
+from .loop import StudyResult as StudyResult
+from .loop import run_study as run_study
+from .problem import Agent as Agent
+from .problem import Problem as Problem
+from .problem import Sensitivity as Sensitivity
+from .problem import State as State
+from .problem import Trial as Trial
+from .problem import read_geometry as read_geometry
+from .storage import delete_study as delete_study
