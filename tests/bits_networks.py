@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from automl.latency.keys import OpKey, Timings, op_key
 from automl.network.operators import base_name
 from automl.network.precision import Flow
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import is_float
 
@@ -50,9 +50,9 @@ class Residual(nn.Module):
 
 
 @cache
-def reading() -> Reading:
+def traced() -> TracedModel:
     torch.manual_seed(0)
-    return read_network(Residual().eval(), (1, 3, 8, 8), resolutions=())
+    return trace_network(Residual().eval(), (1, 3, 8, 8), resolutions=())
 
 
 class Prices:
@@ -78,7 +78,7 @@ class Prices:
 
 def counted(policy: Policy) -> float:
     """Seconds, with the owners and the values of the network that the policy leaves."""
-    read = reading()
+    read = traced()
     flow = Flow(read.trace, policy.removed)
     channels = read.network.dense_channels | dict(policy.channels)
 

@@ -12,7 +12,7 @@ from automl.example.model import pretrained
 from automl.latency.keys import MISSING, op_key
 from automl.latency.targets import find_table
 from automl.network.layers import Network
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.file import check_fits, read_policy
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
@@ -21,7 +21,7 @@ FILES = sorted(FOLDER.glob("*.json"))
 
 @cache
 def network() -> Network:
-    return read_network(pretrained(), (1, 1, 28, 28)).network
+    return trace_network(pretrained(), (1, 1, 28, 28)).network
 
 
 def test_there_are_policies() -> None:

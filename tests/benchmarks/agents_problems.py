@@ -22,7 +22,7 @@ from automl.compression.reconstruction.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized
 from automl.cost.model import resolve_budget
 from automl.files import write_whole
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.requests import ignore
 from automl.policy.policy import Policy
@@ -76,10 +76,10 @@ class Contest:
     ) -> None:
         self.name = name
         shape = (1, *photos.calibration.shape[1:])
-        self.reading = read_network(model, shape, resolutions=resolutions)
+        self.traced = trace_network(model, shape, resolutions=resolutions)
         limit = parse_budget(budget)
         priced = price(
-            self.reading,
+            self.traced,
             target,
             Choices(resolutions=resolutions),
             threads=1,
@@ -90,17 +90,17 @@ class Contest:
         )
         self.space, costs = priced.space, priced.costs
         counts = {v.name: channel_counts(v) for v in self.space.variables if v.kind == "channels"}
-        self._finishing = Compressor(self.reading, photos.calibration, counts)
+        self._finishing = Compressor(self.traced, photos.calibration, counts)
         # The same database, and features of no more images than a candidate is refitted on.
         self._loop = copy.copy(self._finishing)
         self._loop.images = self._finishing.images[:REFIT]
         self._loop.forget()
         harm = _kept_harm(self._finishing, self.space, out / f"harm-{name}.json")
-        geometry = read_geometry(self.reading.network, self.space)
+        geometry = read_geometry(self.traced.network, self.space)
         limits = resolve_budget([limit], costs.dense)
         self.problem = Problem(self.space, costs, limits, harm, geometry)
         self._photos = photos
-        self._dense = outputs(self.reading.model, photos.scored)
+        self._dense = outputs(self.traced.model, photos.scored)
 
     @property
     def sensitivity_evaluations(self) -> int:
@@ -136,7 +136,7 @@ class Contest:
 
     def dense_accuracy(self) -> float:
         """Of the dense network."""
-        return self.accuracy(self.reading.model)
+        return self.accuracy(self.traced.model)
 
 
 def resnet56(shared: Path, out: Path, quantity: str) -> Contest:

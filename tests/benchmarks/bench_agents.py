@@ -280,7 +280,7 @@ def split_of(contest: Contest, policy: Policy) -> dict[str, float]:
     return {
         "depth": 1 - len(policy.removed) / max(1, len(space.of_kind("block"))),
         "width": sum(shares) / max(1, len(shares)),
-        "resolution": float(policy.resolution or contest.reading.network.input_shape[-1]),
+        "resolution": float(policy.resolution or contest.traced.network.input_shape[-1]),
     }
 
 

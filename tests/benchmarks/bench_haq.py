@@ -30,7 +30,7 @@ from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost.model import Budget, Limit, build_cost_model
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.policy.precisions import Precisions
 from automl.space import Space, build_space
@@ -67,15 +67,15 @@ class Bench:
         calibration = normalised(data.train[drawn[:CALIBRATION]])
         self.scored = normalised(data.train[drawn[CALIBRATION : CALIBRATION + SCORED]])
         self.data, self.seed = data, seed
-        self.reading = read_network(load_resnet(shared, depth), SHAPE, resolutions=())
+        self.traced = trace_network(load_resnet(shared, depth), SHAPE, resolutions=())
         names = tuple(f"w{w}a{a}" for w in BITS for a in BITS)
         self.precisions = Precisions(names, simulated=True)
         whole = build_space(
-            self.reading.network, depth=False, resolutions=(), precisions=self.precisions.bits
+            self.traced.network, depth=False, resolutions=(), precisions=self.precisions.bits
         )
         self.space = Space(tuple(v for v in whole.variables if v.kind == "bits"))
-        self.compressor = Compressor(self.reading, calibration, {}, seed=seed)
-        self.dense = outputs(self.reading.model, self.scored)
+        self.compressor = Compressor(self.traced, calibration, {}, seed=seed)
+        self.dense = outputs(self.traced.model, self.scored)
         self.scores: dict[bytes, float] = {}
         self.accuracies: dict[bytes, float] = {}
         self.sensitivity = measure_sensitivity(
@@ -87,7 +87,7 @@ class Bench:
 
     def problem(self, array: Array, keep: float) -> Problem:
         """Cycles limited to a share of those at w8a8."""
-        network = self.reading.network
+        network = self.traced.network
         table = build_table([network], array)
         costs = build_cost_model(network, self.space, table, precisions=self.precisions)
         budget = Budget((Limit("latency", keep * costs.dense.latency),))

@@ -35,7 +35,7 @@ from automl.cost.model import build_cost_model, required_keys
 from automl.export.onnx import onnx_bytes
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, timed_onnx
@@ -96,23 +96,23 @@ def own_table() -> Iterator[LatencyTable]:
         yield cpu_table()
 
 
-def read(shared: Path, name: str) -> Reading:
+def read(shared: Path, name: str) -> TracedModel:
     """The trained networks of the shared folder, or one of random weights."""
     depth = {"resnet20": 20, "resnet32": 32, "resnet56": 56}.get(name)
     if depth is not None and shared.exists():
-        return read_network(load_resnet(shared, depth), (1, 3, 32, 32), resolutions=())
-    return read_network(build(name), NETWORKS[name].shape, resolutions=())
+        return trace_network(load_resnet(shared, depth), (1, 3, 32, 32), resolutions=())
+    return trace_network(build(name), NETWORKS[name].shape, resolutions=())
 
 
 def forms(
-    reading: Reading, table: LatencyTable, runner: Runner, options: argparse.Namespace
+    traced: TracedModel, table: LatencyTable, runner: Runner, options: argparse.Namespace
 ) -> dict[str, float]:
     """Milliseconds of fp32 and of each integer form."""
-    layers = dict.fromkeys((p.owner for p in reading.network.plans if p.owner), INT8)
-    models = {"fp32": timed_onnx(reading, Policy(), table.header)}
+    layers = dict.fromkeys((p.owner for p in traced.network.plans if p.owner), INT8)
+    models = {"fp32": timed_onnx(traced, Policy(), table.header)}
     for form in FORMS:
         header = table.header.model_copy(update={"form": form})
-        models[form] = timed_onnx(reading, Policy(bits=layers), header)
+        models[form] = timed_onnx(traced, Policy(bits=layers), header)
     times = measure_models(models, runner, spread=0.005, seconds_cap=20.0)
     found = {name: timing.seconds * 1e3 for name, timing in times.items()}
     shares = ", ".join(f"{n} {v:.3f} ms ({v / found['fp32']:.2f})" for n, v in found.items())
@@ -121,23 +121,23 @@ def forms(
 
 
 def mixed(
-    reading: Reading, table: LatencyTable, runner: Runner, options: argparse.Namespace
+    traced: TracedModel, table: LatencyTable, runner: Runner, options: argparse.Namespace
 ) -> dict[str, object]:
     """Predicted against measured seconds of random policies."""
     start = time.monotonic()
-    network, precisions = reading.network, precisions_of(table.header)
+    network, precisions = traced.network, precisions_of(table.header)
     profile(table, probe_keys(network, "fp32"), runner)
     steps = learn_granularity(network, table, "fp32")
     space = build_space(network, round_to=steps, precisions=(INT8, Bits()))
     keys = required_keys(network, space, precisions=precisions)
     report = profile(table, keys, runner)
-    fitted = fit_networks(reading, table, space, runner, 1, ignore)
+    fitted = fit_networks(traced, table, space, runner, 1, ignore)
     operators = time.monotonic() - start
     vectors = space.random(options.policies, np.random.default_rng(2))
     sums = build_cost_model(network, space, table, precisions=precisions).price(vectors)[:, 0]
     policies = [space.decode(vector) for vector in vectors]
     counts = [len(network.shapes(p.channels, p.removed)) for p in policies]
-    models = {str(i): timed_onnx(reading, p, table.header) for i, p in enumerate(policies)}
+    models = {str(i): timed_onnx(traced, p, table.header) for i, p in enumerate(policies)}
     times = measure_models(models, runner, seconds_cap=2.0 * len(models))
     measured = [times[name].seconds for name in models]
     pairs = zip(sums.tolist(), counts, strict=True)
@@ -203,8 +203,8 @@ def searched(request: SearchRequest) -> Row:
 def all_integers(request: SearchRequest) -> Row:
     """The same of INT8 everywhere, with the fewest blocks left out that meet the budget."""
     aimed = aim(request, ignore)
-    compressor = compressor_of(aimed.reading, aimed.priced, request, ignore)
-    costs, network = aimed.priced.costs, aimed.reading.network
+    compressor = compressor_of(aimed.traced, aimed.priced, request, ignore)
+    costs, network = aimed.priced.costs, aimed.traced.network
     bits = dict.fromkeys((plan.owner for plan in network.plans if plan.owner), INT8)
     names = [block.name for block in network.blocks]
     for count in range(len(names) + 1):
@@ -216,7 +216,7 @@ def all_integers(request: SearchRequest) -> Row:
     model = compressor.make(policy)
     compressor.forget()
     shape = request.subject.input_shape
-    models = {"dense": onnx_bytes(aimed.reading.model, shape), "small": onnx_bytes(model, shape)}
+    models = {"dense": onnx_bytes(aimed.traced.model, shape), "small": onnx_bytes(model, shape)}
     times = measure_here(models, 1)
     test = request.subject.data.test
     assert test is not None

@@ -29,7 +29,7 @@ from automl.export.onnx import onnx_bytes
 from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import network_of
 from automl.policy.policy import Policy
@@ -111,11 +111,11 @@ def measure(
 ) -> Found:
     """Operators first, then the whole networks."""
     start = time.monotonic()
-    reading = read_network(build(name, seed), NETWORKS[name].shape, resolutions=())
-    probes = probe_keys(reading.network, PRECISION)
+    traced = trace_network(build(name, seed), NETWORKS[name].shape, resolutions=())
+    probes = probe_keys(traced.network, PRECISION)
     reports = [profile(table, probes, runner)]
-    policies = draw(reading, table, count, seed)
-    layers = [reading.network.shapes(policy.channels, policy.removed) for policy in policies]
+    policies = draw(traced, table, count, seed)
+    layers = [traced.network.shapes(policy.channels, policy.removed) for policy in policies]
     keys: list[list[OpKey]] = [[op_key(layer, PRECISION) for layer in each] for each in layers]
     wanted = list(dict.fromkeys(key for each in keys for key in each))
     reports.append(profile(table, wanted, runner))
@@ -124,7 +124,7 @@ def measure(
         raise SystemExit(f"{name}: a sum with holes is no latency; not measured: {gone}")
     middle = time.monotonic()
     models = {
-        str(number): onnx_bytes(*network_of(reading, policy))
+        str(number): onnx_bytes(*network_of(traced, policy))
         for number, policy in enumerate(policies)
     }
     times = measure_models(models, runner, seconds_cap=seconds)
@@ -148,10 +148,10 @@ def measure(
     )
 
 
-def draw(reading: Reading, table: LatencyTable, count: int, seed: int) -> list[Policy]:
+def draw(traced: TracedModel, table: LatencyTable, count: int, seed: int) -> list[Policy]:
     """The dense policy and `count` random ones of the space that a search here would have."""
-    steps = learn_granularity(reading.network, table, PRECISION)
-    space = build_space(reading.network, round_to=steps)
+    steps = learn_granularity(traced.network, table, PRECISION)
+    space = build_space(traced.network, round_to=steps)
     vectors = space.random(count, np.random.default_rng(seed))
     return [space.decode(vector) for vector in (space.dense, *vectors)]
 

@@ -25,7 +25,7 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.export.onnx import onnx_bytes
 from automl.network.surgery import smaller
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
 from automl.pipeline.networks import network_of
 from automl.pipeline.preparing import aim, prepare
@@ -36,26 +36,26 @@ from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy
 
 
-def variants(reading: Reading) -> dict[str, nn.Module]:
+def variants(traced: TracedModel) -> dict[str, nn.Module]:
     """Six ways to thin out the blocks' inner channels."""
-    groups = {g.name: g for g in reading.network.groups if g.name.endswith(".conv1")}
+    groups = {g.name: g for g in traced.network.groups if g.name.endswith(".conv1")}
 
     def narrowed(share: float, less: int = 0) -> nn.Module:
         kept = {
             name: torch.arange(max(1, round(group.channels * share) - less))
             for name, group in groups.items()
         }
-        return smaller(reading.model, reading.network.groups, kept)
+        return smaller(traced.model, traced.network.groups, kept)
 
-    every_second = frozenset(block.name for block in reading.network.blocks[1::2])
+    every_second = frozenset(block.name for block in traced.network.blocks[1::2])
     return {
-        "dense (16, 32, 64)": reading.model,
+        "dense (16, 32, 64)": traced.model,
         "one channel less in every block": narrowed(1.0, 1),
         "three quarters": narrowed(0.75),
         "half": narrowed(0.5),
         "a quarter": narrowed(0.25),
         "every second block left out": smaller(
-            reading.model, reading.network.groups, {}, every_second
+            traced.model, traced.network.groups, {}, every_second
         ),
     }
 
@@ -69,15 +69,15 @@ def clock(models: dict[str, nn.Module], seconds: float = 30.0) -> dict[str, floa
 def macs_of(model: nn.Module) -> int:
     """Multiply-accumulates of the cut network."""
     return sum(
-        layer.macs for layer in read_network(model, (1, 3, 32, 32), resolutions=()).network.layers
+        layer.macs for layer in trace_network(model, (1, 3, 32, 32), resolutions=()).network.layers
     )
 
 
-def thin_table(reading: Reading) -> dict[str, dict[str, float]]:
+def thin_table(traced: TracedModel) -> dict[str, dict[str, float]]:
     """Shares of the dense network's MACs and latency."""
-    models = variants(reading)
+    models = variants(traced)
     seconds = clock(models)
-    dense, whole = seconds["dense (16, 32, 64)"], macs_of(reading.model)
+    dense, whole = seconds["dense (16, 32, 64)"], macs_of(traced.model)
     print(f"{'inner widths':34}{'MACs':>8}{'latency':>9}   (dense: {dense * 1e3:.2f} ms)")
     table = {}
     for name, model in models.items():
@@ -138,8 +138,8 @@ def macs_search(request: SearchRequest, limit: float) -> tuple[nn.Module, Policy
     while True:
         budget = Budget((Limit("macs", share * dense),))
         policy = make_agent("lagrangian", replace(problem, budget=budget), 0).ask(1)[0]
-        model, shape = network_of(aimed.reading, policy)
-        models = {"dense": onnx_bytes(aimed.reading.model, shape), "cut": onnx_bytes(model, shape)}
+        model, shape = network_of(aimed.traced, policy)
+        models = {"dense": onnx_bytes(aimed.traced.model, shape), "cut": onnx_bytes(model, shape)}
         times = measure_here(models, 1, 6.0)
         found = times["cut"] / times["dense"]
         print(f"  MACs {share:.0%}: {found:.2f} of the dense latency", flush=True)
@@ -158,18 +158,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
-    reading = read_network(model, (1, 3, 32, 32), resolutions=())
-    thinned = thin_table(reading)
+    traced = trace_network(model, (1, 3, 32, 32), resolutions=())
+    thinned = thin_table(traced)
     if options.svg:
         draw(thinned, options.svg)
     found: dict[str, object] = {"thinned": thinned}
     if not options.only_table:
-        found |= compare(data, model, reading, options.seed)
+        found |= compare(data, model, traced, options.seed)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 
 
-def compare(data: Cifar, model: nn.Module, reading: Reading, seed: int) -> dict[str, object]:
+def compare(data: Cifar, model: nn.Module, traced: TracedModel, seed: int) -> dict[str, object]:
     """The default search beside the MACs-only search at the same measured latency."""
     with tempfile.TemporaryDirectory() as folder:
         request = SearchRequest(
@@ -177,21 +177,21 @@ def compare(data: Cifar, model: nn.Module, reading: Reading, seed: int) -> dict[
         )
         result = search(request, ignore)
         state = torch.load(Path(folder) / "model.pt", weights_only=True)
-        ours, _ = network_of(reading, result.policy.policy)
+        ours, _ = network_of(traced, result.policy.policy)
         ours.load_state_dict(state)
         assert result.compressed.measured_seconds is not None
         assert result.dense.measured_seconds is not None
         share = result.compressed.measured_seconds / result.dense.measured_seconds
         theirs, _, _ = macs_search(request, share)
-    times = clock({"dense": reading.model, "latency search": ours, "MACs search": theirs})
-    rows = {"dense": reading.model, "latency search": ours, "MACs search": theirs}
+    times = clock({"dense": traced.model, "latency search": ours, "MACs search": theirs})
+    rows = {"dense": traced.model, "latency search": ours, "MACs search": theirs}
     print(
         f"\n{'':18}{'latency':>10}{'MACs':>8}{'accuracy':>10}   (10,000 test images, seed {seed})"
     )
     table: dict[str, object] = {}
     for name, network in rows.items():
         right = accuracy(network, data.test, data.test_labels)
-        part, work = times[name] / times["dense"], macs_of(network) / macs_of(reading.model)
+        part, work = times[name] / times["dense"], macs_of(network) / macs_of(traced.model)
         table[name] = {"latency": part, "macs": work, "accuracy": right}
         print(f"{name:18}{part:10.2f}{work:8.0%}{right:10.2f}", flush=True)
     return table

@@ -38,7 +38,7 @@ from automl.compression.reconstruction.refit import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
 from automl.space import Space, build_space
 from automl.study.problem import Problem
@@ -55,11 +55,11 @@ class Bench:
     def __init__(self, data: Cifar, model: nn.Module, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(data.train), generator=generator)[: CALIBRATION + HELD_OUT]
-        self.reading = read_network(model, SHAPE, resolutions=())
-        self.layers = Flow(self.reading.trace).layers
+        self.traced = trace_network(model, SHAPE, resolutions=())
+        self.layers = Flow(self.traced.trace).layers
         self.held_out = normalised(data.train[drawn[CALIBRATION:]])
         images = normalised(data.train[drawn[:CALIBRATION]])
-        self.compressor = Compressor(self.reading, images, {}, seed=seed)
+        self.compressor = Compressor(self.traced, images, {}, seed=seed)
 
     def uniform(self, bits: Bits) -> Policy:
         """The same bits everywhere."""
@@ -75,7 +75,7 @@ class Bench:
     @cached_property
     def _dense(self) -> torch.Tensor:
         with torch.no_grad():
-            logits: torch.Tensor = self.reading.model(self.held_out)
+            logits: torch.Tensor = self.traced.model(self.held_out)
         return logits
 
     @torch.no_grad()
@@ -87,16 +87,16 @@ class Bench:
     def space(self, weights: tuple[int, ...], activations: int) -> Space:
         """These bits for the weights of every layer, and nothing else to choose."""
         if activations == 32:
-            whole = build_space(self.reading.network, depth=False, weight_only=weights)
+            whole = build_space(self.traced.network, depth=False, weight_only=weights)
         else:
             bits = [Bits(each, activations) for each in weights]
-            whole = build_space(self.reading.network, depth=False, precisions=bits)
+            whole = build_space(self.traced.network, depth=False, precisions=bits)
         return Space(tuple(each for each in whole.variables if each.kind == "bits"))
 
     def size(self, policy: Policy, activations: int) -> float:
         """Bytes of the packed file."""
         space = self.space((4, 5, 6, 7, 8), activations)
-        return build_cost_model(self.reading.network, space, None).cost(policy).bytes
+        return build_cost_model(self.traced.network, space, None).cost(policy).bytes
 
     def mixed(
         self, weights: tuple[int, ...], activations: int, limit: float, form: str | None
@@ -110,7 +110,7 @@ class Bench:
             self.compressor.images[:16],
             rounded=self.compressor.joint,
         )
-        costs = build_cost_model(self.reading.network, space, None)
+        costs = build_cost_model(self.traced.network, space, None)
         problem = Problem(space, costs, Budget((Limit("bytes", limit),)), harm)
         chosen = make_agent("lagrangian", problem, 0).ask(1)[0]
         bits = dict.fromkeys(self.layers, Bits(8, activations))  # the finest, not float

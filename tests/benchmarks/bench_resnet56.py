@@ -29,7 +29,7 @@ from automl.compression.compressor import Compressor
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Policy
 from automl.space import Space, build_space, channel_counts
 from automl.study.problem import Problem
@@ -37,10 +37,10 @@ from automl.study.problem import Problem
 SHAPE = (1, 3, 32, 32)
 
 
-def inner_space(reading: Reading) -> Space:
+def inner_space(traced: TracedModel) -> Space:
     """Sixteenths of each block's inner channels, all else dense."""
-    whole = build_space(reading.network, round_to={}, depth=False, resolutions=())
-    inner = {name for block in reading.network.blocks for name in block.groups}
+    whole = build_space(traced.network, round_to={}, depth=False, resolutions=())
+    inner = {name for block in traced.network.blocks for name in block.groups}
     first = {"layer2.0.conv1", "layer3.0.conv1"}  # blocks that cannot be left out have them too
     return Space(tuple(v for v in whole.variables if v.name in inner | first))
 
@@ -53,13 +53,13 @@ class Bench:
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(data.train), generator=generator)[:images]
-        self.reading = read_network(model, SHAPE, resolutions=())
-        self.space = inner_space(self.reading)
-        self.costs: CostModel = build_cost_model(self.reading.network, self.space, None)
+        self.traced = trace_network(model, SHAPE, resolutions=())
+        self.space = inner_space(self.traced)
+        self.costs: CostModel = build_cost_model(self.traced.network, self.space, None)
         start = time.process_time()
         counts = {v.name: channel_counts(v) for v in self.space.variables}
         calibration = normalised(data.train[drawn])
-        self.compressor = Compressor(self.reading, calibration, counts, seed=seed)
+        self.compressor = Compressor(self.traced, calibration, counts, seed=seed)
         self.harm = measure_sensitivity(
             self.compressor.database, self.space, self.compressor.images[:sensitivity_images]
         )
@@ -87,11 +87,11 @@ class Bench:
         policy = self.propose("uniform", keep)
         kept = {}
         for name, count in policy.channels.items():
-            weight = self.reading.model.get_submodule(name).weight
+            weight = self.traced.model.get_submodule(name).weight
             assert isinstance(weight, torch.Tensor)
             order = weight.detach().abs().sum((1, 2, 3)).topk(count).indices
             kept[name] = order.sort().values
-        return smaller(self.reading.model, self.reading.network.groups, kept)
+        return smaller(self.traced.model, self.traced.network.groups, kept)
 
 
 def torch_pruning_l1(model: nn.Module, keep: float) -> nn.Module:

@@ -176,7 +176,7 @@ def split(bench: Bench, data: Cifar, repeats: int = 3) -> None:
             continue
         clock = Clock()
         made = partial(_hooked, clock, bench.compressor.make)
-        score = Logits(bench.reading.model)
+        score = Logits(bench.traced.model)
         evaluate = Evaluator(bench.compressor, validation, score, settings)
         evaluate(bench.propose("lagrangian", 0.6))  # the dense outputs and the first call of torch
         with (
@@ -195,14 +195,14 @@ def split(bench: Bench, data: Cifar, repeats: int = 3) -> None:
 
 def race(bench: Bench, data: Cifar, count: int, seed: int) -> None:
     """On how many of 1,000 images policies are given up against the additive optimum."""
-    judge = Judge(data, bench.reading.model, CALIBRATION, seed)
+    judge = Judge(data, bench.traced.model, CALIBRATION, seed)
     validation = Batches(((judge.images, judge.labels),))
     settings = PROXIES["64 images, 2,000 rows, 1 round"]
     assert settings is not None
     incumbent = bench.propose("lagrangian", KEEP)
     print("| policy | score | images | estimate | on all images | incumbent |")
     print("|---|---|---|---|---|---|")
-    for score in (Logits(bench.reading.model), top1_accuracy):
+    for score in (Logits(bench.traced.model), top1_accuracy):
         evaluate = Evaluator(bench.compressor, validation, score, settings)
         best, name = evaluate(incumbent), type(score).__name__
         for kind, policy in policies(bench, count, seed):
@@ -260,7 +260,7 @@ def main() -> None:
     if not options.table:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
         bench = Bench(model, data, options.seed, CALIBRATION)
-        judge = Judge(data, bench.reading.model, CALIBRATION, options.seed)
+        judge = Judge(data, bench.traced.model, CALIBRATION, options.seed)
         run(bench, judge, options.policies, options.seed, options.rows)
     table([json.loads(line) for line in options.rows.read_text().splitlines()])
 

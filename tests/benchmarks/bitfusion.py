@@ -38,7 +38,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 
 SHIPPED = Path(__file__).resolve().parents[2] / "latency_tables" / "bitfusion.jsonl"
 NAME = "bitfusion-resnet"
@@ -165,7 +165,7 @@ def main() -> None:
         print(f"the fit is not what the code holds: {Array()}")
     if options.write:
         models = (load_resnet(options.shared, depth) for depth in (20, 56))
-        networks = [read_network(model, SHAPE, resolutions=()).network for model in models]
+        networks = [trace_network(model, SHAPE, resolutions=()).network for model in models]
         table = build_table(networks, array)
         LatencyTable.create(options.write, table.header, table.rows)
         print(f"wrote {len(table)} rows to {options.write}")

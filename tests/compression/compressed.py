@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from automl.compression.compressor import Compressor
 from automl.compression.database import Database, write_patch
 from automl.network.surgery import mask
-from automl.network.traced_model import Reading
+from automl.network.traced_model import TracedModel
 from automl.policy.policy import Policy
 
 _NETWORK = Path(__file__).parents[1] / "network"
@@ -37,26 +37,26 @@ def images_for(shape: tuple[int, ...], count: int, seed: int = 0) -> Tensor:
     return torch.randn((count, *shape[1:]), generator=torch.Generator().manual_seed(seed))
 
 
-def read(name: str) -> Reading:
+def read(name: str) -> TracedModel:
     """A network of the zoo, read once."""
-    reading: Reading = zoo_read.specimen(name).reading
-    return reading
+    traced: TracedModel = zoo_read.specimen(name).traced
+    return traced
 
 
 @cache
 def compressor(name: str, images: int = 24) -> Compressor:
     """A compressor of a network of the zoo that knows every count its groups can keep."""
-    reading = read(name)
+    traced = read(name)
     counts = {
         group.name: tuple(range(group.partition, group.channels + 1, group.partition))
-        for group in reading.network.groups
+        for group in traced.network.groups
     }
-    return Compressor(reading, images_for(reading.network.input_shape, images), counts)
+    return Compressor(traced, images_for(traced.network.input_shape, images), counts)
 
 
-def random_policy(reading: Reading, seed: int) -> Policy:
+def random_policy(traced: TracedModel, seed: int) -> Policy:
     """Some channels of about every group, some blocks left out, a resolution."""
-    chance, network = random.Random(seed), reading.network
+    chance, network = random.Random(seed), traced.network
     channels = {
         group.name: chance.randrange(group.partition, group.channels + 1, group.partition)
         for group in network.groups

@@ -20,27 +20,27 @@ from small import MAP, Joined, seeded
 from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
 from automl.compression.sensitivity import resized
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_candidate_is_the_masked_network_and_the_dense_one_stays(name: str) -> None:
-    made, reading = compressor(name), read(name)
-    before = state(reading.model)
+    made, traced = compressor(name), read(name)
+    before = state(traced.model)
     for seed in range(3):
-        policy = random_policy(reading, seed)
+        policy = random_policy(traced, seed)
         images = resized(made.images[:3], policy.resolution)
         found = outputs_of(made.database.candidate(policy), images)
         expected = outputs_of(masked(made.database, policy), images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    assert same(before, reading.model)
+    assert same(before, traced.model)
 
 
 def test_two_groups_that_one_layer_reads_are_corrected_both() -> None:
-    reading = read_network(seeded(Joined), MAP, resolutions=())
-    made = Compressor(reading, images_for(MAP, 8), {"left": (4,), "right": (3,)})
-    dense, shift = read_patch(reading.model.get_submodule("both"))
+    traced = trace_network(seeded(Joined), MAP, resolutions=())
+    made = Compressor(traced, images_for(MAP, 8), {"left": (4,), "right": (3,)})
+    dense, shift = read_patch(traced.model.get_submodule("both"))
     both, left, right = (
         made.database.patches(Policy(channels))["both"]
         for channels in ({"left": 4, "right": 3}, {"left": 4}, {"right": 3})
@@ -52,14 +52,14 @@ def test_two_groups_that_one_layer_reads_are_corrected_both() -> None:
 
 
 def test_a_policy_that_keeps_everything_changes_no_weight() -> None:
-    made, reading = compressor("residual"), read("residual")
-    everything = Policy({group.name: group.channels for group in reading.network.groups})
+    made, traced = compressor("residual"), read("residual")
+    everything = Policy({group.name: group.channels for group in traced.network.groups})
     assert made.database.kept(everything) == {}
-    assert same(state(reading.model), made.make(everything))
+    assert same(state(traced.model), made.make(everything))
 
 
 def test_groups_are_told_as_they_are_done() -> None:
-    reading, told = read("chain"), list[str]()
-    counts = {group.name: (1,) for group in reading.network.groups[1:]}
-    Compressor(reading, images_for((*MAP[:2], 16, 16), 2), counts, on_group=told.append)
+    traced, told = read("chain"), list[str]()
+    counts = {group.name: (1,) for group in traced.network.groups[1:]}
+    Compressor(traced, images_for((*MAP[:2], 16, 16), 2), counts, on_group=told.append)
     assert told == list(counts)

@@ -18,10 +18,10 @@ def made_space(name: str) -> Space:
 
 @pytest.mark.parametrize("name", ["residual", "inverted", "dense", "tuple"])
 def test_harm_is_the_mean_squared_change_relative_to_the_variance(name: str) -> None:
-    made, space, reading = compressor(name), made_space(name), read(name)
-    images, before = made.images[:5], state(reading.model)
+    made, space, traced = compressor(name), made_space(name), read(name)
+    images, before = made.images[:5], state(traced.model)
     found = measure_sensitivity(made.database, space, images)
-    dense = outputs_of(reading.model, images)
+    dense = outputs_of(traced.model, images)
     assert found.images == 5
     for position, variable in enumerate(space.variables):
         assert found.harm[position][-1] == 0.0
@@ -32,7 +32,7 @@ def test_harm_is_the_mean_squared_change_relative_to_the_variance(name: str) -> 
         changed = outputs_of(masked(made.database, policy), resized(images, policy.resolution))
         expected = float((changed - dense).square().mean() / dense.var(0).mean())
         assert found.harm[position][0] == pytest.approx(expected, rel=1e-3, abs=1e-7)
-    assert same(before, reading.model)
+    assert same(before, traced.model)
 
 
 def test_one_image_has_no_variance_and_is_measured_all_the_same() -> None:
@@ -60,15 +60,15 @@ class Failing(nn.Module):
 def test_the_model_is_restored_when_a_forward_pass_fails(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, reading, space = compressor("residual"), read("residual"), made_space("residual")
-    images, before = made.images[:2], state(reading.model)
-    failing = Failing(reading.model, outputs_of(reading.model, images))
+    made, traced, space = compressor("residual"), read("residual"), made_space("residual")
+    images, before = made.images[:2], state(traced.model)
+    failing = Failing(traced.model, outputs_of(traced.model, images))
     monkeypatch.setattr("automl.compression.sensitivity.outputs", lambda _, x, batch=64: failing(x))
     only = Space(tuple(variable for variable in space.variables if variable.kind == kind))
     with pytest.raises(RuntimeError, match="out of memory"):
         measure_sensitivity(made.database, only, images)
-    assert same(before, reading.model)
-    assert not isinstance(reading.model.get_submodule("stage1.0"), nn.Identity)
+    assert same(before, traced.model)
+    assert not isinstance(traced.model.get_submodule("stage1.0"), nn.Identity)
 
 
 def test_outputs_do_not_hang_on_the_batch() -> None:

@@ -9,33 +9,33 @@ from small import MAP, Block, InPlace, Plain, SequenceFirst, Shortcuts, seeded
 from torch import nn
 
 from automl.compression.statistics import Features, aims_of, collect, rows_for, with_ones
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 
 
-def reading_of(factory: type[nn.Module], shape: tuple[int, ...] = MAP) -> Reading:
-    return read_network(seeded(factory), shape, resolutions=())
+def reading_of(factory: type[nn.Module], shape: tuple[int, ...] = MAP) -> TracedModel:
+    return trace_network(seeded(factory), shape, resolutions=())
 
 
-def collected(reading: Reading, count: int = 5, **options: int) -> Features:
-    images = images_for(reading.network.input_shape, count)
-    return collect(reading.model, reading.trace, images, **options)
+def collected(traced: TracedModel, count: int = 5, **options: int) -> Features:
+    images = images_for(traced.network.input_shape, count)
+    return collect(traced.model, traced.trace, images, **options)
 
 
-def operations(reading: Reading) -> dict[tuple[str, int], str]:
-    return {call.step.address: call.step.op for call in reading.trace.calls}
+def operations(traced: TracedModel) -> dict[tuple[str, int], str]:
+    return {call.step.address: call.step.op for call in traced.trace.calls}
 
 
 def test_a_layer_aims_at_its_own_output() -> None:
-    reading = reading_of(Plain)
-    aims = aims_of(reading.trace)
+    traced = reading_of(Plain)
+    aims = aims_of(traced.trace)
     assert list(aims) == ["first", "second", "head"]
     assert [aims[name].rectified for name in aims] == [True, False, False]
     assert all(aim.shortcut is None and aim.target == (name, 0) for name, aim in aims.items())
 
 
 def test_the_last_layer_before_a_sum_aims_at_it_less_the_other_operand() -> None:
-    reading = reading_of(Shortcuts)
-    aims, known = aims_of(reading.trace), operations(reading)
+    traced = reading_of(Shortcuts)
+    aims, known = aims_of(traced.trace), operations(traced)
     assert aims["same.inner"].shortcut is None
     for name, scope in (
         ("same.outer", "same"),
@@ -48,16 +48,16 @@ def test_the_last_layer_before_a_sum_aims_at_it_less_the_other_operand() -> None
         assert aim.rectified
     assert aims["after.outer"].shortcut is None
     assert aims["before.project"].shortcut is None
-    entered = reading.trace.modules["same"][0][0]
+    entered = traced.trace.modules["same"][0][0]
     assert aims["same.outer"].shortcut == entered
 
 
 def test_targets_are_the_dense_values_at_the_chosen_places() -> None:
-    reading = reading_of(Shortcuts)
-    features = collected(reading, cells_per_layer=1)
-    block: Block = reading.model.same  # type: ignore[assignment]
+    traced = reading_of(Shortcuts)
+    features = collected(traced, cells_per_layer=1)
+    block: Block = traced.model.same  # type: ignore[assignment]
     with torch.no_grad():
-        entered = torch.relu(reading.model.stem(features.images))
+        entered = torch.relu(traced.model.stem(features.images))
         total = block.outer(torch.relu(block.inner(entered))) + entered
     chosen = features.chosen["same.outer"]
     assert chosen.shape == (5, 4)  # 8 columns, three rows each, over 5 images
@@ -66,10 +66,10 @@ def test_targets_are_the_dense_values_at_the_chosen_places() -> None:
 
 
 def test_moments_are_those_of_all_inputs_when_all_places_are_read() -> None:
-    reading = reading_of(Plain)
-    features = collected(reading)
+    traced = reading_of(Plain)
+    features = collected(traced)
     with torch.no_grad():
-        hidden = torch.relu(reading.model.first(features.images))
+        hidden = torch.relu(traced.model.first(features.images))
         patches = nn.functional.unfold(hidden, 3, padding=1).transpose(1, 2).flatten(0, 1)
     wide = torch.cat([patches, torch.ones(5 * 64, 1)], 1).double()
     moments = features.moments["second"]
@@ -78,9 +78,9 @@ def test_moments_are_those_of_all_inputs_when_all_places_are_read() -> None:
 
 
 def test_a_batch_at_a_time_leaves_the_same_behind() -> None:
-    reading = reading_of(Shortcuts)
-    whole = collected(reading, 7, cells_per_layer=3000)
-    parts = collected(reading, 7, cells_per_layer=3000, batch=3)
+    traced = reading_of(Shortcuts)
+    whole = collected(traced, 7, cells_per_layer=3000)
+    parts = collected(traced, 7, cells_per_layer=3000, batch=3)
     assert whole.targets.keys() == parts.targets.keys()
     for name, target in whole.targets.items():
         assert torch.equal(whole.chosen[name], parts.chosen[name])
@@ -99,18 +99,18 @@ def test_narrow_layers_are_read_at_more_places_and_none_at_too_few_or_too_many()
 
 
 def test_rows_bound_what_is_kept() -> None:
-    reading = reading_of(Shortcuts)
-    features = collected(reading, 4, cells_per_layer=3000)
+    traced = reading_of(Shortcuts)
+    features = collected(traced, 4, cells_per_layer=3000)
     for name, target in features.targets.items():
-        rows = rows_for(reading.model.get_submodule(name), 3000)
+        rows = rows_for(traced.model.get_submodule(name), 3000)
         places = 1 if name == "head" else min(64, rows // 4)
         assert target.shape[0] == 4 * places
         assert features.moments[name].rows <= target.shape[0]
 
 
 def test_the_same_seed_reads_the_same_places_and_another_others() -> None:
-    reading = reading_of(Plain)
-    first, again, other = (collected(reading, cells_per_layer=1, seed=s) for s in (1, 1, 2))
+    traced = reading_of(Plain)
+    first, again, other = (collected(traced, cells_per_layer=1, seed=s) for s in (1, 1, 2))
     assert torch.equal(first.chosen["second"], again.chosen["second"])
     assert torch.equal(first.targets["second"], again.targets["second"])
     assert not torch.equal(first.chosen["second"], other.chosen["second"])
@@ -118,10 +118,10 @@ def test_the_same_seed_reads_the_same_places_and_another_others() -> None:
 
 
 def test_targets_are_not_changed_by_an_activation_in_place() -> None:
-    reading = reading_of(InPlace, (1, 20))
-    features = collected(reading)
+    traced = reading_of(InPlace, (1, 20))
+    features = collected(traced)
     with torch.no_grad():
-        expected = reading.model.first(features.images)
+        expected = traced.model.first(features.images)
     assert torch.equal(features.targets["first"], expected)
 
 

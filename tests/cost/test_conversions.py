@@ -18,20 +18,20 @@ from automl.policy.precisions import Precisions
 from automl.profiling.integer import INTEGER_OPERATORS
 from automl.solver.exact import solve
 from automl.space import Space, Vectors, build_space
-from bits_networks import FLOAT, INT8, Prices, counted, reading
+from bits_networks import FLOAT, INT8, Prices, counted, traced
 
 TARGET = Precisions(("fp32", "int8"))
 
 
 def space(**options: object) -> Space:
-    network = reading().network
+    network = traced().network
     kept = {group.name: group.channels // 2 for group in network.groups}
     options = {"precisions": TARGET.bits, "round_to": kept, **options}
     return build_space(network, **options)  # type: ignore[arg-type]
 
 
 def model(**options: object) -> CostModel:
-    return build_cost_model(reading().network, space(), Prices(), precisions=TARGET, **options)  # type: ignore[arg-type]
+    return build_cost_model(traced().network, space(), Prices(), precisions=TARGET, **options)  # type: ignore[arg-type]
 
 
 def test_every_layer_with_weights_has_its_bits_and_blocks_hold_theirs() -> None:
@@ -59,14 +59,14 @@ def test_operators_that_run_on_integers_are_those_that_are_measured_so() -> None
 
 
 def test_all_that_is_priced_is_asked_for_and_each_conversion_once_a_value() -> None:
-    asked = set(required_keys(reading().network, space(), precisions=TARGET))
+    asked = set(required_keys(traced().network, space(), precisions=TARGET))
     prices = Prices()
-    build_cost_model(reading().network, space(), prices, precisions=TARGET)
+    build_cost_model(traced().network, space(), prices, precisions=TARGET)
     assert set(prices.asked) == asked
     assert {key.detail for key in asked if key.op == "convert"} == {"quantize", "dequantize"}
     assert not [key for key in asked if key.op == "activation" and key.precision == "int8"]
     stem_alone = Policy(bits={"stem": INT8})
-    keys = operators_of(reading().network, stem_alone, TARGET)
+    keys = operators_of(traced().network, stem_alone, TARGET)
     converted = [key.detail for key in keys if key.op == "convert"]
     assert sorted(converted) == ["dequantize", "quantize"]  # two readers, one conversion
     assert sum(map(Prices.price, keys)) <= model().cost(stem_alone).latency
@@ -74,13 +74,13 @@ def test_all_that_is_priced_is_asked_for_and_each_conversion_once_a_value() -> N
 
 def test_the_keys_of_a_policy_are_what_it_is_priced_from() -> None:
     everything = Prices()
-    costs = build_cost_model(reading().network, space(), everything, precisions=TARGET)
+    costs = build_cost_model(traced().network, space(), everything, precisions=TARGET)
     for vector in costs.space.random(30, np.random.default_rng(5)):
         policy = costs.space.decode(vector)
-        keys = operators_of(reading().network, policy, TARGET)
+        keys = operators_of(traced().network, policy, TARGET)
         assert set(keys) <= set(everything.asked)
         blind = build_cost_model(
-            reading().network, costs.space, Only(keys), precisions=TARGET, allow_missing=True
+            traced().network, costs.space, Only(keys), precisions=TARGET, allow_missing=True
         )
         assert np.isclose(blind.cost(policy).latency, costs.cost(policy).latency, rtol=1e-12)
 
@@ -126,7 +126,7 @@ def within(costs: CostModel, budget: Budget) -> tuple[Vectors, np.ndarray]:
 
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.7])
 def test_the_solver_is_exact_with_bits_blocks_and_joint_harm(share: float) -> None:
-    network = reading().network
+    network = traced().network
     small = build_space(network, round_to=64, precisions=TARGET.bits)  # blocks and bits alone
     costs = build_cost_model(network, small, Prices(), precisions=TARGET)
     generator = np.random.default_rng(4)
@@ -154,7 +154,7 @@ def test_the_solver_is_exact_with_bits_blocks_and_joint_harm(share: float) -> No
 
 def test_held_first_and_last_layers_are_named_and_the_dense_network_is_float() -> None:
     kept = space(keep_first_last=True)
-    costs = build_cost_model(reading().network, kept, Prices(), precisions=TARGET)
+    costs = build_cost_model(traced().network, kept, Prices(), precisions=TARGET)
     policy = kept.decode(kept.dense)
     assert policy.bits["stem"] == policy.bits["head"] == INT8
     assert policy.bits["wide"] == FLOAT
@@ -172,7 +172,7 @@ def test_weights_rounded_alone_change_the_size_and_not_the_time() -> None:
         Bits(4, 32),
         FLOAT,
     )
-    costs = build_cost_model(reading().network, found, Prices(), precisions=TARGET)
+    costs = build_cost_model(traced().network, found, Prices(), precisions=TARGET)
     dense, small = costs.dense, costs.cost(Policy(bits={"early.0.first": Bits(4, 32)}))
     assert small.latency == dense.latency
     weights, biases, book = 8 * 8 * 9, 4 * 8, 4 * 16
@@ -183,12 +183,12 @@ def test_a_simulator_prices_layers_with_weights_and_no_conversion() -> None:
     simulator = Precisions(("w2a2", "w4a4", "w8a8"), simulated=True)
     found = space(precisions=simulator.bits, round_to=64)
     assert found.variables[found.positions["bits", "stem"]].options[-1] == Bits(8, 8)
-    asked = required_keys(reading().network, found, precisions=simulator)
+    asked = required_keys(traced().network, found, precisions=simulator)
     assert {key.op for key in asked} == {"conv2d", "linear"}
     assert {key.precision for key in asked} == set(simulator.names)
     assert {key.layer() for key in asked} == {
         Layer(**{**fields(layer), "name": ""})
-        for layer in reading().network.layers
+        for layer in traced().network.layers
         if layer.op in ("conv2d", "linear")
     }
 

@@ -12,7 +12,7 @@ from automl.compression.quantization.codebook import codebook
 from automl.compression.quantization.qparams import round_to, weight_grid
 from automl.cost.model import build_cost_model
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import is_weight_only
 from automl.space import build_space
@@ -49,17 +49,17 @@ def stored(model: nn.Module, bits: dict[str, Bits]) -> dict[str, Stored]:
 
 
 def test_a_policy_weighs_what_it_was_promised_to(tmp_path: Path) -> None:
-    reading = read_network(network(), (1, 3, 8, 8), resolutions=())
+    traced = trace_network(network(), (1, 3, 8, 8), resolutions=())
     space = build_space(
-        reading.network, precisions=(Bits(8, 8), Bits()), weight_only=(1, 3, 4, 8), resolutions=()
+        traced.network, precisions=(Bits(8, 8), Bits()), weight_only=(1, 3, 4, 8), resolutions=()
     )
     names = [variable.name for variable in space.variables if variable.kind == "bits"]
     assert len(names) == 5
-    costs = build_cost_model(reading.network, space, None)
+    costs = build_cost_model(traced.network, space, None)
     several = [Bits(3, 32), Bits(8, 8), Bits(), Bits(8, 32), Bits(1, 32), Bits(4, 32)]
     for turn in range(len(several)):
         chosen = {name: several[(i + turn) % len(several)] for i, name in enumerate(names)}
-        size = write_packed(tmp_path / "w", stored(reading.model, chosen))
+        size = write_packed(tmp_path / "w", stored(traced.model, chosen))
         data = (tmp_path / "w").read_bytes()
         header = 16 + int.from_bytes(data[12:16], "little")
         assert size - header == costs.cost(Policy(bits=chosen)).bytes

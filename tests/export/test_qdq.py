@@ -30,7 +30,7 @@ from automl.export.qdq import (
 )
 from automl.export.uncalibrated import rough_integer_onnx
 from automl.network.precision import Flow
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits
 from automl.profiling.half import half_model
 
@@ -71,10 +71,10 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def reading() -> Reading:
+def traced() -> TracedModel:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return read_network(Net().eval(), SHAPE, resolutions=())
+        return trace_network(Net().eval(), SHAPE, resolutions=())
 
 
 def images(count: int = 64) -> Tensor:
@@ -84,11 +84,11 @@ def images(count: int = 64) -> Tensor:
     return F.interpolate(base, size=SHAPE[2:], mode="bilinear") * 2 + 0.3 * noise
 
 
-def quantised(reading: Reading, bits: Mapping[str, Bits], form: str | None) -> QuantizedModel:
+def quantised(traced: TracedModel, bits: Mapping[str, Bits], form: str | None) -> QuantizedModel:
     """Rounded to nearest, its ranges calibrated: what finishing makes, without its care."""
-    plan = make_plan(Flow(reading.trace), bits, form)
+    plan = make_plan(Flow(traced.trace), bits, form)
     grids: dict[str, Grid] = {}
-    network = smaller_copy(reading)
+    network = smaller_copy(traced)
     for name, each in bits.items():
         layer = network.get_submodule(name)
         grids[name] = weight_grid(matrix(layer), each.weights)
@@ -99,23 +99,21 @@ def quantised(reading: Reading, bits: Mapping[str, Bits], form: str | None) -> Q
     return QuantizedModel(network, plan, walk.grids, grids)
 
 
-def smaller_copy(reading: Reading) -> nn.Module:
+def smaller_copy(traced: TracedModel) -> nn.Module:
     network = Net().eval()
-    folded = reading.model.state_dict()
+    folded = traced.model.state_dict()
     network.block.norm = nn.Identity()  # type: ignore[assignment]
     network.block.first = nn.Conv2d(16, 16, 3, padding=1)
     network.load_state_dict(folded)
     return network.requires_grad_(False)
 
 
-def all_layers(reading: Reading, bits: Bits = INT8) -> dict[str, Bits]:
-    return dict.fromkeys(Flow(reading.trace).layers, bits)
+def all_layers(traced: TracedModel, bits: Bits = INT8) -> dict[str, Bits]:
+    return dict.fromkeys(Flow(traced.trace).layers, bits)
 
 
-def some_layers(reading: Reading) -> dict[str, Bits]:
-    return {
-        name: INT8 for name in Flow(reading.trace).layers if name not in ("block.second", "two")
-    }
+def some_layers(traced: TracedModel) -> dict[str, Bits]:
+    return {name: INT8 for name in Flow(traced.trace).layers if name not in ("block.second", "two")}
 
 
 def kernels(content: bytes, path: Path) -> Counter[str]:
@@ -132,8 +130,8 @@ FORMS = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
 
 @pytest.mark.parametrize("choose", [all_layers, some_layers])
 @pytest.mark.parametrize("form", FORMS)
-def test_the_file_computes_what_was_simulated(reading: Reading, choose: Any, form: str) -> None:
-    model = quantised(reading, choose(reading), form)
+def test_the_file_computes_what_was_simulated(traced: TracedModel, choose: Any, form: str) -> None:
+    model = quantised(traced, choose(traced), form)
     content = quantized_bytes(model, SHAPE)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     found = check_quantized(content, model, images())
@@ -143,19 +141,19 @@ def test_the_file_computes_what_was_simulated(reading: Reading, choose: Any, for
     assert found.mean < 0.004
 
 
-def test_few_bits_of_simulators_are_kept_too(reading: Reading) -> None:
-    model = quantised(reading, all_layers(reading, Bits(4, 5)), None)
+def test_few_bits_of_simulators_are_kept_too(traced: TracedModel) -> None:
+    model = quantised(traced, all_layers(traced, Bits(4, 5)), None)
     found = check_quantized(quantized_bytes(model, SHAPE), model, images())
     assert found.mean < 1e-3  # the same floats, but for values half-way between two integers
-    whole = quantised(reading, all_layers(reading), None)
+    whole = quantised(traced, all_layers(traced), None)
     difference = (model(images()) - whole(images())).abs().max()
     assert difference > 0.05 * whole(images()).abs().max()
 
 
 def test_an_integer_network_leaves_the_integers_only_at_its_ends(
-    reading: Reading, tmp_path: Path
+    traced: TracedModel, tmp_path: Path
 ) -> None:
-    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+    model = quantised(traced, all_layers(traced), "qdq-u8s8")
     found = kernels(quantized_bytes(model, SHAPE), tmp_path / "optimised.onnx")
     assert found["QuantizeLinear"] == 1
     assert found["DequantizeLinear"] == 0  # the last linear layer writes floats
@@ -182,9 +180,9 @@ def test_linear_layers_on_tokens_run_on_integers(tmp_path: Path) -> None:
     shape = (1, 20, 32)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        reading = read_network(Tokens().eval(), shape)
+        traced = trace_network(Tokens().eval(), shape)
     content = rough_integer_onnx(
-        reading.model, Flow(reading.trace), all_layers(reading), "qdq-u8s8", shape
+        traced.model, Flow(traced.trace), all_layers(traced), "qdq-u8s8", shape
     )
     found = kernels(content, tmp_path / "optimised.onnx")
     assert found["QGemm"] == 3
@@ -192,10 +190,10 @@ def test_linear_layers_on_tokens_run_on_integers(tmp_path: Path) -> None:
 
 
 def test_float_layers_stay_float_and_shortcuts_keep_their_layout(
-    reading: Reading, tmp_path: Path
+    traced: TracedModel, tmp_path: Path
 ) -> None:
-    bits = {name: each for name, each in all_layers(reading).items() if name != "stem"}
-    content = rough_integer_onnx(reading.model, Flow(reading.trace), bits, "qdq-u8s8", SHAPE)
+    bits = {name: each for name, each in all_layers(traced).items() if name != "stem"}
+    content = rough_integer_onnx(traced.model, Flow(traced.trace), bits, "qdq-u8s8", SHAPE)
     found = kernels(content, tmp_path / "optimised.onnx")
     assert found["Conv"] == 1
     assert found["QLinearConv"] == 6
@@ -222,8 +220,8 @@ class Structure:
 
 
 @pytest.fixture(scope="module")
-def tensorrt_file(reading: Reading) -> Structure:
-    model = quantised(reading, all_layers(reading), "qdq-s8s8-residual")
+def tensorrt_file(traced: TracedModel) -> Structure:
+    model = quantised(traced, all_layers(traced), "qdq-s8s8-residual")
     return Structure(quantized_bytes(model, SHAPE))
 
 
@@ -283,10 +281,10 @@ def test_tensorrt_finds_no_pair_inside_what_it_fuses(tensorrt_file: Structure) -
 
 @pytest.mark.parametrize("choose", [all_layers, some_layers])
 def test_float_parts_can_be_half_while_scales_keep_their_precision(
-    reading: Reading, choose: Any
+    traced: TracedModel, choose: Any
 ) -> None:
     """Strongly typed networks compute in what the file says; fp16 cannot hold weights' scales."""
-    model = quantised(reading, choose(reading), "qdq-s8s8-residual")
+    model = quantised(traced, choose(traced), "qdq-s8s8-residual")
     half = half_model(quantized_bytes(model, SHAPE))
     inferred = onnx.shape_inference.infer_shapes(
         onnx.load_from_string(half), check_type=True, strict_mode=True
@@ -302,8 +300,8 @@ def test_float_parts_can_be_half_while_scales_keep_their_precision(
     assert check_quantized(half, model, images()).mean < 0.01
 
 
-def test_weights_are_stored_as_int8_and_biases_as_int32(reading: Reading) -> None:
-    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+def test_weights_are_stored_as_int8_and_biases_as_int32(traced: TracedModel) -> None:
+    model = quantised(traced, all_layers(traced), "qdq-u8s8")
     proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     kinds = Counter(str(array.dtype) for array in stored.values() if array.size > 100)
@@ -317,15 +315,15 @@ def test_weights_are_stored_as_int8_and_biases_as_int32(reading: Reading) -> Non
     assert any(array.shape == weight.shape and (array == weight).all() for array in stored.values())
 
 
-def test_layers_whose_weights_alone_have_bits_stay_float(reading: Reading) -> None:
-    model = quantised(reading, {"down": Bits(4, 32)}, "qdq-u8s8")
+def test_layers_whose_weights_alone_have_bits_stay_float(traced: TracedModel) -> None:
+    model = quantised(traced, {"down": Bits(4, 32)}, "qdq-u8s8")
     proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
     assert not {"QuantizeLinear", "DequantizeLinear"} & {n.op_type for n in proto.graph.node}
     assert check_quantized(proto.SerializeToString(), model, images(4)).worst < 1e-4
 
 
-def test_names_are_not_relied_on(reading: Reading) -> None:
-    model = quantised(reading, some_layers(reading), "qdq-u8s8")
+def test_names_are_not_relied_on(traced: TracedModel) -> None:
+    model = quantised(traced, some_layers(traced), "qdq-u8s8")
     proto = onnx.load_from_string(onnx_bytes(model.network, SHAPE))
     ends = {value.name for value in (*proto.graph.input, *proto.graph.output)}
     numbers: dict[str, str] = {}
@@ -347,8 +345,8 @@ def test_names_are_not_relied_on(reading: Reading) -> None:
     assert check_quantized(content, model, images()).alike >= AGREEMENT
 
 
-def test_a_file_that_computes_something_else_is_refused(reading: Reading) -> None:
-    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+def test_a_file_that_computes_something_else_is_refused(traced: TracedModel) -> None:
+    model = quantised(traced, all_layers(traced), "qdq-u8s8")
     proto = onnx.load_from_string(quantized_bytes(model, SHAPE))
     scale = next(t for t in proto.graph.initializer if t.name.endswith("weight_scales"))
     scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * 3, scale.name))
@@ -356,9 +354,9 @@ def test_a_file_that_computes_something_else_is_refused(reading: Reading) -> Non
         check_quantized(proto.SerializeToString(), model, images())
 
 
-def test_operations_that_the_exporter_lost_are_named(reading: Reading) -> None:
-    model = quantised(reading, all_layers(reading), "qdq-u8s8")
-    other = smaller_copy(reading)
+def test_operations_that_the_exporter_lost_are_named(traced: TracedModel) -> None:
+    model = quantised(traced, all_layers(traced), "qdq-u8s8")
+    other = smaller_copy(traced)
     other.load_state_dict(model.network.state_dict())
     with torch.no_grad():
         next(other.get_submodule("down").parameters()).mul_(2.0)
@@ -367,8 +365,8 @@ def test_operations_that_the_exporter_lost_are_named(reading: Reading) -> None:
         quantized_onnx(onnx_bytes(other, SHAPE), model, recorded)
 
 
-def test_an_exported_file_is_written_whole(reading: Reading, tmp_path: Path) -> None:
-    model = quantised(reading, all_layers(reading), "qdq-u8s8")
+def test_an_exported_file_is_written_whole(traced: TracedModel, tmp_path: Path) -> None:
+    model = quantised(traced, all_layers(traced), "qdq-u8s8")
     path = tmp_path / "deep" / "model.onnx"
     difference = export_onnx(model, SHAPE, path, images())
     assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]

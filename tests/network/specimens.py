@@ -10,7 +10,7 @@ import zoo
 import zoo_tokens
 from torch import nn
 
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 
 MAPS, LARGE = (1, 3, 16, 16), (1, 3, 32, 32)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -47,7 +47,7 @@ class Specimen:
     name: str
     model: nn.Module
     example: torch.Tensor
-    reading: Reading
+    traced: TracedModel
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -75,5 +75,5 @@ def specimen(name: str) -> Specimen:
     """A network of the zoo, read once."""
     if name not in _READ:
         model, example = build(name)
-        _READ[name] = Specimen(name, model, example, read_network(model, example.shape))
+        _READ[name] = Specimen(name, model, example, trace_network(model, example.shape))
     return _READ[name]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.precision import Flow
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 
 
 class Residual(nn.Module):
@@ -35,17 +35,19 @@ class Small(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def reading() -> Reading:
+def traced() -> TracedModel:
     torch.manual_seed(0)
-    return read_network(Small().eval(), (1, 3, 8, 8), resolutions=())
+    return trace_network(Small().eval(), (1, 3, 8, 8), resolutions=())
 
 
-def test_what_runs_between_layers_takes_the_precision_of_the_layer_before(reading: Reading) -> None:
-    owners = {plan.layer.name: plan.owner for plan in reading.network.plans}
+def test_what_runs_between_layers_takes_the_precision_of_the_layer_before(
+    traced: TracedModel,
+) -> None:
+    owners = {plan.layer.name: plan.owner for plan in traced.network.plans}
     assert owners["blocks.0.first"] == "blocks.0.first"
     assert owners["add_1"] == "blocks.0.second"
     assert owners["silu_1"] == ""
-    assert Flow(reading.trace).layers == (
+    assert Flow(traced.trace).layers == (
         "stem",
         "blocks.0.first",
         "blocks.0.second",
@@ -57,18 +59,18 @@ def test_what_runs_between_layers_takes_the_precision_of_the_layer_before(readin
 
 
 def test_one_integer_layer_in_a_float_network_rounds_what_it_reads_and_writes(
-    reading: Reading,
+    traced: TracedModel,
 ) -> None:
-    found = Flow(reading.trace).round({"blocks.0.first": 8}, "qdq")
+    found = Flow(traced.trace).round({"blocks.0.first": 8}, "qdq")
     assert found.read[("blocks.0.first", 0)] == (8,)
     assert found.written == {("blocks.0", 0): 8}  # the ReLU that fuses with it
     assert ("blocks.0.second", 0) not in found.read
 
 
 def test_an_addition_rounds_both_operands_or_leaves_the_convolution_to_it(
-    reading: Reading,
+    traced: TracedModel,
 ) -> None:
-    flow = Flow(reading.trace)
+    flow = Flow(traced.trace)
     whole = dict.fromkeys(flow.layers, 8)
     plain, residual = flow.round(whole, "qdq"), flow.round(whole, "qdq-residual")
     assert plain.read[("blocks.0", 1)] == (8, 8)
@@ -78,21 +80,21 @@ def test_an_addition_rounds_both_operands_or_leaves_the_convolution_to_it(
     assert ("head", 0) not in plain.written  # logits stay float
 
 
-def test_simulators_round_only_what_layers_read(reading: Reading) -> None:
-    found = Flow(reading.trace).round({"stem": 6, "head": 32}, "reads")
+def test_simulators_round_only_what_layers_read(traced: TracedModel) -> None:
+    found = Flow(traced.trace).round({"stem": 6, "head": 32}, "reads")
     assert not found.written
     assert found.read == {("stem", 0): (6,)}
 
 
-def test_what_leaves_a_removed_block_is_what_entered(reading: Reading) -> None:
-    flow = Flow(reading.trace, frozenset({"blocks.0"}))
+def test_what_leaves_a_removed_block_is_what_entered(traced: TracedModel) -> None:
+    flow = Flow(traced.trace, frozenset({"blocks.0"}))
     (operand,) = flow.places[("blocks.1.first", 0)].operands
     assert operand.owner == "stem"
     assert not any(address[0].startswith("blocks.0") for address in flow.places)
 
 
-def test_boundaries_stand_where_owners_change(reading: Reading) -> None:
-    pairs = {(each.producer, each.consumer): each.plan for each in reading.network.boundaries}
+def test_boundaries_stand_where_owners_change(traced: TracedModel) -> None:
+    pairs = {(each.producer, each.consumer): each.plan for each in traced.network.boundaries}
     assert ("", "stem") in pairs
     assert ("stem", "blocks.0.second") in pairs  # the shortcut
     assert ("wide", "") in pairs  # SiLU computes in float
@@ -100,13 +102,13 @@ def test_boundaries_stand_where_owners_change(reading: Reading) -> None:
     assert plan.block == "blocks.0"
     assert plan.layer.op == "convert"
     assert plan.layer.in_size == (8, 8)
-    shortcuts = {each.value for each in reading.network.boundaries if each.producer == "stem"}
+    shortcuts = {each.value for each in traced.network.boundaries if each.producer == "stem"}
     assert len(shortcuts) == 1  # two layers read one value
-    assert {
-        each.reader_block for each in reading.network.boundaries if each.producer == "stem"
-    } == {"blocks.0"}
+    assert {each.reader_block for each in traced.network.boundaries if each.producer == "stem"} == {
+        "blocks.0"
+    }
 
 
-def test_blocks_tell_whose_values_enter_and_leave(reading: Reading) -> None:
-    ends = [(block.enters, block.leaves) for block in reading.network.blocks]
+def test_blocks_tell_whose_values_enter_and_leave(traced: TracedModel) -> None:
+    ends = [(block.enters, block.leaves) for block in traced.network.blocks]
     assert ends == [("stem", "blocks.0.second"), ("blocks.0.second", "blocks.1.second")]

@@ -70,25 +70,25 @@ def test_parametrised_weights_make_no_plain_layer() -> None:
 
 
 def test_addresses_stay_when_channels_and_blocks_go() -> None:
-    reading = specimen("residual").reading
-    kept = {group.name: torch.arange(group.channels // 2) for group in reading.network.groups}
-    small = smaller(reading.model, reading.network.groups, kept, frozenset({"stage1.1"}))
-    dense = [(call.step.address, call.step.op) for call in reading.trace.calls]
+    traced = specimen("residual").traced
+    kept = {group.name: torch.arange(group.channels // 2) for group in traced.network.groups}
+    small = smaller(traced.model, traced.network.groups, kept, frozenset({"stage1.1"}))
+    dense = [(call.step.address, call.step.op) for call in traced.trace.calls]
     cut = [(c.step.address, c.step.op) for c in record(small, torch.zeros(1, 3, 16, 16)).calls]
     assert cut == [step for step in dense if not step[0][0].startswith("stage1.1")]
 
 
 def test_fused_attention_is_opened_and_closed_again() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
-    ops = {call.step.op for call in specimen("encoder").reading.trace.calls}
+    ops = {call.step.op for call in specimen("encoder").traced.trace.calls}
     assert not any("transformer_encoder" in op or "native_multi_head" in op for op in ops)
     assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_without_labels_operations_and_shapes_are_the_same() -> None:
     seen = specimen("shuffle v2")
-    bare = record(seen.reading.model, seen.example, labelled=False)
-    full = seen.reading.trace
+    bare = record(seen.traced.model, seen.example, labelled=False)
+    full = seen.traced.trace
     assert [(c.step, c.in_shapes, c.out_shapes) for c in bare.calls] == [
         (c.step, c.in_shapes, c.out_shapes) for c in full.calls
     ]

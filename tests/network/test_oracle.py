@@ -10,7 +10,7 @@ import torch
 from specimens import build, specimen
 from torch import nn
 
-from automl.network.traced_model import Reading
+from automl.network.traced_model import TracedModel
 
 Coupling = frozenset[tuple[str, str]]
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -37,7 +37,7 @@ def found_by_torch_pruning(model: nn.Module, example: torch.Tensor) -> set[Coupl
     return {sides for sides in result if {side for _, side in sides} == {"in", "out"}}
 
 
-def found_by_us(reading: Reading) -> set[Coupling]:
+def found_by_us(traced: TracedModel) -> set[Coupling]:
     """The same of ours."""
     return {
         frozenset(
@@ -45,7 +45,7 @@ def found_by_us(reading: Reading) -> set[Coupling]:
             for side in (*group.producers, *group.consumers)
             if side.side != "through"
         )
-        for group in reading.network.groups
+        for group in traced.network.groups
     }
 
 
@@ -58,11 +58,11 @@ def test_couplings_are_those_of_torch_pruning(name: str) -> None:
     model, example = build(name)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    assert found_by_us(specimen(name).reading) == found_by_torch_pruning(model, example)
+    assert found_by_us(specimen(name).traced) == found_by_torch_pruning(model, example)
 
 
 def test_mlp_of_a_transformer_is_coupled_as_by_torch_pruning() -> None:
     model, example = build("transformer")
-    ours = found_by_us(specimen("transformer").reading)
+    ours = found_by_us(specimen("transformer").traced)
     assert ours
     assert ours <= found_by_torch_pruning(model, example)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from automl.errors import ModelError
 from automl.network.layers import Layer, Network
 from automl.network.surgery import mask, smaller
-from automl.network.traced_model import fingerprint_of, read_network
+from automl.network.traced_model import fingerprint_of, trace_network
 
 
 def outputs(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
@@ -50,7 +50,7 @@ def essence(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
 def test_random_policies_run_with_the_shapes_foretold_and_equal_the_masked_model(
     each: Specimen, seed: int
 ) -> None:
-    network, model = each.reading.network, each.reading.model
+    network, model = each.traced.network, each.traced.model
     kept, removed, resolution = random_policy(network, seed)
     small = smaller(model, network.groups, kept, removed)
     masked = mask(model, network.groups, kept, removed)
@@ -65,12 +65,12 @@ def test_random_policies_run_with_the_shapes_foretold_and_equal_the_masked_model
     for left, right in zip(found, expected, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
     counts = {name: len(index) for name, index in kept.items()}
-    again = read_network(small, shape, resolutions=())
+    again = trace_network(small, shape, resolutions=())
     assert essence(again.network.layers) == essence(network.shapes(counts, removed, resolution))
 
 
 def test_folding_changes_nothing(each: Specimen) -> None:
-    found = outputs(each.reading.model, each.example)
+    found = outputs(each.traced.model, each.example)
     for left, right in zip(found, outputs(each.model, each.example), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 
@@ -83,7 +83,7 @@ def test_macs_are_those_of_fvcore(each: Specimen) -> None:
             warnings.simplefilter("ignore")  # of torch.jit, which fvcore traces with
             from fvcore.nn import FlopCountAnalysis
 
-            counted = FlopCountAnalysis(each.reading.model, each.example)
+            counted = FlopCountAnalysis(each.traced.model, each.example)
             counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             operators = counted.by_operator()
     finally:
@@ -92,18 +92,18 @@ def test_macs_are_those_of_fvcore(each: Specimen) -> None:
     expected = sum(operators[name] for name in weighted)
     if each.name == "encoder":  # fvcore does not know scaled_dot_product_attention
         expected += 2 * 2 * (2 * 16 * 16 * 8)  # layers, products, heads x tokens^2 x size
-    assert sum(layer.macs for layer in each.reading.network.layers) == expected
+    assert sum(layer.macs for layer in each.traced.network.layers) == expected
 
 
 def test_reading_is_deterministic_and_leaves_the_model_alone() -> None:
     model, example = build("inverted")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
-    first = read_network(model, example.shape).network
+    first = trace_network(model, example.shape).network
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert read_network(model, example.shape).network == first
-    assert first == specimen("inverted").reading.network
+    assert trace_network(model, example.shape).network == first
+    assert first == specimen("inverted").traced.network
     assert first.fingerprint == fingerprint_of(model)
 
 
@@ -177,7 +177,7 @@ FROZEN = {
 
 
 def test_what_can_be_chosen_is_found_and_the_rest_is_named(each: Specimen) -> None:
-    network = each.reading.network
+    network = each.traced.network
     assert [group.name for group in network.groups] == GROUPS[each.name].split()
     assert [block.name for block in network.blocks] == BLOCKS.get(each.name, "").split()
     assert {part.name: part.reason for part in network.frozen} == FROZEN.get(each.name, {})
@@ -188,20 +188,20 @@ def test_every_network_of_the_zoo_has_its_expectation() -> None:
 
 
 def test_resolutions_are_those_with_an_unchanged_output() -> None:
-    assert specimen("inverted").reading.network.resolutions == (16, 20, 24, 28, 32)
-    assert specimen("unet").reading.network.resolutions == (16,)
-    assert specimen("transformer").reading.network.resolutions == (16,)
+    assert specimen("inverted").traced.network.resolutions == (16, 20, 24, 28, 32)
+    assert specimen("unet").traced.network.resolutions == (16,)
+    assert specimen("transformer").traced.network.resolutions == (16,)
 
 
 def test_padding_lets_the_copied_channels_of_all_stages_go_together() -> None:
-    groups = specimen("padded residual").reading.network.groups
+    groups = specimen("padded residual").traced.network.groups
     stream = next(group for group in groups if group.name == "stem.0")
     last = next(s for s in stream.producers if s.module == "stage2.1.second.0")
     assert [place for (place,) in last.positions] == list(range(4, 12))
 
 
 def test_runs_of_a_grouped_convolution_stay_equal() -> None:
-    groups = specimen("grouped").reading.network.groups
+    groups = specimen("grouped").traced.network.groups
     inner = next(group for group in groups if group.name == "blocks.0.reduce.0")
     assert inner.channels == 2
     assert inner.producers[0].positions == ((0, 2, 4, 6), (1, 3, 5, 7))
@@ -221,7 +221,7 @@ class FixedSizes(nn.Module):
 
 
 def test_a_part_that_breaks_is_left_alone_and_named() -> None:
-    network = read_network(FixedSizes(), (1, 3, 16, 16)).network
+    network = trace_network(FixedSizes(), (1, 3, 16, 16)).network
     assert [group.name for group in network.groups] == ["second", "fine"]
     assert [(part.name, part.reason) for part in network.frozen] == [
         ("first", "the network no longer runs when it is cut")
@@ -244,7 +244,7 @@ class Balanced(nn.Module):
 
 
 def test_of_parts_that_clash_only_one_is_given_up() -> None:
-    network = read_network(Balanced(), (1, 8)).network
+    network = trace_network(Balanced(), (1, 8)).network
     assert [group.name for group in network.groups] == [f"layers.{i}" for i in (0, 1, 2, 4)]
     assert [(part.name, part.reason) for part in network.frozen] == [
         ("layers.3", "it breaks the network together with other parts")
@@ -253,12 +253,12 @@ def test_of_parts_that_clash_only_one_is_given_up() -> None:
 
 def test_a_model_that_does_not_run_is_told_with_the_shape() -> None:
     with pytest.raises(ModelError, match="input of shape 1x4x16x16"):
-        read_network(build("chain")[0], (1, 4, 16, 16))
+        trace_network(build("chain")[0], (1, 4, 16, 16))
 
 
 def test_shared_looks_change_nothing_in_the_model() -> None:
     seen = specimen("inverted")
-    model, network = seen.reading.model, seen.reading.network
+    model, network = seen.traced.model, seen.traced.network
     before = {name: value.clone() for name, value in model.state_dict().items()}
     kept, removed, _ = random_policy(network, 1)
     mask(model, network.groups, kept, removed, shared=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Network
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 
 WIDTHS = (2, 16, 24, 64, 256)
@@ -51,7 +51,7 @@ def blocks(extent: int) -> Callable[[int], float]:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return read_network(Chain().eval(), (1, 3, 4, 4), resolutions=()).network
+    return trace_network(Chain().eval(), (1, 3, 4, 4), resolutions=()).network
 
 
 def learned(network: Network, pricer: Fake) -> dict[int, int]:

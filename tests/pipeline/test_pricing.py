@@ -9,7 +9,7 @@ from tiny import SHAPE, model, request, write_table
 
 from automl.errors import TableError, TargetError
 from automl.latency.targets import cpu_path, cpu_table
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
 from automl.pipeline.networks import input_shape, network_of
 from automl.pipeline.pricing import Choices, price
@@ -23,8 +23,8 @@ def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def reading() -> Reading:
-    return read_network(model(), SHAPE, resolutions=(12, 16))
+def traced() -> TracedModel:
+    return trace_network(model(), SHAPE, resolutions=(12, 16))
 
 
 def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
@@ -55,25 +55,25 @@ def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
 
 
 def test_a_table_without_the_operators_and_without_a_fit_is_refused(
-    reading: Reading, tmp_path: Path
+    traced: TracedModel, tmp_path: Path
 ) -> None:
     path = write_table(tmp_path / "board.jsonl")
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"linear"' not in line))
     with pytest.raises(TableError):
-        price(reading, str(path), Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
+        price(traced, str(path), Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
 
 
-def test_a_target_that_nobody_knows_is_refused(reading: Reading) -> None:
+def test_a_target_that_nobody_knows_is_refused(traced: TracedModel) -> None:
     with pytest.raises(TargetError, match="no target 'orinn'"):
-        price(reading, "orinn", Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
+        price(traced, "orinn", Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
 
 
-def test_the_network_of_a_policy_has_its_shapes_and_its_input(reading: Reading) -> None:
+def test_the_network_of_a_policy_has_its_shapes_and_its_input(traced: TracedModel) -> None:
     policy = Policy({"block.inner": 4}, resolution=12)
-    made, shape = network_of(reading, policy)
-    assert shape == input_shape(reading, policy) == (1, 3, 12, 12)
+    made, shape = network_of(traced, policy)
+    assert shape == input_shape(traced, policy) == (1, 3, 12, 12)
     assert made.get_submodule("block.inner").weight.shape[0] == 4  # type: ignore[union-attr,index]
-    removed, shape = network_of(reading, Policy(removed=frozenset({"block"})))
+    removed, shape = network_of(traced, Policy(removed=frozenset({"block"})))
     assert shape == SHAPE
     assert not list(removed.get_submodule("block").parameters())

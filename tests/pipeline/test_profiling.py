@@ -19,7 +19,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.pipeline import runners
 from automl.pipeline.profiling import profile
 from automl.pipeline.requests import ProfileRequest
@@ -275,7 +275,7 @@ def test_a_profile_of_onnx_runtime_becomes_rows(tmp_path: Path) -> None:
     table = LatencyTable.read(result.table_path)
     assert table.header.runtime == "onnxruntime"
     assert "measured by others" in table.header.provenance
-    keys = {op_key(layer) for layer in read_network(model, SHAPE, resolutions=()).network.layers}
+    keys = {op_key(layer) for layer in trace_network(model, SHAPE, resolutions=()).network.layers}
     assert {row.key for row in table.rows} <= keys
     assert any(row.key.op == "conv2d" for row in table.rows)
     assert "of the time in" in result.notes[0]

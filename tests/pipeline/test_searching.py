@@ -18,7 +18,7 @@ from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
 from automl.export.onnx import onnx_bytes
 from automl.latency.targets import find_table
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
 from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
@@ -91,9 +91,9 @@ def test_a_search_leaves_a_policy_its_model_and_the_front(board: Path, tmp_path:
 def test_policies_are_priced_again_to_what_they_say(board: Path, tmp_path: Path) -> None:
     asked = request(board, tmp_path / "run", "60%")
     search(asked)
-    reading = read_network(asked.subject.model, SHAPE, resolutions=asked.resolutions)
+    traced = trace_network(asked.subject.model, SHAPE, resolutions=asked.resolutions)
     choices = Choices(asked.round_to, asked.depth, asked.resolutions)
-    priced = price(reading, str(board), choices, threads=1, timed=True, seed=0, on_event=ignore)
+    priced = price(traced, str(board), choices, threads=1, timed=True, seed=0, on_event=ignore)
     files = [tmp_path / "run" / "policy.json", *sorted((tmp_path / "run" / "front").iterdir())]
     assert len(files) > 1
     for path in files:

@@ -16,7 +16,7 @@ from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.network.layers import Network
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.pipeline.granularity import probe_keys
 from automl.pipeline.requests import SearchRequest, Subject
 from automl.policy.precisions import Precisions, bits_of
@@ -130,4 +130,4 @@ def write_simulator(path: Path) -> Path:
 
 def tiny_network() -> Network:
     """What is read from the model."""
-    return read_network(model(), SHAPE, resolutions=(12, 16)).network
+    return trace_network(model(), SHAPE, resolutions=(12, 16)).network

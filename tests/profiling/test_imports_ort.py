@@ -14,7 +14,7 @@ from automl.errors import UsageError
 from automl.export.onnx import onnx_bytes
 from automl.latency.keys import op_key
 from automl.network.layers import Network
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.profiling.imports import import_profile
 
 
@@ -56,7 +56,7 @@ def profiled(content: bytes, folder: Path, batch: int = 1) -> Path:
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return read_network(Small().eval(), SHAPE, resolutions=()).network
+    return trace_network(Small().eval(), SHAPE, resolutions=()).network
 
 
 @pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
@@ -88,7 +88,7 @@ def test_another_resolution_finds_nothing_but_the_classifier(
     network: Network, tmp_path: Path
 ) -> None:
     content = onnx_bytes(Small().eval(), (1, 3, 32, 32))
-    other = read_network(Small().eval(), (1, 3, 48, 48), resolutions=()).network
+    other = trace_network(Small().eval(), (1, 3, 48, 48), resolutions=()).network
     result = import_profile(profiled(content, tmp_path), None, other)
     assert {row.key.op for row in result.rows} == {"linear"}
     assert result.warnings

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
 from automl.compression.reconstruction.refit import RefitSettings
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking
 from automl.study.problem import Scored
@@ -54,8 +54,8 @@ def compressor() -> Compressor:
         model = Net().eval()
     with torch.no_grad():
         model.head.bias -= model(coloured(100)[0]).mean(0)
-    reading = read_network(model, SHAPE, resolutions=(8,))
-    return Compressor(reading, batches(6).inputs, {"first": (2, 4), "second": (4,)})
+    traced = trace_network(model, SHAPE, resolutions=(8,))
+    return Compressor(traced, batches(6).inputs, {"first": (2, 4), "second": (4,)})
 
 
 def test_a_model_is_judged_in_evaluation_mode_without_gradients() -> None:
@@ -127,7 +127,7 @@ DENSE, HALF, QUARTER = Policy(), Policy({"first": 4}), Policy({"first": 2, "seco
 
 
 def scored(maker: Compressor, score: ImageScore, *, images: int = 300) -> Evaluator:
-    validation = labelled(maker.reading.model, images // 3, images - images // 3)
+    validation = labelled(maker.traced.model, images // 3, images - images // 3)
     return Evaluator(maker, validation, score, RefitSettings(images=4))
 
 
@@ -138,22 +138,22 @@ def test_an_image_score_is_the_mean_over_all_images_whatever_their_order(
     assert evaluate(DENSE) == 1.0
     for policy in (HALF, Policy({"first": 4}, resolution=8)):
         model = maker.make(policy, settings=RefitSettings(images=4))
-        validation = labelled(maker.reading.model, 100, 200)
+        validation = labelled(maker.traced.model, 100, 200)
         assert evaluate(policy) == judge(model, top1_accuracy, validation, policy.resolution)
 
 
 def test_logits_at_another_resolution_are_compared_with_the_dense_one(maker: Compressor) -> None:
     validation = batches(5, 1)
-    score = Logits(maker.reading.model)
+    score = Logits(maker.traced.model)
     policy = Policy({"first": 4}, resolution=8)
     evaluate = Evaluator(maker, validation, score, RefitSettings(images=4))
     model = maker.make(policy, settings=RefitSettings(images=4))
     assert evaluate(policy) == pytest.approx(judge(model, score, validation, 8), rel=1e-6)
     with torch.no_grad():
-        dense = maker.reading.model(validation.inputs)
+        dense = maker.traced.model(validation.inputs)
         small = model(next(iter(Resized(validation, 8)))[0])
     expected = (small - dense[:5]).square().mean() / dense.var(0).mean()
-    first = Logits(maker.reading.model).values(small, score.reference(validation)[:5])
+    first = Logits(maker.traced.model).values(small, score.reference(validation)[:5])
     assert -float(first.mean()) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
 
 
 def test_saturated_accuracy_gives_way_to_logits(maker: Compressor) -> None:
-    dense = maker.reading.model
+    dense = maker.traced.model
     right = labelled(dense, 200)
     chosen = ranking(top1_accuracy, dense, right)
     assert isinstance(chosen.score, Logits)
@@ -221,6 +221,6 @@ def test_saturated_accuracy_gives_way_to_logits(maker: Compressor) -> None:
 
 
 def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:
-    dense = maker.reading.model
+    dense = maker.traced.model
     score = Logits(dense)
     assert ranking(score, dense, labelled(dense, 20)) == Ranking(score)

@@ -15,7 +15,7 @@ from automl.compression.reconstruction.refit import RefitSettings, refit, refit_
 from automl.compression.sensitivity import resized
 from automl.compression.statistics import Features, collect
 from automl.errors import QuantizationError, nearest
-from automl.network import Flow, Reading, kept_positions
+from automl.network import Flow, TracedModel, kept_positions
 from automl.policy import Policy
 
 Tensor = torch.Tensor
@@ -37,7 +37,7 @@ class Compressor:
 
     def __init__(
         self,
-        reading: Reading,
+        traced: TracedModel,
         images: Tensor,
         counts: Mapping[str, Sequence[int]],
         *,
@@ -45,36 +45,36 @@ class Compressor:
         form: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self.reading = reading
+        self.traced = traced
         self.form = form
-        self.images = images[: images_that_fit(reading, images)]
+        self.images = images[: images_that_fit(traced, images)]
         self._seed = seed
         self._features: dict[int, Features] = {}
         self.database: Database = build_database(
-            reading.model, reading.network, self.features(0), counts, on_group=on_group
+            traced.model, traced.network, self.features(0), counts, on_group=on_group
         )
         #: Rounded weights, (channels x bits) held jointly.
-        self.joint = JointDatabase(self.database, reading.trace, lambda: self.features(0), form)
+        self.joint = JointDatabase(self.database, traced.trace, lambda: self.features(0), form)
 
     def features(self, resolution: int) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
 
         Kept for the dense resolution and the one asked for last: they take hundreds of megabytes.
         """
-        dense = self.reading.network.resolutions[-1]
+        dense = self.traced.network.resolutions[-1]
         resolution = resolution or dense
         if resolution not in self._features:
             for other in [size for size in self._features if size != dense]:
                 del self._features[other]
             images = resized(self.images, 0 if resolution == dense else resolution)
             self._features[resolution] = collect(
-                self.reading.model, self.reading.trace, images, seed=self._seed
+                self.traced.model, self.traced.trace, images, seed=self._seed
             )
         return self._features[resolution]
 
     def forget(self, but: int | None = None) -> None:
         """Let go of features, all but a resolution's (0 for the dense); collected anew if asked."""
-        kept = but or (self.reading.network.resolutions[-1] if but == 0 else None)
+        kept = but or (self.traced.network.resolutions[-1] if but == 0 else None)
         self._features = {size: each for size, each in self._features.items() if size == kept}
 
     def make(
@@ -98,7 +98,7 @@ class Compressor:
         model = self.database.candidate(policy)
         if not finish or not (plan.bits or policy.removed or self.database.kept(policy)):
             return model
-        trace, outputs = self.reading.trace, self._outputs(policy)
+        trace, outputs = self.traced.trace, self._outputs(policy)
         features, removed = self.features(policy.resolution), policy.removed
         if plan.bits:
             return refit_rounded(model, trace, features, outputs, plan, removed, settings)
@@ -111,7 +111,7 @@ class Compressor:
         Raises:
             QuantizationError: Bits of a layer that is none or whose bits cannot be chosen.
         """
-        flow, known = Flow(self.reading.trace, policy.removed), self.joint.flow.layers
+        flow, known = Flow(self.traced.trace, policy.removed), self.joint.flow.layers
         for name in policy.bits:
             if name not in known:
                 raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
@@ -120,7 +120,7 @@ class Compressor:
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:
         kept = self.database.kept(policy)
-        model, groups = self.reading.model, self.reading.network.groups
+        model, groups = self.traced.model, self.traced.network.groups
         result = {}
         for (name, side), places in kept_positions(model, groups, kept).items():
             if side == "through":  # a depthwise layer may write several channels for each it reads
@@ -132,10 +132,10 @@ class Compressor:
         return result
 
 
-def images_that_fit(reading: Reading, images: Tensor) -> int:
+def images_that_fit(traced: TracedModel, images: Tensor) -> int:
     """How many images one forward pass may take at once."""
     widest = max(
-        (_count(shape) for call in reading.trace.calls for shape in call.out_shapes), default=1
+        (_count(shape) for call in traced.trace.calls for shape in call.out_shapes), default=1
     )
     return max(8, min(images.shape[0], _ACTIVATION_BYTES // (4 * widest)))
 

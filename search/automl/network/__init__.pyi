@@ -23,5 +23,5 @@ from .surgery import smaller as smaller
 from .trace import Call as Call
 from .trace import Trace as Trace
 from .trace import addresses as addresses
-from .traced_model import Reading as Reading
-from .traced_model import read_network as read_network
+from .traced_model import TracedModel as TracedModel
+from .traced_model import trace_network as trace_network

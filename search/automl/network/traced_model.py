@@ -30,7 +30,7 @@ _ROUNDING = 2e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TracedModel:
     """A model made ready for a search.
 
     Attributes:
@@ -44,13 +44,13 @@ class Reading:
     trace: Trace
 
 
-def read_network(
+def trace_network(
     model: nn.Module,
     input_shape: Sequence[int],
     *,
     resolutions: Sequence[int] | None = None,
     seed: int = 0,
-) -> Reading:
+) -> TracedModel:
     """Read a model: fold, trace, group, and believe only what survives being cut and run.
 
     Args:
@@ -78,7 +78,7 @@ def read_network(
         network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
         broken = _broken(ready, network, example, seed)
         if not broken:
-            return Reading(ready, network, trace)
+            return TracedModel(ready, network, trace)
         refused |= broken
 
 

@@ -23,7 +23,7 @@ from automl.latency import (
     load_predictor,
     op_key,
 )
-from automl.network import read_network
+from automl.network import trace_network
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult
 from automl.pipeline.runners import own_table, table_path
@@ -178,7 +178,7 @@ def _timed(
     sizes = shape.split("x")
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise UsageError(f"{where}: input_shape {shape!r} is not understood: write 3x224x224")
-    network = read_network(
+    network = trace_network(
         load_model(spec), (1, *(int(size) for size in sizes)), resolutions=()
     ).network
     return _Timed(spec, [op_key(layer, precision) for layer in network.layers], seconds)
@@ -194,7 +194,7 @@ def import_rows(request: ProfileRequest) -> ProfileResult:
     assert request.profile is not None
     if request.model is None:
         raise UsageError("--import needs the --model whose profile it is")
-    network = read_network(request.model, request.input_shape, resolutions=()).network
+    network = trace_network(request.model, request.input_shape, resolutions=()).network
     found = import_profile(
         request.profile, request.layer_info, network, precision=request.precision
     )

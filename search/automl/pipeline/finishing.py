@@ -8,7 +8,7 @@ from automl.compression import Compressor, QuantizedModel
 from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import cpu_table, find_table
-from automl.network import Reading, read_network
+from automl.network import TracedModel, trace_network
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
@@ -37,26 +37,26 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         ModelError: The ONNX file computes something else than the model.
     """
     file, subject = request.policy, request.subject
-    reading = _read(subject, file)
+    traced = _read(subject, file)
     policy = file.policy
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, form = subject.data.calibration.inputs, file.target.form
-    compressor = Compressor(reading, images, counts, seed=request.seed, form=form)
+    compressor = Compressor(traced, images, counts, seed=request.seed, form=form)
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:
         if isinstance(model, QuantizedModel):
             raise UsageError("--finetune trains floats, and this policy rounds: leave it out")
-        _recover(request, reading, model, on_event)
+        _recover(request, traced, model, on_event)
     batches = subject.data.test or subject.data.validation
-    dense = judge(reading.model, subject.score, batches)
+    dense = judge(traced.model, subject.score, batches)
     small = judge(model, subject.score, batches, policy.resolution)
     save_weights(model, request.out)
     difference = None
     if request.export is not None:
         on_event(Event("exporting", 2, 3))
-        shape = input_shape(reading, policy)
+        shape = input_shape(traced, policy)
         half = file.target.floats == "fp16"
         inputs = examples(subject, policy)
         difference = export_onnx(model, shape, request.export, inputs, half=half)
@@ -85,7 +85,7 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
         TargetError: No such target.
     """
     file, threads = request.policy, request.threads
-    reading = _read(request.subject, file)
+    traced = _read(request.subject, file)
     table = find_table(request.target, threads=threads)
     precisions = precisions_of(table.header)
     check_bits(file.policy, request.target, precisions)
@@ -95,8 +95,8 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     if here:
         on_event(Event("measuring", 0, 1))
         models = {
-            "dense": onnx_bytes(reading.model, reading.network.input_shape),
-            "compressed": timed_onnx(reading, file.policy, table.header),
+            "dense": onnx_bytes(traced.model, traced.network.input_shape),
+            "compressed": timed_onnx(traced, file.policy, table.header),
         }
         measured = measure_here(models, threads, seconds=20.0)
     else:
@@ -113,21 +113,23 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     )
 
 
-def _read(subject: Subject, file: PolicyFile) -> Reading:
+def _read(subject: Subject, file: PolicyFile) -> TracedModel:
     resolution = file.policy.resolution
-    reading = read_network(
+    traced = trace_network(
         subject.model, subject.input_shape, resolutions=(resolution,) if resolution else ()
     )
-    check_fits(file, reading.network)
-    return reading
+    check_fits(file, traced.network)
+    return traced
 
 
-def _recover(request: ApplyRequest, reading: Reading, model: nn.Module, on_event: OnEvent) -> None:
+def _recover(
+    request: ApplyRequest, traced: TracedModel, model: nn.Module, on_event: OnEvent
+) -> None:
     data = request.subject.data
     batches = data.training if data.training is not None else data.calibration
     recover(
         model,
-        reading.model,
+        traced.model,
         batches,
         resolution=request.policy.resolution,
         settings=RecoverySettings(epochs=request.epochs),

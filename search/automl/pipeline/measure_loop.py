@@ -111,7 +111,7 @@ class Measuring:
     def _unmeasured(self, aimed: Aimed, policy: Policy) -> list[OpKey]:
         """Operators of a policy without a measured row."""
         table = aimed.priced.table
-        keys = operators_of(aimed.reading.network, policy, precisions_of(table.header))
+        keys = operators_of(aimed.traced.network, policy, precisions_of(table.header))
         return [key for key in keys if (row := table.row(key)) is None or row.source != "measured"]
 
     def _measure(self, aimed: Aimed, keys: list[OpKey]) -> None:
@@ -158,7 +158,7 @@ class Measuring:
         """
         priced = aimed.priced
         costs = build_cost_model(
-            aimed.reading.network,
+            aimed.traced.network,
             priced.space,
             Corrected(priced.table),
             overhead=priced.overhead,

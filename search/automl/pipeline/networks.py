@@ -11,7 +11,7 @@ from torch import nn
 from automl.cost import build_cost_model
 from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
 from automl.latency import KnownError, LatencyTable, OpKey, Overhead, TableHeader, Timings
-from automl.network import Flow, Reading, smaller
+from automl.network import Flow, TracedModel, smaller
 from automl.pipeline.precision import form_of, precisions_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy import Bits, Policy, is_float
@@ -52,7 +52,7 @@ class FittedNetworks:
 
 
 def fit_networks(
-    reading: Reading,
+    traced: TracedModel,
     table: LatencyTable,
     space: Space,
     runner: Runner,
@@ -66,8 +66,8 @@ def fit_networks(
         MeasureError: If the runtime refuses a network or stops answering.
     """
     precisions = precisions_of(table.header)
-    plain = build_cost_model(reading.network, space, table, precisions=precisions)
-    number_of = build_cost_model(reading.network, space, _One(), precisions=precisions)
+    plain = build_cost_model(traced.network, space, table, precisions=precisions)
+    number_of = build_cost_model(traced.network, space, _One(), precisions=precisions)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
     if space.of_kind("bits"):  # what searches end near: all integers
         drawn = np.concatenate([drawn, integers(space)[None]])
@@ -80,7 +80,7 @@ def fit_networks(
     models = {}
     for number, vector in enumerate(vectors):
         on_event(Event("fitting overhead", number, len(vectors)))
-        models[str(number)] = timed_onnx(reading, space.decode(vector), table.header)
+        models[str(number)] = timed_onnx(traced, space.decode(vector), table.header)
     times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
     measured = [times[name].seconds for name in models]
     sums = plain.price(vectors)[:, 0].tolist()
@@ -90,7 +90,7 @@ def fit_networks(
     predicted = held_out_seconds(sums, counts, measured)
     names = ["dense", *(f"random policy {number}" for number in range(1, different))]
     networks = tuple(map(NetworkTime, names, predicted, measured))  # repeated ones are left out
-    words = f"the dense model {reading.network.fingerprint[:8]} and {different - 1} random policies"
+    words = f"the dense model {traced.network.fingerprint[:8]} and {different - 1} random policies"
     return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
 
 
@@ -116,7 +116,7 @@ def integers(space: Space) -> Vectors:
     return vector
 
 
-def timed_onnx(reading: Reading, policy: Policy, header: TableHeader) -> bytes:
+def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> bytes:
     """A network of the policy's shapes and precisions as ONNX, batch 1, for its time alone.
 
     First channels are kept, and integers stand for nothing.
@@ -124,10 +124,10 @@ def timed_onnx(reading: Reading, policy: Policy, header: TableHeader) -> bytes:
     Raises:
         ModelError: The exporter refuses the model.
     """
-    model, shape = network_of(reading, policy)
+    model, shape = network_of(traced, policy)
     form = form_of(header)
     if form is not None and any(map(computes_integers, policy.bits.values())):
-        flow = Flow(reading.trace, policy.removed)
+        flow = Flow(traced.trace, policy.removed)
         bits = {name: each for name, each in policy.bits.items() if name in flow.layers}
         content = rough_integer_onnx(model, flow, bits, form, shape)
     else:
@@ -135,23 +135,23 @@ def timed_onnx(reading: Reading, policy: Policy, header: TableHeader) -> bytes:
     return half_model(content) if precisions_of(header).dense == "fp16" else content
 
 
-def network_of(reading: Reading, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:
+def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:
     """A network of the policy's shapes, first channels kept, and the shape of its input."""
     import torch
 
-    groups = reading.network.groups
+    groups = traced.network.groups
     kept = {
         group.name: torch.arange(policy.channels.get(group.name, group.channels))
         for group in groups
         if policy.channels.get(group.name, group.channels) < group.channels
     }
-    model = smaller(reading.model, groups, kept, frozenset(policy.removed))
-    return model, input_shape(reading, policy)
+    model = smaller(traced.model, groups, kept, frozenset(policy.removed))
+    return model, input_shape(traced, policy)
 
 
-def input_shape(reading: Reading, policy: Policy) -> tuple[int, ...]:
+def input_shape(traced: TracedModel, policy: Policy) -> tuple[int, ...]:
     """Shape of one input at the policy's resolution."""
-    shape = reading.network.input_shape
+    shape = traced.network.input_shape
     if policy.resolution and len(shape) == 4:
         return (*shape[:2], policy.resolution, policy.resolution)
     return shape

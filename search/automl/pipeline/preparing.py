@@ -8,7 +8,7 @@ import numpy as np
 
 from automl.compression import Compressor, measure_sensitivity
 from automl.cost import Budget, resolve_budget
-from automl.network import Reading, read_network
+from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import form_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
@@ -28,7 +28,7 @@ class Aimed:
     The ranking is None until policies can be scored.
     """
 
-    reading: Reading
+    traced: TracedModel
     priced: Priced
     budget: Budget
     ranking: Ranking | None = None
@@ -49,11 +49,11 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
     subject, limits = request.subject, [parse_budget(text) for text in request.budget]
     limited: frozenset[Quantity] = frozenset(limit.quantity for limit in limits)
     on_event(Event("reading the network", 0, 1))
-    reading = read_network(
+    traced = trace_network(
         subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
     )
     priced = price(
-        reading,
+        traced,
         request.target,
         Choices(
             request.round_to,
@@ -72,13 +72,13 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
     costs, unit = priced.costs, priced.table.header.unit
     budget = resolve_budget(limits, costs.dense, costs.energy, unit)
     solve(priced.costs, [np.zeros(size) for size in priced.space.sizes], budget)
-    return Aimed(reading, priced, budget)
+    return Aimed(traced, priced, budget)
 
 
 def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Compressor, Problem]:
     """Make the compression database, and measure what each choice does alone."""
     priced = aimed.priced
-    compressor = compressor_of(aimed.reading, priced, request, on_event)
+    compressor = compressor_of(aimed.traced, priced, request, on_event)
     harm = measure_sensitivity(
         compressor.database,
         priced.space,
@@ -86,12 +86,12 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
         rounded=compressor.joint,
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
-    geometry = read_geometry(aimed.reading.network, priced.space)
+    geometry = read_geometry(aimed.traced.network, priced.space)
     return compressor, Problem(priced.space, priced.costs, aimed.budget, harm, geometry)
 
 
 def compressor_of(
-    reading: Reading, priced: Priced, request: SearchRequest, on_event: OnEvent
+    traced: TracedModel, priced: Priced, request: SearchRequest, on_event: OnEvent
 ) -> Compressor:
     """The maker of candidates for a space, in the form of its target."""
     counts = {
@@ -108,7 +108,7 @@ def compressor_of(
     on_event(Event("calibrating", 0, 1))
     images = request.subject.data.calibration.inputs
     form = form_of(priced.table.header)
-    return Compressor(reading, images, counts, seed=request.seed, form=form, on_group=told)
+    return Compressor(traced, images, counts, seed=request.seed, form=form, on_group=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Prepared:
 def prepare_scores(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> Prepared:
     """All that has to be made before policies can be scored."""
     validation = request.subject.data.validation
-    judged = ranking(request.subject.score, aimed.reading.model, validation)
+    judged = ranking(request.subject.score, aimed.traced.model, validation)
     compressor, problem = prepare(aimed, request, on_event)
     evaluate = Evaluator(compressor, validation, judged.score, seed=request.seed)
     return Prepared(compressor, problem, judged, evaluate)

@@ -20,7 +20,7 @@ from automl.errors import StudyError
 from automl.files import write_whole
 from automl.latency import LatencyTable, OpKey, cpu_table, find_table
 from automl.latency import Overhead as FittedOverhead
-from automl.network import Reading
+from automl.network import TracedModel
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
@@ -85,7 +85,7 @@ class Choices:
 
 
 def price(
-    reading: Reading,
+    traced: TracedModel,
     target: str,
     choices: Choices,
     *,
@@ -118,17 +118,17 @@ def price(
         choices.precisions, target, precisions, choices.limited, choices.keep_first_last
     )
     device = _Device(table, threads, on_event, notes) if here and timed else None
-    space = _space(reading, table, choices, bits, timed, device)
+    space = _space(traced, table, choices, bits, timed, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
-        device.fill(required_keys(reading.network, space, precisions=precisions), MEASURING)
-        fitted = _kept(keep) or device.fit(reading, space, seed)
+        device.fill(required_keys(traced.network, space, precisions=precisions), MEASURING)
+        fitted = _kept(keep) or device.fit(traced, space, seed)
         if keep is not None:
             write_whole(keep, fitted.model_dump_json())
         overhead, error = _header_overhead(fitted), fitted.error
     costs = build_cost_model(
-        reading.network,
+        traced.network,
         space,
         table if timed or not here else None,
         overhead=overhead,
@@ -142,7 +142,7 @@ def price(
 
 
 def _space(
-    reading: Reading,
+    traced: TracedModel,
     table: LatencyTable,
     choices: Choices,
     bits: BitChoices,
@@ -150,7 +150,7 @@ def _space(
     device: _Device | None,
 ) -> Space:
     """The choices, channels in steps that save time where time is limited."""
-    network, precision = reading.network, float_precision(table)
+    network, precision = traced.network, float_precision(table)
     resolutions: tuple[int, ...] | None = choices.resolutions
     steps: int | dict[str, int] | None = choices.round_to
     if not knows_shapes(table):
@@ -207,10 +207,10 @@ class _Device:
         refused = report.refused.items()
         self.notes.extend(f"{key.op} is not measured: {why}" for key, why in refused)
 
-    def fit(self, reading: Reading, space: Space, seed: int) -> FittedOverhead:
+    def fit(self, traced: TracedModel, space: Space, seed: int) -> FittedOverhead:
         """Measure whole networks, for what they cost beyond their operators."""
         with LocalRunner(threads=self.threads) as runner:
-            return fit_networks(reading, self.table, space, runner, seed, self.on_event).overhead
+            return fit_networks(traced, self.table, space, runner, seed, self.on_event).overhead
 
 
 def float_precision(table: LatencyTable) -> str:

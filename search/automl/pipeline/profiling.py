@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from automl.cost import required_keys
 from automl.errors import MeasureError, TableError, UsageError
 from automl.latency import OpKey
-from automl.network import Reading, read_network
+from automl.network import TracedModel, trace_network
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
@@ -57,8 +57,8 @@ def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResul
         if request.ops is not None:
             session.measure(read_operators(request.ops))
             return session.result(None)
-        reading, space = session.measure_model()
-        return session.result(session.fit(reading, space))
+        traced, space = session.measure_model()
+        return session.result(session.fit(traced, space))
 
 
 class _Session:
@@ -103,26 +103,26 @@ class _Session:
             raise TableError(f"{self.table.path}: {error}") from error
         self._reports.append(report)
 
-    def measure_model(self) -> tuple[Reading, Space]:
+    def measure_model(self) -> tuple[TracedModel, Space]:
         """Measure what a search over the request's model can ask for."""
         request, table = self._request, self.table
         assert request.model is not None
         precision, bits = float_precision(table), self._bits()
-        reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
+        traced = trace_network(request.model, request.input_shape, resolutions=request.resolutions)
         steps: int | dict[str, int] | None = request.round_to
         if steps is None:
-            self.measure(probe_keys(reading.network, precision))
-            steps = learn_granularity(reading.network, table, precision)
+            self.measure(probe_keys(traced.network, precision))
+            steps = learn_granularity(traced.network, table, precision)
         space = build_space(
-            reading.network,
+            traced.network,
             round_to=steps,
             resolutions=request.resolutions,
             depth=request.depth,
             precisions=bits.precisions,
         )
-        keys = required_keys(reading.network, space, precisions=precisions_of(table.header))
+        keys = required_keys(traced.network, space, precisions=precisions_of(table.header))
         self.measure(keys)
-        return reading, space
+        return traced, space
 
     def _bits(self) -> BitChoices:
         """What is measured beside floats, which the table offers from here on."""
@@ -134,11 +134,11 @@ class _Session:
             self.table.set_header(header.model_copy(update={"precisions": tuple(names)}))
         return bits
 
-    def fit(self, reading: Reading, space: Space) -> FittedNetworks | None:
+    def fit(self, traced: TracedModel, space: Space) -> FittedNetworks | None:
         """Measure whole networks and keep the overhead, unless that was done for this model."""
         header = self.table.header
         new = len(self.table) > len(self._before)
-        known = header.known_error is not None and reading.network.fingerprint[:8] in (
+        known = header.known_error is not None and traced.network.fingerprint[:8] in (
             header.known_error.on
         )
         if known and header.overhead is not None and not new:
@@ -146,7 +146,7 @@ class _Session:
         request = self._request
         try:
             fitted = fit_networks(
-                reading, self.table, space, self.runner, request.seed, self._on_event
+                traced, self.table, space, self.runner, request.seed, self._on_event
             )
         except (TableError, MeasureError) as error:
             self._notes.append(f"predictions were not held against whole networks: {error}")

@@ -62,7 +62,7 @@ def search(
 def deliver_dense(request: SearchRequest, aimed: Aimed, log: Log) -> SearchResult:
     """Nothing to search for: the dense network is delivered, and it is said so."""
     dense = replace(aimed.priced.space.decode(aimed.priced.space.dense), bits={})
-    return _deliver(request, aimed, dense, aimed.reading.model, StudyResult((), None, ()), log)
+    return _deliver(request, aimed, dense, aimed.traced.model, StudyResult((), None, ()), log)
 
 
 def search_prepared(
@@ -180,7 +180,7 @@ def _deliver(
     subject, costs = request.subject, aimed.priced.costs
     batches = subject.data.test or subject.data.validation
     scored_on = f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs"
-    before = judge(aimed.reading.model, subject.score, batches)
+    before = judge(aimed.traced.model, subject.score, batches)
     after = judge(model, subject.score, batches, policy.resolution)
     file = policy_file(request, aimed, policy).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
@@ -191,7 +191,7 @@ def _deliver(
     log(Event("exporting", 0, 1))
     export_onnx(
         model,
-        input_shape(aimed.reading, policy),
+        input_shape(aimed.traced, policy),
         request.out / "model.onnx",
         examples(subject, policy),
         half=file.target.floats == "fp16",
@@ -221,10 +221,10 @@ def _measure(
 ) -> dict[str, float]:
     if not aimed.priced.here:
         return {}
-    reading = aimed.reading
+    traced = aimed.traced
     models = {
-        "dense": onnx_bytes(reading.model, reading.network.input_shape),
-        "compressed": onnx_bytes(model, input_shape(reading, policy)),
+        "dense": onnx_bytes(traced.model, traced.network.input_shape),
+        "compressed": onnx_bytes(model, input_shape(traced, policy)),
     }
     return measure_here(models, request.threads)
 
@@ -263,7 +263,7 @@ def predicted(priced: Priced, cost: Cost) -> Predicted:
 
 def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyFile:
     """The policy with its origin, not yet scored."""
-    priced, network = aimed.priced, aimed.reading.network
+    priced, network = aimed.priced, aimed.traced.network
     return PolicyFile(
         automl=__version__,
         model=Model(
@@ -317,7 +317,7 @@ def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]
 
 def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
-    for part in aimed.reading.network.frozen:
+    for part in aimed.traced.network.frozen:
         by_reason.setdefault(part.reason, []).append(part.name)
     frozen = [
         f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"

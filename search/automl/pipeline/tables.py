@@ -24,7 +24,7 @@ from automl.latency import (
     op_key,
     read_header,
 )
-from automl.network import read_network
+from automl.network import trace_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
@@ -132,8 +132,8 @@ def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
     """Operators that a search over the request's model can ask this table for."""
     assert request.model is not None
     precision = float_precision(table)
-    reading = read_network(request.model, request.input_shape, resolutions=request.resolutions)
-    network = reading.network
+    traced = trace_network(request.model, request.input_shape, resolutions=request.resolutions)
+    network = traced.network
     steps: int | dict[str, int] | None = request.round_to
     if steps is None:
         steps = learn_granularity(network, table, precision)

@@ -14,7 +14,7 @@ from automl.compression.database import write_patch
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import QuantizationError, SpaceError
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
 from automl.space import Sensitivity, Space, Variable, build_space
 
@@ -28,7 +28,7 @@ def relative(found: Tensor, dense: Tensor) -> float:
 
 def alone(made: Compressor, layer: str, bits: Bits, images: Tensor) -> float:
     """The harm of a layer's bits, its candidate put together by hand."""
-    joint, model = made.joint, made.reading.model
+    joint, model = made.joint, made.traced.model
     plan = joint.dense_plan({layer: bits})
     grids = joint.dense_grids([plan])
     dense = outputs_of(model, images)
@@ -48,24 +48,24 @@ def only_bits(space: Space) -> Space:
 @pytest.mark.parametrize("form", [None, "qdq-u8s8"])
 @pytest.mark.parametrize("name", ["residual", "inverted"])
 def test_harm_of_bits_is_that_of_one_layer_rounded(name: str, form: str | None) -> None:
-    reading = read(name)
-    made = Compressor(reading, images_for(reading.network.input_shape, 12), {}, form=form)
+    traced = read(name)
+    made = Compressor(traced, images_for(traced.network.input_shape, 12), {}, form=form)
     options = (Bits(3, 32), Bits(8, 8), Bits())
     space = Space(tuple(Variable("bits", layer, options) for layer in made.joint.flow.layers[:3]))
-    images, before = made.images[:5], state(reading.model)
+    images, before = made.images[:5], state(traced.model)
     found = measure_sensitivity(made.database, space, images, rounded=made.joint)
     for variable, row in zip(space.variables, found.harm, strict=True):
         assert row[-1] == 0.0
         for index, bits in enumerate(options[:-1]):
             expected = alone(made, variable.name, bits, images)
             assert row[index] == pytest.approx(expected, rel=1e-3, abs=1e-9)
-    assert same(before, reading.model)
+    assert same(before, traced.model)
 
 
 def test_a_grid_of_bits_is_measured_apart_and_added() -> None:
-    reading = read_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
-    made = Compressor(reading, images_for(MAP, 24), {})
-    space = only_bits(build_space(reading.network, precisions=GRID))
+    traced = trace_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
+    made = Compressor(traced, images_for(MAP, 24), {})
+    space = only_bits(build_space(traced.network, precisions=GRID))
     calls: list[int] = []
     found = measure_sensitivity(
         made.database,
@@ -96,10 +96,10 @@ def harm_of(space: Space, found: Sensitivity, vector: list[int], joint: bool) ->
 
 
 def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
-    reading = read_network(seeded(ODD["multiplied"][0]), MAP, resolutions=())
-    counts = {group.name: tuple(range(1, group.channels + 1)) for group in reading.network.groups}
-    made = Compressor(reading, images_for(MAP, 64), counts, form="qdq-u8s8")
-    space = build_space(reading.network, precisions=(Bits(3, 4), Bits(5, 8), Bits()))
+    traced = trace_network(seeded(ODD["multiplied"][0]), MAP, resolutions=())
+    counts = {group.name: tuple(range(1, group.channels + 1)) for group in traced.network.groups}
+    made = Compressor(traced, images_for(MAP, 64), counts, form="qdq-u8s8")
+    space = build_space(traced.network, precisions=(Bits(3, 4), Bits(5, 8), Bits()))
     found = measure_sensitivity(made.database, space, made.images, rounded=made.joint)
     assert found.joint
     for (one, other), extra in found.joint:
@@ -108,7 +108,7 @@ def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
         assert extra.shape == (space.sizes[one], space.sizes[other])
         assert not extra[-1].any()
         assert not extra[:, -1].any()
-    dense = outputs_of(reading.model, made.images)
+    dense = outputs_of(traced.model, made.images)
     added, together, truth = [], [], []
     for (one, other), _ in found.joint:
         for index in range(0, space.sizes[one] - 1, 2):
@@ -139,8 +139,8 @@ def test_activations_that_never_move_are_named_with_the_layer() -> None:
     model: nn.Module = seeded(ODD["multiplied"][0])
     with torch.no_grad():
         model.first.bias.fill_(-100.0)  # type: ignore[union-attr,operator]
-    reading = read_network(model, MAP, resolutions=())
-    made = Compressor(reading, images_for(MAP, 8), {}, form="qdq-s8s8")
-    space = only_bits(build_space(reading.network, precisions=INT8))
+    traced = trace_network(model, MAP, resolutions=())
+    made = Compressor(traced, images_for(MAP, 8), {}, form="qdq-s8s8")
+    space = only_bits(build_space(traced.network, precisions=INT8))
     with pytest.raises(QuantizationError, match=r"^(first|depthwise): constant activations \(0\)"):
         measure_sensitivity(made.database, space, made.images, rounded=made.joint)

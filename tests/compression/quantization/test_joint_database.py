@@ -18,7 +18,7 @@ from automl.compression.quantization.qparams import Grid
 from automl.compression.quantization.rounding import output_error
 from automl.compression.quantization.simulation import FORMS, QuantizedModel
 from automl.network.precision import Flow
-from automl.network.traced_model import read_network
+from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
 
 
@@ -30,14 +30,14 @@ def interacting() -> Compressor:
         model.first.weight[4:] = model.first.weight[:4]
         model.first.bias[4:] = model.first.bias[:4]
         model.first.weight += 0.1 * torch.randn(8, 3, 3, 3, generator=generator)
-    reading = read_network(model, MAP, resolutions=())
-    return Compressor(reading, images_for(MAP, 64), {"first": (5, 8)}, form="qdq-u8s8")
+    traced = trace_network(model, MAP, resolutions=())
+    return Compressor(traced, images_for(MAP, 64), {"first": (5, 8)}, form="qdq-u8s8")
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_joint_beats_rounding_first_and_cutting_afterwards(bits: int) -> None:
     made, policy, chosen = interacting(), Policy({"first": 5}), Bits(bits, 8)
-    dense, _ = read_patch(made.reading.model.get_submodule("second"))
+    dense, _ = read_patch(made.traced.model.get_submodule("second"))
     moments = made.features(0).moments["second"]
     mean = moments.total / moments.rows
     kept = made.database.kept(policy)["first"]
@@ -64,7 +64,7 @@ def test_errors_are_those_of_the_columns_that_stay() -> None:
     made, policy = interacting(), Policy({"first": 5})
     found = made.joint.rounded("second", policy, Bits(3, 8))
     second = made.database.candidate(policy).get_submodule("second")
-    features = Compressor(made.reading, made.images, {}).features(0)
+    features = Compressor(made.traced, made.images, {}).features(0)
     moments, kept = features.moments["second"], made.database.kept(policy)["first"]
     columns = [9 * int(channel) + place for channel in kept for place in range(9)] + [72]
     mean = (moments.total / moments.rows)[:, columns][:, :, columns]
@@ -86,14 +86,14 @@ def test_rounded_weights_are_made_once_for_all_integer_activations() -> None:
 @pytest.mark.parametrize("name", ["inverted", "grouped", "dense", "shuffle v2", "linears"])
 def test_candidates_are_cut_and_rounded_and_hardly_changed(name: str, form: str | None) -> None:
     assert form in FORMS
-    reading = read(name)
+    traced = read(name)
     counts = {
         group.name: tuple(range(group.partition, group.channels + 1, group.partition))
-        for group in reading.network.groups
+        for group in traced.network.groups
     }
-    made = Compressor(reading, images_for(reading.network.input_shape, 16), counts, form=form)
-    policy = Policy(random_policy(reading, 3).channels)
-    bits = dict.fromkeys(Flow(reading.trace).layers, Bits(8, 8))
+    made = Compressor(traced, images_for(traced.network.input_shape, 16), counts, form=form)
+    policy = Policy(random_policy(traced, 3).channels)
+    bits = dict.fromkeys(Flow(traced.trace).layers, Bits(8, 8))
     found = made.make(Policy(policy.channels, bits=bits), finish=False)
     assert isinstance(found, QuantizedModel)
     plain = made.make(policy, finish=False)

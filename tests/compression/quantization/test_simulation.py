@@ -23,33 +23,33 @@ from automl.compression.quantization.qparams import Grid
 from automl.compression.quantization.simulation import FORMS, QuantizedModel, snap
 from automl.errors import QuantizationError
 from automl.network.precision import NETWORK_INPUT, Flow
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
 
 INT8 = Bits(8, 8)
 
 
 def quantised(
-    reading: Reading, form: str | None, bits: Bits = INT8, layers: tuple[str, ...] = ()
+    traced: TracedModel, form: str | None, bits: Bits = INT8, layers: tuple[str, ...] = ()
 ) -> QuantizedModel:
-    images = images_for(reading.network.input_shape, 24)
-    chosen = layers or Flow(reading.trace).layers
-    made = Compressor(reading, images, {}, form=form).make(Policy(bits=dict.fromkeys(chosen, bits)))
+    images = images_for(traced.network.input_shape, 24)
+    chosen = layers or Flow(traced.trace).layers
+    made = Compressor(traced, images, {}, form=form).make(Policy(bits=dict.fromkeys(chosen, bits)))
     assert isinstance(made, QuantizedModel)
     return made
 
 
 @pytest.fixture(scope="module")
-def plain() -> Reading:
-    return read_network(seeded(Plain), MAP, resolutions=())
+def plain() -> TracedModel:
+    return trace_network(seeded(Plain), MAP, resolutions=())
 
 
 @pytest.fixture(scope="module")
-def shortcuts() -> Reading:
-    return read_network(seeded(Shortcuts), MAP, resolutions=())
+def shortcuts() -> TracedModel:
+    return trace_network(seeded(Shortcuts), MAP, resolutions=())
 
 
-def test_an_integer_layer_in_a_float_network_by_hand(plain: Reading) -> None:
+def test_an_integer_layer_in_a_float_network_by_hand(plain: TracedModel) -> None:
     made = quantised(plain, "qdq-u8s8", layers=("first",))
     x, net = images_for(MAP, 5, seed=3), cast(Any, made.network)
     given, written = made.grids[NETWORK_INPUT, 8], made.grids[("", 0), 8]
@@ -62,7 +62,7 @@ def test_an_integer_layer_in_a_float_network_by_hand(plain: Reading) -> None:
     assert torch.equal(made(x), expected)
 
 
-def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: Reading) -> None:
+def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: TracedModel) -> None:
     made = quantised(plain, None, Bits(6, 5))
     assert not made.plan.rounding.written
     given, hidden = made.grids[NETWORK_INPUT, 5], made.grids[("", 0), 5]
@@ -79,7 +79,7 @@ def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: Read
 
 
 def test_the_convolution_before_an_addition_hands_on_unrounded_on_tensorrt(
-    shortcuts: Reading,
+    shortcuts: TracedModel,
 ) -> None:
     plain, residual = (quantised(shortcuts, f"qdq-s8s8{end}") for end in ("", "-residual"))
     outer = ("same.outer", 0)
@@ -128,7 +128,7 @@ class Outside(Inside):
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_computed_in_place_is_rounded_the_same(form: str | None) -> None:
     inside, outside = (
-        read_network(seeded(each), MAP, resolutions=()) for each in (Inside, Outside)
+        trace_network(seeded(each), MAP, resolutions=()) for each in (Inside, Outside)
     )
     found, expected = (quantised(each, form) for each in (inside, outside))
     x = images_for(MAP, 5, seed=3)
@@ -137,7 +137,7 @@ def test_what_is_computed_in_place_is_rounded_the_same(form: str | None) -> None
     assert torch.equal(x, given)
 
 
-def test_integers_times_scales_are_the_weights(shortcuts: Reading) -> None:
+def test_integers_times_scales_are_the_weights(shortcuts: TracedModel) -> None:
     made = quantised(shortcuts, "qdq-s8s8", Bits(4, 8))
     for name, grid in made.weights.items():
         weight = made.network.get_submodule(name).weight
@@ -149,7 +149,7 @@ def test_integers_times_scales_are_the_weights(shortcuts: Reading) -> None:
         assert torch.equal(integers.float() * made.scales(name).view(shape), weight)
 
 
-def test_copies_pickles_and_state_dicts_compute_the_same(plain: Reading) -> None:
+def test_copies_pickles_and_state_dicts_compute_the_same(plain: TracedModel) -> None:
     x = images_for(MAP, 5, seed=3)
     for bits in (INT8, Bits(3, 32)):
         made, other = quantised(plain, "qdq-u8s8", bits), quantised(plain, "qdq-u8s8", bits)
@@ -193,7 +193,7 @@ def test_values_are_rounded_as_onnx_rounds(grid: ActivationGrid) -> None:
     assert torch.equal(snap(values, grid), torch.from_numpy(found))
 
 
-def test_constant_and_undefined_activations_are_named_with_the_layer(plain: Reading) -> None:
+def test_constant_and_undefined_activations_are_named_with_the_layer(plain: TracedModel) -> None:
     images = images_for(MAP, 6)
     policy = Policy(bits={"second": INT8})
     for broken, what in ((torch.zeros(6, *MAP[1:]), "constant"), (images / 0, "infinite|NaN")):
@@ -204,13 +204,13 @@ def test_constant_and_undefined_activations_are_named_with_the_layer(plain: Read
     dead: Any = seeded(Plain)
     with torch.no_grad():
         dead.first.bias.fill_(-100.0)
-    reading = read_network(dead, MAP, resolutions=())
-    made = Compressor(reading, images, {}, form="qdq-u8s8")
+    traced = trace_network(dead, MAP, resolutions=())
+    made = Compressor(traced, images, {}, form="qdq-u8s8")
     with pytest.raises(QuantizationError, match=r"^second: constant activations \(0\)"):
         made.make(policy)
 
 
-def test_forms_and_layers_that_do_not_exist_are_named(plain: Reading) -> None:
+def test_forms_and_layers_that_do_not_exist_are_named(plain: TracedModel) -> None:
     images = images_for(MAP, 4)
     with pytest.raises(QuantizationError, match=r"no layer 'secnd' to quantise .*mean second"):
         Compressor(plain, images, {}).make(Policy(bits={"secnd": INT8}))
@@ -218,7 +218,7 @@ def test_forms_and_layers_that_do_not_exist_are_named(plain: Reading) -> None:
         Compressor(plain, images, {}, form="qdq-u8u8").make(Policy(bits={"second": INT8}))
 
 
-def test_sixteen_bits_are_float(plain: Reading) -> None:
+def test_sixteen_bits_are_float(plain: TracedModel) -> None:
     policy = Policy(bits={"second": Bits(16, 16), "first": Bits()})
     made = Compressor(plain, images_for(MAP, 4), {}, form="qdq-u8s8").make(policy)
     assert not isinstance(made, QuantizedModel)

@@ -14,20 +14,20 @@ from automl.compression.compressor import Compressor
 from automl.compression.reconstruction.refit import RefitSettings, refit
 from automl.compression.sensitivity import resized
 from automl.compression.statistics import collect
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Policy
 
 
-def every_count(reading: Reading) -> dict[str, tuple[int, ...]]:
+def every_count(traced: TracedModel) -> dict[str, tuple[int, ...]]:
     return {
         group.name: tuple(range(group.partition, group.channels + 1, group.partition))
-        for group in reading.network.groups
+        for group in traced.network.groups
     }
 
 
-def made(reading: Reading, count: int = 32) -> Compressor:
-    images = images_for(reading.network.input_shape, count)
-    return Compressor(reading, images, every_count(reading))
+def made(traced: TracedModel, count: int = 32) -> Compressor:
+    images = images_for(traced.network.input_shape, count)
+    return Compressor(traced, images, every_count(traced))
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -37,27 +37,27 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize("name", [*ODD, *(f"zoo {name}" for name in NAMES)])
 def test_the_refit_of_the_dense_network_changes_nothing(name: str) -> None:
-    reading = (
+    traced = (
         read(name.removeprefix("zoo "))
         if name.startswith("zoo ")
-        else read_network(seeded(ODD[name][0]), ODD[name][1], resolutions=())
+        else trace_network(seeded(ODD[name][0]), ODD[name][1], resolutions=())
     )
-    images = images_for(reading.network.input_shape, 24)
-    features = collect(reading.model, reading.trace, images, batch=10)
+    images = images_for(traced.network.input_shape, 24)
+    features = collect(traced.model, traced.trace, images, batch=10)
     assert features.targets
-    model = copy.deepcopy(reading.model)
-    refit(model, reading.trace, features, {})
-    assert error(outputs_of(model, images), outputs_of(reading.model, images)) < 1e-7
+    model = copy.deepcopy(traced.model)
+    refit(model, traced.trace, features, {})
+    assert error(outputs_of(model, images), outputs_of(traced.model, images)) < 1e-7
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_less_is_lost_with_the_refit_than_without(name: str) -> None:
     factory, shape = ODD[name]
-    reading = read_network(seeded(factory), shape, resolutions=())
-    compressor_ = made(reading)
-    expected, raw, finished = outputs_of(reading.model, compressor_.images), 0.0, 0.0
+    traced = trace_network(seeded(factory), shape, resolutions=())
+    compressor_ = made(traced)
+    expected, raw, finished = outputs_of(traced.model, compressor_.images), 0.0, 0.0
     for seed in range(3):
-        policy = Policy(random_policy(reading, seed).channels)
+        policy = Policy(random_policy(traced, seed).channels)
         for finish in (False, True):
             model = compressor_.make(policy, finish=finish)
             loss = error(outputs_of(model, compressor_.images), expected)
@@ -67,10 +67,10 @@ def test_less_is_lost_with_the_refit_than_without(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_has_finite_weights_and_outputs_of_the_same_shape(name: str) -> None:
-    reading, compressor_ = read(name), compressor(name)
-    expected = outputs_of(reading.model, compressor_.images)
+    traced, compressor_ = read(name), compressor(name)
+    expected = outputs_of(traced.model, compressor_.images)
     for seed in range(4):
-        policy = random_policy(reading, seed)
+        policy = random_policy(traced, seed)
         model = compressor_.make(policy, settings=RefitSettings(images=16, rows=200))
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
         found = outputs_of(model, resized(compressor_.images, policy.resolution))
@@ -107,19 +107,19 @@ def combined() -> nn.Module:
 def test_what_other_channels_say_as_well_is_recovered(
     model: nn.Module, shape: tuple[int, ...], policy: Policy
 ) -> None:
-    reading = read_network(model, shape, resolutions=())
-    compressor_ = made(reading, 64)
+    traced = trace_network(model, shape, resolutions=())
+    compressor_ = made(traced, 64)
     fresh = images_for(shape, 50, seed=9)
     found = outputs_of(compressor_.make(policy), fresh)
-    assert error(found, outputs_of(reading.model, fresh)) < 1e-4
+    assert error(found, outputs_of(traced.model, fresh)) < 1e-4
 
 
 def test_a_block_corrects_what_it_inherits_from_one_that_was_left_out() -> None:
-    reading = read_network(seeded(Shortcuts), MAP, resolutions=())
-    compressor_ = made(reading)
+    traced = trace_network(seeded(Shortcuts), MAP, resolutions=())
+    compressor_ = made(traced)
     policy = Policy(removed=frozenset({"same"}))
     sums = []
-    for model in (reading.model, compressor_.make(policy, finish=False), compressor_.make(policy)):
+    for model in (traced.model, compressor_.make(policy, finish=False), compressor_.make(policy)):
         block: Block = model.same2  # type: ignore[assignment]
         values = []
         handle = block.register_forward_hook(lambda _, __, output, to=values: to.append(output))
@@ -130,58 +130,58 @@ def test_a_block_corrects_what_it_inherits_from_one_that_was_left_out() -> None:
     assert error(finished, dense) < 0.5 * error(raw, dense)
 
 
-def dead(reading: Reading) -> None:
+def dead(traced: TracedModel) -> None:
     with torch.no_grad():
-        first = reading.model.get_submodule("first")
+        first = traced.model.get_submodule("first")
         first.weight.zero_()  # type: ignore[operator]
         first.bias.fill_(-1.0)  # type: ignore[operator]
 
 
 def test_inputs_that_never_move_leave_finite_weights() -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
-    dead(reading)
-    compressor_ = made(reading, 4)
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    dead(traced)
+    compressor_ = made(traced, 4)
     model = compressor_.make(Policy({"first": 3, "second": 2}))
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
-    expected = outputs_of(reading.model, compressor_.images)
+    expected = outputs_of(traced.model, compressor_.images)
     torch.testing.assert_close(outputs_of(model, compressor_.images), expected)
 
 
 def test_a_layer_whose_inputs_are_not_finite_stays_as_it_is() -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
-    features = collect(reading.model, reading.trace, images_for(MAP, 4))
-    model = copy.deepcopy(reading.model)
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    features = collect(traced.model, traced.trace, images_for(MAP, 4))
+    model = copy.deepcopy(traced.model)
     with torch.no_grad():
         model.get_submodule("first").bias[0] = torch.inf  # type: ignore[index,operator]
     features.aims.pop("first")
     features.targets.pop("first")
     before = model.get_submodule("second").weight.clone()  # type: ignore[operator]
-    refit(model, reading.trace, features, {})
+    refit(model, traced.trace, features, {})
     assert torch.equal(before, model.get_submodule("second").weight)  # type: ignore[arg-type]
 
 
 def test_the_same_policy_is_made_the_same_twice() -> None:
-    reading = read("residual")
-    policy = random_policy(reading, 5)
-    first, second = (made(reading, 8).make(policy).state_dict() for _ in range(2))
+    traced = read("residual")
+    policy = random_policy(traced, 5)
+    first, second = (made(traced, 8).make(policy).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_counts_that_nobody_asks_for_change_nothing() -> None:
-    reading = read("residual")
-    policy = Policy(random_policy(reading, 5).channels)
-    images = images_for(reading.network.input_shape, 8)
+    traced = read("residual")
+    policy = Policy(random_policy(traced, 5).channels)
+    images = images_for(traced.network.input_shape, 8)
     alone = {name: (count,) for name, count in policy.channels.items()}
-    first = Compressor(reading, images, alone).make(policy).state_dict()
-    second = made(reading, 8).make(policy).state_dict()
+    first = Compressor(traced, images, alone).make(policy).state_dict()
+    second = made(traced, 8).make(policy).state_dict()
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_fewer_images_are_a_worse_fit_and_fewer_rows_another() -> None:
-    reading = read_network(seeded(Shortcuts), MAP, resolutions=())
-    compressor_ = made(reading)
-    policy = Policy({group.name: group.channels // 2 for group in reading.network.groups})
-    expected = outputs_of(reading.model, compressor_.images)
+    traced = trace_network(seeded(Shortcuts), MAP, resolutions=())
+    compressor_ = made(traced)
+    policy = Policy({group.name: group.channels // 2 for group in traced.network.groups})
+    expected = outputs_of(traced.model, compressor_.images)
     all_, few, thin = (
         outputs_of(compressor_.make(policy, settings=each), compressor_.images)
         for each in (None, RefitSettings(images=3), RefitSettings(rows=32))
@@ -191,8 +191,8 @@ def test_fewer_images_are_a_worse_fit_and_fewer_rows_another() -> None:
 
 
 def test_calibration_is_cut_to_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
     widest = 4 * 8 * 8 * 8  # bytes of the first layer's output
     monkeypatch.setattr("automl.compression.compressor._ACTIVATION_BYTES", 11 * widest)
-    assert made(reading, 20).images.shape[0] == 11
-    assert made(reading, 5).images.shape[0] == 5
+    assert made(traced, 20).images.shape[0] == 11
+    assert made(traced, 5).images.shape[0] == 5

@@ -19,12 +19,12 @@ from automl.compression.quantization.simulation import QuantizedModel, snap
 from automl.compression.reconstruction.refit import RefitSettings
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
-from automl.network.traced_model import Reading, read_network
+from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
 
 
-def made(reading: Reading, form: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
-    return Compressor(reading, images_for(reading.network.input_shape, count), {}, form=form)
+def made(traced: TracedModel, form: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
+    return Compressor(traced, images_for(traced.network.input_shape, count), {}, form=form)
 
 
 def finished(
@@ -42,10 +42,10 @@ def error(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("name", ODD)
 def test_every_network_is_rounded_and_less_is_lost_with_the_refit(name: str) -> None:
     factory, shape = ODD[name]
-    reading = read_network(seeded(factory), shape, resolutions=())
-    compressor = made(reading, None)
-    bits = dict.fromkeys(Flow(reading.trace).layers, Bits(3, 5))
-    expected = outputs_of(reading.model, compressor.images)
+    traced = trace_network(seeded(factory), shape, resolutions=())
+    compressor = made(traced, None)
+    bits = dict.fromkeys(Flow(traced.trace).layers, Bits(3, 5))
+    expected = outputs_of(traced.model, compressor.images)
     raw = outputs_of(compressor.make(Policy(bits=bits), finish=False), compressor.images)
     model = finished(compressor, Policy(bits=bits))
     assert error(outputs_of(model, compressor.images), expected) < error(raw, expected)
@@ -57,22 +57,22 @@ def test_every_network_is_rounded_and_less_is_lost_with_the_refit(name: str) -> 
 
 
 def test_layers_that_no_target_is_known_of_are_rounded_on_what_they_read() -> None:
-    reading = read_network(seeded(Frames), ODD["frames"][1], resolutions=())
-    compressor = made(reading)
+    traced = trace_network(seeded(Frames), ODD["frames"][1], resolutions=())
+    compressor = made(traced)
     assert "first" not in compressor.features(0).targets
     policy = Policy(bits=dict.fromkeys(("first", "second"), Bits(2, 8)))
     model = finished(compressor, policy)
     nearest = RefitSettings(rounding=RoundingSettings(second_order=False))
     other = finished(compressor, policy, nearest)
-    expected = outputs_of(reading.model, compressor.images)
+    expected = outputs_of(traced.model, compressor.images)
     losses = [error(outputs_of(each, compressor.images), expected) for each in (model, other)]
     assert losses[0] < losses[1]
 
 
-def mean_error(model: nn.Module, reading: Reading, images: Tensor) -> float:
+def mean_error(model: nn.Module, traced: TracedModel, images: Tensor) -> float:
     """How far the channels' means of what `second` writes are off, relative to their spread."""
     written = []
-    for network in (model, reading.model):
+    for network in (model, traced.model):
         layer = next(each for name, each in network.named_modules() if name.endswith("second"))
         handle = layer.register_forward_hook(lambda _, __, output: written.append(output.clone()))
         network(images)
@@ -82,8 +82,8 @@ def mean_error(model: nn.Module, reading: Reading, images: Tensor) -> float:
 
 
 def test_biases_take_out_the_mean_error() -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
-    compressor, policy = made(reading), Policy(bits={"second": Bits(2, 4)})
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    compressor, policy = made(traced), Policy(bits={"second": Bits(2, 4)})
     with_, without = (
         finished(
             compressor,
@@ -93,18 +93,18 @@ def test_biases_take_out_the_mean_error() -> None:
         for bias in (True, False)
     )
     images = compressor.images
-    assert mean_error(with_, reading, images) < 0.02
-    assert mean_error(without, reading, images) > 0.1
+    assert mean_error(with_, traced, images) < 0.02
+    assert mean_error(without, traced, images) > 0.1
 
 
 def test_a_layer_corrects_a_shortcut_that_the_addition_rounds() -> None:
-    reading = read_network(seeded(Line), ODD["line"][1], resolutions=())
-    compressor = made(reading, count=64)
+    traced = trace_network(seeded(Line), ODD["line"][1], resolutions=())
+    compressor = made(traced, count=64)
     model = finished(compressor, Policy(bits={"outer": Bits(8, 2)}))
     written: list[Tensor] = []
     outer = model.network.get_submodule("outer")
     handle = outer.register_forward_hook(lambda _, __, output: written.append(output.clone()))
-    images, dense, net = compressor.images, reading.model, model.network
+    images, dense, net = compressor.images, traced.model, model.network
     model(images)
     handle.remove()
 
@@ -123,9 +123,9 @@ def test_a_layer_corrects_a_shortcut_that_the_addition_rounds() -> None:
 
 
 def test_what_is_not_finite_is_named_with_its_layer() -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
-    compressor = made(reading)
-    broken: Any = compressor.reading.model
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    compressor = made(traced)
+    broken: Any = compressor.traced.model
     with torch.no_grad():
         broken.second.weight[0] = torch.nan
     with pytest.raises(QuantizationError, match=r"^second: weights that are not finite"):
@@ -136,23 +136,21 @@ def test_what_is_not_finite_is_named_with_its_layer() -> None:
 
 
 def test_bits_of_layers_in_a_removed_block_mean_nothing() -> None:
-    reading = read_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
+    traced = trace_network(seeded(ODD["shortcuts"][0]), MAP, resolutions=())
     policy = Policy(removed=frozenset({"same"}), bits={"same.outer": Bits(8, 8)})
-    assert not isinstance(made(reading).make(policy), QuantizedModel)
-    both = Policy(
-        removed=policy.removed, bits=dict.fromkeys(Flow(reading.trace).layers, Bits(8, 8))
-    )
-    model = finished(made(reading), both)
+    assert not isinstance(made(traced).make(policy), QuantizedModel)
+    both = Policy(removed=policy.removed, bits=dict.fromkeys(Flow(traced.trace).layers, Bits(8, 8)))
+    model = finished(made(traced), both)
     assert not any(name.startswith("same.") for name in model.bits)
     assert not any(address[0].startswith("same.") for address, _ in model.grids)
 
 
 def test_eight_bits_alone_refit_nothing() -> None:
-    reading = read_network(seeded(Plain), MAP, resolutions=())
-    compressor = made(reading)
-    counts = {group.name: (group.channels // 2,) for group in reading.network.groups}
-    cut = Compressor(reading, compressor.images, counts, form="qdq-u8s8")
-    dense = reading.model.get_submodule("head").weight
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    compressor = made(traced)
+    counts = {group.name: (group.channels // 2,) for group in traced.network.groups}
+    cut = Compressor(traced, compressor.images, counts, form="qdq-u8s8")
+    dense = traced.model.get_submodule("head").weight
     for maker, policy, same in (
         (compressor, Policy(bits={"second": Bits(8, 8)}), True),
         (compressor, Policy(bits={"second": Bits(7, 8)}), False),
