@@ -45,7 +45,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LeafCall:
     """Some agents on a problem with some seeds, up to a number of evaluations."""
 
     problem: str
@@ -56,15 +56,15 @@ class Step:
 
 #: The most telling first.
 PLAN = (
-    Step("resnet56-macs", 5_000),
-    Step("resnet56-macs", AMC_EVALUATIONS, ("amc", "amc (cold)"), (0,)),
-    Step("flowers-macs", 5_000),
-    Step("flowers-jetson-nano", 20_000, ("three-dims",)),
-    Step("flowers-rpi4", 20_000, ("three-dims",)),
-    Step("resnet56-latency", 5_000),
-    Step("resnet56-macs", AMC_EVALUATIONS, ("amc", "amc (cold)")),
+    LeafCall("resnet56-macs", 5_000),
+    LeafCall("resnet56-macs", AMC_EVALUATIONS, ("amc", "amc (cold)"), (0,)),
+    LeafCall("flowers-macs", 5_000),
+    LeafCall("flowers-jetson-nano", 20_000, ("three-dims",)),
+    LeafCall("flowers-rpi4", 20_000, ("three-dims",)),
+    LeafCall("resnet56-latency", 5_000),
+    LeafCall("resnet56-macs", AMC_EVALUATIONS, ("amc", "amc (cold)")),
     *(
-        Step(problem, evaluations)
+        LeafCall(problem, evaluations)
         for evaluations in CHECKPOINTS[1:]
         for problem in ("resnet56-macs", "flowers-macs", "resnet56-latency")
     ),
@@ -144,7 +144,7 @@ class Runner:
                 )
         return self._contest
 
-    def search(self, step: Step) -> None:
+    def search(self, step: LeafCall) -> None:
         """All runs of a step that were not made yet, all agents with one seed first."""
         for seed in step.seeds:
             for variant in step.variants:
@@ -209,7 +209,7 @@ class Runner:
             flush=True,
         )
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: LeafCall) -> None:
         """The best policies of a step's runs: finished and judged, each once."""
         for seed in step.seeds:
             for variant in step.variants:
@@ -284,14 +284,14 @@ def split_of(contest: Contest, policy: Policy) -> dict[str, float]:
     }
 
 
-def steps(options: argparse.Namespace) -> Iterator[Step]:
+def steps(options: argparse.Namespace) -> Iterator[LeafCall]:
     """The plan, or what of it was asked for."""
     for step in PLAN:
         seeds = [seed for seed in step.seeds if seed in options.seeds]
         variants = [each for each in step.variants if each in (options.agents or VARIANTS)]
         wanted = not options.problems or step.problem in options.problems
         if wanted and step.evaluations <= options.evaluations:
-            yield Step(step.problem, step.evaluations, variants, seeds)
+            yield LeafCall(step.problem, step.evaluations, variants, seeds)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from automl.compression.layer_matrix import matrix, set_matrix
 from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
-from automl.compression.quantization.simulation import CalibratingWalk, QuantizedModel, make_plan
+from automl.compression.quantization.simulation import CalibrationMode, QuantizedModel, make_plan
 from automl.errors import ModelError
 from automl.export.onnx import export_onnx, onnx_bytes
 from automl.export.qdq import (
@@ -93,7 +93,7 @@ def quantised(traced: TracedModel, bits: Mapping[str, Bits], form: str | None) -
         layer = network.get_submodule(name)
         grids[name] = weight_grid(matrix(layer), each.weights)
         set_matrix(layer, values(round_to(matrix(layer), grids[name]), grids[name]))
-    walk = CalibratingWalk(network, plan, images())
+    walk = CalibrationMode(network, plan, images())
     with walk.attached():
         network(images())
     return QuantizedModel(network, plan, walk.grids, grids)

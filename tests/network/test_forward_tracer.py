@@ -10,12 +10,12 @@ from specimens import specimen
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from automl.network.forward_tracer import Address, Step, Walk, leaf_kind
+from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, leaf_kind
 from automl.network.surgery import smaller
 from automl.network.trace import record
 
 
-class Halving(Walk):
+class Halving(ForwardTracer):
     """Halves the weights of each convolution before it runs, and notes the steps."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -23,13 +23,13 @@ class Halving(Walk):
         self.before_steps: list[Address] = []
         self.after_steps: list[Address] = []
 
-    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.before_steps.append(step.address)
         if isinstance(module, nn.Conv2d):
             module.weight = nn.Parameter(module.weight.detach() / 2)
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         if step.module:
             self.after_steps.append(step.address)
@@ -95,11 +95,11 @@ def test_without_labels_operations_and_shapes_are_the_same() -> None:
     assert not bare.bindings
 
 
-class Doubling(Walk):
+class Doubling(ForwardTracer):
     """Doubles what convolutions and additions read."""
 
     def given(
-        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if step.op in ("conv", "add"):
             return tree_map(lambda value: 2 * value, (args, kwargs))  # type: ignore[no-any-return]

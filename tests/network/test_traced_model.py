@@ -180,7 +180,7 @@ def test_what_can_be_chosen_is_found_and_the_rest_is_named(each: Specimen) -> No
     network = each.traced.network
     assert [group.name for group in network.groups] == GROUPS[each.name].split()
     assert [block.name for block in network.blocks] == BLOCKS.get(each.name, "").split()
-    assert {part.name: part.reason for part in network.frozen} == FROZEN.get(each.name, {})
+    assert {part.name: part.reason for part in network.unprunable} == FROZEN.get(each.name, {})
 
 
 def test_every_network_of_the_zoo_has_its_expectation() -> None:
@@ -223,7 +223,7 @@ class FixedSizes(nn.Module):
 def test_a_part_that_breaks_is_left_alone_and_named() -> None:
     network = trace_network(FixedSizes(), (1, 3, 16, 16)).network
     assert [group.name for group in network.groups] == ["second", "fine"]
-    assert [(part.name, part.reason) for part in network.frozen] == [
+    assert [(part.name, part.reason) for part in network.unprunable] == [
         ("first", "the network no longer runs when it is cut")
     ]
 
@@ -246,7 +246,7 @@ class Balanced(nn.Module):
 def test_of_parts_that_clash_only_one_is_given_up() -> None:
     network = trace_network(Balanced(), (1, 8)).network
     assert [group.name for group in network.groups] == [f"layers.{i}" for i in (0, 1, 2, 4)]
-    assert [(part.name, part.reason) for part in network.frozen] == [
+    assert [(part.name, part.reason) for part in network.unprunable] == [
         ("layers.3", "it breaks the network together with other parts")
     ]
 

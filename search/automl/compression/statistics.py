@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places
-from automl.network import Address, Call, Step, Trace, Walk
+from automl.network import Address, Call, ForwardTracer, LeafCall, Trace
 
 Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.
@@ -176,7 +176,7 @@ def rows_for(module: nn.Module, cells: int) -> int:
     return max(min(cells // (runs * max(columns, outputs)), 100_000), 3 * columns)
 
 
-class _Collector(Walk):
+class _Collector(ForwardTracer):
     def __init__(self, model: nn.Module, features: Features, cells: int, seed: int) -> None:
         super().__init__(model)
         self._features, self._cells, self._seed = features, cells, seed
@@ -197,7 +197,7 @@ class _Collector(Walk):
             if parts:
                 self._features.targets[name] = torch.cat(parts)
 
-    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         aim = self._features.aims.get(step.module)
         if aim is None or step.op not in WEIGHTED:
             return
@@ -216,7 +216,7 @@ class _Collector(Walk):
         moments.add(rows)
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         for name in self._by_target.get(step.address, ()):
             if name not in self._features.aims:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
-from automl.network import Address, Step, Walk, base_name, names
+from automl.network import Address, ForwardTracer, LeafCall, base_name, names
 from automl.profiling import MOVES
 
 Array = NDArray[np.float32]
@@ -66,7 +66,7 @@ class Recorded:
     """
 
     example: Array
-    steps: Mapping[Address, Step]
+    steps: Mapping[Address, LeafCall]
     read: Mapping[Address, Sequence[Array]]
     written: Mapping[Address, Array]
 
@@ -120,7 +120,7 @@ def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
     return {name: value for name, value in found.items() if value.dtype == np.float32}
 
 
-def lost(step: Step, what: str) -> ModelError:
+def lost(step: LeafCall, what: str) -> ModelError:
     """What is wrong where a value that an operation reads or writes is not in the file."""
     where = step.module or f"{step.op} of {step.address[0] or 'the model'}"
     return ModelError(
@@ -129,25 +129,25 @@ def lost(step: Step, what: str) -> ModelError:
     )
 
 
-class _Values(Walk):
+class _Values(ForwardTracer):
     """What the wanted operations read and wrote."""
 
     def __init__(self, network: nn.Module, wanted: Collection[Address]) -> None:
         super().__init__(network)
         self._wanted = frozenset(wanted)
-        self.steps: dict[Address, Step] = {}
+        self.steps: dict[Address, LeafCall] = {}
         self.read: dict[Address, list[Array]] = {}
         self.written: dict[Address, Array] = {}
 
     def given(
-        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if step.address in self._wanted:
             self.read[step.address] = _arrays((args, kwargs))
         return args, kwargs
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         if step.address in self._wanted:
             self.steps[step.address] = step
@@ -168,7 +168,7 @@ class _Finder:
         }
         self._taken: set[str] = set()
 
-    def match(self, step: Step, read: Sequence[Array], written: Array) -> Match:
+    def match(self, step: LeafCall, read: Sequence[Array], written: Array) -> Match:
         value = self._value(step, written)
         node = self._producers[value]
         if step.op == "linear" and node.op_type == "Add":
@@ -185,7 +185,7 @@ class _Finder:
             positions.append(near[0] if near else None)
         return Match(node, value, tuple(positions))
 
-    def _value(self, step: Step, written: Array) -> str:
+    def _value(self, step: LeafCall, written: Array) -> str:
         """The first value with the same numbers, of an operator that the operation may become."""
         near = [
             name

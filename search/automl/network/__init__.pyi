@@ -1,6 +1,6 @@
 from .forward_tracer import Address as Address
-from .forward_tracer import Step as Step
-from .forward_tracer import Walk as Walk
+from .forward_tracer import ForwardTracer as ForwardTracer
+from .forward_tracer import LeafCall as LeafCall
 from .labels import names as names
 from .layers import OPERATORS as OPERATORS
 from .layers import Block as Block

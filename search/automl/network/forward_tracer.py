@@ -75,7 +75,7 @@ def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LeafCall:
     """One operation of the walk.
 
     Attributes:
@@ -91,7 +91,7 @@ class Step:
     scope: tuple[str, ...]
 
 
-class Walk(TorchDispatchMode):
+class ForwardTracer(TorchDispatchMode):
     """Calls `given`, `before` and `after` around the operations of the forward passes inside it.
 
     Subclasses override the methods; they run with the walk suspended. What an operation wrote may
@@ -112,7 +112,7 @@ class Walk(TorchDispatchMode):
         return False  # nothing is compiled here, and torch's compiler takes over a second to import
 
     def given(
-        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What an operation runs on, from what it was given; called before it runs.
 
@@ -120,11 +120,11 @@ class Walk(TorchDispatchMode):
         """
         return args, kwargs
 
-    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Called before a parametrised layer runs, with what it runs on."""
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         """Called after an operation; `func` is the ATen operator, or the layer's module."""
 
@@ -167,12 +167,12 @@ class Walk(TorchDispatchMode):
         module: Any = self._modules[name]
         kind = layer_called(module, func, args)
         if not kind:
-            step = Step(self._address(name), func.overloadpacket.__name__, "", scope)
+            step = LeafCall(self._address(name), func.overloadpacket.__name__, "", scope)
             args, kwargs = self._quietly(self.given, step, args, kwargs)
             output = func(*args, **kwargs)
             self._quietly(self.after, step, func, args, kwargs, output)
             return output
-        step = Step(self._address(name), kind, name, scope[:-1])
+        step = LeafCall(self._address(name), kind, name, scope[:-1])
         inputs, _ = self._quietly(self.given, step, args[:1], {})
         self._quietly(self.before, step, module, inputs)
         output = func(*inputs, module.weight, module.bias, *args[3:], **kwargs)
@@ -201,7 +201,7 @@ class Walk(TorchDispatchMode):
             self._quietly(self.enter, name, args or tuple(kwargs.values()))
             self._scope.append(name)
             return None
-        step = Step((name, self._counts[name]), kind, name, tuple(self._scope))
+        step = LeafCall((name, self._counts[name]), kind, name, tuple(self._scope))
         args, kwargs = self._quietly(self.given, step, args, kwargs)
         self._quietly(self.before, step, module, args or tuple(kwargs.values()))
         self._suspended += 1
@@ -215,7 +215,7 @@ class Walk(TorchDispatchMode):
             self._suspended -= 1
             if self._suspended or not kind:
                 return
-            step = Step(self._address(name), kind, name, tuple(self._scope))
+            step = LeafCall(self._address(name), kind, name, tuple(self._scope))
             inputs = args or tuple(kwargs.values())
             self._quietly(self.after, step, module, inputs, {}, output)
             return

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from automl.network.labels import OUTPUT, TOGETHER
-from automl.network.layers import ChannelGroup, Frozen, Side, Width
+from automl.network.layers import ChannelGroup, Side, Unprunable, Width
 from automl.network.trace import Trace
 
 #: Where a channel appears: (module or operation, side).
@@ -40,7 +40,7 @@ class Grouping:
 
     groups: tuple[ChannelGroup, ...]
     member: Mapping[int, str]
-    frozen: tuple[Frozen, ...]
+    frozen: tuple[Unprunable, ...]
 
     def width(self, roots: NDArray[np.int64]) -> Width:
         """The width of a tensor whose channels have these classes."""
@@ -66,7 +66,7 @@ def group_channels(
     by_signature: dict[tuple[tuple[Slot, int], ...], list[int]] = {}
     reasons: dict[str, str] = {}
     for root, unit in units.items():
-        why = trace.union.frozen(root)
+        why = trace.union.unprunable(root)
         if why is None:
             by_signature.setdefault(unit.signature(), []).append(root)
         else:
@@ -86,7 +86,7 @@ def group_channels(
             continue
         groups.append(group)
         member |= dict.fromkeys(roots, group.name)
-    frozen = tuple(Frozen(name, reason) for name, reason in reasons.items() if reason)
+    frozen = tuple(Unprunable(name, reason) for name, reason in reasons.items() if reason)
     return Grouping(tuple(groups), member, frozen)
 
 

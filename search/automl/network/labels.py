@@ -65,7 +65,7 @@ _NORMS = names("native_layer_norm native_group_norm _fused_rms_norm")
 _PRODUCTS = names("mm addmm convolution")
 
 
-class Union:
+class UnionFind:
     """Union-find over labels, each class with at most one reason why it is frozen."""
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ def vector(labels: Tensor, dim: int) -> Tensor | None:
 class Rules:
     """How labels go through operators that have no weights."""
 
-    def __init__(self, union: Union) -> None:
+    def __init__(self, union: UnionFind) -> None:
         self.union = union
 
     def apply(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> Any:

@@ -210,7 +210,7 @@ class Boundary:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class Unprunable:
     """A part that cannot be compressed safely, and why."""
 
     name: str
@@ -238,7 +238,7 @@ class Network:
     blocks: tuple[Block, ...]
     input_shape: tuple[int, ...]
     resolutions: tuple[int, ...]
-    frozen: tuple[Frozen, ...] = ()
+    frozen: tuple[Unprunable, ...] = ()
     fingerprint: str = ""
     boundaries: tuple[Boundary, ...] = ()
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from automl.network.forward_tracer import Address, Step, Walk
+from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
 from automl.network.labels import (
     CREATES,
     INPUT,
@@ -17,7 +17,7 @@ from automl.network.labels import (
     POSITIONS,
     WRITTEN,
     Rules,
-    Union,
+    UnionFind,
     compact,
     constant,
     vector,
@@ -41,7 +41,7 @@ class Call:
         last: True where the channels of four-dimensional values lie last, not second.
     """
 
-    step: Step
+    step: LeafCall
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     in_shapes: tuple[tuple[int, ...], ...]
@@ -68,7 +68,7 @@ class Trace:
     """
 
     calls: list[Call] = field(default_factory=list)
-    union: Union = field(default_factory=Union)
+    union: UnionFind = field(default_factory=UnionFind)
     bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     output: tuple[int, ...] = ()
@@ -98,7 +98,7 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
     return recorder.finish(output)
 
 
-class _Recorder(Walk):
+class _Recorder(ForwardTracer):
     def __init__(self, model: nn.Module, inputs: Tensor, labelled: bool) -> None:
         super().__init__(model)
         self.trace = Trace()
@@ -134,7 +134,7 @@ class _Recorder(Walk):
         self.trace.modules[name] = (self._entered[name], self._values(output))
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         read = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
         is_layer = isinstance(func, nn.Module)
@@ -160,7 +160,7 @@ class _Recorder(Walk):
 
     def _write(
         self,
-        step: Step,
+        step: LeafCall,
         read: list[Tensor],
         output: Any,
         labels: Any,
@@ -237,7 +237,7 @@ class _Recorder(Walk):
         line = vector(labels, dim)
         return torch.zeros(labels.shape[dim], dtype=torch.int64) if line is None else line
 
-    def _layer(self, step: Step, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
+    def _layer(self, step: LeafCall, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
         dim = -1 if step.op == "linear" else 1
         labels: Tensor = self._label(read)
         union = self.trace.union
@@ -255,7 +255,7 @@ class _Recorder(Walk):
         shape[dim] = -1
         return out.view(shape).expand(output.shape)
 
-    def _convolve(self, step: Step, module: Any, line: Tensor, out_channels: int) -> Tensor:
+    def _convolve(self, step: LeafCall, module: Any, line: Tensor, out_channels: int) -> Tensor:
         union, groups = self.trace.union, getattr(module, "groups", 1)
         if groups > 1 and groups == line.numel():
             self._bind(step.module, "through", line)

@@ -16,7 +16,7 @@ from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
 from automl.network.fold import folded
 from automl.network.groups import Grouping, Slot, group_channels
-from automl.network.layers import Block, Frozen, Layer, LayerPlan, Network
+from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.precision import Flow
 from automl.network.surgery import mask, smaller
@@ -156,7 +156,7 @@ def _network(
 @dataclass(frozen=True, slots=True)
 class _Priced:
     entries: list[tuple[Call, Layer]]
-    unknown: list[Frozen]
+    unknown: list[Unprunable]
 
     @property
     def layers(self) -> list[Layer]:
@@ -167,7 +167,7 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     producers, count = trace.producers(), Counter[str]()
     moved: set[int] = set()
     entries: list[tuple[Call, Layer]] = []
-    unknown: dict[str, Frozen] = {}
+    unknown: dict[str, Unprunable] = {}
     for call in _alive(trace):
         op = base_name(call.step.op)
         before = producers.get(call.inputs[0]) if call.inputs else None
@@ -179,7 +179,7 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
         strided = bool(call.inputs) and call.inputs[0] in moved
         layers = layers_of(call, modules, f"{op}_{count[op]}", strided)
         if layers is None:
-            unknown[op] = Frozen(op, "this operator has no price: latency does not count it")
+            unknown[op] = Unprunable(op, "this operator has no price: latency does not count it")
             continue
         entries.extend((call, layer) for layer in layers)
     return _Priced(entries, list(unknown.values()))
@@ -241,11 +241,11 @@ def _blocks(
     return tuple(result)
 
 
-def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tuple[Frozen, ...]:
-    blocks = [Frozen(name, why) for name, why in refused.items()]
-    seen = {part.name for part in grouping.frozen}
+def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tuple[Unprunable, ...]:
+    blocks = [Unprunable(name, why) for name, why in refused.items()]
+    seen = {part.name for part in grouping.unprunable}
     return (
-        *grouping.frozen,
+        *grouping.unprunable,
         *(part for part in blocks if part.name not in seen),
         *found.unknown,
     )

@@ -317,7 +317,7 @@ def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]
 
 def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
-    for part in aimed.traced.network.frozen:
+    for part in aimed.traced.network.unprunable:
         by_reason.setdefault(part.reason, []).append(part.name)
     frozen = [
         f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"

@@ -23,12 +23,12 @@ from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, rou
 from automl.compression.quantization.qparams import Grid
 from automl.compression.quantization.rounding import corrected_bias, output_error
 from automl.compression.quantization.simulation import (
-    CalibratingWalk,
-    GridFinder,
+    CalibrationMode,
+    ObserverMode,
     Plan,
+    QParamsFinder,
     QuantizedModel,
     Source,
-    WatchingWalk,
     make_plan,
 )
 from automl.compression.statistics import Features
@@ -132,7 +132,7 @@ class JointDatabase:
                 found = self.rounded(name, policy, bits)
                 weights[name] = write_rounded(model.get_submodule(name), found, outputs.get(name))
         images = images[:_IMAGES]
-        walk = CalibratingWalk(model, plan, images)
+        walk = CalibrationMode(model, plan, images)
         with walk.attached():
             model(images)
         return QuantizedModel(model, plan, walk.grids, weights)
@@ -146,9 +146,9 @@ class JointDatabase:
         sources = dict.fromkeys(source for plan in plans for source in plan.sources())
         readers = {address: name for plan in plans for address, name in plan.readers.items()}
         kept = {address: origin for plan in plans for address, origin in plan.kept.items()}
-        finder = GridFinder(sources, readers, self.form, kept)
+        finder = QParamsFinder(sources, readers, self.form, kept)
         images = self._features().images[:_IMAGES]
-        with WatchingWalk(self.database.model, finder, images).attached():
+        with ObserverMode(self.database.model, finder, images).attached():
             self.database.model(images)
         return finder.grids
 

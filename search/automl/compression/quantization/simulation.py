@@ -34,10 +34,10 @@ from automl.network import (
     Address,
     Flow,
     Form,
+    ForwardTracer,
+    LeafCall,
     Place,
     Rounding,
-    Step,
-    Walk,
     base_name,
     names,
 )
@@ -151,7 +151,7 @@ def snap(values: Tensor, grid: ActivationGrid, out: Tensor | None = None) -> Ten
     return result.mul_(grid.scale)
 
 
-class RoundingWalk(Walk):
+class FakeQuantizeMode(ForwardTracer):
     """Rounds what operations read and write, by a plan and its grids.
 
     Args:
@@ -175,7 +175,7 @@ class RoundingWalk(Walk):
         }
 
     def given(
-        self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         sources = self._reads.get(step.address)
         if sources is None:
@@ -192,7 +192,7 @@ class RoundingWalk(Walk):
         return args, kwargs
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         bits = self.plan.rounding.written.get(step.address)
         if bits is not None:
@@ -200,7 +200,7 @@ class RoundingWalk(Walk):
             snap(value, self.grids[step.address, bits], value)
 
 
-class GridFinder:
+class QParamsFinder:
     """Finds the grids of values as they come by.
 
     Args:
@@ -260,7 +260,7 @@ class GridFinder:
         return torch.cat([flat[places], torch.stack(flat.aminmax())])
 
 
-class CalibratingWalk(RoundingWalk):
+class CalibrationMode(FakeQuantizeMode):
     """Rounds by grids that it finds itself, on the values of its one forward pass.
 
     Each grid is found where the numbers are written, before they are rounded, so that it fits the
@@ -274,27 +274,27 @@ class CalibratingWalk(RoundingWalk):
     """
 
     def __init__(self, model: nn.Module, plan: Plan, inputs: Tensor, *, how: How = "mse") -> None:
-        self._finder = GridFinder(plan.sources(), plan.readers, plan.form, plan.kept, how=how)
+        self._finder = QParamsFinder(plan.sources(), plan.readers, plan.form, plan.kept, how=how)
         super().__init__(model, plan, self._finder.grids)
         self._finder.see(NETWORK_INPUT, inputs)
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._finder.see(step.address, output)
         super().after(step, func, args, kwargs, output)
 
 
-class WatchingWalk(Walk):
+class ObserverMode(ForwardTracer):
     """Finds grids on the values of a network that rounds nothing."""
 
-    def __init__(self, model: nn.Module, finder: GridFinder, inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, finder: QParamsFinder, inputs: Tensor) -> None:
         super().__init__(model)
         self._finder = finder
         finder.see(NETWORK_INPUT, inputs)
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._finder.see(step.address, output)
 
@@ -340,7 +340,7 @@ class QuantizedModel(nn.Module):
 
     def forward(self, inputs: Tensor) -> Any:
         """The outputs, without gradients."""
-        with RoundingWalk(self.network, self.plan, self.grids).attached():
+        with FakeQuantizeMode(self.network, self.plan, self.grids).attached():
             return self.network(inputs)
 
     def integers(self, name: str) -> Tensor:

@@ -38,7 +38,7 @@ from automl.compression.quantization.layer_rounding import (
 from automl.compression.quantization.qparams import Grid
 from automl.compression.quantization.rounding import corrected_bias
 from automl.compression.quantization.simulation import (
-    CalibratingWalk,
+    CalibrationMode,
     Plan,
     QuantizedModel,
     Source,
@@ -47,7 +47,7 @@ from automl.compression.quantization.simulation import (
 )
 from automl.compression.statistics import INPUT, WEIGHTED, Features, gram, with_ones
 from automl.errors import QuantizationError
-from automl.network import FLOAT_BITS, Address, Flow, Step, Trace, addresses
+from automl.network import FLOAT_BITS, Address, Flow, LeafCall, Trace, addresses
 from automl.policy import Bits
 
 Tensor = torch.Tensor
@@ -159,7 +159,7 @@ class _Shortcut:
     source: Source | None
 
 
-class _Refitter(CalibratingWalk):
+class _Refitter(CalibrationMode):
     def __init__(
         self,
         model: nn.Module,
@@ -182,7 +182,7 @@ class _Refitter(CalibratingWalk):
         self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._captured = {INPUT: images} if INPUT in self._waiting else {}
 
-    def before(self, step: Step, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         name = step.module
         if step.op not in WEIGHTED:
             return
@@ -201,7 +201,7 @@ class _Refitter(CalibratingWalk):
             self._round(name, module, moments, bits)
 
     def after(
-        self, step: Step, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         super().after(step, func, args, kwargs, output)
         if step.address in self._waiting and isinstance(output, Tensor):
