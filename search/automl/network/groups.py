@@ -35,12 +35,12 @@ class Grouping:
     Attributes:
         groups: In the order in which their first producers run.
         member: Class of a label -> name of its group.
-        frozen: Producers whose channels stay, with the reason; the network's output goes unsaid.
+        unprunable: Producers whose channels stay, with the reason; the network's output goes unsaid.
     """
 
     groups: tuple[ChannelGroup, ...]
     member: Mapping[int, str]
-    frozen: tuple[Unprunable, ...]
+    unprunable: tuple[Unprunable, ...]
 
     def width(self, roots: NDArray[np.int64]) -> Width:
         """The width of a tensor whose channels have these classes."""
@@ -86,8 +86,8 @@ def group_channels(
             continue
         groups.append(group)
         member |= dict.fromkeys(roots, group.name)
-    frozen = tuple(Unprunable(name, reason) for name, reason in reasons.items() if reason)
-    return Grouping(tuple(groups), member, frozen)
+    unprunable = tuple(Unprunable(name, reason) for name, reason in reasons.items() if reason)
+    return Grouping(tuple(groups), member, unprunable)
 
 
 def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> dict[int, _Unit]:

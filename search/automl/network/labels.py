@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 Tensor = torch.Tensor
 NONE = 0  #: the label of what is no channel: constants, padding, values we cannot follow
 
-#: Why channels stay. One wording for one reason, so that a list of frozen parts can be condensed.
+#: Why channels stay. One wording for one reason, so that a list of unprunable parts can be condensed.
 INPUT = "its channels are tied to the network's input"
 OUTPUT = "its channels are the network's output"
 NORMALISED = "its channels are normalised together"
@@ -66,7 +66,7 @@ _PRODUCTS = names("mm addmm convolution")
 
 
 class UnionFind:
-    """Union-find over labels, each class with at most one reason why it is frozen."""
+    """Union-find over labels, each class with at most one reason why it is unprunable."""
 
     def __init__(self) -> None:
         self._parent = [NONE]
@@ -92,7 +92,7 @@ class UnionFind:
         return np.array([self.root(int(label)) for label in values], dtype=np.int64)
 
     def join(self, left: Tensor, right: Tensor, reason: str) -> None:
-        """Make the labels at equal places of two tensors one; what joins `NONE` is frozen."""
+        """Make the labels at equal places of two tensors one; what joins `NONE` is unprunable."""
         if left is right:
             return
         base = len(self._parent)
@@ -114,8 +114,8 @@ class UnionFind:
         for label in np.unique(core(labels).numpy()).tolist():
             self._frozen.setdefault(self.root(label), reason)
 
-    def frozen(self, root: int) -> str | None:
-        """Why a class is frozen; None where it is not."""
+    def unprunable(self, root: int) -> str | None:
+        """Why a class is unprunable; None where it is not."""
         return self._frozen.get(root)
 
 
@@ -161,7 +161,7 @@ class Rules:
     def apply(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> Any:
         """Labels of the output; `args` hold label tensors, `output` the real result.
 
-        Returns None where the operator is not known: what went in is frozen, what came out has no
+        Returns None where the operator is not known: what went in is unprunable, what came out has no
         labels.
         """
         name = op.rstrip("_") or op

@@ -228,7 +228,7 @@ class Network:
         input_shape: Shape of one batch-1 input, (1, channels, height, width) for images.
         resolutions: Square input sizes that the network runs at with an unchanged output shape,
             ascending; the last is the dense one. One entry where resolution cannot be chosen.
-        frozen: Parts that are left alone, with the reason.
+        unprunable: Parts that are left alone, with the reason.
         fingerprint: Names and shapes of all weights, hashed; tells one model from another.
         boundaries: Where values go from one layer's precision to another's.
     """
@@ -238,7 +238,7 @@ class Network:
     blocks: tuple[Block, ...]
     input_shape: tuple[int, ...]
     resolutions: tuple[int, ...]
-    frozen: tuple[Unprunable, ...] = ()
+    unprunable: tuple[Unprunable, ...] = ()
     fingerprint: str = ""
     boundaries: tuple[Boundary, ...] = ()
 

@@ -319,7 +319,7 @@ def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     by_reason: dict[str, list[str]] = {}
     for part in aimed.traced.network.unprunable:
         by_reason.setdefault(part.reason, []).append(part.name)
-    frozen = [
+    unprunable = [
         f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"
         for why, names in by_reason.items()
     ]
@@ -327,4 +327,4 @@ def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     ranked = [aimed.ranking.note] if aimed.ranking and aimed.ranking.note else []
     cold = not request.warm_start and not takes(request.agent, "warm_start")
     without = [f"{request.agent} has no warm start to do without"] if cold else []
-    return (*already, *ranked, *without, *aimed.priced.notes, *frozen)
+    return (*already, *ranked, *without, *aimed.priced.notes, *unprunable)
