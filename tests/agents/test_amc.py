@@ -10,7 +10,7 @@ from contract import AgentContract, best, harm_of, made_problem, run
 import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
 from automl.agents.ddpg import Replay
-from automl.agents.pruning_env import Walk
+from automl.agents.pruning_env import PruningEnv
 from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.errors import InfeasibleError, SpaceError
@@ -89,7 +89,7 @@ def test_the_first_proposal_is_the_additive_optimum_and_the_first_in_the_replay(
     (trial,) = run(agent, problem, 1)
     least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
     assert harm_of(problem, trial.policy) == pytest.approx(least.harm)
-    assert agent.replay.written == len(agent.walk.follow(least.vector).actions)
+    assert agent.replay.written == len(agent.env.replay(least.vector).actions)
     assert float(agent.replay.rewards[0]) == pytest.approx(-least.harm)
 
 
@@ -111,14 +111,14 @@ def test_the_replay_holds_what_was_realised() -> None:
     (trial,) = run(agent, problem, 1)
     assert trial.score is not None
     vector = problem.space.encode(trial.policy)
-    walk = agent.walk
+    env = agent.env
     removed = {
         inner for gate, inners in problem.space.nested if not vector[gate] for inner in inners
     }
     options = {"block": (0.0, 1.0), "channels": (0.25, 0.5, 0.75, 1.0)}
     realised = [
         options[problem.space.variables[variable].kind][vector[variable]]
-        for variable in walk.order
+        for variable in env.order
         if variable not in removed
     ]
     steps = len(realised)
@@ -139,10 +139,10 @@ def test_the_replay_forgets_the_oldest() -> None:
 
 def test_states_describe_layers_between_zero_and_one() -> None:
     problem = real_problem(0.6)
-    walk = Walk(problem)
-    names = [problem.space.variables[variable].name for variable in walk.order]
+    env = PruningEnv(problem)
+    names = [problem.space.variables[variable].name for variable in env.order]
     assert names == ["stem", "block", "inner", "inner_free", "left"]
-    states = walk.follow(walk.completion.first).states
+    states = env.replay(env.completion.first).states
     assert states.min() >= 0.0
     assert states.max() <= 1.0
     reduced, rest = states[:, -3], states[:, -2]
@@ -162,9 +162,9 @@ def test_geometry_is_that_of_the_layer_behind_each_choice() -> None:
 def test_the_resolution_is_lowered_only_where_it_must_be() -> None:
     problem = real_problem(0.6)
     resolution = problem.space.of_kind("resolution")[0]
-    assert Walk(problem).held[resolution] == problem.space.sizes[resolution] - 1
+    assert PruningEnv(problem).held[resolution] == problem.space.sizes[resolution] - 1
     tight = real_problem(0.05)
-    assert Walk(tight).held[resolution] == 0
+    assert PruningEnv(tight).held[resolution] == 0
     policies = AmcAgent(tight, 1, settings=QUICK).ask(8)
     assert policies
     assert all(tight.budget.allows(tight.costs.cost(policy)) for policy in policies)

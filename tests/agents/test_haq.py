@@ -7,7 +7,7 @@ import torch
 from bits_problem import BITFUSION, CPU, WEIGHT_ONLY, bits_problem
 from contract import AgentContract, best, harm_of, made_problem, run
 
-from automl.agents.bits_env import BitWalk, Grid
+from automl.agents.bits_env import BitsEnv, LayerBits
 from automl.agents.haq import HaqAgent, HaqSettings
 from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
@@ -41,18 +41,18 @@ def without_harm(problem: Problem) -> Problem:
 
 
 def test_two_steps_a_layer_and_none_where_there_is_no_choice() -> None:
-    bitfusion = BitWalk(bits_problem(3, options=BITFUSION))
-    assert len(bitfusion.follow(bitfusion.problem.space.dense).actions) == 6
-    size = BitWalk(bits_problem(3, options=WEIGHT_ONLY, quantity="bytes"))
-    assert len(size.follow(size.problem.space.dense).actions) == 3
-    cpu = BitWalk(bits_problem(3, options=CPU))
-    assert len(cpu.follow(cpu.problem.space.dense).actions) == 3
-    mixed = BitWalk(bits_problem(1, options=(Bits(8, 8), Bits(32, 8), Bits(32, 32))))
-    assert len(mixed.follow(np.array([0], np.int16)).actions) == 1  # 8 bits go with 8 alone
-    assert len(mixed.follow(np.array([1], np.int16)).actions) == 2
+    bitfusion = BitsEnv(bits_problem(3, options=BITFUSION))
+    assert len(bitfusion.replay(bitfusion.problem.space.dense).actions) == 6
+    size = BitsEnv(bits_problem(3, options=WEIGHT_ONLY, quantity="bytes"))
+    assert len(size.replay(size.problem.space.dense).actions) == 3
+    cpu = BitsEnv(bits_problem(3, options=CPU))
+    assert len(cpu.replay(cpu.problem.space.dense).actions) == 3
+    mixed = BitsEnv(bits_problem(1, options=(Bits(8, 8), Bits(32, 8), Bits(32, 32))))
+    assert len(mixed.replay(np.array([0], np.int16)).actions) == 1  # 8 bits go with 8 alone
+    assert len(mixed.replay(np.array([1], np.int16)).actions) == 2
 
 
-class Unlimited(BitWalk):
+class Unlimited(BitsEnv):
     """A walk whose policies are left as they were drawn."""
 
     def enforce(self, vector: Vectors) -> Vectors:
@@ -66,10 +66,10 @@ class Unlimited(BitWalk):
     ("action", "bits"), [(0.0, 1), (0.12, 1), (0.13, 2), (0.5, 5), (0.99, 8), (1.0, 8)]
 )
 def test_bits_have_equal_shares_of_the_actions_and_are_never_none(action: float, bits: int) -> None:
-    walk = Unlimited(bits_problem(2, options=(*(Bits(w, 8) for w in range(1, 9)),)))
+    env = Unlimited(bits_problem(2, options=(*(Bits(w, 8) for w in range(1, 9)),)))
     generator = np.random.default_rng(0)
-    episode = walk.explore(lambda place, state: action, generator, learns=False)
-    policy = walk.problem.space.decode(episode.vector)
+    episode = env.rollout(lambda place, state: action, generator, learns=False)
+    policy = env.problem.space.decode(episode.vector)
     assert {each.weights for each in policy.bits.values()} == {bits}
     assert episode.actions[:, 0].tolist() == pytest.approx([(bits - 0.5) / 8] * 2)
 
@@ -77,17 +77,19 @@ def test_bits_have_equal_shares_of_the_actions_and_are_never_none(action: float,
 def test_bits_are_lowered_from_the_last_layer_on_activations_first() -> None:
     problem = bits_problem(4, seed=2, share=1.0, options=BITFUSION, conversion=0.0)
     dense = problem.costs.dense.latency
-    walk = BitWalk(problem)
+    env = BitsEnv(problem)
     for share in (0.97, 0.9, 0.85):  # one sweep is enough for each
         tight = replace(problem, budget=Budget((Limit("latency", share * dense),)))
         expected = problem.space.dense.copy()
-        for variable, operand in reversed(walk.order):
+        for variable, operand in reversed(env.order):
             alone = problem.space.dense.copy()
-            alone[variable] = walk.grids[variable].stepped(48, operand, -1)
+            alone[variable] = env.layer_bits[variable].stepped(48, operand, -1)
             if price(tight, alone) < dense and not fits(tight, expected):
-                expected[variable] = walk.grids[variable].stepped(expected[variable], operand, -1)
+                expected[variable] = env.layer_bits[variable].stepped(
+                    expected[variable], operand, -1
+                )
         assert fits(tight, expected)
-        assert np.array_equal(BitWalk(tight).enforce(problem.space.dense), expected)
+        assert np.array_equal(BitsEnv(tight).enforce(problem.space.dense), expected)
 
 
 def price(problem: Problem, vector: Vectors) -> float:
@@ -100,7 +102,7 @@ def fits(problem: Problem, vector: Vectors) -> bool:
 
 def test_a_size_budget_leaves_activations_alone() -> None:
     problem = bits_problem(5, options=BITFUSION, quantity="bytes", share=0.4)
-    lowered = problem.space.decode(BitWalk(problem).enforce(problem.space.dense))
+    lowered = problem.space.decode(BitsEnv(problem).enforce(problem.space.dense))
     assert {bits.activations for bits in lowered.bits.values()} == {8}
     assert min(bits.weights for bits in lowered.bits.values()) < 8
 
@@ -108,7 +110,7 @@ def test_a_size_budget_leaves_activations_alone() -> None:
 def test_where_no_single_option_is_cheaper_the_known_policy_is_taken() -> None:
     # A conversion costs more than eight bits save, so only all layers together are cheaper.
     problem = bits_problem(6, options=CPU, share=0.3, conversion=1.0)
-    lowered = BitWalk(problem).enforce(problem.space.dense)
+    lowered = BitsEnv(problem).enforce(problem.space.dense)
     assert lowered.tolist() == [0] * 6
 
 
@@ -126,12 +128,12 @@ def test_several_limits_hold_at_once() -> None:
 
 def test_the_room_that_is_left_is_filled() -> None:
     problem = bits_problem(6, seed=4, options=BITFUSION, share=0.5)
-    walk = BitWalk(problem)
-    filled = walk.fill(np.zeros(6, np.int16), np.random.default_rng(0))
+    env = BitsEnv(problem)
+    filled = env.fill(np.zeros(6, np.int16), np.random.default_rng(0))
     assert fits(problem, filled)
-    for variable, operand in walk.order:
+    for variable, operand in env.order:
         raised = filled.copy()
-        raised[variable] = walk.grids[variable].stepped(int(filled[variable]), operand, 1)
+        raised[variable] = env.layer_bits[variable].stepped(int(filled[variable]), operand, 1)
         assert np.array_equal(raised, filled) or not fits(problem, raised)
 
 
@@ -156,7 +158,7 @@ def test_states_are_between_zero_and_one(described: bool) -> None:
     problem = bits_problem(6, seed=1, groups=2)
     if not described:
         problem = replace(problem, geometry=())
-    episode = BitWalk(problem).follow(problem.space.dense)
+    episode = BitsEnv(problem).replay(problem.space.dense)
     assert episode.states.min() >= 0.0
     assert episode.states.max() <= 1.0
     assert len(torch.unique(episode.states, dim=0)) == len(episode.states)
@@ -196,18 +198,20 @@ def test_a_space_without_bits_is_refused_with_what_would_serve() -> None:
 
 def test_layers_of_blocks_that_the_budget_leaves_out_have_no_steps() -> None:
     problem = bits_problem(3, share=0.08, conversion=0.0, block=True)
-    walk = BitWalk(problem)
-    assert [problem.space.variables[variable].name for variable in walk.layers] == ["l0", "l1"]
+    env = BitsEnv(problem)
+    assert [problem.space.variables[variable].name for variable in env.layers] == ["l0", "l1"]
     with pytest.raises(SpaceError, match="leaves out the blocks of all"):
-        BitWalk(bits_problem(1, share=0.03, conversion=0.0, block=True))
+        BitsEnv(bits_problem(1, share=0.03, conversion=0.0, block=True))
 
 
 def test_grids_step_to_the_nearest_that_goes_together() -> None:
-    grid = Grid(Variable("bits", "l", (Bits(4, 8), Bits(8, 8), Bits(16, 16), Bits(32, 32))))
-    assert grid.stepped(3, "activations", -1) == 3
-    assert grid.stepped(3, "weights", -1) == 2
-    assert grid.stepped(1, "weights", 1) == 2
-    assert grid.stepped(0, "weights", -1) == 0
+    layer_bits = LayerBits(
+        Variable("bits", "l", (Bits(4, 8), Bits(8, 8), Bits(16, 16), Bits(32, 32)))
+    )
+    assert layer_bits.stepped(3, "activations", -1) == 3
+    assert layer_bits.stepped(3, "weights", -1) == 2
+    assert layer_bits.stepped(1, "weights", 1) == 2
+    assert layer_bits.stepped(0, "weights", -1) == 0
 
 
 def test_it_learns_from_nothing_to_near_the_known_optimum() -> None:

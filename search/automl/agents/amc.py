@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
-from automl.agents.pruning_env import Walk
+from automl.agents.pruning_env import PruningEnv
 from automl.study import Problem
 
 
@@ -62,5 +62,5 @@ class AmcAgent(DdpgAgent):
         settings: AmcSettings | None = None,
     ) -> None:
         super().__init__(
-            Walk(problem), seed, warm_start=warm_start, settings=settings or AmcSettings()
+            PruningEnv(problem), seed, warm_start=warm_start, settings=settings or AmcSettings()
         )

@@ -26,7 +26,7 @@ Pick = Callable[[int, Tensor, Sequence[int]], int]
 _ORDER: Final[tuple[Operand, ...]] = ("weights", "activations")
 
 
-class Grid:
+class LayerBits:
     """The precisions of one layer as two choices, one after the other."""
 
     def __init__(self, variable: Variable) -> None:
@@ -65,7 +65,7 @@ class Grid:
         return self.option(choices[place], min(beside, key=lambda bits: abs(bits - activations)))
 
 
-class BitWalk:
+class BitsEnv:
     """The environment: two steps a layer, and actions that end in a policy within the budget.
 
     Raises:
@@ -82,7 +82,7 @@ class BitWalk:
                 " several precisions, or use --agent lagrangian, amc, greedy or random"
             )
         self.problem = problem
-        self.grids = {variable: Grid(variables[variable]) for variable in bits}
+        self.layer_bits = {variable: LayerBits(variables[variable]) for variable in bits}
         self._base, self._within = _settled(problem, bits)
         self.layers = _network_order(problem, self._base, bits)
         self.order: list[Move] = [(each, operand) for each in self.layers for operand in _ORDER]
@@ -97,18 +97,20 @@ class BitWalk:
         """The action of each step of the order for this policy: the middle of its bits' share."""
         found: list[float] = []
         for variable in self.layers:
-            weights, activations = self.grids[variable].bits(int(vector[variable]))
-            choices = self.grids[variable].activations[weights]
-            found.append(_share(self.grids[variable].weights, weights))
+            weights, activations = self.layer_bits[variable].bits(int(vector[variable]))
+            choices = self.layer_bits[variable].activations[weights]
+            found.append(_share(self.layer_bits[variable].weights, weights))
             found.append(_share(choices, activations))
         return found
 
-    def follow(self, vector: Vectors, *, learns: bool = False) -> Episode:
+    def replay(self, vector: Vectors, *, learns: bool = False) -> Episode:
         """The episode that leads to a given policy within the budget."""
-        wanted = [bits for each in self.layers for bits in self.grids[each].bits(int(vector[each]))]
+        wanted = [
+            bits for each in self.layers for bits in self.layer_bits[each].bits(int(vector[each]))
+        ]
         return self._episode(lambda place, state, choices: wanted[place], learns)
 
-    def explore(
+    def rollout(
         self, act: Callable[[int, Tensor], float], generator: np.random.Generator, *, learns: bool
     ) -> Episode:
         """An episode of actions, each in [0, 1] with an equal share of it for each of the bits.
@@ -126,7 +128,7 @@ class BitWalk:
             return choices[min(int(act(place, state) * len(choices)), len(choices) - 1)]
 
         drawn = self._episode(pick, learns).vector
-        return self.follow(self.fill(self.enforce(drawn), generator), learns=learns)
+        return self.replay(self.fill(self.enforce(drawn), generator), learns=learns)
 
     def enforce(self, vector: Vectors) -> Vectors:
         """Lower bits, the last layer's first and activations before weights, until the cost fits.
@@ -170,7 +172,9 @@ class BitWalk:
         """Vectors [moves, variables]: after each further move, or after each move alone."""
         rows = np.tile(vector, (len(moves), 1))
         for row, (variable, operand) in enumerate(moves):
-            changed = self.grids[variable].stepped(int(rows[row, variable]), operand, direction)
+            changed = self.layer_bits[variable].stepped(
+                int(rows[row, variable]), operand, direction
+            )
             rows[row if alone else slice(row, None), variable] = changed
         return rows
 
@@ -199,10 +203,10 @@ class BitWalk:
             return bits
 
         for layer, variable in enumerate(self.layers):
-            grid = self.grids[variable]
-            weights = step(layer, "weights", grid.weights)
-            activations = step(layer, "activations", grid.activations[weights])
-            vector[variable] = grid.option(weights, activations)
+            layer_bits = self.layer_bits[variable]
+            weights = step(layer, "weights", layer_bits.weights)
+            activations = step(layer, "activations", layer_bits.activations[weights])
+            vector[variable] = layer_bits.option(weights, activations)
         realised = torch.tensor(actions[1:])[:, None]
         return Episode(self.problem.space.canonical(vector), torch.stack(states), realised, learns)
 

@@ -138,7 +138,7 @@ class Replay:
         return torch.randint(min(self.written, len(self.states)), (count,), generator=generator)
 
 
-class Walks(Protocol):
+class Environment(Protocol):
     """The environment: what the steps of an episode are, and how actions end in a policy."""
 
     problem: Problem
@@ -157,11 +157,11 @@ class Walks(Protocol):
         """The action that each step of the order would have to be for this policy."""
         ...
 
-    def follow(self, vector: Vectors, *, learns: bool = False) -> Episode:
+    def replay(self, vector: Vectors, *, learns: bool = False) -> Episode:
         """The episode that leads to a given policy within the budget."""
         ...
 
-    def explore(
+    def rollout(
         self, act: Callable[[int, Tensor], float], generator: np.random.Generator, *, learns: bool
     ) -> Episode:
         """An episode of actions (from position and state) that ends within the budget."""
@@ -179,12 +179,14 @@ class DdpgAgent:
         settings: Every knob.
     """
 
-    def __init__(self, walk: Walks, seed: int, *, warm_start: bool, settings: DdpgSettings) -> None:
+    def __init__(
+        self, env: Environment, seed: int, *, warm_start: bool, settings: DdpgSettings
+    ) -> None:
         self.settings = settings
-        self.walk = walk
+        self.env = env
         self.generator = torch.Generator().manual_seed(seed)
         self.filling = np.random.default_rng(seed)
-        features, hidden = self.walk.features, self.settings.hidden
+        features, hidden = self.env.features, self.settings.hidden
         self.actor = Actor(features, hidden, self.generator)
         self.critic = Critic(features, hidden, self.generator)
         self.actor_target = copy.deepcopy(self.actor)
@@ -195,14 +197,14 @@ class DdpgAgent:
         self.critic_steps = torch.optim.Adam(
             self.critic.parameters(), self.settings.critic_rate, fused=True
         )
-        steps = len(self.walk.order)
+        steps = len(self.env.order)
         self.replay = Replay(self.settings.replay_episodes * steps, features)
         self.baseline: float | None = None
         #: Episodes whose score is not known yet, and all scores; None where a trial failed.
         self.waiting: list[Episode] = []
         self.scores: dict[bytes, float | None] = {}
-        self.first = self.walk.additive_optimum() if warm_start else None
-        self.near = None if self.first is None else self.walk.shares(self.first)
+        self.first = self.env.additive_optimum() if warm_start else None
+        self.near = None if self.first is None else self.env.shares(self.first)
 
     def ask(self, count: int) -> list[Policy]:
         """New policies, one an episode; none when the walks lead to nothing new any more."""
@@ -216,14 +218,14 @@ class DdpgAgent:
             if key not in known:
                 known.add(key)
                 self.waiting.append(episode)
-                policies.append(self.walk.problem.space.decode(episode.vector))
+                policies.append(self.env.problem.space.decode(episode.vector))
                 in_vain = 0
         return policies
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Put the scored episodes into the replay and learn; what has no score is dropped."""
         for trial in trials:
-            self.scores[self.walk.problem.space.encode(trial.policy).tobytes()] = trial.score
+            self.scores[self.env.problem.space.encode(trial.policy).tobytes()] = trial.score
         known = [episode for episode in self.waiting if episode.vector.tobytes() in self.scores]
         self.waiting = [each for each in self.waiting if each.vector.tobytes() not in self.scores]
         scores = [score for score in self.scores.values() if score is not None]
@@ -240,7 +242,7 @@ class DdpgAgent:
         """Walk once through the network with the policy of now."""
         if self.first is not None:
             given, self.first = self.first, None
-            return self.walk.follow(given)
+            return self.env.replay(given)
         past = len(self.scores) + len(self.waiting) - self.settings.warm_up
         sigma = self.settings.sigma * self.settings.decay ** max(past, 0)
         sigma = max(sigma, self.settings.least_sigma) * self.settings.widening**in_vain
@@ -256,7 +258,7 @@ class DdpgAgent:
             return _truncated_normal(self.near[position], wide, self.generator)
 
         with _one_thread():
-            return self.walk.explore(act, self.filling, learns=past >= 0)
+            return self.env.rollout(act, self.filling, learns=past >= 0)
 
     def _update(self, scale: float) -> None:
         """One step of the critic, one of the actor, and the targets follow."""

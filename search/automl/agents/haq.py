@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from automl.agents.bits_env import BitWalk
+from automl.agents.bits_env import BitsEnv
 from automl.agents.ddpg import DdpgAgent, DdpgSettings
 from automl.study import Problem
 
@@ -86,5 +86,5 @@ class HaqAgent(DdpgAgent):
         settings: HaqSettings | None = None,
     ) -> None:
         super().__init__(
-            BitWalk(problem), seed, warm_start=warm_start, settings=settings or HaqSettings()
+            BitsEnv(problem), seed, warm_start=warm_start, settings=settings or HaqSettings()
         )

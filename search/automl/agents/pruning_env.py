@@ -35,7 +35,7 @@ class Episode:
     learns: bool
 
 
-class Walk:
+class PruningEnv:
     """The environment: steps in network order, states, and actions that keep to the budget."""
 
     def __init__(self, problem: Problem) -> None:
@@ -69,11 +69,11 @@ class Walk:
         """The action that each step of the order would have to be for this policy."""
         return [float(self._shares(each)[vector[each]]) for each in self.order]
 
-    def follow(self, vector: Vectors, *, learns: bool = False) -> Episode:
+    def replay(self, vector: Vectors, *, learns: bool = False) -> Episode:
         """The episode that leads to a given policy within the budget."""
         return self._episode(lambda position, witness, state: vector, learns)
 
-    def explore(
+    def rollout(
         self, act: Callable[[int, Tensor], float], generator: np.random.Generator, *, learns: bool
     ) -> Episode:
         """An episode of actions, each rounded to the nearest option that can be afforded.
@@ -92,7 +92,7 @@ class Walk:
             return self.completion.choose(witness, position, wanted.tolist())
 
         vector = self._episode(choose, learns=learns).vector
-        return self.follow(self._projection.randomly(vector, generator), learns=learns)
+        return self.replay(self._projection.randomly(vector, generator), learns=learns)
 
     def _episode(self, choose: Callable[[int, Vectors, Tensor], Vectors], learns: bool) -> Episode:
         witness, partial, action = self.completion.first, self._least.copy(), 1.0
