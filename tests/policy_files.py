@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from automl.policy.file import Model, PolicyFile, Predicted, Target, choices
+from automl.policy.file import Model, PolicyFile, PolicyTarget, Predicted, choices
 from automl.policy.policy import Bits, Policy
 from handmade import network
 
@@ -25,7 +25,7 @@ def policy_file(policy: Policy = POLICY) -> PolicyFile:
             fingerprint=NETWORK.fingerprint,
             input_shape=NETWORK.input_shape,
         ),
-        target=Target(name="cpu", description="this machine", table_digest="d1"),
+        target=PolicyTarget(name="cpu", description="this machine", table_digest="d1"),
         budget=("50%", "4MB"),
         predicted=Predicted(
             latency_seconds=0.001, latency_error=0.08, macs=5e6, bytes=1e5, measured=1.0

@@ -156,7 +156,7 @@ class Space:
 
 
 #: Extra harm of pairs of choices: (two variables, table over the options of both).
-Joint = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
+Pairwise = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Sensitivity:
 
     harm: tuple[NDArray[np.float64], ...]
     images: int
-    joint: Joint = ()
+    pairwise: Pairwise = ()
 
 
 def _choices(policy: Policy) -> list[tuple[Kind, str, Option]]:

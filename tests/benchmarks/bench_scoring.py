@@ -206,7 +206,7 @@ def race(bench: Bench, data: Cifar, count: int, seed: int) -> None:
         evaluate = Evaluator(bench.compressor, validation, score, settings)
         best, name = evaluate(incumbent), type(score).__name__
         for kind, policy in policies(bench, count, seed):
-            raced = evaluate.race(policy, incumbent)
+            raced = evaluate.evaluate_against(policy, incumbent)
             full = evaluate(policy)
             row = (kind, name, raced.images, *(f"{x:.4f}" for x in (raced.score, full, best)))
             print("|", " | ".join(map(str, row)), "|", flush=True)
@@ -249,12 +249,12 @@ def main() -> None:
     parser.add_argument("--race", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.split or options.race:
+    if options.split or options.evaluate_against:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
         bench = Bench(model, data, options.seed, 512)
         if options.split:
             split(bench, data)
-        if options.race:
+        if options.evaluate_against:
             race(bench, data, options.policies, options.seed)
         return
     if not options.table:

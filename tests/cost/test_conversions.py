@@ -135,20 +135,20 @@ def test_the_solver_is_exact_with_bits_blocks_and_joint_harm(share: float) -> No
         for size in small.sizes
     ]
     bits = small.of_kind("bits")
-    joint = tuple(
+    pairwise = tuple(
         ((a, b), generator.uniform(0.0, 0.5) * np.array([[1.0, 0.0], [0.0, 0.0]]))
         for a, b in itertools.pairwise(bits)
     )
     budget = Budget((Limit("latency", share * costs.dense.latency),))
-    found = solve(costs, harm, budget, joint=joint)
+    found = solve(costs, harm, budget, pairwise=pairwise)
     vectors, allowed = within(costs, budget)
     harms = np.sum([each[column] for each, column in zip(harm, vectors.T, strict=True)], axis=0)
-    harms += np.sum([table[vectors[:, a], vectors[:, b]] for (a, b), table in joint], axis=0)
+    harms += np.sum([table[vectors[:, a], vectors[:, b]] for (a, b), table in pairwise], axis=0)
     assert found.proven
     assert np.isclose(found.harm, harms[allowed].min(), atol=1e-12)
     assert budget.allows_all(found.costs)
     held = {bits[0]: 0}
-    firm = solve(costs, harm, budget, held, joint)
+    firm = solve(costs, harm, budget, held, pairwise)
     assert np.isclose(firm.harm, harms[allowed & (vectors[:, bits[0]] == 0)].min(), atol=1e-12)
 
 

@@ -41,7 +41,9 @@ def test_images_are_decoded_once() -> None:
 
 
 def test_a_last_batch_may_be_shorter() -> None:
-    batches = data.Batches(torch.zeros(data.BATCH + 1, 1, 2, 2), torch.zeros(data.BATCH + 1))
+    batches = data.ShuffledBatches(
+        torch.zeros(data.BATCH + 1, 1, 2, 2), torch.zeros(data.BATCH + 1)
+    )
     assert [len(targets) for _, targets in batches] == [data.BATCH, 1]
     assert len(batches) == 2
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from automl.errors import TableError
-from automl.latency.header import KnownError, Overhead, TableHeader
+from automl.latency.header import FittedOverhead, KnownError, TableHeader
 from automl.latency.keys import MISSING, OpKey
 from automl.latency.rows import Row, parse_row, row_line
 from automl.latency.table import LatencyTable
@@ -57,7 +57,7 @@ def test_what_is_written_is_read(path: Path) -> None:
     header = HEADER.model_copy(
         update={
             "aliases": ("b",),
-            "overhead": Overhead(
+            "overhead": FittedOverhead(
                 scale=1.1, seconds_per_operator=0, seconds_per_call=1e-5, networks=5, error=0.02
             ),
             "known_error": KnownError(relative=0.1, on="nothing much"),

@@ -28,7 +28,7 @@ class Session:
         self.now = 0.0
         self.stamps: dict[int, float] = {}
         self.refused: dict[bytes, str] = {}
-        self.broken: set[bytes] = set()
+        self.violations: set[bytes] = set()
         self.dtype = "HALF"
         self.known_timings = b"timings of this device"
 
@@ -103,7 +103,7 @@ class Builder:
 
     def build_serialized_network(self, network: Any, config: IBuilderConfig) -> bytes | None:
         SESSION.calls.append(("build", network.model))
-        if network.model in SESSION.broken:
+        if network.model in SESSION.violations:
             self._logger.log(ILogger.ERROR, "no tactic for node 3")  # type: ignore[attr-defined]
             return None
         return bytes(network.model)

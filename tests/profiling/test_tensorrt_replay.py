@@ -110,7 +110,7 @@ def test_inputs_are_filled_in_the_type_of_the_tensor(
 def test_refusals_are_named_and_the_rest_goes_on(session: Session) -> None:
     session.milliseconds = {b"good": 1.0, b"stops": -1.0, b"open": 1.0}
     session.refused = {b"bad": "In node 2 (Foo): unsupported"}
-    session.broken = {b"hard"}
+    session.violations = {b"hard"}
     answers = measure(
         *(([model], [1.0]) for model in (b"bad", b"hard", b"good", b"stops", b"open"))
     )

@@ -10,7 +10,7 @@ from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.solver import bucket_elimination as elimination
 from automl.solver.exact import solve
-from automl.solver.local_search import Task, improve, repair
+from automl.solver.local_search import AdditiveProblem, improve, repair
 from automl.space import Vectors
 from automl.study.problem import Problem
 from automl.units import QUANTITIES, format_seconds, round_up
@@ -142,11 +142,11 @@ def test_factors_that_hang_together_too_widely(monkeypatch: pytest.MonkeyPatch) 
 def test_repair_and_improve_end_within_the_budget() -> None:
     problem = made_problem(12, seed=4, share=0.4)
     allowed = tuple(np.arange(size) for size in problem.space.sizes)
-    task = Task(problem.costs, harm(problem), problem.budget, allowed)
-    assert task.columns == [QUANTITIES.index("latency")]
-    repaired = repair(task, problem.space.dense)
-    assert task.excess_of(problem.space.dense) > 0.0
-    assert task.excess_of(repaired) == 0.0
-    improved = improve(task, repaired)
-    assert task.excess_of(improved) == 0.0
-    assert task.harm_of(improved) <= task.harm_of(repaired)
+    problem = AdditiveProblem(problem.costs, harm(problem), problem.budget, allowed)
+    assert problem.columns == [QUANTITIES.index("latency")]
+    repaired = repair(problem, problem.space.dense)
+    assert problem.excess_of(problem.space.dense) > 0.0
+    assert problem.excess_of(repaired) == 0.0
+    improved = improve(problem, repaired)
+    assert problem.excess_of(improved) == 0.0
+    assert problem.harm_of(improved) <= problem.harm_of(repaired)

@@ -6,17 +6,17 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from automl.solver import bucket_elimination as elimination
-from automl.solver.bucket_elimination import Floats, Part, build_chain
+from automl.solver.bucket_elimination import Factor, Floats, build_chain
 from automl.solver.lagrangian_dual import Optimum, minimise
 
-Sum = tuple[list[int], list[Part], int]
+Sum = tuple[list[int], list[Factor], int]
 
 
 def every_assignment(sizes: list[int]) -> np.ndarray:
     return np.array(list(itertools.product(*map(range, sizes))))
 
 
-def totals(parts: list[Part], assignments: np.ndarray) -> Floats:
+def totals(parts: list[Factor], assignments: np.ndarray) -> Floats:
     total: Floats = np.zeros(1)
     for part in parts:
         total = total + part.table[tuple(assignments[:, list(part.scope)].T)]
@@ -32,7 +32,7 @@ def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = Fal
     for variable, size in enumerate(sizes):
         table = np.zeros((size, 1 + costs))
         table[:, 0] = draw(size)
-        parts.append(Part((variable,), table))
+        parts.append(Factor((variable,), table))
     for _ in range(int(generator.integers(1, 2 * variables))):
         arity = min(int(generator.integers(1, 4)), variables)
         scope = tuple(generator.permutation(variables)[:arity].tolist())
@@ -41,7 +41,7 @@ def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = Fal
         table[..., 1:] = draw((*shape, costs)) - (1 if whole else 0.1)
         if generator.random() < 0.3:
             table[0] = 0.0  # the first variable is a gate: nothing of this is left
-        parts.append(Part(scope, table))
+        parts.append(Factor(scope, table))
     return sizes, parts, costs
 
 
@@ -83,11 +83,11 @@ def test_a_variable_that_everything_hangs_on_is_settled_from_outside(seed: int) 
     for variable, size in enumerate(sizes):
         harm = np.zeros((size, 2))
         harm[:, 0] = generator.random(size)
-        parts.append(Part((variable,), harm))
+        parts.append(Factor((variable,), harm))
         if variable:
             cost = np.zeros((3, size, 2))
             cost[..., 1] = generator.random((3, size))
-            parts.append(Part((0, variable), cost))
+            parts.append(Factor((0, variable), cost))
     sums = totals(parts, every_assignment(sizes))
     limits = np.quantile(sums[:, 1:], [0.2], axis=0)[0]
     check(minimise(sizes, parts, limits), sums, limits)
@@ -112,7 +112,7 @@ def test_what_cannot_be_reached_is_told_with_the_least_that_can() -> None:
 def test_equal_limits_are_met_exactly() -> None:
     """A limit of whole numbers that an assignment meets exactly does not exclude it."""
     table = np.array([[3.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
-    found = minimise([3, 3], [Part((0,), table), Part((1,), table)], np.array([4.0]))
+    found = minimise([3, 3], [Factor((0,), table), Factor((1,), table)], np.array([4.0]))
     assert found is not None
     assert found.harm == 2.0
     assert found.assignment is not None
@@ -134,7 +134,7 @@ def sixty_layers(seed: int) -> tuple[Floats, Floats]:
 def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
     harm, cost = sixty_layers(seed)
     limit = 0.55 * cost[:, -1].sum()
-    parts = [Part((i,), np.column_stack([harm[i], cost[i]])) for i in range(60)]
+    parts = [Factor((i,), np.column_stack([harm[i], cost[i]])) for i in range(60)]
     found = minimise([9] * 60, parts, np.array([limit]))
     assert found is not None
     assert found.proven
@@ -156,7 +156,7 @@ def test_parts_that_hang_together_too_widely_are_declined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(elimination, "WIDEST", 1000)
-    parts = [Part((i, j), np.zeros((8, 8, 2))) for i in range(6) for j in range(i + 1, 6)]
+    parts = [Factor((i, j), np.zeros((8, 8, 2))) for i in range(6) for j in range(i + 1, 6)]
     assert build_chain([8] * 6, parts, 2) is None
     assert minimise([8] * 6, parts, np.ones(1)) is None
 
@@ -165,7 +165,7 @@ def test_the_order_keeps_a_chain_narrow() -> None:
     """A ladder of two hundred variables in a shuffled numbering stays a matter of triples."""
     names = np.random.default_rng(0).permutation(200).tolist()
     parts = [
-        Part((a, b), np.random.default_rng(a).random((8, 8, 2)))
+        Factor((a, b), np.random.default_rng(a).random((8, 8, 2)))
         for a, b in itertools.pairwise(names)
     ]
     chain = build_chain([8] * 200, parts, 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from automl.study.early_stopping import lost
+from automl.study.early_stopping import should_stop
 
 Floats = NDArray[np.float64]
 
@@ -15,7 +15,7 @@ def stopped_at(differences: Floats, most: float, chunk: int = 16, error: float =
     """After how many images the candidate is given up, all where it is not."""
     images = len(differences)
     for seen in range(chunk, images, chunk):
-        if lost(differences[:seen], images, most, error):
+        if should_stop(differences[:seen], images, most, error):
             return seen
     return images
 
@@ -64,15 +64,17 @@ def test_a_worse_candidate_is_given_up_the_sooner_the_worse_it_is() -> None:
 
 def test_a_better_candidate_goes_on() -> None:
     assert stopped_at(classes(60, 20, 400), 1.0) == 400
-    assert not lost(np.empty(0), 10, 1.0)
+    assert not should_stop(np.empty(0), 10, 1.0)
 
 
 def test_what_cannot_be_made_up_for_is_lost_for_certain() -> None:
-    assert lost(np.array([-1.0, -1.0, -1.0]), 5, 1.0)  # two images are left
-    assert not lost(np.array([-1.0, -1.0]), 5, 1.0)
-    assert lost(np.array([0.0, -1e-9]), 100, 0.0)  # the incumbent has the best value everywhere
-    assert not lost(np.zeros(5), 100, 0.0)
+    assert should_stop(np.array([-1.0, -1.0, -1.0]), 5, 1.0)  # two images are left
+    assert not should_stop(np.array([-1.0, -1.0]), 5, 1.0)
+    assert should_stop(
+        np.array([0.0, -1e-9]), 100, 0.0
+    )  # the incumbent has the best value everywhere
+    assert not should_stop(np.zeros(5), 100, 0.0)
 
 
 def test_nothing_is_said_of_what_is_no_number() -> None:
-    assert not lost(np.array([-1.0, np.nan, -1.0]), 100, 1.0)
+    assert not should_stop(np.array([-1.0, np.nan, -1.0]), 100, 1.0)

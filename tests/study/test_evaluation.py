@@ -15,7 +15,7 @@ from automl.compression.reconstruction.refit import RefitSettings
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking
-from automl.study.problem import Scored
+from automl.study.problem import Evaluation
 from automl.userdata.data import Batches
 from automl.userdata.scores import Accuracy, ImageScore, Logits, Reference, top1_accuracy
 
@@ -160,27 +160,27 @@ def test_logits_at_another_resolution_are_compared_with_the_dense_one(maker: Com
 def test_a_loser_is_given_up_below_the_incumbent(maker: Compressor) -> None:
     score = Counted()
     evaluate = scored(maker, score)
-    full = evaluate.race(QUARTER, None)
+    full = evaluate.evaluate_against(QUARTER, None)
     assert (full.images, sum(score.seen)) == (300, 300)
     fresh = scored(maker, score)
-    given_up = fresh.race(QUARTER, DENSE)
+    given_up = fresh.evaluate_against(QUARTER, DENSE)
     assert given_up.images < 300
     assert given_up.images % CHUNK == 0
     assert given_up.score < 1.0
     assert given_up.score == pytest.approx(full.score, abs=0.2)
-    assert fresh.race(DENSE, QUARTER).images == 300
+    assert fresh.evaluate_against(DENSE, QUARTER).images == 300
 
 
 def test_what_was_found_is_remembered_and_the_dense_outputs_are_kept(maker: Compressor) -> None:
     score = Counted()
     evaluate = scored(maker, score)
-    first = evaluate.race(QUARTER, DENSE)
+    first = evaluate.evaluate_against(QUARTER, DENSE)
     seen = sum(score.seen)
     assert seen == 300 + first.images
-    assert evaluate.race(QUARTER, DENSE) == first
-    assert evaluate.race(DENSE, None).images == 300
+    assert evaluate.evaluate_against(QUARTER, DENSE) == first
+    assert evaluate.evaluate_against(DENSE, None).images == 300
     assert sum(score.seen) == seen
-    assert evaluate.race(QUARTER, None).images == 300
+    assert evaluate.evaluate_against(QUARTER, None).images == 300
     assert (sum(score.seen), score.references) == (600, 1)
 
 
@@ -190,7 +190,9 @@ def test_a_race_hangs_on_its_two_policies_alone(maker: Compressor) -> None:
         asked_before(policy)
     for candidate, incumbent in ((QUARTER, DENSE), (HALF, DENSE), (HALF, QUARTER)):
         fresh = scored(maker, top1_accuracy)
-        assert asked_before.race(candidate, incumbent) == fresh.race(candidate, incumbent)
+        assert asked_before.evaluate_against(candidate, incumbent) == fresh.evaluate_against(
+            candidate, incumbent
+        )
 
 
 def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
@@ -201,8 +203,8 @@ def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
         return -1.0 * len(calls)
 
     evaluate = Evaluator(maker, batches(100, 50), score, RefitSettings(images=4))
-    assert evaluate.race(HALF, QUARTER) == Scored(-1.0, 150)
-    assert evaluate.race(HALF, None) == Scored(-1.0, 150)
+    assert evaluate.evaluate_against(HALF, QUARTER) == Evaluation(-1.0, 150)
+    assert evaluate.evaluate_against(HALF, None) == Evaluation(-1.0, 150)
     assert calls == [150]
 
 

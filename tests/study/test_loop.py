@@ -18,7 +18,7 @@ from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network
 from automl.policy.policy import Policy
 from automl.space import build_space
 from automl.study.loop import StudyResult, pareto_front, run_study
-from automl.study.problem import Problem, Scored, Trial
+from automl.study.problem import Evaluation, Problem, Trial
 
 
 def chain_problem(share: float = 1.0) -> Problem:
@@ -307,15 +307,15 @@ class Racer:
         self.stop = stop
 
     def __call__(self, policy: Policy) -> float:
-        return self.race(policy, None).score
+        return self.evaluate_against(policy, None).score
 
-    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+    def evaluate_against(self, policy: Policy, incumbent: Policy | None) -> Evaluation:
         self.stop()
         self.asked.append((policy, incumbent))
         full = score(policy)
         if incumbent is not None and full < score(incumbent) - 2.0:
-            return Scored((full + score(incumbent)) / 2, 4)
-        return Scored(full, 10)
+            return Evaluation((full + score(incumbent)) / 2, 4)
+        return Evaluation(full, 10)
 
 
 def interrupting(count: int) -> Racer:

@@ -13,7 +13,7 @@ from automl.agents.pruning_env import Episode
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Bits
 from automl.solver import Floats, solve
-from automl.space import Joint, Variable, Vectors
+from automl.space import Pairwise, Variable, Vectors
 from automl.study import Problem
 from automl.units import QUANTITIES
 
@@ -224,14 +224,14 @@ def _settled(problem: Problem, bits: Sequence[int]) -> tuple[Vectors, Vectors]:
     """
     space = problem.space
     harm = tuple(np.linspace(1.0, 0.0, size) for size in space.sizes)
-    joint: Joint = ()
+    pairwise: Pairwise = ()
     if problem.sensitivity is not None:
-        harm, joint = problem.sensitivity.harm, problem.sensitivity.joint
+        harm, pairwise = problem.sensitivity.harm, problem.sensitivity.pairwise
     rest = {i: size - 1 for i, size in enumerate(space.sizes) if i not in set(bits)}
     try:
-        vector = solve(problem.costs, harm, problem.budget, rest, joint).vector
+        vector = solve(problem.costs, harm, problem.budget, rest, pairwise).vector
     except InfeasibleError:
-        vector = solve(problem.costs, harm, problem.budget, joint=joint).vector
+        vector = solve(problem.costs, harm, problem.budget, pairwise=pairwise).vector
     base = vector.copy()
     base[list(bits)] = space.dense[list(bits)]
     return base, vector

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from automl.policy import Policy
-from automl.solver import Floats, Task, neighbours, repair, solve
+from automl.solver import AdditiveProblem, Floats, neighbours, repair, solve
 from automl.space import Vectors
 from automl.study import Problem, Trial
 
@@ -34,10 +34,12 @@ class GreedyAgent:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self._problem = problem
         allowed = tuple(np.arange(size) for size in problem.space.sizes)
-        joint = problem.sensitivity.joint if problem.sensitivity else ()
-        self._task = Task(problem.costs, _harm(problem), problem.budget, allowed, joint)
+        pairwise = problem.sensitivity.pairwise if problem.sensitivity else ()
+        self._additive = AdditiveProblem(
+            problem.costs, _harm(problem), problem.budget, allowed, pairwise
+        )
         self._current: Vectors = problem.space.dense
-        self._step = STEP * self._task.excess_of(self._current)
+        self._step = STEP * self._additive.excess_of(self._current)
         self._scores: dict[bytes, float] = {}
         self._asked: set[bytes] = set()
         self._proposals: list[tuple[Vectors, Vectors]] = []  # lowered, and completed to the budget
@@ -78,29 +80,31 @@ class GreedyAgent:
 
     def _propose(self) -> None:
         """The step's proposals from where the descent is."""
-        task, current = self._task, self._current
-        excess = task.excess_of(current)
+        additive, current = self._additive, self._current
+        excess = additive.excess_of(current)
         self._proposals = []
         if excess <= 0.0:
             if not self._asked:  # the dense network meets the budget
                 self._proposals = [(current, current)]
             return
-        lower = neighbours(current, task.allowed)
+        lower = neighbours(current, additive.allowed)
         lower = lower[(lower < current).any(axis=1)]
-        saved = excess - task.budget.excess_all(task.costs.price(lower))
-        harm = task.harms(lower) - task.harm_of(current)
+        saved = excess - additive.budget.excess_all(additive.costs.price(lower))
+        harm = additive.harms(lower) - additive.harm_of(current)
         chosen = _least_lowering(current, lower, saved, min(self._step, excess))
         worth = harm[chosen] / np.maximum(saved[chosen], 1e-12)
         for row in chosen[np.argsort(worth, kind="stable")].tolist():
-            completed = repair(task, lower[row])
-            if task.excess_of(completed) <= 0.0:
+            completed = repair(additive, lower[row])
+            if additive.excess_of(completed) <= 0.0:
                 lowered = self._problem.space.canonical(lower[row])
                 self._proposals.append((lowered, completed))
             if len(self._proposals) == WIDTH:
                 break
         if not self._proposals and not self._asked:
             # Raises where there is none.
-            optimum = solve(task.costs, task.harm, task.budget, joint=task.joint).vector
+            optimum = solve(
+                additive.costs, additive.harm, additive.budget, pairwise=additive.pairwise
+            ).vector
             self._proposals = [(optimum, optimum)]
 
 

@@ -77,13 +77,13 @@ class LagrangianAgent:
         variables = self._problem.space.variables
         weights = [plan.factor if each.kind == plan.kind else 1.0 for each in variables]
         harm = [each * weight for each, weight in zip(self._sensitivity.harm, weights, strict=True)]
-        joint = [  # what two choices do together is between them
+        pairwise = [  # what two choices do together is between them
             ((one, other), each * float(np.sqrt(weights[one] * weights[other])))
-            for (one, other), each in self._sensitivity.joint
+            for (one, other), each in self._sensitivity.pairwise
         ]
         costs, budget = self._problem.costs, self._problem.budget
         try:
-            return solve(costs, harm, budget, plan.held, tuple(joint)).vector
+            return solve(costs, harm, budget, plan.held, tuple(pairwise)).vector
         except InfeasibleError:
             if not plan.held:
                 raise

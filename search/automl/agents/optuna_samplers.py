@@ -50,7 +50,7 @@ class OptunaAgent(ABC):
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
         if warm_start and problem.sensitivity is not None:
             known = problem.sensitivity
-            found = solve(problem.costs, known.harm, problem.budget, joint=known.joint)
+            found = solve(problem.costs, known.harm, problem.budget, pairwise=known.pairwise)
             first = found.vector
             self._middle = (first + 0.5) / np.array(problem.space.sizes)
             middle = {f"{index}": 0.5 for index in range(len(first))}

@@ -62,8 +62,8 @@ class PruningEnv:
         problem = self.problem
         if problem.sensitivity is None:
             return None
-        harm, joint = problem.sensitivity.harm, problem.sensitivity.joint
-        return solve(problem.costs, harm, problem.budget, self.held, joint).vector
+        harm, pairwise = problem.sensitivity.harm, problem.sensitivity.pairwise
+        return solve(problem.costs, harm, problem.budget, self.held, pairwise).vector
 
     def shares(self, vector: Vectors) -> list[float]:
         """The action that each step of the order would have to be for this policy."""

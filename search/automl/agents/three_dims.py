@@ -311,7 +311,7 @@ def _nearest_to_optimum(problem: Problem, mixes: Mixes) -> int | None:
     if problem.sensitivity is None:
         return None
     known = problem.sensitivity
-    optimum = solve(problem.costs, known.harm, problem.budget, joint=known.joint).vector
+    optimum = solve(problem.costs, known.harm, problem.budget, pairwise=known.pairwise).vector
     allowed = np.flatnonzero(mixes.allowed)
     apart = np.square(mixes.points[allowed] - _points(problem.space, optimum[None])).sum(axis=1)
     return int(allowed[np.argmin(apart)])

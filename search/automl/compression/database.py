@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.importance.obs import Elimination, Reader, eliminate
+from automl.compression.importance.obs import PruningOrder, Reader, eliminate
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix
 from automl.compression.statistics import Features, Moments
 from automl.network import ChannelGroup, Network, smaller
@@ -32,7 +32,7 @@ class GroupEntry:
     """
 
     group: ChannelGroup
-    elimination: Elimination
+    elimination: PruningOrder
     slots: tuple[tuple[str, int], ...]
 
 

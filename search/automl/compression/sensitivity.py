@@ -69,7 +69,7 @@ def measure_sensitivity(
                 told()
         done += 1
         harm.append(row)
-    return Sensitivity(tuple(harm), images.shape[0], bits.joint(harm) if bits else ())
+    return Sensitivity(tuple(harm), images.shape[0], bits.pairwise(harm) if bits else ())
 
 
 def _bit_harm(

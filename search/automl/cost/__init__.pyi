@@ -6,8 +6,8 @@ from .factors import join as join
 from .model import COUNTS_PER_SIDE as COUNTS_PER_SIDE
 from .model import Budget as Budget
 from .model import Cost as Cost
+from .model import CostFactor as CostFactor
 from .model import CostModel as CostModel
-from .model import Factor as Factor
 from .model import Limit as Limit
 from .model import Overhead as Overhead
 from .model import build_cost_model as build_cost_model

@@ -33,7 +33,7 @@ Choice = tuple[int, tuple[Bits, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class BlockOutputPrecision:
     """The precision of what leaves a removable block: an auxiliary variable of the prices.
 
     Attributes:
@@ -66,7 +66,7 @@ class Carried:
             return inside if inside == passed else None
         return inside if gate else passed
 
-    def broken(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], NDArray[np.bool_]]:
+    def violations(self, sizes: Sequence[int]) -> tuple[tuple[int, ...], NDArray[np.bool_]]:
         """The variables that tell it, ascending, and where they say something else than itself.
 
         Args:
@@ -81,10 +81,10 @@ class Carried:
         return scope, wrong
 
 
-def carry(builder: Builder) -> tuple[Builder, tuple[Carried, ...]]:
+def add_auxiliary(builder: Builder) -> tuple[Builder, tuple[BlockOutputPrecision, ...]]:
     """The auxiliary variables of a space, numbered after its own, and a builder that knows them."""
     space, positions = builder.space, builder.space.positions
-    found: list[Carried] = []
+    found: list[BlockOutputPrecision] = []
     choosers: dict[str, Choice] = {}
     if not builder.precisions.simulated:
         for block in builder.network.blocks:
@@ -98,7 +98,7 @@ def carry(builder: Builder) -> tuple[Builder, tuple[Carried, ...]]:
             moved = [options.index(bits) if bits in options else -1 for bits in before]
             ends = np.array(moved) % len(options)
             choosers[block.leaves] = (len(space.variables) + len(found), options)
-            found.append(Carried(gate, inside, source, ends, len(options)))
+            found.append(BlockOutputPrecision(gate, inside, source, ends, len(options)))
     return replace(builder, choosers=choosers), tuple(found)
 
 

@@ -39,7 +39,7 @@ class Overhead:
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
+class CostFactor:
     """A part of the cost that hangs on few variables.
 
     Attributes:
@@ -77,11 +77,11 @@ class Lookup:
             index += step.take(choices[variable])
         return index
 
-    def factor(self, sizes: Sequence[int]) -> Factor:
+    def factor(self, sizes: Sequence[int]) -> CostFactor:
         """A joint lookup as the solver reads it."""
         shape = [sizes[variable] for variable in self.scope]
         count = len(QUANTITIES)
-        return Factor(self.scope, self.rows[:, :count].reshape(*shape, count))
+        return CostFactor(self.scope, self.rows[:, :count].reshape(*shape, count))
 
 
 def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Lookup:

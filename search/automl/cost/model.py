@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost.conversions import Carried, carry, conversions
+from automl.cost.conversions import BlockOutputPrecision, add_auxiliary, conversions
 from automl.cost.factors import (
     BYTES,
     FITTED,
@@ -19,7 +19,7 @@ from automl.cost.factors import (
     JOULES,
     LATENCY,
     MACS,
-    Factor,
+    CostFactor,
     Lookup,
     Overhead,
     Prices,
@@ -174,11 +174,11 @@ class CostModel:
         lookups: Sequence[Lookup],
         constant: float,
         energy: tuple[int, int] = (0, 0),
-        carried: Sequence[Carried] = (),
+        block_outputs: Sequence[BlockOutputPrecision] = (),
         dense: Cost | None = None,
     ) -> None:
         self.space = space
-        self._carried, self._dense = tuple(carried), dense
+        self._block_outputs, self._dense = tuple(block_outputs), dense
         #: Operators whose energy the target knows, and all: it can be limited where it knows all.
         self.energy = energy
         self._lookups = tuple(lookups)
@@ -223,12 +223,12 @@ class CostModel:
     @property
     def auxiliary(self) -> tuple[int, ...]:
         """Options of each auxiliary variable of the factors: what removed blocks pass on."""
-        return tuple(each.size for each in self._carried)
+        return tuple(each.size for each in self._block_outputs)
 
     def settled(self, held: Mapping[int, int]) -> Mapping[int, int]:
         """The auxiliary variables' options, as far as held variables of the space tell them."""
         known = dict(held)
-        for number, each in enumerate(self._carried, start=len(self.space.variables)):
+        for number, each in enumerate(self._block_outputs, start=len(self.space.variables)):
             option = each.settle(known)
             if option is not None:
                 known[number] = option
@@ -239,7 +239,7 @@ class CostModel:
         """What every policy costs beside its factors [quantities]."""
         return self._constant.copy()
 
-    def factors(self) -> tuple[tuple[Factor, ...], bool]:
+    def factors(self) -> tuple[tuple[CostFactor, ...], bool]:
         """The cost as a sum of small factors, and whether they hold all of it.
 
         Variables from the number of the space's on are `auxiliary`; assignments in which they are
@@ -252,21 +252,21 @@ class CostModel:
         whole = len(factors) == len(self._lookups)
         return (*factors, *self._bindings(sizes)), whole
 
-    def _bindings(self, sizes: Sequence[int]) -> Iterator[Factor]:
+    def _bindings(self, sizes: Sequence[int]) -> Iterator[CostFactor]:
         """Factors that make an auxiliary variable other than it is dearer than any policy."""
         most = np.abs(self._constant) + sum(each.rows[:, :4].max(axis=0) for each in self._lookups)
-        for number, each in enumerate(self._carried, start=len(self.space.variables)):
-            scope, broken = each.broken(sizes)
+        for number, each in enumerate(self._block_outputs, start=len(self.space.variables)):
+            scope, broken = each.violations(sizes)
             table = np.zeros((*broken.shape, len(QUANTITIES)))
             for quantity in (LATENCY, JOULES):
                 table[..., quantity] = np.where(broken, 4.0 * np.nan_to_num(most[quantity]), 0.0)
-            yield Factor((*scope, number), table)
+            yield CostFactor((*scope, number), table)
 
     def _sum(self, vectors: Vectors, columns: int) -> Floats:
         known = len(self.space.variables)
-        choices = np.empty((known + len(self._carried), len(vectors)), dtype=np.int16)
+        choices = np.empty((known + len(self._block_outputs), len(vectors)), dtype=np.int16)
         choices[:known] = self.space.canonical(vectors).T
-        for number, each in enumerate(self._carried, start=known):
+        for number, each in enumerate(self._block_outputs, start=known):
             choices[number] = each.follow(choices)
         total = np.zeros((len(vectors), columns))
         for lookup in self._lookups:
@@ -322,7 +322,7 @@ def build_cost_model(
         TableError: If operators have no price.
     """
     builder = Builder(network, space, precisions, counts)
-    tables, whole, carried = _tables(builder, timed=pricer is not None)
+    tables, whole, block_outputs = _tables(builder, timed=pricer is not None)
     overhead = overhead or Overhead()
     if pricer is None:
         prices: Prices = {}
@@ -333,26 +333,26 @@ def build_cost_model(
     if known < len(prices):
         prices = {key: (seconds, source, 0.0) for key, (seconds, source, _) in prices.items()}
     energy, constant = (known, len(prices)), overhead.constant
-    sizes = (*space.sizes, *(each.size for each in carried))
+    sizes = (*space.sizes, *(each.size for each in block_outputs))
     lookups = [layer_lookup(table, prices, overhead) for table in tables]
     dense = None
     if whole:
         rows = [layer_lookup(table, prices, overhead) for table in whole]
         dense = CostModel(Space(()), rows, constant, energy).cost(Policy())
-    return CostModel(space, join(lookups, sizes), constant, energy, carried, dense)
+    return CostModel(space, join(lookups, sizes), constant, energy, block_outputs, dense)
 
 
 def _tables(
     builder: Builder, timed: bool
-) -> tuple[list[LayerTable], list[LayerTable], tuple[Carried, ...]]:
+) -> tuple[list[LayerTable], list[LayerTable], tuple[BlockOutputPrecision, ...]]:
     """What policies are priced from, and the dense network where it is not in the space."""
     variables = builder.space.variables
     held = any(len(variables[each].options) == 1 for each in builder.space.of_kind("bits"))
     dense = list(replace(builder, space=Space(())).tables()) if held else []
     if not timed:
         return list(builder.tables()), dense, ()
-    builder, carried = carry(builder)
-    return [*builder.tables(), *conversions(builder)], dense, carried
+    builder, block_outputs = add_auxiliary(builder)
+    return [*builder.tables(), *conversions(builder)], dense, block_outputs
 
 
 def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:

@@ -28,7 +28,7 @@ MEAN, DEVIATION = 0.2860, 0.3530
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class ShuffledBatches:
     """Batches of (input, target) that can be iterated over again and again, always in one order.
 
     Attributes:
@@ -55,11 +55,11 @@ def normalise(images: NDArray[np.uint8] | Tensor) -> Tensor:
 
 
 @functools.cache
-def loaders() -> tuple[Batches, Batches, Batches]:
+def loaders() -> tuple[ShuffledBatches, ShuffledBatches, ShuffledBatches]:
     """Calibration (1,000 images), validation (2,000) and test (3,000); decoded once a process."""
     with np.load(IMAGES, allow_pickle=False) as packed:
         calibration, validation, test = (
-            Batches(
+            ShuffledBatches(
                 normalise(packed[f"{part}_images"]),
                 torch.from_numpy(packed[f"{part}_labels"].astype(np.int64)),
             )

@@ -39,7 +39,7 @@ _BECOMES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class OperationMatch:
     """An operation of the network in the ONNX model.
 
     Attributes:
@@ -81,7 +81,7 @@ def record_values(
     return Recorded(example.numpy(), walk.steps, walk.read, walk.written)
 
 
-def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address, Match]:
+def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address, OperationMatch]:
     """The ONNX nodes of recorded operations.
 
     Args:
@@ -168,7 +168,7 @@ class _Finder:
         }
         self._taken: set[str] = set()
 
-    def match(self, step: LeafCall, read: Sequence[Array], written: Array) -> Match:
+    def match(self, step: LeafCall, read: Sequence[Array], written: Array) -> OperationMatch:
         value = self._value(step, written)
         node = self._producers[value]
         if step.op == "linear" and node.op_type == "Add":
@@ -183,7 +183,7 @@ class _Finder:
             free = [i for i, _ in enumerate(node.input) if i not in positions]
             near = [i for i in free if self._near(node.input[i], operand)]
             positions.append(near[0] if near else None)
-        return Match(node, value, tuple(positions))
+        return OperationMatch(node, value, tuple(positions))
 
     def _value(self, step: LeafCall, written: Array) -> str:
         """The first value with the same numbers, of an operator that the operation may become."""

@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from automl.compression import ActivationGrid, Grid, Plan, QuantizedModel, Source
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
-from automl.export.matching import Match, Recorded, find_operations, lost, record_values
+from automl.export.matching import OperationMatch, Recorded, find_operations, lost, record_values
 from automl.export.session import Session
 from automl.profiling import (
     Pairs,
@@ -164,7 +164,7 @@ def _value_grid(grid: ActivationGrid) -> ValueGrid:
 
 
 def _layer_weights(
-    model: QuantizedModel, layer: str, match: Match, sources: Sequence[Source | None]
+    model: QuantizedModel, layer: str, match: OperationMatch, sources: Sequence[Source | None]
 ) -> WeightGrid:
     integers, axis = model.integers(layer).numpy(), weight_axis(match.node)
     turned = integers.T if axis else integers

@@ -8,8 +8,8 @@ from .compare import compare_tables as compare_tables
 from .compare import merge as merge
 from .compare import short as short
 from .corrected import Corrected as Corrected
+from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
-from .header import Overhead as Overhead
 from .header import TableHeader as TableHeader
 from .keys import MISSING as MISSING
 from .keys import SOURCES as SOURCES

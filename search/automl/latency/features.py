@@ -63,7 +63,7 @@ def op_class(key: OpKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class OperatorFeatures:
     """Operators as arrays of one length.
 
     Work is `reduction * outputs * space`: multiply-accumulates for convolutions, linear layers and
@@ -97,7 +97,7 @@ class Features:
         return np.where(work > 0, work, self.moved)
 
 
-def smallest(ops: Features) -> Floats:
+def smallest(ops: OperatorFeatures) -> Floats:
     """(classes,) least `size` of each class; 0 for a class without operators."""
     least = np.full(len(CLASSES), np.inf)
     np.minimum.at(least, ops.kind, ops.size)
@@ -139,11 +139,11 @@ def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
     return (CLASSES.index(kind), reduction, outputs, space, moved, weights)
 
 
-def operator_features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> Features:
+def operator_features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> OperatorFeatures:
     """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps."""
     rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 6)
     kind = rows[:, 0].astype(np.intp)
     in_shaped = np.array([name in SHAPED for name in CLASSES], dtype=np.float64)
-    return Features(
+    return OperatorFeatures(
         kind, rows[:, 1], rows[:, 2], rows[:, 3], in_shaped[kind], rows[:, 4], rows[:, 5]
     )

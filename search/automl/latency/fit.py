@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Features, Floats, operator_features
+from automl.latency.features import CLASSES, Floats, OperatorFeatures, operator_features
 from automl.latency.keys import OpKey
 
 Unit = TypeVar("Unit", bound=Hashable)
@@ -34,7 +34,7 @@ class Networks:
         constant: 1 where the time holds the cost of a whole call, 0 for operators timed alone.
     """
 
-    ops: Features
+    ops: OperatorFeatures
     network: NDArray[np.intp]
     seconds: Floats
     constant: Floats
@@ -42,7 +42,9 @@ class Networks:
     def take(self, chosen: NDArray[np.bool_]) -> Networks:
         """The networks where `chosen` is true."""
         kept = chosen[self.network]
-        ops = Features(*(getattr(self.ops, field.name)[kept] for field in fields(Features)))
+        ops = OperatorFeatures(
+            *(getattr(self.ops, field.name)[kept] for field in fields(OperatorFeatures))
+        )
         renumbered = (np.cumsum(chosen) - 1)[self.network[kept]]
         return Networks(ops, renumbered, self.seconds[chosen], self.constant[chosen])
 

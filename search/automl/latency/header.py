@@ -15,7 +15,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Overhead(_Model):
+class FittedOverhead(_Model):
     """What a network costs beyond its operators: seconds = scale * sum + per operator + per call.
 
     Attributes:
@@ -82,7 +82,7 @@ class TableHeader(_Model):
     power_mode: str = ""
     conditions: str = ""
     provenance: str = ""
-    overhead: Overhead | None = None
+    overhead: FittedOverhead | None = None
     coefficients: dict[str, JsonValue] | None = None
     known_error: KnownError | None = None
 

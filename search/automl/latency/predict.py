@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from automl.errors import TableError
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Features, Floats, operator_features
+from automl.latency.features import CLASSES, Floats, OperatorFeatures, operator_features
 from automl.latency.keys import OpKey
 
 #: Least relative error that is stated for an operator of a type that no source network holds.
@@ -122,7 +122,7 @@ class Roofline:
         return kept
 
 
-def _errors(unit: Unit, ops: Features, keys: Sequence[OpKey]) -> Floats:
+def _errors(unit: Unit, ops: OperatorFeatures, keys: Sequence[OpKey]) -> Floats:
     known = np.array([key.op in unit.seen for key in keys])
     fitted = np.where(known, unit.errors[ops.kind], np.maximum(unit.errors[ops.kind], UNSEEN_ERROR))
     smaller = unit.least_size[ops.kind] / np.maximum(ops.size, 1.0)

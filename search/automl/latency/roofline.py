@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.latency.features import CLASSES, Features, Floats
+from automl.latency.features import CLASSES, Floats, OperatorFeatures
 
 #: How sharply the slower of arithmetic and memory hides the other: 1 adds them, infinity is max.
 SHARPNESS = 2.0
@@ -44,7 +44,7 @@ class Parts:
     halves: Floats
 
 
-def evaluate(parameters: Floats, ops: Features) -> Parts:
+def evaluate(parameters: Floats, ops: OperatorFeatures) -> Parts:
     """Seconds of each operator, and the slope along each kind of coefficient's logarithm.
 
     Args:

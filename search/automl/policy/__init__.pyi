@@ -1,7 +1,7 @@
 from .file import Model as Model
 from .file import PolicyFile as PolicyFile
+from .file import PolicyTarget as PolicyTarget
 from .file import Predicted as Predicted
-from .file import Target as Target
 from .file import check_fits as check_fits
 from .file import choices as choices
 from .file import read_policy as read_policy

@@ -48,7 +48,7 @@ class Model(_Part):
     input_shape: tuple[Positive, ...]
 
 
-class Target(_Part):
+class PolicyTarget(_Part):
     """The device that the policy was priced on, and the table that priced it.
 
     Attributes:
@@ -114,7 +114,7 @@ class PolicyFile(_Part):
     schema_version: Literal[1] = 1
     automl: str
     model: Model
-    target: Target
+    target: PolicyTarget
     budget: tuple[str, ...]
     channels: dict[str, Channels] = Field(default_factory=dict)
     bits: dict[str, Precision] = Field(default_factory=dict)

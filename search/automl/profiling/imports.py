@@ -15,7 +15,7 @@ from typing import Final
 from automl.errors import UsageError
 from automl.latency import OpKey, Row
 from automl.network import Network
-from automl.profiling.matching import Match, Matcher
+from automl.profiling.matching import Matcher, RowMatch
 from automl.profiling.nodes import Profile, ProfiledNode
 from automl.profiling.ort_profile import is_ort, read_ort
 from automl.profiling.tflite_profile import is_tflite, read_tflite
@@ -97,17 +97,17 @@ def import_profile(
     if not total > 0:
         raise UsageError(f"{path}: no line of the profile takes any time")
     matcher = Matcher(network, precision)
-    matched: list[tuple[ProfiledNode, Match]] = []
+    matched: list[tuple[ProfiledNode, RowMatch]] = []
     unmatched: list[Unmatched] = []
     for node in profile.nodes:
         found = matcher.match(node) if node.seconds > 0 else "takes no time"
-        if isinstance(found, Match) and not found.key.precision:
+        if isinstance(found, RowMatch) and not found.key.precision:
             found = "its precision is not told"
         if isinstance(found, str):
             unmatched.append(Unmatched(node.name, node.seconds, node.seconds / total, found))
         else:
             matched.append((node, found))
-    lines: dict[OpKey, list[tuple[ProfiledNode, Match]]] = defaultdict(list)
+    lines: dict[OpKey, list[tuple[ProfiledNode, RowMatch]]] = defaultdict(list)
     for node, match in matched:
         lines[match.key].append((node, match))
     unmatched.sort(key=lambda line: -line.seconds)
@@ -141,7 +141,7 @@ def _read(path: Path, layer_info: Path | None) -> Profile:
     raise UsageError(f"profile {path}: no profile of trtexec, ONNX Runtime or benchmark_model")
 
 
-def _row(key: OpKey, found: list[tuple[ProfiledNode, Match]], file: str) -> Row:
+def _row(key: OpKey, found: list[tuple[ProfiledNode, RowMatch]], file: str) -> Row:
     alone = [(node, match) for node, match in found if not match.followers]
     used = alone or found
     times = [node.seconds for node, _ in used]
@@ -158,7 +158,7 @@ def _row(key: OpKey, found: list[tuple[ProfiledNode, Match]], file: str) -> Row:
     return Row(key, median, spread, sum(node.runs for node, _ in used), origin=origin)
 
 
-def _notes(lines: Mapping[OpKey, list[tuple[ProfiledNode, Match]]]) -> tuple[str, ...]:
+def _notes(lines: Mapping[OpKey, list[tuple[ProfiledNode, RowMatch]]]) -> tuple[str, ...]:
     """What has no row because it is computed within other operators, an operator a line."""
     within: dict[str, list[str]] = defaultdict(list)
     for node, match in itertools.chain.from_iterable(lines.values()):

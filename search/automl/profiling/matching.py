@@ -18,7 +18,7 @@ _MAIN: Final = frozenset(("conv2d", "depthwise_conv2d", "conv_transpose2d", "lin
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RowMatch:
     """A line that stands for an operator.
 
     Attributes:
@@ -42,7 +42,7 @@ class Matcher:
             plain_name(layer.name): layer for layer in network.layers if layer.op in _WEIGHTED
         }
 
-    def match(self, node: ProfiledNode) -> Match | str:
+    def match(self, node: ProfiledNode) -> RowMatch | str:
         """The operator that a line stands for, or why there is none."""
         if node.aside:
             return node.aside
@@ -58,7 +58,7 @@ class Matcher:
         if node.shape is not None and not node.shape.fits(layer):
             return f"its shape is not that of {layer.name}: another network or resolution?"
         followers = self._followers(node, layer)
-        return Match(op_key(layer, precision), tuple(op_key(f, precision) for f in followers))
+        return RowMatch(op_key(layer, precision), tuple(op_key(f, precision) for f in followers))
 
     def _named(self, parts: Sequence[str], op: str) -> list[Layer]:
         """Layers that the parts name, pointwise followers left out; at most one is wanted."""
@@ -87,7 +87,7 @@ class Matcher:
             "several operators could be it" if fitting else "no operator of the network is like it"
         )
 
-    def _merged(self, node: ProfiledNode, layers: list[Layer], precision: str) -> Match | str:
+    def _merged(self, node: ProfiledNode, layers: list[Layer], precision: str) -> RowMatch | str:
         if len(layers) != len(node.branches):
             return "merged with what the network does not name"
         wide = replace(layers[0], out_channels=sum(layer.out_channels for layer in layers))
@@ -96,7 +96,7 @@ class Matcher:
             return "merged operators that are not convolutions of one shape"
         if node.shape is not None and not node.shape.fits(wide):
             return "its shape is not that of the merged convolutions: another network?"
-        return Match(op_key(wide, precision), merged=len(layers))
+        return RowMatch(op_key(wide, precision), merged=len(layers))
 
     def _followers(self, node: ProfiledNode, main: Layer) -> list[Layer]:
         """Pointwise operators of the network that are computed with `main`."""

@@ -182,7 +182,7 @@ def quickest(call: Callable[[], None], threads: int) -> Run:
     return lambda repeats: min(timed() for _ in range(repeats))
 
 
-class Probe:
+class LoadedProbe:
     """Models whose weighted sum of times is wanted, and its value in the passes so far."""
 
     def __init__(
@@ -232,7 +232,7 @@ def warm_up(model: Run, pass_seconds: float) -> int:
     return max(1, min(100, round(pass_seconds / max(model(2), 1e-6))))
 
 
-def load_probes(request: dict[str, Any], send: Send, resources: ExitStack) -> list[Probe]:
+def load_probes(request: dict[str, Any], send: Send, resources: ExitStack) -> list[LoadedProbe]:
     """The probes that load and run; an error line for each of the others."""
     runtime, threads = runtime_named(request["runtime"]), request["threads"]
     probes = []
@@ -242,7 +242,7 @@ def load_probes(request: dict[str, Any], send: Send, resources: ExitStack) -> li
                 runtime.load(zlib.decompress(base64.b64decode(model)), threads, resources)
                 for model in probe["models"]
             ]
-            probes.append(Probe(index, probe["weights"], models, request["pass_seconds"]))
+            probes.append(LoadedProbe(index, probe["weights"], models, request["pass_seconds"]))
         except runtime.refusals as error:
             send(refusal(index, error))
     return probes
@@ -260,7 +260,7 @@ def measure(request: dict[str, Any], send: Send) -> None:
         time_probes(load_probes(request, send, resources), request, send)
 
 
-def time_probes(probes: list[Probe], request: dict[str, Any], send: Send) -> None:
+def time_probes(probes: list[LoadedProbe], request: dict[str, Any], send: Send) -> None:
     """Time probes in interleaved passes; one that fails on the way leaves with its error."""
     runtime = runtime_named(request["runtime"])
     start, used = time.perf_counter(), time.process_time()

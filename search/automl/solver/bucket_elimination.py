@@ -23,7 +23,7 @@ WIDEST: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Factor:
     """A term of the sum.
 
     Attributes:
@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class EliminationStep:
     """One variable is introduced, and the variables that are settled with it are forgotten.
 
     Attributes:
@@ -58,7 +58,7 @@ class Step:
 class Chain:
     """A sum of parts in the order in which it is minimised."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[EliminationStep, ...]
     terms: int
 
     def remaining(self, weights: Floats) -> list[Floats]:
@@ -95,18 +95,18 @@ class Chain:
         return assignment, terms
 
 
-def build_chain(sizes: Sequence[int], parts: Sequence[Part], terms: int) -> Chain | None:
+def build_chain(sizes: Sequence[int], parts: Sequence[Factor], terms: int) -> Chain | None:
     """The chain of a sum over variables 0..len(sizes) - 1, or None where it would be too wide."""
     order = _order(sizes, [part.scope for part in parts])
     place = {variable: position for position, variable in enumerate(order)}
     last = list(range(len(order)))  # when a variable's last part is complete
-    due: list[list[Part]] = [[] for _ in order]
+    due: list[list[Factor]] = [[] for _ in order]
     for part in parts:
         complete = max(place[variable] for variable in part.scope)
         due[complete].append(part)
         for variable in part.scope:
             last[place[variable]] = max(last[place[variable]], complete)
-    steps: list[Step] = []
+    steps: list[EliminationStep] = []
     frontier: tuple[int, ...] = ()
     entries = 0
     for position, variable in enumerate(order):
@@ -118,7 +118,7 @@ def build_chain(sizes: Sequence[int], parts: Sequence[Part], terms: int) -> Chai
         kept = [i for i, each in enumerate(scope) if last[place[each]] > position]
         frontier = tuple(scope[i] for i in kept)
         steps.append(
-            Step(
+            EliminationStep(
                 variable,
                 sizes[variable],
                 _gain(scope, shape, due[position], terms),
@@ -130,7 +130,7 @@ def build_chain(sizes: Sequence[int], parts: Sequence[Part], terms: int) -> Chai
 
 
 def _gain(
-    scope: tuple[int, ...], shape: tuple[int, ...], parts: Sequence[Part], terms: int
+    scope: tuple[int, ...], shape: tuple[int, ...], parts: Sequence[Factor], terms: int
 ) -> Floats:
     total = np.zeros((*shape, terms))
     for part in parts:

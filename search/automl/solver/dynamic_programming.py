@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.solver.bucket_elimination import Chain, Floats, Integers, Step
+from automl.solver.bucket_elimination import Chain, EliminationStep, Floats, Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def close_gap(
     )
 
 
-def _extend(entries: _Entries, step: Step) -> tuple[_Entries, Integers, Integers]:
+def _extend(entries: _Entries, step: EliminationStep) -> tuple[_Entries, Integers, Integers]:
     """All entries with all options of the step's variable; parents and options of the new ones."""
     count = len(entries.states)
     rows = (entries.states[:, None] * step.size + np.arange(step.size)).ravel()
@@ -128,7 +128,7 @@ def _undominated(states: Integers, terms: Floats) -> Integers:
 
 
 def _trace(
-    steps: Sequence[Step], trail: Sequence[tuple[Integers, Integers]], winner: int
+    steps: Sequence[EliminationStep], trail: Sequence[tuple[Integers, Integers]], winner: int
 ) -> Integers:
     assignment = np.zeros(len(steps), dtype=np.int64)
     entry = winner

@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from automl.cost import Budget, CostModel, Factor
+from automl.cost import Budget, CostFactor, CostModel
 from automl.errors import InfeasibleError
-from automl.solver.bucket_elimination import Floats, Integers, Part
+from automl.solver.bucket_elimination import Factor, Floats, Integers
 from automl.solver.lagrangian_dual import minimise
-from automl.solver.local_search import Task, improve, repair
-from automl.space import Joint, Vectors
+from automl.solver.local_search import AdditiveProblem, improve, repair
+from automl.space import Pairwise, Vectors
 from automl.units import round_up
 
 #: Times that the cost is made linear anew where it is no sum of small factors.
@@ -52,7 +52,7 @@ def solve(
     harm: Sequence[Floats],
     budget: Budget,
     held: Mapping[int, int] | None = None,
-    joint: Joint = (),
+    pairwise: Pairwise = (),
 ) -> Solution:
     """The policy of least additive harm within the budget.
 
@@ -61,7 +61,7 @@ def solve(
         harm: Per variable, per option; an option whose harm is not finite is not used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
-        joint: Harm of pairs of variables beside that of each, as in `Sensitivity.joint`.
+        joint: Harm of pairs of variables beside that of each, as in `Sensitivity.pairwise`.
 
     Raises:
         InfeasibleError: If no policy meets the budget; names the smallest cost.
@@ -71,124 +71,126 @@ def solve(
         np.array([held[variable]]) if variable in held else np.flatnonzero(np.isfinite(each))
         for variable, each in enumerate(harm)
     )
-    task = Task(costs, tuple(harm), budget, allowed, joint)
+    problem = AdditiveProblem(costs, tuple(harm), budget, allowed, pairwise)
     factors, whole = costs.factors()
-    solution = _by_factors(task, factors) if whole else None
-    return _by_search(task) if solution is None else solution
+    solution = _by_factors(problem, factors) if whole else None
+    return _by_search(problem) if solution is None else solution
 
 
-def _by_factors(task: Task, factors: Sequence[Factor]) -> Solution | None:
+def _by_factors(problem: AdditiveProblem, factors: Sequence[CostFactor]) -> Solution | None:
     """The answer where the cost is a sum of factors; None where they hang together too widely."""
-    columns = task.columns
-    parts = _harm_parts(task)
-    constant = task.costs.constant[columns]
-    allowed = [*task.allowed, *(np.arange(size) for size in task.costs.auxiliary)]
+    columns = problem.columns
+    parts = _sensitivity_factors(problem)
+    constant = problem.costs.constant[columns]
+    allowed = [*problem.allowed, *(np.arange(size) for size in problem.costs.auxiliary)]
     for factor in factors:
         table = factor.table[np.ix_(*(allowed[v] for v in factor.scope))][..., columns]
         if factor.scope:
             free = np.zeros((*table.shape[:-1], 1))
-            parts.append(Part(factor.scope, np.concatenate([free, table], axis=-1)))
+            parts.append(Factor(factor.scope, np.concatenate([free, table], axis=-1)))
         else:
             constant = constant + table
-    limits = task.limits - constant
+    limits = problem.limits - constant
     for _ in range(_ROUNDINGS):
         found = minimise([len(options) for options in allowed], parts, limits)
         if found is None:
             return None
         if found.assignment is None:
             if found.proven:
-                raise _infeasible(task, found.least + constant)
+                raise _infeasible(problem, found.least + constant)
             return None
-        vector = _vector(task, found.assignment)
-        if task.excess_of(vector) <= 0.0:
-            return _solution(task, vector, found.bound, found.proven)
+        vector = _vector(problem, found.assignment)
+        if problem.excess_of(vector) <= 0.0:
+            return _solution(problem, vector, found.bound, found.proven)
         # Sums in another order differ by rounding: leave room for it.
-        limits = limits - 1e-12 * np.abs(task.limits)
+        limits = limits - 1e-12 * np.abs(problem.limits)
     return None
 
 
-def _by_search(task: Task) -> Solution:
+def _by_search(problem: AdditiveProblem) -> Solution:
     """The best found with costs that are linear around one policy after another."""
-    best = _reachable(task)
-    reference = _vector(task, np.array([len(options) - 1 for options in task.allowed]))
-    slopes = [np.zeros((len(options), len(task.columns))) for options in task.allowed]
+    best = _reachable(problem)
+    reference = _vector(problem, np.array([len(options) - 1 for options in problem.allowed]))
+    slopes = [np.zeros((len(options), len(problem.columns))) for options in problem.allowed]
     for done in range(_ROUNDS):
-        base = task.costs.price(reference[None])[0, task.columns]
-        parts = _harm_parts(task)
-        for variable, slope in enumerate(_marginals(task, reference)):
+        base = problem.costs.price(reference[None])[0, problem.columns]
+        parts = _sensitivity_factors(problem)
+        for variable, slope in enumerate(_marginals(problem, reference)):
             slopes[variable] += (slope - slopes[variable]) / (done + 1)
-            here = slopes[variable][task.allowed[variable] == reference[variable]]
+            here = slopes[variable][problem.allowed[variable] == reference[variable]]
             relative = slopes[variable] - here
-            parts.append(Part((variable,), np.column_stack([np.zeros(len(slope)), relative])))
-        found = minimise([len(options) for options in task.allowed], parts, task.limits - base)
+            parts.append(Factor((variable,), np.column_stack([np.zeros(len(slope)), relative])))
+        found = minimise(
+            [len(options) for options in problem.allowed], parts, problem.limits - base
+        )
         if found is None or found.assignment is None:
             break
-        reference = _vector(task, found.assignment)
-        candidate = repair(task, reference)
-        if task.excess_of(candidate) <= 0.0:
-            best = min(best, candidate, key=task.harm_of)
-    least = sum(float(part.table[..., 0].min()) for part in _harm_parts(task))
-    return _solution(task, improve(task, best), least, proven=False)
+        reference = _vector(problem, found.assignment)
+        candidate = repair(problem, reference)
+        if problem.excess_of(candidate) <= 0.0:
+            best = min(best, candidate, key=problem.harm_of)
+    least = sum(float(part.table[..., 0].min()) for part in _sensitivity_factors(problem))
+    return _solution(problem, improve(problem, best), least, proven=False)
 
 
-def _marginals(task: Task, reference: Vectors) -> list[Floats]:
+def _marginals(problem: AdditiveProblem, reference: Vectors) -> list[Floats]:
     """Per variable: costs of its options relative to its last, all else as in the reference."""
-    lengths = [len(options) for options in task.allowed]
+    lengths = [len(options) for options in problem.allowed]
     varied = np.tile(reference, (sum(lengths), 1))
     columns = np.repeat(np.arange(len(lengths)), lengths)
-    varied[np.arange(len(varied)), columns] = np.concatenate(task.allowed)
-    costs = task.costs.price(varied)[:, task.columns]
+    varied[np.arange(len(varied)), columns] = np.concatenate(problem.allowed)
+    costs = problem.costs.price(varied)[:, problem.columns]
     return [each - each[-1] for each in np.split(costs, np.cumsum(lengths)[:-1])]
 
 
-def _reachable(task: Task) -> Vectors:
+def _reachable(problem: AdditiveProblem) -> Vectors:
     """A policy within the budget, from the dense end or from the other."""
     starts = (
-        _vector(task, np.array([len(options) - 1 for options in task.allowed])),
-        _vector(task, np.zeros(len(task.allowed), dtype=np.int64)),
+        _vector(problem, np.array([len(options) - 1 for options in problem.allowed])),
+        _vector(problem, np.zeros(len(problem.allowed), dtype=np.int64)),
     )
-    nearest = min((repair(task, start) for start in starts), key=task.excess_of)
-    if task.excess_of(nearest) > 0.0:
-        raise _infeasible(task, task.costs.price(nearest[None])[0, task.columns])
+    nearest = min((repair(problem, start) for start in starts), key=problem.excess_of)
+    if problem.excess_of(nearest) > 0.0:
+        raise _infeasible(problem, problem.costs.price(nearest[None])[0, problem.columns])
     return nearest
 
 
-def _harm_parts(task: Task) -> list[Part]:
-    parts: list[Part] = []
-    for variable, (harm, options) in enumerate(zip(task.harm, task.allowed, strict=True)):
-        table = np.zeros((len(options), 1 + len(task.columns)))
+def _sensitivity_factors(problem: AdditiveProblem) -> list[Factor]:
+    parts: list[Factor] = []
+    for variable, (harm, options) in enumerate(zip(problem.harm, problem.allowed, strict=True)):
+        table = np.zeros((len(options), 1 + len(problem.columns)))
         table[:, 0] = harm[options]
-        parts.append(Part((variable,), table))
-    for pair, extra in task.joint:
-        both = np.zeros((*(len(task.allowed[each]) for each in pair), 1 + len(task.columns)))
-        both[..., 0] = extra[np.ix_(*(task.allowed[each] for each in pair))]
-        parts.append(Part(pair, both))
+        parts.append(Factor((variable,), table))
+    for pair, extra in problem.pairwise:
+        both = np.zeros((*(len(problem.allowed[each]) for each in pair), 1 + len(problem.columns)))
+        both[..., 0] = extra[np.ix_(*(problem.allowed[each] for each in pair))]
+        parts.append(Factor(pair, both))
     return parts
 
 
-def _vector(task: Task, assignment: Integers) -> Vectors:
+def _vector(problem: AdditiveProblem, assignment: Integers) -> Vectors:
     """The vector of an assignment of the allowed options, that of auxiliary variables left out."""
-    chosen = [options[i] for options, i in zip(task.allowed, assignment, strict=False)]
+    chosen = [options[i] for options, i in zip(problem.allowed, assignment, strict=False)]
     return np.array(chosen, dtype=np.int16)
 
 
-def _solution(task: Task, vector: Vectors, bound: float, proven: bool) -> Solution:
-    vector = task.costs.space.canonical(vector)
+def _solution(problem: AdditiveProblem, vector: Vectors, bound: float, proven: bool) -> Solution:
+    vector = problem.costs.space.canonical(vector)
     return Solution(
         vector,
-        task.harm_of(vector),
-        task.costs.price(vector[None])[0],
+        problem.harm_of(vector),
+        problem.costs.price(vector[None])[0],
         bound,
         proven,
     )
 
 
-def _infeasible(task: Task, least: Floats) -> InfeasibleError:
+def _infeasible(problem: AdditiveProblem, least: Floats) -> InfeasibleError:
     """The error that names what can be reached of each limited quantity."""
     reached = ", ".join(
         limit.format(round_up(float(value)))
-        for limit, value in zip(task.budget.limits, least, strict=True)
+        for limit, value in zip(problem.budget.limits, least, strict=True)
     )
     return InfeasibleError(
-        f"no policy of this space meets the budget of {task.budget}: the least is {reached}"
+        f"no policy of this space meets the budget of {problem.budget}: the least is {reached}"
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.cost import Factor
+from automl.cost import CostFactor
 from automl.errors import InfeasibleError
 from automl.solver.bucket_elimination import WIDEST, Floats, Integers
 from automl.solver.exact import solve
@@ -115,7 +115,7 @@ class Completion:
         for row in rows:
             built = _eliminate(
                 [
-                    Factor(factor.scope, factor.table[..., columns] @ (row * scale))
+                    CostFactor(factor.scope, factor.table[..., columns] @ (row * scale))
                     for factor in factors
                 ],
                 self._problem.space.sizes,
@@ -151,7 +151,10 @@ class _Cheapest:
 
 
 def _eliminate(
-    factors: Sequence[Factor], sizes: Sequence[int], order: Sequence[int], held: Mapping[int, int]
+    factors: Sequence[CostFactor],
+    sizes: Sequence[int],
+    order: Sequence[int],
+    held: Mapping[int, int],
 ) -> _Cheapest | None:
     """Minimise a sum of scalar factors variable by variable, the last first; None if too wide."""
     place = {variable: position for position, variable in enumerate(order)}
@@ -180,7 +183,7 @@ def _eliminate(
 
 
 def _without_held(
-    factor: Factor, place: Mapping[int, int], held: Mapping[int, int]
+    factor: CostFactor, place: Mapping[int, int], held: Mapping[int, int]
 ) -> tuple[tuple[int, ...], Floats]:
     """A factor's places in the order, ascending, and its table over them."""
     settled = tuple(held.get(variable, slice(None)) for variable in factor.scope)

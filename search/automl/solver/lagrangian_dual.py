@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import linprog
 
-from automl.solver.bucket_elimination import Chain, Floats, Integers, Part, build_chain
+from automl.solver.bucket_elimination import Chain, Factor, Floats, Integers, build_chain
 from automl.solver.dynamic_programming import close_gap
 
 #: Partial assignments kept: in the first, quick pass, and in the one that proves.
@@ -46,7 +46,7 @@ class Optimum:
     least: Floats
 
 
-def minimise(sizes: Sequence[int], parts: Sequence[Part], limits: Floats) -> Optimum | None:
+def minimise(sizes: Sequence[int], parts: Sequence[Factor], limits: Floats) -> Optimum | None:
     """The assignment of least harm whose costs stay within the limits.
 
     Args:
@@ -91,29 +91,29 @@ def _best_of(chains: Sequence[Chain], hub: int, limits: Floats) -> Optimum:
     return Optimum(best.assignment, best.harm, min(best.bound, best.harm), best.proven, best.least)
 
 
-def _hub(sizes: Sequence[int], parts: Sequence[Part]) -> int | None:
+def _hub(sizes: Sequence[int], parts: Sequence[Factor]) -> int | None:
     """A variable that nearly every part hangs on (the resolution), best settled from outside."""
-    joint = [part.scope for part in parts if len(part.scope) > 1]
+    pairwise = [part.scope for part in parts if len(part.scope) > 1]
     counts = np.zeros(len(sizes), dtype=np.int64)
-    for scope in joint:
+    for scope in pairwise:
         counts[list(scope)] += 1
-    if not len(counts) or counts.max() < max(6, 0.6 * len(joint)):
+    if not len(counts) or counts.max() < max(6, 0.6 * len(pairwise)):
         return None
     return int(np.argmax(counts))
 
 
 def _condition(
-    sizes: Sequence[int], parts: Sequence[Part], hub: int, option: int
-) -> tuple[list[int], list[Part]]:
+    sizes: Sequence[int], parts: Sequence[Factor], hub: int, option: int
+) -> tuple[list[int], list[Factor]]:
     """The sum with one variable settled: it keeps its number, with one option."""
     left = [1 if variable == hub else size for variable, size in enumerate(sizes)]
-    settled: list[Part] = []
+    settled: list[Factor] = []
     for part in parts:
         if hub in part.scope:
             axis = part.scope.index(hub)
             scope = tuple(variable for variable in part.scope if variable != hub)
             table: Floats = np.moveaxis(part.table, axis, 0)[option]
-            settled.append(Part(scope or (hub,), table if scope else table[None]))
+            settled.append(Factor(scope or (hub,), table if scope else table[None]))
         else:
             settled.append(part)
     return left, settled

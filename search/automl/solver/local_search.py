@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from automl.cost import Budget, CostModel
 from automl.solver.bucket_elimination import Floats, Integers
-from automl.space import Joint, Vectors
+from automl.space import Pairwise, Vectors
 from automl.units import QUANTITIES
 
 #: Changes of each direction that are tried in pairs.
@@ -19,7 +19,7 @@ _ROUNDS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class AdditiveProblem:
     """Least additive harm within a budget.
 
     Attributes:
@@ -34,7 +34,7 @@ class Task:
     harm: tuple[Floats, ...]
     budget: Budget
     allowed: tuple[Integers, ...]
-    joint: Joint = ()
+    pairwise: Pairwise = ()
 
     @property
     def columns(self) -> list[int]:
@@ -52,7 +52,7 @@ class Task:
         columns = self.costs.space.canonical(vectors).T
         for harm, column in zip(self.harm, columns, strict=True):
             total += harm[column]
-        for (one, other), harm in self.joint:
+        for (one, other), harm in self.pairwise:
             total += harm[columns[one], columns[other]]
         return total
 
@@ -79,26 +79,26 @@ def neighbours(vector: Vectors, allowed: tuple[Integers, ...]) -> Vectors:
     return changed
 
 
-def repair(task: Task, vector: Vectors) -> Vectors:
+def repair(problem: AdditiveProblem, vector: Vectors) -> Vectors:
     """Changes that do the least harm per excess taken away, until within the budget.
 
     Each round makes one change a variable, in the order of their worth, as far as needed. The
     answer is still over the budget where no change brings it nearer.
     """
-    excess = task.excess_of(vector)
+    excess = problem.excess_of(vector)
     while excess > 0.0:
-        changed = neighbours(vector, task.allowed)
-        saved = excess - task.budget.excess_all(task.costs.price(changed))
-        harm = np.maximum(task.harms(changed) - task.harm_of(vector), 0.0)
+        changed = neighbours(vector, problem.allowed)
+        saved = excess - problem.budget.excess_all(problem.costs.price(changed))
+        harm = np.maximum(problem.harms(changed) - problem.harm_of(vector), 0.0)
         nearer = np.flatnonzero(saved > 0.0)
         if not len(nearer):
             break
         order = nearer[np.lexsort((-saved[nearer], harm[nearer] / saved[nearer]))]
         path = _one_each(vector, changed[order])
-        left = task.budget.excess_all(task.costs.price(path))
+        left = problem.budget.excess_all(problem.costs.price(path))
         chosen = int(np.argmin(left))
         vector, excess = path[chosen], float(left[chosen])
-    return task.costs.space.canonical(vector)
+    return problem.costs.space.canonical(vector)
 
 
 def _one_each(vector: Vectors, changed: Vectors) -> Vectors:
@@ -113,32 +113,34 @@ def _one_each(vector: Vectors, changed: Vectors) -> Vectors:
     return np.stack(path)
 
 
-def improve(task: Task, vector: Vectors) -> Vectors:
+def improve(problem: AdditiveProblem, vector: Vectors) -> Vectors:
     """Changes of one variable or two that lower the harm and stay within the budget."""
     for _ in range(_ROUNDS):
-        changed = neighbours(vector, task.allowed)
-        better = _best_within(task, changed, task.harm_of(vector))
+        changed = neighbours(vector, problem.allowed)
+        better = _best_within(problem, changed, problem.harm_of(vector))
         if better is None:
-            better = _best_within(task, _pairs(task, vector, changed), task.harm_of(vector))
+            better = _best_within(
+                problem, _pairs(problem, vector, changed), problem.harm_of(vector)
+            )
         if better is None:
             break
         vector = better
-    return task.costs.space.canonical(vector)
+    return problem.costs.space.canonical(vector)
 
 
-def _best_within(task: Task, vectors: Vectors, harm: float) -> Vectors | None:
+def _best_within(problem: AdditiveProblem, vectors: Vectors, harm: float) -> Vectors | None:
     """The vector of least harm, below `harm`, that the budget allows."""
-    harms = task.harms(vectors)
+    harms = problem.harms(vectors)
     worth = np.flatnonzero(harms < harm - 1e-12 * max(1.0, abs(harm)))
-    worth = worth[task.budget.allows_all(task.costs.price(vectors[worth]))]
+    worth = worth[problem.budget.allows_all(problem.costs.price(vectors[worth]))]
     return vectors[worth[np.argmin(harms[worth])]] if len(worth) else None
 
 
-def _pairs(task: Task, vector: Vectors, changed: Vectors) -> Vectors:
+def _pairs(problem: AdditiveProblem, vector: Vectors, changed: Vectors) -> Vectors:
     """One change that lowers the harm together with one that lowers the cost."""
-    harm = task.harms(changed) - task.harm_of(vector)
-    costs = task.costs.price(np.concatenate([vector[None], changed]))[:, task.columns]
-    cost: Floats = ((costs[1:] - costs[0]) / task.limits).max(axis=1)
+    harm = problem.harms(changed) - problem.harm_of(vector)
+    costs = problem.costs.price(np.concatenate([vector[None], changed]))[:, problem.columns]
+    cost: Floats = ((costs[1:] - costs[0]) / problem.limits).max(axis=1)
     gains = _steepest(-harm, cost, harm < 0.0)
     saves = _steepest(-cost, harm, cost < 0.0)
     first = np.repeat(changed[gains], len(saves), axis=0)

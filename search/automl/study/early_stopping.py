@@ -17,7 +17,9 @@ ERROR: Final = 0.01
 _LARGEST_BET: Final = 0.5
 
 
-def lost(differences: NDArray[np.float64], images: int, most: float, error: float = ERROR) -> bool:
+def should_stop(
+    differences: NDArray[np.float64], images: int, most: float, error: float = ERROR
+) -> bool:
     """Whether the candidate's mean over all images is below the incumbent's.
 
     A sequential test by betting. Say that the candidate is at least as good: over all images the

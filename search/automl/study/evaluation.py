@@ -14,8 +14,8 @@ from torch import nn
 
 from automl.compression import QUICK_ROUNDING, Compressor, RefitSettings, resized
 from automl.policy import Policy
-from automl.study.early_stopping import lost
-from automl.study.problem import Scored
+from automl.study.early_stopping import should_stop
+from automl.study.problem import Evaluation
 from automl.userdata import (
     LOGITS,
     SATURATED,
@@ -120,9 +120,9 @@ class Evaluator:
 
     def __call__(self, policy: Policy) -> float:
         """The score of one policy, on all validation images."""
-        return self.race(policy, None).score
+        return self.evaluate_against(policy, None).score
 
-    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+    def evaluate_against(self, policy: Policy, incumbent: Policy | None) -> Evaluation:
         """The score of one policy, given up when it cannot any more beat the incumbent.
 
         A candidate that is given up (see `early_stopping`) scores what the incumbent does plus
@@ -137,7 +137,7 @@ class Evaluator:
                 self._scores[policy] = judge(
                     self._make(policy), self._score, self._validation, policy.resolution
                 )
-            return Scored(self._scores[policy], self._validation.images)
+            return Evaluation(self._scores[policy], self._validation.images)
         panel = self._shown(self._score)
         rival = None if incumbent is None else self._whole(panel, incumbent)
         values = self._values.get(policy, np.empty(0))
@@ -150,13 +150,13 @@ class Evaluator:
             if rival is not None and end < panel.images:
                 differences = values[:end] - rival[:end]
                 most = float((self._score.best - rival).max())
-                if lost(differences, panel.images, most):
-                    return Scored(float(rival.mean() + differences.mean()), end)
-        return Scored(float(values.mean()), panel.images)
+                if should_stop(differences, panel.images, most):
+                    return Evaluation(float(rival.mean() + differences.mean()), end)
+        return Evaluation(float(values.mean()), panel.images)
 
     def _whole(self, panel: _Panel, policy: Policy) -> NDArray[np.float64]:
         if len(self._values.get(policy, ())) < panel.images:
-            self.race(policy, None)
+            self.evaluate_against(policy, None)
         return self._values[policy]
 
     def _make(self, policy: Policy) -> nn.Module:

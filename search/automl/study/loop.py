@@ -13,7 +13,7 @@ import numpy as np
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Policy
-from automl.study.problem import Agent, Problem, Scored, Trial
+from automl.study.problem import Agent, Evaluation, Problem, Trial
 from automl.study.storage import Identity, Stored, TrialStore
 from automl.units import Quantity
 
@@ -24,14 +24,14 @@ Evaluate = Callable[[Policy], float]
 
 
 @runtime_checkable
-class Races(Protocol):
+class StopsEarly(Protocol):
     """An evaluate that can give up a candidate which cannot any more beat the incumbent.
 
     What it answers must hang on the two policies alone, not on what it was asked before: a study
     that is resumed asks it less.
     """
 
-    def race(self, policy: Policy, incumbent: Policy | None) -> Scored:
+    def evaluate_against(self, policy: Policy, incumbent: Policy | None) -> Evaluation:
         """The score of a policy, below the incumbent's where it was given up."""
         ...
 
@@ -84,7 +84,7 @@ def run_study(
         problem: Space, prices and budget.
         agent: Built anew with the same seed when a study is resumed.
         evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial. One
-            that `Races` is told the best policy so far, and may give up what cannot beat it.
+            that `StopsEarly` is told the best policy so far, and may give up what cannot beat it.
         trials: Most trials in the study, stored ones among them; None for no limit.
         seconds: Most wall time of this run; None for no limit.
         storage_url: "sqlite:///file" or a database address; None for memory.
@@ -213,10 +213,10 @@ class _Loop:
 
     def _score(self, policy: Policy) -> tuple[float, int | None]:
         """The score and, where it is known, on how many images."""
-        if not isinstance(self.evaluate, Races):
+        if not isinstance(self.evaluate, StopsEarly):
             return float(self.evaluate(policy)), None
         incumbent = None if self.full_scores or self.best is None else self.best.policy
-        scored = self.evaluate.race(policy, incumbent)
+        scored = self.evaluate.evaluate_against(policy, incumbent)
         return scored.score, scored.images
 
     def _count_failure(self, trial: Trial) -> None:

@@ -92,7 +92,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Evaluation:
     """A score with the number of inputs that it is the mean of."""
 
     score: float

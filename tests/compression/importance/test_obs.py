@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.importance.obs import Elimination, Reader, eliminate
+from automl.compression.importance.obs import PruningOrder, Reader, eliminate
 
 EXACT = 1e-9  # damping small enough to compare with the plain least squares
 
@@ -94,7 +94,7 @@ def test_the_order_does_not_hang_on_the_counts_that_are_wanted(step: int) -> Non
 
 
 def test_kept_channels_ascend_and_are_as_many_as_asked_for() -> None:
-    found = Elimination((3, 0, 4, 1, 2), {}, {})
+    found = PruningOrder((3, 0, 4, 1, 2), {}, {})
     assert found.kept(5).tolist() == [0, 1, 2, 3, 4]
     assert found.kept(3).tolist() == [1, 2, 4]
     assert found.kept(1).tolist() == [2]

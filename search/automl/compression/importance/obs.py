@@ -33,7 +33,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Elimination:
+class PruningOrder:
     """The result: the order of removal, and the readers' weights at the counts asked for.
 
     Attributes:
@@ -56,7 +56,7 @@ class Elimination:
 
 def eliminate(
     readers: Sequence[Reader], counts: Sequence[int], *, damping: float = 1e-4, step: int = 1
-) -> Elimination:
+) -> PruningOrder:
     """Remove a group's channels one after another, cheapest first.
 
     Args:
@@ -92,7 +92,7 @@ def eliminate(
         alive[channel] = False
         order.append(channel)
     rest = alive.nonzero().flatten().tolist()
-    return Elimination((*order, *rest), weights, error)
+    return PruningOrder((*order, *rest), weights, error)
 
 
 class _State:

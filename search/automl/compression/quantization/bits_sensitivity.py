@@ -24,7 +24,7 @@ from automl.compression.quantization.joint_database import JointDatabase, write_
 from automl.compression.quantization.simulation import Plan, QuantizedModel, is_rounded
 from automl.network import FLOAT_BITS
 from automl.policy import Bits, Policy
-from automl.space import Joint, Space, Variable
+from automl.space import Pairwise, Space, Variable
 
 #: Activations beside which weights that are measured apart are integers, not a codebook.
 _INTEGER = 8
@@ -72,7 +72,7 @@ class BitHarm:
         beyond: NDArray[np.float64] = np.maximum(harms - harms[-1], 0.0)
         return beyond
 
-    def joint(self, harm: Sequence[NDArray[np.float64]]) -> Joint:
+    def pairwise(self, harm: Sequence[NDArray[np.float64]]) -> Pairwise:
         """What bits and the channels that a layer reads do beyond the sum of both.
 
         Args:
