@@ -18,7 +18,7 @@ from device_page import page, scatter
 from fitted_units import Fitted, fit_all
 from table_specs import RK3399, SPECS, TableSpec
 
-from automl.latency.header import KnownError, Overhead, TableHeader
+from automl.latency.header import FittedOverhead, KnownError, TableHeader
 from automl.latency.predict import Roofline
 from automl.latency.rows import Row, row_line
 
@@ -63,10 +63,10 @@ def header(spec: TableSpec, fitted: Mapping[UnitKey, Fitted]) -> TableHeader:
     )
 
 
-def _overhead(predictor: Roofline, unit: UnitKey, first: Fitted) -> Overhead | None:
+def _overhead(predictor: Roofline, unit: UnitKey, first: Fitted) -> FittedOverhead | None:
     if unit.runtime == "tvm-autotvm":
         return None
-    return Overhead(
+    return FittedOverhead(
         scale=1.0,
         seconds_per_operator=0.0,
         seconds_per_call=float(f"{predictor.constant(unit.precision):.6g}"),

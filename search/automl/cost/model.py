@@ -37,8 +37,8 @@ from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quan
 __all__ = [
     "Budget",
     "Cost",
+    "CostFactor",
     "CostModel",
-    "Factor",
     "Limit",
     "Overhead",
     "build_cost_model",

@@ -12,10 +12,10 @@ from typing import Final
 from automl.errors import TableError, UsageError, nearest
 from automl.latency import (
     FewShot,
+    FittedOverhead,
     KnownError,
     LatencyTable,
     OpKey,
-    Overhead,
     Roofline,
     TableHeader,
     few_shot,
@@ -124,7 +124,7 @@ def _header(
             f"fitted, not measured: {timings} whole networks' times of {request.calibrate.name},"
             f" with the balance of {known.name}"
         ),
-        overhead=Overhead(
+        overhead=FittedOverhead(
             scale=1.0,
             seconds_per_operator=0.0,
             seconds_per_call=float(f"{found.predictor.constant(first):.6g}"),

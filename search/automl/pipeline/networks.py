@@ -10,7 +10,7 @@ from torch import nn
 
 from automl.cost import build_cost_model
 from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
-from automl.latency import KnownError, LatencyTable, OpKey, Overhead, TableHeader, Timings
+from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
 from automl.pipeline.precision import form_of, precisions_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
@@ -41,7 +41,7 @@ class FittedNetworks:
         description: Of the networks, for the table's header.
     """
 
-    overhead: Overhead
+    overhead: FittedOverhead
     networks: tuple[NetworkTime, ...]
     description: str
 

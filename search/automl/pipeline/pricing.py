@@ -18,8 +18,7 @@ from automl.cost import (
 )
 from automl.errors import StudyError
 from automl.files import write_whole
-from automl.latency import LatencyTable, OpKey, cpu_table, find_table
-from automl.latency import Overhead as FittedOverhead
+from automl.latency import FittedOverhead, LatencyTable, OpKey, cpu_table, find_table
 from automl.network import TracedModel
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks

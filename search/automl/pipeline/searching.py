@@ -21,7 +21,7 @@ from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
 from automl.pipeline.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import Model, Policy, PolicyFile, Predicted, Target, choices, write_policy
+from automl.policy import Model, Policy, PolicyFile, PolicyTarget, Predicted, choices, write_policy
 from automl.study import Ranking, StudyResult, Trial, delete_study, judge, run_study
 from automl.units import format_seconds
 
@@ -271,7 +271,7 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
             fingerprint=network.fingerprint,
             input_shape=network.input_shape,
         ),
-        target=Target(
+        target=PolicyTarget(
             name=request.target,
             description=priced.description,
             table_digest=priced.table.digest,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from automl.errors import MeasureError
-from automl.latency import Overhead
+from automl.latency import FittedOverhead
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _CUTOFF: Final = 1.345  # Huber's, in robust standard deviations
 
 def fit_overhead(
     sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
-) -> Overhead:
+) -> FittedOverhead:
     """Fit seconds = scale * sum + per operator * count + per call, with relative errors weighed.
 
     Huber weights (iteratively reweighted) keep single disturbed measurements from deciding; the
@@ -43,7 +43,7 @@ def fit_overhead(
     scale, per_operator, per_call = _fit(design, truth)
     if scale <= 0.0:
         raise MeasureError("the networks' times do not follow the sums of their operators")
-    return Overhead(
+    return FittedOverhead(
         scale=float(scale),
         seconds_per_operator=float(per_operator),
         seconds_per_call=float(per_call),
@@ -65,7 +65,7 @@ def held_out_seconds(
     return found
 
 
-def network_seconds(overhead: Overhead | None, total: float, operators: int) -> float:
+def network_seconds(overhead: FittedOverhead | None, total: float, operators: int) -> float:
     """Seconds of a network from the sum over its operators and their number."""
     if overhead is None:
         return total

@@ -1,7 +1,7 @@
 from .bucket_elimination import Floats as Floats
 from .exact import solve as solve
 from .feasibility import Completion as Completion
-from .local_search import Task as Task
+from .local_search import AdditiveProblem as AdditiveProblem
 from .local_search import neighbours as neighbours
 from .local_search import repair as repair
 from .projection import Projection as Projection

@@ -13,9 +13,9 @@ from automl.space import Sensitivity, Space, Variable
 
 __all__ = [
     "Agent",
+    "Evaluation",
     "Geometry",
     "Problem",
-    "Scored",
     "Sensitivity",
     "State",
     "Trial",
