@@ -18,7 +18,7 @@ from automl.pipeline import (
     OnEvent,
     SearchRequest,
     SearchResult,
-    Subject,
+    Task,
     VerifyRequest,
     VerifyResult,
     ignore,
@@ -33,14 +33,14 @@ _AS_GIVEN: Final = (
 )
 
 
-def make_subject(
+def make_task(
     model: nn.Module,
     data: Any,
     score: Callable[..., Any] | str | None = None,
     calibration: int = DEFAULT_CALIBRATION,
     *,
     data_name: str = "data",
-) -> Subject:
+) -> Task:
     """A model with its data and score, checked on two inputs.
 
     Args:
@@ -62,7 +62,7 @@ def make_subject(
         judged = checked_score(score, name)
     else:
         name, judged = score or ACCURACY_NAME, load_score(score, model)
-    return Subject(
+    return Task(
         model=model,
         data=read,
         score=judged,
@@ -103,14 +103,14 @@ def search(
 ) -> SearchResult:
     """Search the most accurate compressed model that meets every budget on the target.
 
-    Arguments are those of `make_subject` and of `SearchRequest`.
+    Arguments are those of `make_task` and of `SearchRequest`.
 
     Raises:
         AutomlError: What is wrong, by name; `InfeasibleError` with the smallest budget that can be.
     """
     given = locals()
     request = SearchRequest(
-        subject=make_subject(model, data, score, calibration),
+        task=make_task(model, data, score, calibration),
         budget=(budget,) if isinstance(budget, str) else tuple(budget),
         out=Path(out),
         resolutions=None if resolutions is None else tuple(resolutions),
@@ -137,7 +137,7 @@ def search_front(
     """One search a budget on one preparation; each is given the best that fits, whoever found it.
 
     Args:
-        model, data, score, calibration: As for `make_subject`.
+        model, data, score, calibration: As for `make_task`.
         target: Name of a target, or path of a table.
         budgets: A limit each, or several that hold together.
         count: With one budget: so many, in even steps from it to the dense cost.
@@ -149,8 +149,8 @@ def search_front(
         AutomlError: What is wrong, by name.
     """
     limits = [(each,) if isinstance(each, str) else tuple(each) for each in budgets]
-    subject = make_subject(model, data, score, calibration)
-    request = SearchRequest(subject, target, limits[0], Path(out), **options)
+    task = make_task(model, data, score, calibration)
+    request = SearchRequest(task, target, limits[0], Path(out), **options)
     return pipeline.search_front(request, limits, count, on_event)
 
 
@@ -178,7 +178,7 @@ def apply(
     """
     file = _read(policy)
     request = ApplyRequest(
-        subject=make_subject(model, data, score, calibration),
+        task=make_task(model, data, score, calibration),
         policy=file,
         out=Path(out),
         export=None if export is None else Path(export),
@@ -205,8 +205,8 @@ def verify(
         PolicyError: A policy that cannot be read, or for another model.
         MeasureError: A target that cannot be measured from here.
     """
-    subject = make_subject(model, data)
-    return pipeline.verify(VerifyRequest(subject, _read(policy), target, threads), on_event)
+    task = make_task(model, data)
+    return pipeline.verify(VerifyRequest(task, _read(policy), target, threads), on_event)
 
 
 def _words(precisions: str | Sequence[str]) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class Space:
         return self.canonical(drawn.astype(np.int16))
 
 
-#: Extra harm of pairs of choices: (two variables, table over the options of both).
+#: Extra sensitivity of pairs of choices: (two variables, table over the options of both).
 Pairwise = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
 
 
@@ -164,14 +164,14 @@ class Sensitivity:
     """What each choice does to the network when it is made alone.
 
     Attributes:
-        harm: Per variable of the space, per option: mean squared change of the logits relative to
+        single: Per variable of the space, per option: mean squared change of the logits relative to
             their variance, 0 for the dense option. Additive to first order.
         images: How many calibration images it was measured on.
-        joint: What two choices do beyond the sum of both, where that is known: (two variables of
-            the space, harm [options of the one, options of the other], 0 where either is dense).
+        pairwise: What two choices do beyond the sum of both, where that is known: (two variables of
+            the space, sensitivity [options of the one, options of the other], 0 where either is dense).
     """
 
-    harm: tuple[NDArray[np.float64], ...]
+    single: tuple[NDArray[np.float64], ...]
     images: int
     pairwise: Pairwise = ()
 

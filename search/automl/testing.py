@@ -32,7 +32,7 @@ Score = Callable[[Policy], float]
 def made_problem(groups: int, seed: int = 0, share: float = 0.5, blocks: bool = True) -> Problem:
     """A chain of groups with a price on each neighbouring pair, every fourth in a block.
 
-    Harm is additive and convex, prices jump by a third where a count is odd, the limit is a share
+    Sensitivity is additive and convex, prices jump by a third where a count is odd, the limit is a share
     of the dense latency. All figures are drawn.
     """
     generator = np.random.default_rng(seed)
@@ -65,19 +65,19 @@ def made_problem(groups: int, seed: int = 0, share: float = 0.5, blocks: bool = 
         )
         lookups.append(Lookup(steps, rows))
     costs = CostModel(space, join(lookups, space.sizes), 1e-5)
-    harm = tuple(
+    sensitivity = tuple(
         generator.lognormal() * (1.0 - np.arange(1, size + 1) / size) ** 1.7 for size in space.sizes
     )
     budget = Budget((Limit("latency", share * costs.dense.latency),))
-    return Problem(space, costs, budget, Sensitivity(harm, images=1))
+    return Problem(space, costs, budget, Sensitivity(sensitivity, images=1))
 
 
-def harm_of(problem: Problem, policy: Policy) -> float:
-    """The summed harm of a policy's choices."""
+def sensitivity_of(problem: Problem, policy: Policy) -> float:
+    """The summed sensitivity of a policy's choices."""
     assert problem.sensitivity is not None
     vector = problem.space.encode(policy)
-    pairs = zip(problem.sensitivity.harm, vector.tolist(), strict=True)
-    return float(sum(harm[option] for harm, option in pairs))
+    pairs = zip(problem.sensitivity.single, vector.tolist(), strict=True)
+    return float(sum(sensitivity[option] for sensitivity, option in pairs))
 
 
 def trial(
@@ -110,7 +110,7 @@ def run(
             assert np.array_equal(problem.space.encode(problem.space.decode(vector)), vector)
             assert problem.budget.allows(problem.costs.cost(policy))
             number = len(done) + len(told)
-            score = -harm_of(problem, policy)
+            score = -sensitivity_of(problem, policy)
             told.append(trial(problem, number, policy, score, states(number)))
         agent.tell(told)
         done += told
@@ -153,11 +153,11 @@ class AgentContract:
         storage: str | None = None,
         resume: bool = False,
     ) -> StudyResult:
-        """A study of the agent, scored by additive harm where nothing else is said."""
+        """A study of the agent, scored by additive sensitivity where nothing else is said."""
         return run_study(
             problem,
             self.make(problem, 3),
-            evaluate or (lambda policy: -harm_of(problem, policy)),
+            evaluate or (lambda policy: -sensitivity_of(problem, policy)),
             trials=min(self.trials, 24),
             storage_url=storage,
             agent_name=self.name,
@@ -218,7 +218,7 @@ class AgentContract:
             asked[0] += 1
             if asked[0] % 4 == 2:
                 raise ValueError("no such layer")
-            return float("nan") if asked[0] % 4 == 3 else -harm_of(problem, policy)
+            return float("nan") if asked[0] % 4 == 3 else -sensitivity_of(problem, policy)
 
         trials = self.study(problem, evaluate).trials
         failed = [trial for trial in trials if trial.state == "FAILED"]
@@ -279,11 +279,11 @@ class AgentContract:
             mine = run(self.make(problem, seed), problem, self.trials)
             rival = make_agent("random", problem, seed)
             assert problem.sensitivity is not None
-            least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+            least = solve(problem.costs, problem.sensitivity.single, problem.budget)
             assert least.proven
-            assert best(mine) <= -least.harm + 1e-9
-            reached.append(best(mine) + least.harm)
-            by_chance.append(best(run(rival, problem, len(mine))) + least.harm)
+            assert best(mine) <= -least.sensitivity + 1e-9
+            reached.append(best(mine) + least.sensitivity)
+            by_chance.append(best(run(rival, problem, len(mine))) + least.sensitivity)
         assert np.mean(reached) > np.mean(by_chance)
 
 
@@ -299,13 +299,13 @@ def _every_third(state: State) -> Callable[[int], State]:
 
 
 def _breaking(problem: Problem, count: int) -> Evaluate:
-    """Additive harm, until it was asked for so many times."""
+    """Additive sensitivity, until it was asked for so many times."""
     left = iter(range(count))
 
     def evaluate(policy: Policy) -> float:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return -harm_of(problem, policy)
+        return -sensitivity_of(problem, policy)
 
     return evaluate
 

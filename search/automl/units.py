@@ -105,7 +105,7 @@ def _share(text: str, value: float, of: str) -> BudgetText:
 
 def format_seconds(seconds: float) -> str:
     """A latency for people, in milliseconds: `3.21 ms`."""
-    return f"{_figures(seconds * 1e3)} ms"
+    return f"{_metrics(seconds * 1e3)} ms"
 
 
 def format_bytes(count: float) -> str:
@@ -120,7 +120,7 @@ def format_macs(count: float) -> str:
 
 def format_joules(joules: float) -> str:
     """An energy for people, in millijoules: `5.10 mJ`."""
-    return f"{_figures(joules * 1e3)} mJ"
+    return f"{_metrics(joules * 1e3)} mJ"
 
 
 def format_cycles(count: float) -> str:
@@ -151,11 +151,11 @@ def round_up(value: float) -> float:
 def _scaled(value: float, units: tuple[tuple[str, float], ...]) -> str:
     for unit, scale in units:
         if abs(value) >= scale:
-            return f"{_figures(value / scale)} {unit}"
-    return f"{_figures(value)} {units[-1][0]}"
+            return f"{_metrics(value / scale)} {unit}"
+    return f"{_metrics(value)} {units[-1][0]}"
 
 
-def _figures(value: float) -> str:
+def _metrics(value: float) -> str:
     """Three figures, without an exponent where people would not want one."""
     size = abs(value)
     if size >= 100.0 or value == 0.0:

@@ -35,7 +35,7 @@ def bits_problem(
     conversion: float = 2e-5,
     quantity: Quantity = "latency",
 ) -> Problem:
-    """A chain of layers with a choice of bits. Harm is additive; all figures are drawn.
+    """A chain of layers with a choice of bits. Sensitivity is additive; all figures are drawn.
 
     Args:
         layers: How many.
@@ -55,10 +55,10 @@ def bits_problem(
     nested = ((len(variables), (layers - 1,)),) if block else ()
     variables += [Variable("block", "b", (0, 1))] * block
     space = Space(tuple(variables), nested)
-    lookups, harm = [], []
+    lookups, sensitivity = [], []
     for index, each in enumerate(choices):
         rows, worse = _drawn(each, generator)
-        harm.append(worse)
+        sensitivity.append(worse)
         scope = [index]
         if index < groups:
             scope.append(layers + index)
@@ -69,16 +69,16 @@ def bits_problem(
         lookups.append(_lookup(space, scope, rows))
         if index and conversion:
             lookups.append(_lookup(space, [index - 1, index], _apart(choices, index, conversion)))
-    harm += [generator.lognormal() * (1 - np.arange(1, 5) / 4) ** 1.7 for _ in range(groups)]
-    harm += [np.array([10.0, 0.0])] * block
+    sensitivity += [generator.lognormal() * (1 - np.arange(1, 5) / 4) ** 1.7 for _ in range(groups)]
+    sensitivity += [np.array([10.0, 0.0])] * block
     costs = CostModel(space, join(lookups, space.sizes), 1e-5, energy=(1, 1))
     budget = Budget((Limit(quantity, share * costs.dense.value(quantity)),))
     geometry = [Geometry(i % layers, False, 16, 16, 32, 32, 1, 3) for i in range(len(variables))]
-    return Problem(space, costs, budget, Sensitivity(tuple(harm), images=1), tuple(geometry))
+    return Problem(space, costs, budget, Sensitivity(tuple(sensitivity), images=1), tuple(geometry))
 
 
 def _drawn(options: Sequence[Bits], generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """A layer's rows and its harm, which falls by four with each bit.
+    """A layer's rows and its sensitivity, which falls by four with each bit.
 
     Seconds are the most of a compute term (with the product of both bits), one of reading weights
     and one of reading activations.
@@ -92,8 +92,8 @@ def _drawn(options: Sequence[Bits], generator: np.random.Generator) -> tuple[Flo
     rows[:, LATENCY] = 1e-5 * np.maximum.reduce(terms)
     rows[:, BYTES], rows[:, MACS] = 100 * weights * w, 1e4 * compute
     rows[:, JOULES] = 1e-6 * (compute * w * a + weights * w + activations * a)
-    harm = for_weights * 4.0 ** (2 - w) + for_activations * 4.0 ** (2 - a)
-    return rows, harm - harm[-1]
+    sensitivity = for_weights * 4.0 ** (2 - w) + for_activations * 4.0 ** (2 - a)
+    return rows, sensitivity - sensitivity[-1]
 
 
 def _apart(choices: Sequence[Sequence[Bits]], index: int, seconds: float) -> Floats:

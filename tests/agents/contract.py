@@ -1,5 +1,5 @@
 """The contract that the package ships for agents of others too, under the name used here."""
 
-from automl.testing import AgentContract, Score, best, harm_of, made_problem, run, trial
+from automl.testing import AgentContract, Score, best, made_problem, run, sensitivity_of, trial
 
-__all__ = ["AgentContract", "Score", "best", "harm_of", "made_problem", "run", "trial"]
+__all__ = ["AgentContract", "Score", "best", "sensitivity_of", "made_problem", "run", "trial"]

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from contract import AgentContract, best, harm_of, made_problem, run
+from contract import AgentContract, best, made_problem, run, sensitivity_of
 
 import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
@@ -87,18 +87,18 @@ def test_the_first_proposal_is_the_additive_optimum_and_the_first_in_the_replay(
     assert problem.sensitivity is not None
     agent = AmcAgent(problem, 3, settings=QUICK)
     (trial,) = run(agent, problem, 1)
-    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
-    assert harm_of(problem, trial.policy) == pytest.approx(least.harm)
+    least = solve(problem.costs, problem.sensitivity.single, problem.budget)
+    assert sensitivity_of(problem, trial.policy) == pytest.approx(least.sensitivity)
     assert agent.replay.written == len(agent.env.replay(least.vector).actions)
-    assert float(agent.replay.rewards[0]) == pytest.approx(-least.harm)
+    assert float(agent.replay.rewards[0]) == pytest.approx(-least.sensitivity)
 
 
 def test_a_warm_start_that_is_off_is_improved_on() -> None:
     truth = made_problem(12, seed=21)
     assert truth.sensitivity is not None
     generator = np.random.default_rng(1)
-    harm = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.harm)
-    mistaken = replace(truth, sensitivity=Sensitivity(harm, images=1))
+    sensitivity = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.single)
+    mistaken = replace(truth, sensitivity=Sensitivity(sensitivity, images=1))
     trials = run(AmcAgent(mistaken, 1, settings=QUICK), truth, 60)
     rival = run(make_agent("random", mistaken, 1), truth, 60)
     assert best(trials) > best(trials[:1])
@@ -181,12 +181,12 @@ def test_a_space_without_channels_is_refused_with_what_would_serve() -> None:
 def test_it_learns_from_nothing_to_near_the_known_optimum(seed: int) -> None:
     problem = made_problem(10, seed=seed, blocks=False)
     assert problem.sensitivity is not None
-    least = solve(problem.costs, problem.sensitivity.harm, problem.budget).harm
+    least = solve(problem.costs, problem.sensitivity.single, problem.budget).sensitivity
     agent = AmcAgent(problem, seed, warm_start=False, settings=QUICK)
     trials = run(agent, problem, 130)
     early, late = trials[: QUICK.warm_up], trials[-30:]
-    by_chance = np.mean([-harm_of(problem, trial.policy) for trial in early])
-    learned = np.mean([-harm_of(problem, trial.policy) for trial in late])
+    by_chance = np.mean([-sensitivity_of(problem, trial.policy) for trial in early])
+    learned = np.mean([-sensitivity_of(problem, trial.policy) for trial in late])
     assert learned > by_chance + 0.3 * (-least - by_chance)
     assert best(late) > best(early)
     assert -least - best(trials) < 0.1 * (-least - by_chance)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from bits_problem import BITFUSION, CPU, WEIGHT_ONLY, bits_problem
-from contract import AgentContract, best, harm_of, made_problem, run
+from contract import AgentContract, best, made_problem, run, sensitivity_of
 
 from automl.agents.bits_env import BitsEnv, LayerBits
 from automl.agents.haq import HaqAgent, HaqSettings
@@ -36,7 +36,7 @@ class TestHaqFromNothing(TestHaq):
     beats_random = False  # with as few trials as this nobody learns
 
 
-def without_harm(problem: Problem) -> Problem:
+def without_sensitivity(problem: Problem) -> Problem:
     return replace(problem, sensitivity=None)
 
 
@@ -168,8 +168,8 @@ def test_the_first_proposal_is_the_additive_optimum() -> None:
     problem = bits_problem(6, seed=1, options=BITFUSION)
     assert problem.sensitivity is not None
     (policy,) = HaqAgent(problem, settings=QUICK).ask(1)
-    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
-    assert harm_of(problem, policy) == pytest.approx(least.harm)
+    least = solve(problem.costs, problem.sensitivity.single, problem.budget)
+    assert sensitivity_of(problem, policy) == pytest.approx(least.sensitivity)
 
 
 def test_channels_are_dense_unless_bits_alone_cannot_meet_the_budget() -> None:
@@ -177,10 +177,10 @@ def test_channels_are_dense_unless_bits_alone_cannot_meet_the_budget() -> None:
     for trial in run(HaqAgent(easy, settings=QUICK), easy, 10):
         assert set(trial.policy.channels.values()) == {16}
     tight = bits_problem(6, groups=6, share=0.12)
-    for harm in (tight, without_harm(tight)):
+    for sensitivity in (tight, without_sensitivity(tight)):
         channels = {
             tuple(trial.policy.channels.values())
-            for trial in run(HaqAgent(harm, settings=QUICK), tight, 10)
+            for trial in run(HaqAgent(sensitivity, settings=QUICK), tight, 10)
         }
         assert len(channels) == 1
         assert min(channels.pop()) < 16
@@ -217,21 +217,21 @@ def test_grids_step_to_the_nearest_that_goes_together() -> None:
 def test_it_learns_from_nothing_to_near_the_known_optimum() -> None:
     problem = bits_problem(8, seed=5, share=0.4)
     assert problem.sensitivity is not None
-    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+    least = solve(problem.costs, problem.sensitivity.single, problem.budget)
     assert least.proven
     trials = run(HaqAgent(problem, 5, warm_start=False, settings=QUICK), problem, 80)
     by_chance = np.mean([trial.score for trial in trials[: QUICK.warm_up] if trial.score])
     learned = np.mean([trial.score for trial in trials[-30:] if trial.score])
-    assert learned > by_chance + 0.3 * (-least.harm - by_chance)
-    assert -least.harm - best(trials) < 0.1 * (-least.harm - by_chance)
+    assert learned > by_chance + 0.3 * (-least.sensitivity - by_chance)
+    assert -least.sensitivity - best(trials) < 0.1 * (-least.sensitivity - by_chance)
 
 
 def test_a_warm_start_that_is_off_is_improved_on() -> None:
     truth = bits_problem(12, seed=3, options=BITFUSION, share=0.4)
     assert truth.sensitivity is not None
     generator = np.random.default_rng(3)
-    harm = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.harm)
-    mistaken = replace(truth, sensitivity=Sensitivity(harm, images=1))
+    sensitivity = tuple(each * generator.lognormal(0.0, 1.0) for each in truth.sensitivity.single)
+    mistaken = replace(truth, sensitivity=Sensitivity(sensitivity, images=1))
     trials = run(HaqAgent(mistaken, 3, settings=QUICK), truth, 50)
     rival = run(make_agent("random", mistaken, 3), truth, 50)
     assert best(trials) > best(trials[:1])

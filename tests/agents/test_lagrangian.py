@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from contract import AgentContract, best, harm_of, made_problem, run
+from contract import AgentContract, best, made_problem, run, sensitivity_of
 
 from automl.agents.lagrangian import PROPOSALS
 from automl.agents.registry import make_agent
@@ -19,9 +19,9 @@ def test_the_first_proposal_is_the_optimum() -> None:
     problem = made_problem(20, seed=1)
     assert problem.sensitivity is not None
     (policy,) = make_agent("lagrangian", problem).ask(1)
-    least = solve(problem.costs, problem.sensitivity.harm, problem.budget)
+    least = solve(problem.costs, problem.sensitivity.single, problem.budget)
     assert least.proven
-    assert math.isclose(harm_of(problem, policy), least.harm)
+    assert math.isclose(sensitivity_of(problem, policy), least.sensitivity)
 
 
 def test_few_distinct_policies_of_which_the_first_is_best_where_harm_adds_up() -> None:

@@ -22,7 +22,7 @@ WIDTHS = tuple(range(2, 17, 2))
 
 class TestThreeDims(AgentContract):
     name = "three-dims"
-    beats_random = False  # one ratio for all groups: where their harm differs, it must lose
+    beats_random = False  # one ratio for all groups: where their sensitivity differs, it must lose
 
     def test_one_group_is_enough(self) -> None:
         with pytest.raises(SpaceError, match="no removable blocks and no resolutions"):
@@ -137,16 +137,16 @@ def test_room_that_is_left_goes_to_the_thinnest_groups() -> None:
 
 def test_a_warm_start_samples_the_mix_nearest_to_the_additive_optimum_first() -> None:
     problem = device(0.02, 1.0)
-    # Harm of what is removed or narrowed is so small that the optimum keeps the resolution.
-    harm = tuple(
+    # Sensitivity of what is removed or narrowed is so small that the optimum keeps the resolution.
+    sensitivity = tuple(
         (1.0 if variable.kind == "resolution" else 1e-3) * (1.0 - np.arange(size) / (size - 1)) ** 2
         for variable, size in zip(problem.space.variables, problem.space.sizes, strict=True)
     )
-    warm = replace(problem, sensitivity=Sensitivity(harm, images=1))
+    warm = replace(problem, sensitivity=Sensitivity(sensitivity, images=1))
     first = ThreeDimsAgent(warm).ask(1)[0]
     assert first.resolution == SIZES[-1]
     assert first != ThreeDimsAgent(warm, warm_start=False).ask(1)[0]
-    optimum = solve(warm.costs, harm, warm.budget).vector
+    optimum = solve(warm.costs, sensitivity, warm.budget).vector
     kept = optimum[list(warm.space.of_kind("block"))].mean()
     assert 1.0 - len(first.removed) / BLOCKS == pytest.approx(kept, abs=0.34)
 

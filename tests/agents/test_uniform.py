@@ -12,7 +12,7 @@ from automl.study.problem import Problem
 
 class TestUniform(AgentContract):
     name = "uniform"
-    beats_random = False  # one policy, whatever the harm
+    beats_random = False  # one policy, whatever the sensitivity
 
 
 def test_one_policy_with_one_ratio_and_all_blocks() -> None:

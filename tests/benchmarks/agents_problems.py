@@ -95,10 +95,12 @@ class Contest:
         self._loop = copy.copy(self._finishing)
         self._loop.images = self._finishing.images[:REFIT]
         self._loop.forget()
-        harm = _kept_harm(self._finishing, self.space, out / f"harm-{name}.json")
+        sensitivity = _kept_sensitivity(
+            self._finishing, self.space, out / f"sensitivity-{name}.json"
+        )
         geometry = read_geometry(self.traced.network, self.space)
         limits = resolve_budget([limit], costs.dense)
-        self.problem = Problem(self.space, costs, limits, harm, geometry)
+        self.problem = Problem(self.space, costs, limits, sensitivity, geometry)
         self._photos = photos
         self._dense = outputs(self.traced.model, photos.scored)
 
@@ -166,13 +168,17 @@ def _fast(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _kept_harm(compressor: Compressor, space: Space, path: Path) -> Sensitivity:
+def _kept_sensitivity(compressor: Compressor, space: Space, path: Path) -> Sensitivity:
     """The sensitivity, measured once and kept."""
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["space"] == space.digest:
-            return Sensitivity(tuple(map(np.array, kept["harm"])), kept["images"])
-    harm = measure_sensitivity(compressor.database, space, compressor.images[:SENSITIVITY_IMAGES])
-    found = {"space": space.digest, "images": harm.images}
-    write_whole(path, json.dumps(found | {"harm": [row.tolist() for row in harm.harm]}))
-    return harm
+            return Sensitivity(tuple(map(np.array, kept["sensitivity"])), kept["images"])
+    sensitivity = measure_sensitivity(
+        compressor.database, space, compressor.images[:SENSITIVITY_IMAGES]
+    )
+    found = {"space": space.digest, "images": sensitivity.images}
+    write_whole(
+        path, json.dumps(found | {"sensitivity": [row.tolist() for row in sensitivity.single]})
+    )
+    return sensitivity

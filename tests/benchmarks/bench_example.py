@@ -18,25 +18,25 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from automl.api import make_subject
+from automl.api import make_task
 from automl.example.data import loaders
 from automl.example.model import pretrained
 from automl.pipeline import search
-from automl.pipeline.requests import SearchRequest, SearchResult, Subject, ignore
+from automl.pipeline.requests import SearchRequest, SearchResult, Task, ignore
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
-def subject() -> Subject:
+def task() -> Task:
     """The example under the names that the command gives it."""
-    made = make_subject(pretrained(), loaders(), data_name="automl.example.data:loaders")
+    made = make_task(pretrained(), loaders(), data_name="automl.example.data:loaders")
     return replace(made, model_name="automl.example.model:pretrained")
 
 
 def run(target: str, budget: str, agent: str, seed: int, out: Path) -> tuple[SearchResult, float]:
     """One search and its wall seconds."""
     start = time.monotonic()
-    request = SearchRequest(subject(), target, (budget,), out, agent=agent, seed=seed)
+    request = SearchRequest(task(), target, (budget,), out, agent=agent, seed=seed)
     return search(request, ignore), time.monotonic() - start
 
 

@@ -60,7 +60,7 @@ ENTRANTS = {
 
 
 class Bench:
-    """One network and seed: statistics, harm, and how candidates are scored."""
+    """One network and seed: statistics, sensitivity, and how candidates are scored."""
 
     def __init__(self, depth: int, data: Cifar, shared: Path, seed: int) -> None:
         drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))

@@ -5,7 +5,7 @@ what pruning and INT8 are worth together.
     python tests/benchmarks/bench_int8.py policies  --shared ../shared [--networks resnet56 ...]
     python tests/benchmarks/bench_int8.py search    --shared ../shared [--seeds 0 1 2]
 
-`forms`: all layers in 8 bits, in each form of activations, beside fp32; interleaved.
+`schemes`: all layers in 8 bits, in each form of activations, beside fp32; interleaved.
 `policies`: 20 random policies of channels, blocks and int8 or fp32 a layer; predicted from measured
 operators and conversions with an overhead fitted on 8 other networks, then measured.
 `search`: ResNet-56 at a share of the dense fp32 latency: channels, blocks and bits searched
@@ -42,10 +42,10 @@ from automl.pipeline.networks import fit_networks, timed_onnx
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.preparing import aim, compressor_of
 from automl.pipeline.pricing import measure_here
-from automl.pipeline.requests import SearchRequest, Subject, ignore
+from automl.pipeline.requests import SearchRequest, Task, ignore
 from automl.policy.policy import Bits, Policy
 from automl.profiling.device import conditions, others_load
-from automl.profiling.integer import FORMS
+from automl.profiling.integer import SCHEMES
 from automl.profiling.measuring import measure_models, profile
 from automl.profiling.overhead import network_seconds
 from automl.profiling.runner import LocalRunner, Runner
@@ -79,7 +79,7 @@ def main() -> None:
             ]
     else:
         with own_table() as table, LocalRunner() as runner:
-            part: Callable[..., object] = forms if options.part == "forms" else mixed
+            part: Callable[..., object] = schemes if options.part == "forms" else mixed
             found = {
                 name: part(read(options.shared, name), table, runner, options)
                 for name in options.networks
@@ -104,15 +104,15 @@ def read(shared: Path, name: str) -> TracedModel:
     return trace_network(build(name), NETWORKS[name].shape, resolutions=())
 
 
-def forms(
+def schemes(
     traced: TracedModel, table: LatencyTable, runner: Runner, options: argparse.Namespace
 ) -> dict[str, float]:
     """Milliseconds of fp32 and of each integer form."""
     layers = dict.fromkeys((p.owner for p in traced.network.plans if p.owner), INT8)
     models = {"fp32": timed_onnx(traced, Policy(), table.header)}
-    for form in FORMS:
-        header = table.header.model_copy(update={"form": form})
-        models[form] = timed_onnx(traced, Policy(bits=layers), header)
+    for scheme in SCHEMES:
+        header = table.header.model_copy(update={"form": scheme})
+        models[scheme] = timed_onnx(traced, Policy(bits=layers), header)
     times = measure_models(models, runner, spread=0.005, seconds_cap=20.0)
     found = {name: timing.seconds * 1e3 for name, timing in times.items()}
     shares = ", ".join(f"{n} {v:.3f} ms ({v / found['fp32']:.2f})" for n, v in found.items())
@@ -164,13 +164,13 @@ def mixed(
 def one_search(shared: Path, budget: str, seed: int, ways: list[str]) -> dict[str, Row]:
     """Three ways to the same latency."""
     data, model = load_cifar(shared), load_resnet(shared, 56)
-    subject = with_test(subject_of(data, model, seed), data)
+    task = with_test(subject_of(data, model, seed), data)
     rows: dict[str, Row] = {}
     print(f"\n{'':10}{'predicted':>10}{'measured':>10}{'accuracy':>10}   ({budget}, seed {seed})")
     for way in ways:
         with tempfile.TemporaryDirectory() as folder:
             request = SearchRequest(
-                subject,
+                task,
                 "cpu",
                 (budget,),
                 Path(folder),
@@ -215,23 +215,23 @@ def all_integers(request: SearchRequest) -> Row:
     print(f"int8: {count} of {len(names)} blocks left out", flush=True)
     model = compressor.make(policy)
     compressor.forget()
-    shape = request.subject.input_shape
+    shape = request.task.input_shape
     models = {"dense": onnx_bytes(aimed.traced.model, shape), "small": onnx_bytes(model, shape)}
     times = measure_here(models, 1)
-    test = request.subject.data.test
+    test = request.task.data.test
     assert test is not None
     return {
         "predicted": costs.cost(policy).latency / costs.dense.latency,
         "measured": times["small"] / times["dense"],
-        "accuracy": 100 * judge(model, request.subject.score, test),
+        "accuracy": 100 * judge(model, request.task.score, test),
     }
 
 
-def with_test(subject: Subject, data: Cifar) -> Subject:
+def with_test(task: Task, data: Cifar) -> Task:
     """The subject with all test images, which the search reads once, for its final figures."""
     pairs = zip(data.test.split(250), data.test_labels.split(250), strict=True)
     test = Batches(tuple((normalised(part), truth) for part, truth in pairs))
-    return replace(subject, data=replace(subject.data, test=test))
+    return replace(task, data=replace(task.data, test=test))
 
 
 if __name__ == "__main__":

@@ -96,12 +96,12 @@ def main() -> None:
             found[name] = measure(
                 name, table, runner, options.policies, options.seed, options.seconds
             )
-    figures = {name: errors(name, found) for name in found}
-    report(found, figures)
+    metrics = {name: errors(name, found) for name in found}
+    report(found, metrics)
     if options.svg:
         options.svg.write_text(scatter(found), encoding="utf-8")
     if options.json:
-        networks = {name: figures[name] | asdict(one) for name, one in found.items()}
+        networks = {name: metrics[name] | asdict(one) for name, one in found.items()}
         content = {"conditions": state, "seed": options.seed, "networks": networks}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -185,7 +185,7 @@ def relative_error(predicted: list[float], measured: list[float]) -> float:
     return float(np.mean(np.abs(np.array(predicted) / np.array(measured) - 1.0)))
 
 
-def report(found: Mapping[str, Found], figures: Mapping[str, dict[str, float | None]]) -> None:
+def report(found: Mapping[str, Found], metrics: Mapping[str, dict[str, float | None]]) -> None:
     """One line a network, then the means."""
     print(
         f"\n{'network':12s}{'dense ms':>9}{'operators':>10}{'different':>10}{'doubtful':>9}"
@@ -194,11 +194,11 @@ def report(found: Mapping[str, Found], figures: Mapping[str, dict[str, float | N
     for name, one in found.items():
         print(
             f"{name:12s}{one.measured[0] * 1e3:9.2f}{one.operators[0]:10d}{one.keys:10d}"
-            f"{one.doubtful:9d}{_cells(figures[name])}"
+            f"{one.doubtful:9d}{_cells(metrics[name])}"
         )
     means = {
-        key: float(np.mean([one[key] for one in figures.values()]))
-        for key, value in next(iter(figures.values())).items()
+        key: float(np.mean([one[key] for one in metrics.values()]))
+        for key, value in next(iter(metrics.values())).items()
         if value is not None
     }
     print(f"{'mean':50s}{_cells(means)}")

@@ -30,7 +30,7 @@ from automl.pipeline import search
 from automl.pipeline.networks import network_of
 from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
-from automl.pipeline.requests import SearchRequest, Subject, ignore
+from automl.pipeline.requests import SearchRequest, Task, ignore
 from automl.policy.policy import Policy
 from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy
@@ -111,14 +111,14 @@ def draw(table: dict[str, dict[str, float]], path: Path) -> None:
     path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
-def subject_of(data: Cifar, model: nn.Module, seed: int) -> Subject:
+def subject_of(data: Cifar, model: nn.Module, seed: int) -> Task:
     """The network with calibration and validation images from the training set."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(len(data.train), generator=generator)
     calibration = _batches(data.train[drawn[:2000]], data.train_labels[drawn[:2000]])
     validation = _batches(data.train[drawn[2000:4000]], data.train_labels[drawn[2000:4000]])
     parts = Data(calibration, validation)
-    return Subject(
+    return Task(
         model, parts, top1_accuracy, (1, 3, 32, 32), "ResNet-56", "CIFAR-10", "top-1 accuracy"
     )
 

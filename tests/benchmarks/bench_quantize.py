@@ -2,7 +2,7 @@
 
 Uniform 8 bits in both forms against float; mixed weights (4 or 8 bits, and any of 4 to 8) against
 uniform 6 bits of the same size, with float activations (codebooks) and with 8-bit ones (integers).
-The layers' bits are the solver's, for the harm of each measured on 16 calibration images and the
+The layers' bits are the solver's, for the sensitivity of each measured on 16 calibration images and the
 packed file's size.
 A seed draws the calibration images from the training set. Choices and the ablation look at training
 images that calibration does not hold: their logits' mean squared difference to the float network's,
@@ -66,10 +66,10 @@ class Bench:
         return Policy(bits=dict.fromkeys(self.layers, bits))
 
     def make(
-        self, policy: Policy, form: str | None, settings: RefitSettings = SETTINGS
+        self, policy: Policy, scheme: str | None, settings: RefitSettings = SETTINGS
     ) -> nn.Module:
         """The finished network, in a target's form."""
-        self.compressor.form = form
+        self.compressor.scheme = scheme
         return self.compressor.make(policy, settings=settings)
 
     @cached_property
@@ -99,19 +99,19 @@ class Bench:
         return build_cost_model(self.traced.network, space, None).cost(policy).bytes
 
     def mixed(
-        self, weights: tuple[int, ...], activations: int, limit: float, form: str | None
+        self, weights: tuple[int, ...], activations: int, limit: float, scheme: str | None
     ) -> Policy:
         """The solver's choice among these bits for the weights, of no more than so many bytes."""
         space = self.space(weights, activations)
-        self.compressor.joint.form = form
-        harm = measure_sensitivity(
+        self.compressor.joint.scheme = scheme
+        sensitivity = measure_sensitivity(
             self.compressor.database,
             space,
             self.compressor.images[:16],
             rounded=self.compressor.joint,
         )
         costs = build_cost_model(self.traced.network, space, None)
-        problem = Problem(space, costs, Budget((Limit("bytes", limit),)), harm)
+        problem = Problem(space, costs, Budget((Limit("bytes", limit),)), sensitivity)
         chosen = make_agent("lagrangian", problem, 0).ask(1)[0]
         bits = dict.fromkeys(self.layers, Bits(8, activations))  # the finest, not float
         return Policy(bits={**bits, **chosen.bits})
@@ -122,13 +122,18 @@ def candidates(bench: Bench) -> Iterator[tuple[str, Callable[[], Policy], str | 
     for signed in ("qdq-u8s8", "qdq-s8s8"):
         yield f"w8a8, {signed[4:]}", partial(bench.uniform, Bits(8, 8)), signed, 8
     for activations, kind in ((32, "weights alone"), (8, "activations 8")):
-        form = "qdq-u8s8" if activations == 8 else None  # a codebook has none
+        scheme = "qdq-u8s8" if activations == 8 else None  # a codebook has none
         uniform = bench.uniform(Bits(6, activations))
-        yield f"uniform 6, {kind}", partial(bench.uniform, Bits(6, activations)), form, activations
+        yield (
+            f"uniform 6, {kind}",
+            partial(bench.uniform, Bits(6, activations)),
+            scheme,
+            activations,
+        )
         limit = bench.size(uniform, activations)
         for name, weights in (("4/8", (4, 8)), ("4 to 8", (4, 5, 6, 7, 8))):
-            chosen = partial(bench.mixed, weights, activations, limit, form)
-            yield f"mixed {name}, {kind}", chosen, form, activations
+            chosen = partial(bench.mixed, weights, activations, limit, scheme)
+            yield f"mixed {name}, {kind}", chosen, scheme, activations
 
 
 def run(
@@ -137,8 +142,8 @@ def run(
     """Judge what the file does not hold yet."""
     done = {(row["depth"], row["seed"], row["name"]) for row in read(out)}
 
-    def keep(depth: int, seed: int, name: str, **figures: float) -> None:
-        row = {"depth": depth, "seed": seed, "name": name, **figures}
+    def keep(depth: int, seed: int, name: str, **metrics: float) -> None:
+        row = {"depth": depth, "seed": seed, "name": name, **metrics}
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
@@ -149,20 +154,20 @@ def run(
             if (depth, 0, "float") not in done and seed == seeds[0]:
                 keep(depth, 0, "float", accuracy=accuracy(model, data.test, data.test_labels))
             bench = Bench(data, model, seed)
-            for name, choose, form, activations in candidates(bench):
+            for name, choose, scheme, activations in candidates(bench):
                 if (depth, seed, name) in done or only not in name:
                     continue
                 start = time.process_time()
                 policy = choose()
-                made = bench.make(policy, form)
+                made = bench.make(policy, scheme)
                 seconds = time.process_time() - start
-                figures = {
+                metrics = {
                     "bytes": bench.size(policy, activations),
                     "error": bench.error(made),
                     "seconds": seconds,
                     "accuracy": accuracy(made, data.test, data.test_labels),
                 }
-                keep(depth, seed, name, **figures)
+                keep(depth, seed, name, **metrics)
 
 
 def ablation(bench: Bench) -> None:
@@ -178,10 +183,10 @@ def ablation(bench: Bench) -> None:
         ("the same, full ranges", 3, RoundingSettings(ranges="max")),
     )
     settings = replace(SETTINGS, images=256, rows=8_000)
-    for bits, form in ((Bits(8, 8), "qdq-u8s8"), (Bits(4, 8), "qdq-u8s8"), (Bits(4, 4), None)):
+    for bits, scheme in ((Bits(8, 8), "qdq-u8s8"), (Bits(4, 8), "qdq-u8s8"), (Bits(4, 4), None)):
         for name, rounds, rounding in cases:
             chosen = replace(settings, rounds=rounds, rounding=rounding)
-            made = bench.make(bench.uniform(bits), form, chosen)
+            made = bench.make(bench.uniform(bits), scheme, chosen)
             print(f"| w{bits.weights}a{bits.activations} | {name} | {bench.error(made):.5f} |")
 
 

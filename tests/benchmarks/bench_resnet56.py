@@ -60,7 +60,7 @@ class Bench:
         counts = {v.name: channel_counts(v) for v in self.space.variables}
         calibration = normalised(data.train[drawn])
         self.compressor = Compressor(self.traced, calibration, counts, seed=seed)
-        self.harm = measure_sensitivity(
+        self.sensitivity = measure_sensitivity(
             self.compressor.database, self.space, self.compressor.images[:sensitivity_images]
         )
         self.prepared_seconds = time.process_time() - start
@@ -71,7 +71,7 @@ class Bench:
 
     def propose(self, agent: str, keep: float) -> Policy:
         """The agent's first policy."""
-        problem = Problem(self.space, self.costs, self.budget(keep), self.harm)
+        problem = Problem(self.space, self.costs, self.budget(keep), self.sensitivity)
         return make_agent(agent, problem, 0).ask(1)[0]
 
     def default(self, keep: float) -> nn.Module:

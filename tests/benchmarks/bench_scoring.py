@@ -1,7 +1,7 @@
 """Does what a search scores rank like what is delivered? And where does a candidate's time go?
 
 ResNet-56 on CIFAR-10 near 50 % of the multiply-accumulates. Each of the policies (solutions of the
-additive problem under perturbed harm, and random ones that fill the budget) is finished in full on
+additive problem under perturbed sensitivity, and random ones that fill the budget) is finished in full on
 2,000 calibration images, and scored by cheaper proxies: not refitted at all, or refitted on fewer
 images, rows and rounds. All are judged on training images that the calibration does not hold.
 
@@ -69,7 +69,7 @@ class Judge:
         self.dense = outputs(dense, self.images)
         self.variance = float(self.dense.var(0).mean())
 
-    def figures(self, model: nn.Module, images: int) -> tuple[Tensor, Tensor]:
+    def metrics(self, model: nn.Module, images: int) -> tuple[Tensor, Tensor]:
         """Per image: relative squared error of the logits, and whether the class is right."""
         found = outputs(model, self.images[:images])
         errors = (found - self.dense[:images]).square().mean(1) / self.variance
@@ -77,16 +77,16 @@ class Judge:
 
 
 def policies(bench: Bench, count: int, seed: int) -> list[tuple[str, Policy]]:
-    """Additive optima under harm perturbed a little and a lot, and random policies, in turn."""
-    problem = Problem(bench.space, bench.costs, bench.budget(KEEP), bench.harm)
+    """Additive optima under sensitivity perturbed a little and a lot, and random policies, in turn."""
+    problem = Problem(bench.space, bench.costs, bench.budget(KEEP), bench.single)
     generator = np.random.default_rng(seed)
     chance = iter(make_agent("random", problem, seed).ask(count))
     found: dict[bytes, tuple[str, Policy]] = {}
     while len(found) < count:
         kind, width = (("near", 0.3), ("far", 1.0), ("random", 0.0))[len(found) % 3]
         if width:
-            harm = [each * generator.lognormal(0.0, width) for each in bench.harm.harm]
-            policy = bench.space.decode(solve(bench.costs, harm, problem.budget).vector)
+            sensitivity = [each * generator.lognormal(0.0, width) for each in bench.single.single]
+            policy = bench.space.decode(solve(bench.costs, sensitivity, problem.budget).vector)
         else:
             policy = next(chance)
         found.setdefault(bench.space.encode(policy).tobytes(), (kind, policy))
@@ -98,7 +98,7 @@ def measure(bench: Bench, judge: Judge, policy: Policy) -> Row:
     start = time.process_time()
     finished = bench.compressor.make(policy)
     seconds = time.process_time() - start
-    errors, right = judge.figures(finished, HELD_OUT)
+    errors, right = judge.metrics(finished, HELD_OUT)
     found: Row = {
         "finished": {"logits": float(errors.mean()), "accuracy": float(right.mean())},
         "finish_seconds": seconds,
@@ -108,7 +108,7 @@ def measure(bench: Bench, judge: Judge, policy: Policy) -> Row:
         start = time.process_time()
         model = bench.compressor.make(policy, settings=settings, finish=settings is not None)
         seconds = time.process_time() - start
-        errors, right = judge.figures(model, max(SCORED))
+        errors, right = judge.metrics(model, max(SCORED))
         found["proxies"][name] = {
             "seconds": seconds,
             "logits": {str(n): float(errors[:n].mean()) for n in SCORED},

@@ -1,7 +1,7 @@
 """How long the exact solver takes: 60 layers x 9 choices, and ResNet-50's whole graph.
 
 Run: python tests/benchmarks/bench_solver.py
-Harm and prices are drawn or made by a formula; the optimum of the first is checked by a MILP.
+Sensitivity and prices are drawn or made by a formula; the optimum of the first is checked by a MILP.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ Floats = NDArray[np.float64]
 
 
 def sixty_layers(seed: int) -> tuple[Floats, Floats]:
-    """Harm and cost [60, 9]: thinner is cheaper and hurts more, with noise on both."""
+    """Sensitivity and cost [60, 9]: thinner is cheaper and hurts more, with noise on both."""
     generator = np.random.default_rng(seed)
     kept = np.linspace(0.2, 1.0, 9)
     weight = generator.lognormal(0.0, 1.0, (60, 1))
-    harm = weight * (1.0 - kept) ** generator.uniform(1.0, 3.0, (60, 1))
-    harm = harm * generator.uniform(0.8, 1.2, (60, 9))
+    sensitivity = weight * (1.0 - kept) ** generator.uniform(1.0, 3.0, (60, 1))
+    sensitivity = sensitivity * generator.uniform(0.8, 1.2, (60, 9))
     cost = generator.lognormal(0.0, 0.7, (60, 1)) * kept * generator.uniform(0.8, 1.2, (60, 9))
-    return harm, cost
+    return sensitivity, cost
 
 
-def by_milp(harm: Floats, cost: Floats, limit: float) -> tuple[float, float]:
+def by_milp(sensitivity: Floats, cost: Floats, limit: float) -> tuple[float, float]:
     """The optimum by scipy, and its seconds."""
     started = time.perf_counter()
     solved = milp(
-        harm.ravel(),
+        sensitivity.ravel(),
         constraints=[
-            LinearConstraint(np.kron(np.eye(len(harm)), np.ones(harm.shape[1])), 1, 1),
+            LinearConstraint(
+                np.kron(np.eye(len(sensitivity)), np.ones(sensitivity.shape[1])), 1, 1
+            ),
             LinearConstraint(cost.ravel()[None], -np.inf, limit),
         ],
-        integrality=np.ones(harm.size),
+        integrality=np.ones(sensitivity.size),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0},
     )
@@ -54,30 +56,30 @@ def independent_layers() -> None:
     for share in (0.35, 0.55, 0.75):
         seconds, checked, differ = [], [], []
         for seed in range(10):
-            harm, cost = sixty_layers(seed)
+            sensitivity, cost = sixty_layers(seed)
             limit = share * float(cost[:, -1].sum())
-            parts = [Part((i,), np.column_stack([harm[i], cost[i]])) for i in range(60)]
+            parts = [Part((i,), np.column_stack([sensitivity[i], cost[i]])) for i in range(60)]
             started = time.perf_counter()
             found = minimise([9] * 60, parts, np.array([limit]))
             seconds.append(time.perf_counter() - started)
             assert found is not None
-            best, taken = by_milp(harm, cost, limit)
+            best, taken = by_milp(sensitivity, cost, limit)
             checked.append(taken)
-            differ.append(found.harm - best if found.proven else float("nan"))
+            differ.append(found.sensitivity - best if found.proven else float("nan"))
         print(
             f"60 x 9, {share:.0%} of the cost, 10 seeds: median {median(seconds):.3f} s, worst"
             f" {max(seconds):.3f} s; MILP {median(checked):.3f} s, worst {max(checked):.3f} s;"
-            f" largest harm above the MILP's {max(differ):.1e}"
+            f" largest sensitivity above the MILP's {max(differ):.1e}"
         )
 
 
-def drawn_harm(space: Space, seed: int) -> list[Floats]:
+def drawn_sensitivity(space: Space, seed: int) -> list[Floats]:
     generator = np.random.default_rng(seed)
-    harms = []
+    sensitivities = []
     for size in space.sizes:
         kept = np.arange(1, size + 1) / size
-        harms.append(generator.lognormal() * (1.0 - kept) ** generator.uniform(1.0, 3.0))
-    return harms
+        sensitivities.append(generator.lognormal() * (1.0 - kept) ** generator.uniform(1.0, 3.0))
+    return sensitivities
 
 
 def whole_network() -> None:
@@ -93,10 +95,10 @@ def whole_network() -> None:
             for seed in range(3):
                 values = [Limit(each, 0.5 * costs.dense.value(each)) for each in limits]
                 started = time.perf_counter()
-                found = solve(costs, drawn_harm(space, seed), Budget(tuple(values)))
+                found = solve(costs, drawn_sensitivity(space, seed), Budget(tuple(values)))
                 seconds.append(time.perf_counter() - started)
                 proven += found.proven
-                gaps.append((found.harm - found.bound) / found.harm)
+                gaps.append((found.sensitivity - found.bound) / found.sensitivity)
             print(
                 f"ResNet-50, {name} levels, blocks removable, 50 % of {' and '.join(limits)}:"
                 f" median {median(seconds):.2f} s, proven {proven} of 3,"

@@ -13,7 +13,7 @@ import pytest
 
 from automl import pipeline
 from automl.cli.main import run
-from automl.pipeline.requests import ApplyRequest, ApplyResult, Figures, SearchRequest, SearchResult
+from automl.pipeline.requests import ApplyRequest, ApplyResult, Metrics, SearchRequest, SearchResult
 from automl.policy.file import write_policy
 from policy_files import policy_file
 
@@ -32,8 +32,8 @@ def loaders():
 SEARCH = ("search", "--target", "cpu", "--budget", "50%")
 MODEL = ("--model", "mine.py:network", "--data", "mine.py:loaders")
 CYCLES = (
-    Figures(0.9, None, None, None, 1e7, 2e5, predicted_cycles=5.2e6),
-    Figures(0.8, None, None, None, 1e7, 1e5, predicted_cycles=2.6e6),
+    Metrics(0.9, None, None, None, 1e7, 2e5, predicted_cycles=5.2e6),
+    Metrics(0.8, None, None, None, 1e7, 1e5, predicted_cycles=2.6e6),
 )
 
 
@@ -70,7 +70,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def apply(request: ApplyRequest, _: object) -> ApplyResult:
         requests.append(request)
-        found = ApplyResult(request.subject.model, *CYCLES, "inputs", request.out)
+        found = ApplyResult(request.task.model, *CYCLES, "inputs", request.out)
         return replace(
             found,
             export_path=request.export,

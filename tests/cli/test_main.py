@@ -22,7 +22,7 @@ from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
     Event,
-    Figures,
+    Metrics,
     ProfileRequest,
     ProfileResult,
     SearchRequest,
@@ -34,8 +34,8 @@ from automl.policy.file import write_policy
 from automl.userdata.scores import Logits
 from policy_files import POLICY, policy_file
 
-DENSE = Figures(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
-SMALL = Figures(0.915, 1.0e-3, 0.08, 1.05e-3, 5.0e6, 1.1e5)
+DENSE = Metrics(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
+SMALL = Metrics(0.915, 1.0e-3, 0.08, 1.05e-3, 5.0e6, 1.1e5)
 
 MINE = """
 import torch
@@ -130,7 +130,7 @@ def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) ->
     request = searching.request
     assert isinstance(request, SearchRequest)
     assert request == SearchRequest(
-        subject=request.subject,
+        task=request.task,
         target="cpu",
         budget=("50%", "4MB"),
         out=Path("here"),
@@ -147,8 +147,8 @@ def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) ->
         full_scores=True,
         warm_start=False,
     )
-    assert request.subject.input_shape == (1, 3, 2, 2)
-    assert request.subject.data.calibration.images == 3
+    assert request.task.input_shape == (1, 3, 2, 2)
+    assert request.task.data.calibration.images == 3
 
 
 def test_search_takes_the_rest_from_automl_toml(
@@ -165,8 +165,8 @@ def test_search_takes_the_rest_from_automl_toml(
     assert (request.target, request.budget, request.seed) == ("rpi4", ("9ms",), 0)
     assert (request.depth, request.resolutions, request.round_to) == (False, (160, 192), 4)
     assert (request.full_scores, request.warm_start) == (True, True)
-    assert isinstance(request.subject.score, Logits)
-    assert request.subject.score_name == "logits"
+    assert isinstance(request.task.score, Logits)
+    assert request.task.score_name == "logits"
     assert "--model" not in out.splitlines()[-1]
 
 

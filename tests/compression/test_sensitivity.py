@@ -1,4 +1,4 @@
-"""The harm of each choice is what it says, and measuring it leaves no trace."""
+"""The sensitivity of each choice is what it says, and measuring it leaves no trace."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def test_harm_is_the_mean_squared_change_relative_to_the_variance(name: str) -> 
     dense = outputs_of(traced.model, images)
     assert found.images == 5
     for position, variable in enumerate(space.variables):
-        assert found.harm[position][-1] == 0.0
-        assert len(found.harm[position]) == len(variable.options)
+        assert found.single[position][-1] == 0.0
+        assert len(found.single[position]) == len(variable.options)
         vector = space.dense.copy()
         vector[position] = 0
         policy = space.decode(vector)
         changed = outputs_of(masked(made.database, policy), resized(images, policy.resolution))
         expected = float((changed - dense).square().mean() / dense.var(0).mean())
-        assert found.harm[position][0] == pytest.approx(expected, rel=1e-3, abs=1e-7)
+        assert found.single[position][0] == pytest.approx(expected, rel=1e-3, abs=1e-7)
     assert same(before, traced.model)
 
 
 def test_one_image_has_no_variance_and_is_measured_all_the_same() -> None:
     made = compressor("residual")
     found = measure_sensitivity(made.database, made_space("residual"), made.images[:1])
-    assert all(np.isfinite(row).all() for row in found.harm)
-    assert max(row.max() for row in found.harm) > 0
+    assert all(np.isfinite(row).all() for row in found.single)
+    assert max(row.max() for row in found.single) > 0
 
 
 class Failing(nn.Module):

@@ -130,7 +130,7 @@ def test_the_solver_is_exact_with_bits_blocks_and_joint_harm(share: float) -> No
     small = build_space(network, round_to=64, precisions=TARGET.bits)  # blocks and bits alone
     costs = build_cost_model(network, small, Prices(), precisions=TARGET)
     generator = np.random.default_rng(4)
-    harm = [
+    sensitivity = [
         np.array([*generator.uniform(0.1, 1.0, size - 1), 0.0], dtype=np.float64)
         for size in small.sizes
     ]
@@ -140,16 +140,22 @@ def test_the_solver_is_exact_with_bits_blocks_and_joint_harm(share: float) -> No
         for a, b in itertools.pairwise(bits)
     )
     budget = Budget((Limit("latency", share * costs.dense.latency),))
-    found = solve(costs, harm, budget, pairwise=pairwise)
+    found = solve(costs, sensitivity, budget, pairwise=pairwise)
     vectors, allowed = within(costs, budget)
-    harms = np.sum([each[column] for each, column in zip(harm, vectors.T, strict=True)], axis=0)
-    harms += np.sum([table[vectors[:, a], vectors[:, b]] for (a, b), table in pairwise], axis=0)
+    sensitivities = np.sum(
+        [each[column] for each, column in zip(sensitivity, vectors.T, strict=True)], axis=0
+    )
+    sensitivities += np.sum(
+        [table[vectors[:, a], vectors[:, b]] for (a, b), table in pairwise], axis=0
+    )
     assert found.proven
-    assert np.isclose(found.harm, harms[allowed].min(), atol=1e-12)
+    assert np.isclose(found.sensitivity, sensitivities[allowed].min(), atol=1e-12)
     assert budget.allows_all(found.costs)
     held = {bits[0]: 0}
-    firm = solve(costs, harm, budget, held, pairwise)
-    assert np.isclose(firm.harm, harms[allowed & (vectors[:, bits[0]] == 0)].min(), atol=1e-12)
+    firm = solve(costs, sensitivity, budget, held, pairwise)
+    assert np.isclose(
+        firm.sensitivity, sensitivities[allowed & (vectors[:, bits[0]] == 0)].min(), atol=1e-12
+    )
 
 
 def test_held_first_and_last_layers_are_named_and_the_dense_network_is_float() -> None:

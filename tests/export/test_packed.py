@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from automl.compression.quantization.codebook import codebook
-from automl.compression.quantization.qparams import round_to, values, weight_grid
+from automl.compression.quantization.qparams import round_to, values, weight_qparams
 from automl.errors import QuantizationError
 from automl.export.packed import (
     IntegerWeights,
@@ -31,9 +31,9 @@ START = 16  # bytes before the header: magic, version, length
 
 def integers(shape: tuple[int, ...], bits: int, seed: int = 0) -> IntegerWeights:
     weights = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    grid = weight_grid(weights.view(1, shape[0], -1), bits)
-    found = round_to(weights.view(1, shape[0], -1), grid)
-    return IntegerWeights(found.view(shape), grid.scale.flatten(), bits)
+    qparams = weight_qparams(weights.view(1, shape[0], -1), bits)
+    found = round_to(weights.view(1, shape[0], -1), qparams)
+    return IntegerWeights(found.view(shape), qparams.scale.flatten(), bits)
 
 
 def shared(shape: tuple[int, ...], bits: int, seed: int = 0) -> SharedWeights:
@@ -126,10 +126,10 @@ def test_a_module_loads_the_values(tmp_path: Path) -> None:
     write_packed(tmp_path / "w", tensors)
     module.load_state_dict(state_dict(read_packed(tmp_path / "w")))
     stored = integers((8, 3, 3, 3), 4)
-    grid = weight_grid(
+    qparams = weight_qparams(
         torch.randn((8, 3, 3, 3), generator=torch.Generator().manual_seed(0)).view(1, 8, 27), 4
     )
-    expected = values(stored.integers.view(1, 8, 27), grid).view(8, 3, 3, 3)
+    expected = values(stored.integers.view(1, 8, 27), qparams).view(8, 3, 3, 3)
     assert torch.equal(module[0].weight.detach(), expected)
     assert len(module[2].weight.unique()) <= 4
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.codebook import codebook
-from automl.compression.quantization.qparams import round_to, weight_grid
+from automl.compression.quantization.qparams import round_to, weight_qparams
 from automl.cost.model import build_cost_model
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import trace_network
@@ -41,9 +41,9 @@ def stored(model: nn.Module, bits: dict[str, Bits]) -> dict[str, Stored]:
             shared = SharedWeights(book.entries, book.indices.view(shape), chosen.weights)
             result[f"{name}.weight"] = shared
         elif chosen.weights < 16:
-            grid = weight_grid(weights, chosen.weights)
-            integers = round_to(weights, grid).view(shape)
-            scale = grid.scale.flatten()
+            qparams = weight_qparams(weights, chosen.weights)
+            integers = round_to(weights, qparams).view(shape)
+            scale = qparams.scale.flatten()
             result[f"{name}.weight"] = IntegerWeights(integers, scale, chosen.weights)
     return result
 

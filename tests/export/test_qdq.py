@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.layer_matrix import matrix, set_matrix
-from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
+from automl.compression.quantization.qparams import QParams, round_to, values, weight_qparams
 from automl.compression.quantization.simulation import CalibrationMode, QuantizedModel, make_plan
 from automl.errors import ModelError
 from automl.export.onnx import export_onnx, onnx_bytes
@@ -84,19 +84,19 @@ def images(count: int = 64) -> Tensor:
     return F.interpolate(base, size=SHAPE[2:], mode="bilinear") * 2 + 0.3 * noise
 
 
-def quantised(traced: TracedModel, bits: Mapping[str, Bits], form: str | None) -> QuantizedModel:
+def quantised(traced: TracedModel, bits: Mapping[str, Bits], scheme: str | None) -> QuantizedModel:
     """Rounded to nearest, its ranges calibrated: what finishing makes, without its care."""
-    plan = make_plan(Flow(traced.trace), bits, form)
-    grids: dict[str, Grid] = {}
+    plan = make_plan(Flow(traced.trace), bits, scheme)
+    qparams: dict[str, QParams] = {}
     network = smaller_copy(traced)
     for name, each in bits.items():
         layer = network.get_submodule(name)
-        grids[name] = weight_grid(matrix(layer), each.weights)
-        set_matrix(layer, values(round_to(matrix(layer), grids[name]), grids[name]))
+        qparams[name] = weight_qparams(matrix(layer), each.weights)
+        set_matrix(layer, values(round_to(matrix(layer), qparams[name]), qparams[name]))
     walk = CalibrationMode(network, plan, images())
     with walk.attached():
         network(images())
-    return QuantizedModel(network, plan, walk.grids, grids)
+    return QuantizedModel(network, plan, walk.qparams, qparams)
 
 
 def smaller_copy(traced: TracedModel) -> nn.Module:
@@ -125,13 +125,15 @@ def kernels(content: bytes, path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-FORMS = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
+SCHEMES = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
 
 
 @pytest.mark.parametrize("choose", [all_layers, some_layers])
-@pytest.mark.parametrize("form", FORMS)
-def test_the_file_computes_what_was_simulated(traced: TracedModel, choose: Any, form: str) -> None:
-    model = quantised(traced, choose(traced), form)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_file_computes_what_was_simulated(
+    traced: TracedModel, choose: Any, scheme: str
+) -> None:
+    model = quantised(traced, choose(traced), scheme)
     content = quantized_bytes(model, SHAPE)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     found = check_quantized(content, model, images())

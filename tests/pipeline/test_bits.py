@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import request, subject, write_simulator, write_table
+from tiny import request, task, write_simulator, write_table
 
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.errors import PolicyError, TableError, UsageError
@@ -42,7 +42,7 @@ def test_the_policy_names_bits_of_every_layer(found: SearchResult) -> None:
     policy = read_policy(found.policy_path).policy
     assert tuple(policy.bits) == LAYERS
     assert {Bits(8, 8)} <= set(policy.bits.values()) <= {Bits(8, 8), Bits()}
-    assert found.policy.target.form == "qdq-u8s8"
+    assert found.policy.target.scheme == "qdq-u8s8"
     assert "fp32 and int8" in found.target or "int8 and fp32" in found.target
     predicted = found.policy.predicted.latency_seconds
     assert predicted is not None
@@ -65,7 +65,7 @@ def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_pat
     packed = tmp_path / "weights.bin"
     again = apply(
         ApplyRequest(
-            subject(),
+            task(),
             found.policy,
             tmp_path / "model.pt",
             tmp_path / "model.onnx",
@@ -82,7 +82,7 @@ def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_pat
     assert again.packed_bytes == packed.stat().st_size
     assert state_dict(read_packed(packed)).keys() == after.keys()
     with pytest.raises(UsageError, match="--finetune trains floats"):
-        apply(ApplyRequest(subject(), found.policy, tmp_path / "tuned.pt", epochs=1))
+        apply(ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", epochs=1))
 
 
 def test_weights_alone_for_a_size(board: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_simulator_is_searched_in_cycles(tmp_path: Path) -> None:
     assert dense.predicted_cycles is not None
     assert result.compressed.predicted_cycles == policy.predicted.latency_cycles
     assert (policy.predicted.latency_cycles or 0.0) <= 0.5 * dense.predicted_cycles
-    assert policy.target.form is None
+    assert policy.target.scheme is None
     assert any("cycles are simulated" in note for note in result.notes)
     with pytest.raises(UsageError, match="cycles and no time: write 5Mcycles or 50%"):
         search(request(table, tmp_path / "a", "1ms", **options))
@@ -140,9 +140,9 @@ def test_a_policy_is_held_against_what_the_target_and_the_model_have(
 ) -> None:
     plain = write_table(tmp_path / "plain.jsonl")
     with pytest.raises(PolicyError, match=r"the policy gives .* int8: .* has fp32"):
-        verify(VerifyRequest(subject(), found.policy, str(plain)))
+        verify(VerifyRequest(task(), found.policy, str(plain)))
     with pytest.raises(PolicyError, match=r"the model has no layer .*'stemm' .did you mean stem"):
-        verify(VerifyRequest(subject(), named(found.policy, "stemm"), str(plain)))
+        verify(VerifyRequest(task(), named(found.policy, "stemm"), str(plain)))
 
 
 def named(file: PolicyFile, layer: str) -> PolicyFile:

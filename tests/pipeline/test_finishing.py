@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SHAPE, request, subject, write_table
+from tiny import SHAPE, request, task, write_table
 from torch import nn
 
 from automl.errors import DataError, PolicyError
@@ -43,7 +43,7 @@ def test_a_policy_becomes_a_smaller_model_that_is_written_and_exported(
     policy: PolicyFile, tmp_path: Path
 ) -> None:
     out, export = tmp_path / "small" / "model.pt", tmp_path / "small" / "model.onnx"
-    result = apply(ApplyRequest(subject(), policy, out, export))
+    result = apply(ApplyRequest(task(), policy, out, export))
     stored = torch.load(out, weights_only=True)
     assert stored["block.inner.weight"].shape == (8, 8, 3, 3)
     assert all(
@@ -63,8 +63,8 @@ def test_fine_tuning_reads_the_training_data_and_changes_the_weights(
     policy: PolicyFile, tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    plain = apply(ApplyRequest(subject(), policy, tmp_path / "plain.pt"))
-    asked = ApplyRequest(subject(), policy, tmp_path / "tuned.pt", epochs=2)
+    plain = apply(ApplyRequest(task(), policy, tmp_path / "plain.pt"))
+    asked = ApplyRequest(task(), policy, tmp_path / "tuned.pt", epochs=2)
     tuned = apply(asked, events.append)
     assert [event.done for event in events if event.stage == "fine-tuning"] == [1, 2]
     before, after = plain.model.state_dict(), tuned.model.state_dict()
@@ -74,21 +74,21 @@ def test_fine_tuning_reads_the_training_data_and_changes_the_weights(
 def test_the_score_is_that_of_the_test_data_or_else_of_the_validation_data(
     policy: PolicyFile, tmp_path: Path
 ) -> None:
-    tested = apply(ApplyRequest(subject(), policy, tmp_path / "a.pt"))
-    plain = apply(ApplyRequest(subject(test=False), policy, tmp_path / "b.pt"))
+    tested = apply(ApplyRequest(task(), policy, tmp_path / "a.pt"))
+    plain = apply(ApplyRequest(task(test=False), policy, tmp_path / "b.pt"))
     assert (tested.scored_on, plain.scored_on) == ("4 test inputs", "6 validation inputs")
 
 
 def test_a_policy_for_another_model_is_refused(policy: PolicyFile, tmp_path: Path) -> None:
     other = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Flatten()).eval()
-    wrong = dataclasses.replace(subject(), model=other)
+    wrong = dataclasses.replace(task(), model=other)
     with pytest.raises(PolicyError):
         apply(ApplyRequest(wrong, policy, tmp_path / "model.pt"))
     assert not (tmp_path / "model.pt").exists()
 
 
 def test_another_device_is_not_measured_and_that_is_said(policy: PolicyFile, board: Path) -> None:
-    result = verify(VerifyRequest(subject(), policy, str(board)))
+    result = verify(VerifyRequest(task(), policy, str(board)))
     assert result.compressed.measured_seconds is None
     assert result.compressed.predicted_seconds == policy.predicted.latency_seconds
     assert any("not this machine" in note for note in result.notes)
@@ -104,7 +104,7 @@ def test_both_models_are_measured_here_at_their_own_resolutions(
         return {"dense": 2e-3, "compressed": 1e-3}
 
     monkeypatch.setattr("automl.pipeline.finishing.measure_here", measure)
-    result = verify(VerifyRequest(subject(), policy, "cpu"))
+    result = verify(VerifyRequest(task(), policy, "cpu"))
     assert (result.dense.measured_seconds, result.compressed.measured_seconds) == (2e-3, 1e-3)
     assert len(measured["compressed"]) < len(measured["dense"])
     assert any("not for this machine" in note for note in result.notes)
@@ -115,10 +115,10 @@ def test_data_without_a_training_part_is_tuned_on_the_calibration_inputs(
     policy: PolicyFile, tmp_path: Path
 ) -> None:
     spoilt = [(torch.full((2, *SHAPE[1:]), torch.nan), None)]
-    data = dataclasses.replace(subject().data, training=spoilt)
-    given = dataclasses.replace(subject(), data=data)
+    data = dataclasses.replace(task().data, training=spoilt)
+    given = dataclasses.replace(task(), data=data)
     with pytest.raises(DataError, match="not finite"):  # so this is what is read
         apply(ApplyRequest(given, policy, tmp_path / "a.pt", epochs=1))
-    given = dataclasses.replace(subject(), data=dataclasses.replace(data, training=None))
+    given = dataclasses.replace(task(), data=dataclasses.replace(data, training=None))
     result = apply(ApplyRequest(given, policy, tmp_path / "b.pt", epochs=1))
     assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())

@@ -42,15 +42,15 @@ def test_each_budget_is_met_and_the_preparation_shared(asked: SearchRequest) -> 
 
 def test_no_policy_is_scored_twice(asked: SearchRequest) -> None:
     seen: list[tuple[float, ...]] = []
-    score = asked.subject.score
+    score = asked.task.score
 
     def counted(model, batches) -> float:  # type: ignore[no-untyped-def]
         seen.append(tuple(float(p.sum()) for p in model.parameters()))
         return score(model, batches)
 
-    subject = replace(asked.subject, score=counted)
+    task = replace(asked.task, score=counted)
     # The same limit, written in two ways: the same policies, and only the first run scores them.
-    results = search_front(replace(asked, subject=subject), [("50%MACs",), ("50.0%MACs",)])
+    results = search_front(replace(asked, task=task), [("50%MACs",), ("50.0%MACs",)])
     first, second = results
     assert first.trials == second.trials
     assert first.compressed == second.compressed

@@ -68,7 +68,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     LatencyTable.create(tmp_path / "tables" / "my-board.jsonl", HEADER)
     found = Board([])
 
-    def probe(key: OpKey, runtime: str = "", form: str | None = None) -> Probe:
+    def probe(key: OpKey, runtime: str = "", scheme: str | None = None) -> Probe:
         found.keys.append(key)
         return Probe((b"",), (float(len(found.keys) - 1),))
 
@@ -80,7 +80,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
 def measured(out: Path, table: LatencyTable) -> list[bool]:
     """Of each operator of the policy in a run folder, whether it was measured."""
     asked = request("my-board", out, "60%")
-    network = trace_network(asked.subject.model, asked.subject.input_shape,
+    network = trace_network(asked.task.model, asked.task.input_shape,
                            resolutions=asked.resolutions).network  # fmt: skip
     policy = read_policy(out / "policy.json").policy
     rows = [table.row(key) for key in operators_of(network, policy, FP32)]
@@ -97,7 +97,7 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
     predicted = result.policy.predicted
     assert predicted.measured == pytest.approx(1.0)
     policy = result.policy.policy
-    network = trace_network(asked.subject.model, asked.subject.input_shape,
+    network = trace_network(asked.task.model, asked.task.input_shape,
                            resolutions=asked.resolutions).network  # fmt: skip
     layers = network.shapes(policy.channels, policy.removed, policy.resolution)
     assert predicted.latency_seconds == pytest.approx(sum(seconds(op_key(one)) for one in layers))
@@ -119,7 +119,7 @@ def test_what_is_refused_is_said(board: Board, tmp_path: Path) -> None:
 
 def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
     asked = request("my-board", tmp_path / "run", "60%", measure=True)
-    network = trace_network(asked.subject.model, asked.subject.input_shape,
+    network = trace_network(asked.task.model, asked.task.input_shape,
                            resolutions=asked.resolutions).network  # fmt: skip
     table = find_table("my-board")
     head = next(op_key(layer) for layer in network.layers if layer.op == "linear")

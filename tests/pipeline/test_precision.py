@@ -6,7 +6,7 @@ import pytest
 
 from automl.errors import UsageError
 from automl.latency.header import TableHeader
-from automl.pipeline.precision import BitChoices, choose_bits, floats_of, form_of, precisions_of
+from automl.pipeline.precision import BitChoices, choose_bits, floats_of, precisions_of, scheme_of
 from automl.policy.policy import Bits
 from automl.policy.precisions import Precisions
 
@@ -68,14 +68,14 @@ def test_ends_are_held_only_where_bits_are_chosen() -> None:
 
 
 def test_the_form_is_that_of_the_table_or_of_its_runtime() -> None:
-    assert form_of(header()) is None
-    assert form_of(header(precisions=("fp32", "int8"))) == "qdq-u8s8"
-    assert form_of(header(precisions=("fp32", "int8"), form="qdq-s8s8")) == "qdq-s8s8"
-    assert form_of(header(precisions=("fp16", "int8"), runtime="tensorrt")) == "qdq-s8s8-residual"
+    assert scheme_of(header()) is None
+    assert scheme_of(header(precisions=("fp32", "int8"))) == "qdq-u8s8"
+    assert scheme_of(header(precisions=("fp32", "int8"), scheme="qdq-s8s8")) == "qdq-s8s8"
+    assert scheme_of(header(precisions=("fp16", "int8"), runtime="tensorrt")) == "qdq-s8s8-residual"
     ncnn = header(precisions=("fp32", "int8"), runtime="ncnn")
-    assert form_of(ncnn) == "qdq-s8s8"
+    assert scheme_of(ncnn) == "qdq-s8s8"
     simulator = header(precisions=("w2a2", "w8a8"), unit="cycles")
-    assert form_of(simulator) is None
+    assert scheme_of(simulator) is None
     assert precisions_of(simulator).simulated
 
 

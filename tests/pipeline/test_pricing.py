@@ -40,10 +40,10 @@ def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
     assert "measuring operators" in stages
     assert "granularity" not in stages  # it is given
     assert len(cpu_table()) > 0
-    for figures in (result.dense, result.compressed):
-        assert figures.predicted_seconds is not None
-        assert figures.measured_seconds is not None
-        assert figures.predicted_seconds > 0 < figures.measured_seconds
+    for metrics in (result.dense, result.compressed):
+        assert metrics.predicted_seconds is not None
+        assert metrics.measured_seconds is not None
+        assert metrics.predicted_seconds > 0 < metrics.measured_seconds
     assert result.policy.predicted.measured == pytest.approx(1.0)
 
     before = cpu_path().read_bytes()

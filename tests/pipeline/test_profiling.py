@@ -109,7 +109,7 @@ def test_integers_are_measured_when_they_are_asked_for(board: Board, home: Path)
     assert result.known == plain.asked
     table = LatencyTable.read(result.table_path)
     assert table.header.precisions == ("fp32", "int8")
-    assert table.header.form == "qdq-u8s8"
+    assert table.header.scheme == "qdq-u8s8"
     measured = [row.key for row in table.rows if row.key.precision == "int8"]
     assert {key.op for key in measured} == {"conv2d", "linear", "add", "global_avg_pool", "convert"}
     assert {key.detail for key in measured if key.op == "convert"} == {"quantize", "dequantize"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SHAPE, agreement, batches, model, request, subject, write_table
+from tiny import SHAPE, agreement, batches, model, request, task, write_table
 from torch import Tensor, nn
 
 from automl.agents.registry import make_agent
@@ -21,7 +21,7 @@ from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price
-from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Subject, ignore
+from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Task, ignore
 from automl.pipeline.searching import over_on_the_clock
 from automl.policy.file import read_policy
 from automl.study.problem import Agent
@@ -50,7 +50,7 @@ def quick_export(
 
 
 def applied(request: SearchRequest, policy: Path, out: Path) -> dict[str, Tensor]:
-    asked = ApplyRequest(request.subject, read_policy(policy), out, seed=request.seed)
+    asked = ApplyRequest(request.task, read_policy(policy), out, seed=request.seed)
     return apply(asked).model.state_dict()
 
 
@@ -91,7 +91,7 @@ def test_a_search_leaves_a_policy_its_model_and_the_front(board: Path, tmp_path:
 def test_policies_are_priced_again_to_what_they_say(board: Path, tmp_path: Path) -> None:
     asked = request(board, tmp_path / "run", "60%")
     search(asked)
-    traced = trace_network(asked.subject.model, SHAPE, resolutions=asked.resolutions)
+    traced = trace_network(asked.task.model, SHAPE, resolutions=asked.resolutions)
     choices = Choices(asked.round_to, asked.depth, asked.resolutions)
     priced = price(traced, str(board), choices, threads=1, timed=True, seed=0, on_event=ignore)
     files = [tmp_path / "run" / "policy.json", *sorted((tmp_path / "run" / "front").iterdir())]
@@ -163,10 +163,8 @@ class Interrupting:
 
 
 def test_ctrl_c_leaves_the_best_policy_until_then(board: Path, tmp_path: Path) -> None:
-    stopped = dataclasses.replace(subject(), score=Interrupting(3))
-    result = search(
-        request(board, tmp_path / "run", "60%", agent="random", trials=8, subject=stopped)
-    )
+    stopped = dataclasses.replace(task(), score=Interrupting(3))
+    result = search(request(board, tmp_path / "run", "60%", agent="random", trials=8, task=stopped))
     assert result.interrupted
     assert 2 <= result.trials < 8
     assert read_policy(result.policy_path).score == result.compressed.accuracy
@@ -174,9 +172,9 @@ def test_ctrl_c_leaves_the_best_policy_until_then(board: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_before_the_first_score_leaves_nothing(board: Path, tmp_path: Path) -> None:
-    stopped = dataclasses.replace(subject(), score=Interrupting(1))
+    stopped = dataclasses.replace(task(), score=Interrupting(1))
     with pytest.raises(KeyboardInterrupt):
-        search(request(board, tmp_path / "run", "60%", subject=stopped))
+        search(request(board, tmp_path / "run", "60%", task=stopped))
     assert not (tmp_path / "run" / "policy.json").exists()
 
 
@@ -201,17 +199,17 @@ def test_granularity_is_learned_from_the_table(board: Path, tmp_path: Path) -> N
 
 
 def test_one_calibration_and_one_validation_image_are_enough(board: Path, tmp_path: Path) -> None:
-    few = dataclasses.replace(subject(), data=Data(batches(1, 1), batches(2, 1)))
-    result = search(request(board, tmp_path / "run", "60%", subject=few))
+    few = dataclasses.replace(task(), data=Data(batches(1, 1), batches(2, 1)))
+    result = search(request(board, tmp_path / "run", "60%", task=few))
     assert result.scored_on == "1 validation inputs"
 
 
 def test_a_model_in_which_nothing_can_be_chosen_is_refused(board: Path, tmp_path: Path) -> None:
-    alone = Subject(
+    alone = Task(
         nn.Linear(20, 4).eval(), Data(batches(1, 1), batches(2, 1)), agreement, (1, 20), *"abc"
     )
     with pytest.raises(SpaceError, match="nothing to choose"):
-        search(request(board, tmp_path / "run", "50%MACs", subject=alone, resolutions=None))
+        search(request(board, tmp_path / "run", "50%MACs", task=alone, resolutions=None))
 
 
 def test_a_budget_that_the_clock_misses_is_said_so() -> None:
@@ -223,7 +221,7 @@ def test_a_budget_that_the_clock_misses_is_said_so() -> None:
     assert "5.0 % over the budget of 1.00 ms" in said
 
 
-def labelled(*, wrong: int = 0) -> Subject:
+def labelled(*, wrong: int = 0) -> Task:
     """The tiny model with its own classes as labels, some of them wrong, judged by accuracy."""
     dense = model()
 
@@ -234,13 +232,13 @@ def labelled(*, wrong: int = 0) -> Subject:
             targets[:wrong] = (targets[:wrong] + 1) % 4
         return Batches(tuple(found))
 
-    plain = subject()
+    plain = task()
     data = Data(plain.data.calibration, classes(batches(2, 5, 1)), classes(batches(3, 4)))
     return dataclasses.replace(plain, data=data, score=top1_accuracy, score_name="top-1 accuracy")
 
 
 def test_saturated_accuracy_ranks_by_logits_and_says_so(board: Path, tmp_path: Path) -> None:
-    result = search(request(board, tmp_path / "run", "60%", subject=labelled()))
+    result = search(request(board, tmp_path / "run", "60%", task=labelled()))
     assert any("candidates are ranked by how near their logits" in note for note in result.notes)
     assert result.dense.accuracy == 1.0
     assert result.compressed.accuracy in (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -251,7 +249,7 @@ def test_saturated_accuracy_ranks_by_logits_and_says_so(board: Path, tmp_path: P
 
 
 def test_accuracy_that_tells_candidates_apart_is_kept(board: Path, tmp_path: Path) -> None:
-    result = search(request(board, tmp_path / "run", "60%", subject=labelled(wrong=1)))
+    result = search(request(board, tmp_path / "run", "60%", task=labelled(wrong=1)))
     assert not any("ranked by" in note for note in result.notes)
     first = read_policy(tmp_path / "run" / "front" / "000.json")
     assert first.scored_on == "6 validation inputs, refitted on fewer images"
@@ -279,7 +277,7 @@ def test_a_cold_start_is_another_search(
 
 
 def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
-    asked = request(board, tmp_path / "run", "60%", trials=2, subject=labelled(wrong=1))
+    asked = request(board, tmp_path / "run", "60%", trials=2, task=labelled(wrong=1))
     search(asked)
     with pytest.raises(StudyError, match="another score: 'top-1 accuracy', this search 'top-1 acc"):
         search(dataclasses.replace(asked, resume=True, full_scores=True))

@@ -18,7 +18,7 @@ from automl.latency.table import LatencyTable
 from automl.network.layers import Network
 from automl.network.traced_model import trace_network
 from automl.pipeline.granularity import probe_keys
-from automl.pipeline.requests import SearchRequest, Subject
+from automl.pipeline.requests import SearchRequest, Task
 from automl.policy.precisions import Precisions, bits_of
 from automl.space import build_space
 from automl.userdata.data import Batches, Data
@@ -69,16 +69,16 @@ def agreement(network: nn.Module, data: Iterable[tuple[Tensor, Any]]) -> float:
     return -float(sum((network(x) - y).square().sum() for x, y in data))
 
 
-def subject(test: bool = True) -> Subject:
+def task(test: bool = True) -> Task:
     """The tiny model with 12 calibration inputs, 5 + 1 for validation and 4 for the test."""
     data = Data(batches(1, 8, 4), batches(2, 5, 1), batches(3, 4) if test else None)
-    return Subject(model(), data, agreement, SHAPE, "tiny", "random", "agreement")
+    return Task(model(), data, agreement, SHAPE, "tiny", "random", "agreement")
 
 
 def request(target: Path | str, out: Path, *budget: str, **changes: Any) -> SearchRequest:
     """A short search with granularity 4."""
     settings: dict[str, Any] = {"trials": 4, "round_to": 4, "resolutions": (12, 16)} | changes
-    subject_ = settings.pop("subject", subject())
+    subject_ = settings.pop("subject", task())
     return SearchRequest(subject_, str(target), budget, out, **settings)
 
 

@@ -48,15 +48,15 @@ def test_the_form_of_integer_rows_is_noted_and_kept(
     table: LatencyTable, runner: RecordedRunner
 ) -> None:
     profile(table, KEYS[:1], runner)
-    assert table.header.form is None
+    assert table.header.scheme is None
     integer = [replace(key, precision="int8") for key in KEYS[:2]]
     profile(table, integer[:1], runner)
-    assert table.header.form == "qdq-u8s8"
+    assert table.header.scheme == "qdq-u8s8"
     assert table.path is not None
-    assert LatencyTable.read(table.path).header.form == "qdq-u8s8"
+    assert LatencyTable.read(table.path).header.scheme == "qdq-u8s8"
     table.set_header(table.header.model_copy(update={"form": "qdq-s8s8"}))
     profile(table, integer, runner)
-    assert table.header.form == "qdq-s8s8"
+    assert table.header.scheme == "qdq-s8s8"
     assert table.lacks(integer) == ()
 
 

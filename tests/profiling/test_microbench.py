@@ -15,7 +15,7 @@ from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.network.layers import OPERATORS
 from automl.profiling.graphs import Graph
-from automl.profiling.integer import FORMS, has_integer_kernel
+from automl.profiling.integer import SCHEMES, has_integer_kernel
 from automl.profiling.microbench import probe
 from automl.profiling.operators import emit, input_shapes, on_tokens
 
@@ -252,19 +252,19 @@ def test_conversions_are_what_two_models_differ_in(key: OpKey, tmp_path: Path) -
     assert not low - high
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_say_how_values_are_rounded(form: str) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_forms_say_how_values_are_rounded(scheme: str) -> None:
     key = OpKey("conv2d", 16, 16, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL)
-    model = onnx.load_from_string(probe(replace(key, precision="int8"), form=form).models[0])
+    model = onnx.load_from_string(probe(replace(key, precision="int8"), scheme=scheme).models[0])
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     zeros = [stored[node.input[2]] for node in pairs]
-    kind = onnx.TensorProto.UINT8 if form == "qdq-u8s8" else onnx.TensorProto.INT8
+    kind = onnx.TensorProto.UINT8 if scheme == "qdq-u8s8" else onnx.TensorProto.INT8
     assert {tensor.data_type for tensor in zeros} == {kind}
     points = {int(numpy_helper.to_array(tensor)) for tensor in zeros}
-    assert points == ({0, 128} if form == "qdq-u8s8" else {0})
+    assert points == ({0, 128} if scheme == "qdq-u8s8" else {0})
     biases = [node for node in model.graph.node if node.output[0].endswith("/bias_values")]
-    assert bool(biases) == (form != "qdq-s8s8-residual")
+    assert bool(biases) == (scheme != "qdq-s8s8-residual")
 
 
 @pytest.mark.parametrize("key", [*INTEGERS, *CONVERSIONS], ids=label)
@@ -291,6 +291,6 @@ def test_what_has_no_integer_kernel_is_said() -> None:
     with pytest.raises(MeasureError, match="no integer kernel for 'activation silu'"):
         probe(OpKey("activation", 8, 8, detail="silu", precision="int8"))
     with pytest.raises(MeasureError, match=r"no form 'qdq-s8u8'.*did you mean"):
-        probe(OpKey("linear", 8, 8, precision="int8"), form="qdq-s8u8")
+        probe(OpKey("linear", 8, 8, precision="int8"), scheme="qdq-s8u8")
     with pytest.raises(MeasureError, match=r"conversion 'quantise' \(did you mean quantize"):
         probe(OpKey("convert", 8, 8, detail="quantise", precision="int8"))

@@ -21,31 +21,31 @@ def every_vector(problem: Problem) -> Vectors:
     return np.array(list(options), dtype=np.int16)
 
 
-def harms(problem: Problem, vectors: Vectors) -> np.ndarray:
+def sensitivities(problem: Problem, vectors: Vectors) -> np.ndarray:
     assert problem.sensitivity is not None
     canonical = problem.space.canonical(vectors)
-    pairs = zip(problem.sensitivity.harm, canonical.T, strict=True)
-    return np.sum([harm[column] for harm, column in pairs], axis=0)
+    pairs = zip(problem.sensitivity.single, canonical.T, strict=True)
+    return np.sum([sensitivity[column] for sensitivity, column in pairs], axis=0)
 
 
-def least_harm(problem: Problem, budget: Budget) -> float:
+def least_sensitivity(problem: Problem, budget: Budget) -> float:
     vectors = every_vector(problem)
     within = budget.allows_all(problem.costs.price(vectors))
-    return float(harms(problem, vectors)[within].min())
+    return float(sensitivities(problem, vectors)[within].min())
 
 
-def harm(problem: Problem) -> tuple[np.ndarray, ...]:
+def sensitivity(problem: Problem) -> tuple[np.ndarray, ...]:
     assert problem.sensitivity is not None
-    return problem.sensitivity.harm
+    return problem.sensitivity.single
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_the_policy_is_the_true_optimum_at_full_prices(seed: int, share: float) -> None:
     problem = made_problem(5, seed=seed, share=share)
-    found = solve(problem.costs, harm(problem), problem.budget)
+    found = solve(problem.costs, sensitivity(problem), problem.budget)
     assert found.proven
-    assert math.isclose(found.harm, least_harm(problem, problem.budget), abs_tol=1e-9)
+    assert math.isclose(found.sensitivity, least_sensitivity(problem, problem.budget), abs_tol=1e-9)
     priced = problem.costs.price(found.vector[None])[0]
     assert np.array_equal(found.costs, priced, equal_nan=True)
     assert problem.budget.allows_all(priced)
@@ -60,9 +60,9 @@ def test_two_limits_at_once(seed: int) -> None:
             Limit("macs", 0.5 * problem.costs.dense.macs),
         )
     )
-    found = solve(problem.costs, harm(problem), budget)
+    found = solve(problem.costs, sensitivity(problem), budget)
     assert budget.allows_all(found.costs)
-    assert math.isclose(found.harm, least_harm(problem, budget), abs_tol=1e-9)
+    assert math.isclose(found.sensitivity, least_sensitivity(problem, budget), abs_tol=1e-9)
 
 
 def test_a_limit_that_one_policy_meets_exactly_does_not_exclude_it() -> None:
@@ -70,14 +70,14 @@ def test_a_limit_that_one_policy_meets_exactly_does_not_exclude_it() -> None:
     vectors = every_vector(problem)
     for price in problem.costs.price(vectors[::37])[:, 0]:
         budget = Budget((Limit("latency", float(price)),))
-        found = solve(problem.costs, harm(problem), budget)
-        assert math.isclose(found.harm, least_harm(problem, budget), abs_tol=1e-9)
+        found = solve(problem.costs, sensitivity(problem), budget)
+        assert math.isclose(found.sensitivity, least_sensitivity(problem, budget), abs_tol=1e-9)
 
 
 def test_held_variables_stay_and_options_without_finite_harm_are_not_used() -> None:
     problem = made_problem(5, seed=1)
-    assert solve(problem.costs, harm(problem), problem.budget, {0: 2}).vector[0] == 2
-    forbidden = [each.copy() for each in harm(problem)]
+    assert solve(problem.costs, sensitivity(problem), problem.budget, {0: 2}).vector[0] == 2
+    forbidden = [each.copy() for each in sensitivity(problem)]
     forbidden[1][0] = np.inf
     forbidden[1][1] = np.nan
     assert solve(problem.costs, forbidden, problem.budget).vector[1] >= 2
@@ -88,9 +88,9 @@ def test_an_impossible_budget_names_the_least_that_can_be_reached() -> None:
     least = float(problem.costs.price(every_vector(problem))[:, 0].min())
     said = f"the least is {format_seconds(round_up(least))}"
     with pytest.raises(InfeasibleError, match=said):
-        solve(problem.costs, harm(problem), Budget((Limit("latency", 0.99 * least),)))
+        solve(problem.costs, sensitivity(problem), Budget((Limit("latency", 0.99 * least),)))
     exact = Budget((Limit("latency", least),))
-    assert solve(problem.costs, harm(problem), exact).costs[0] == least
+    assert solve(problem.costs, sensitivity(problem), exact).costs[0] == least
 
 
 def wide(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> CostModel:
@@ -120,33 +120,33 @@ def test_prices_that_are_no_sum_of_small_factors(
     problem = made_problem(6, seed=seed, share=0.5)
     costs = wide(problem, monkeypatch)
     assert not costs.factors()[1]
-    found = solve(costs, harm(problem), problem.budget)
+    found = solve(costs, sensitivity(problem), problem.budget)
     assert not found.proven
     assert problem.budget.allows_all(found.costs)
-    best = least_harm(problem, problem.budget)
-    assert found.bound <= best <= found.harm <= 1.1 * best
+    best = least_sensitivity(problem, problem.budget)
+    assert found.bound <= best <= found.sensitivity <= 1.1 * best
     impossible = Budget((Limit("latency", 1e-9),))
     with pytest.raises(InfeasibleError, match="the least is"):
-        solve(costs, harm(problem), impossible)
+        solve(costs, sensitivity(problem), impossible)
 
 
 def test_factors_that_hang_together_too_widely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elimination, "WIDEST", 30)
     problem = made_problem(6, seed=1, share=0.5)
-    found = solve(problem.costs, harm(problem), problem.budget)
+    found = solve(problem.costs, sensitivity(problem), problem.budget)
     assert not found.proven
     assert problem.budget.allows_all(found.costs)
-    assert found.harm <= 1.1 * least_harm(problem, problem.budget)
+    assert found.sensitivity <= 1.1 * least_sensitivity(problem, problem.budget)
 
 
 def test_repair_and_improve_end_within_the_budget() -> None:
     problem = made_problem(12, seed=4, share=0.4)
     allowed = tuple(np.arange(size) for size in problem.space.sizes)
-    problem = AdditiveProblem(problem.costs, harm(problem), problem.budget, allowed)
+    problem = AdditiveProblem(problem.costs, sensitivity(problem), problem.budget, allowed)
     assert problem.columns == [QUANTITIES.index("latency")]
     repaired = repair(problem, problem.space.dense)
     assert problem.excess_of(problem.space.dense) > 0.0
     assert problem.excess_of(repaired) == 0.0
     improved = improve(problem, repaired)
     assert problem.excess_of(improved) == 0.0
-    assert problem.harm_of(improved) <= problem.harm_of(repaired)
+    assert problem.sensitivity_of(improved) <= problem.sensitivity_of(repaired)

@@ -24,7 +24,7 @@ def totals(parts: list[Factor], assignments: np.ndarray) -> Floats:
 
 
 def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = False) -> Sum:
-    """Unary harm, unary to ternary costs (some negative), a gate that empties what it holds."""
+    """Unary sensitivity, unary to ternary costs (some negative), a gate that empties what it holds."""
     variables = int(generator.integers(2, 8))
     sizes = [int(size) for size in generator.integers(1, 5, variables)]
     draw = (lambda shape: generator.integers(0, 6, shape)) if whole else generator.random
@@ -54,7 +54,7 @@ def check(found: Optimum | None, sums: Floats, limits: Floats) -> None:
         assert found.assignment is None
         return
     best = float(sums[within, 0].min())
-    assert math.isclose(found.harm, best, abs_tol=1e-9)
+    assert math.isclose(found.sensitivity, best, abs_tol=1e-9)
     assert found.bound <= best + 1e-9
 
 
@@ -71,7 +71,7 @@ def test_the_optimum_is_that_of_brute_force(seed: int, costs: int, whole: bool) 
     check(found, sums, limits)
     if found is not None and found.assignment is not None:
         terms = totals(parts, found.assignment[None])[0]
-        assert math.isclose(terms[0], found.harm, abs_tol=1e-9)
+        assert math.isclose(terms[0], found.sensitivity, abs_tol=1e-9)
         assert (terms[1:] <= limits + 1e-9).all()
 
 
@@ -81,9 +81,9 @@ def test_a_variable_that_everything_hangs_on_is_settled_from_outside(seed: int) 
     sizes = [3, *([3] * 6)]
     parts = []
     for variable, size in enumerate(sizes):
-        harm = np.zeros((size, 2))
-        harm[:, 0] = generator.random(size)
-        parts.append(Factor((variable,), harm))
+        sensitivity = np.zeros((size, 2))
+        sensitivity[:, 0] = generator.random(size)
+        parts.append(Factor((variable,), sensitivity))
         if variable:
             cost = np.zeros((3, size, 2))
             cost[..., 1] = generator.random((3, size))
@@ -114,33 +114,33 @@ def test_equal_limits_are_met_exactly() -> None:
     table = np.array([[3.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
     found = minimise([3, 3], [Factor((0,), table), Factor((1,), table)], np.array([4.0]))
     assert found is not None
-    assert found.harm == 2.0
+    assert found.sensitivity == 2.0
     assert found.assignment is not None
     assert found.assignment.tolist() == [1, 1]
 
 
 def sixty_layers(seed: int) -> tuple[Floats, Floats]:
-    """Harm and cost [60, 9]: thinner is cheaper and hurts more, with noise on both."""
+    """Sensitivity and cost [60, 9]: thinner is cheaper and hurts more, with noise on both."""
     generator = np.random.default_rng(seed)
     kept = np.linspace(0.2, 1.0, 9)
     weight = generator.lognormal(0.0, 1.0, (60, 1))
-    harm = weight * (1.0 - kept) ** generator.uniform(1.0, 3.0, (60, 1))
-    harm = harm * generator.uniform(0.8, 1.2, (60, 9))
+    sensitivity = weight * (1.0 - kept) ** generator.uniform(1.0, 3.0, (60, 1))
+    sensitivity = sensitivity * generator.uniform(0.8, 1.2, (60, 9))
     cost = generator.lognormal(0.0, 0.7, (60, 1)) * kept * generator.uniform(0.8, 1.2, (60, 9))
-    return harm, cost
+    return sensitivity, cost
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
-    harm, cost = sixty_layers(seed)
+    sensitivity, cost = sixty_layers(seed)
     limit = 0.55 * cost[:, -1].sum()
-    parts = [Factor((i,), np.column_stack([harm[i], cost[i]])) for i in range(60)]
+    parts = [Factor((i,), np.column_stack([sensitivity[i], cost[i]])) for i in range(60)]
     found = minimise([9] * 60, parts, np.array([limit]))
     assert found is not None
     assert found.proven
     one_each = np.kron(np.eye(60), np.ones(9))
     solved = milp(
-        harm.ravel(),
+        sensitivity.ravel(),
         constraints=[
             LinearConstraint(one_each, 1, 1),
             LinearConstraint(cost.ravel()[None], -np.inf, limit),
@@ -149,7 +149,7 @@ def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0},
     )
-    assert math.isclose(found.harm, solved.fun, rel_tol=1e-6)
+    assert math.isclose(found.sensitivity, solved.fun, rel_tol=1e-6)
 
 
 def test_parts_that_hang_together_too_widely_are_declined(

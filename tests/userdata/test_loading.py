@@ -109,13 +109,13 @@ def test_a_file_that_is_no_python(user: Path) -> None:
         load_object("mine.py:network")
 
 
-@pytest.mark.parametrize("form", ["plain", "state_dict", "model", "parallel"])
-def test_weights_in_the_forms_that_people_keep(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("scheme", ["plain", "state_dict", "model", "parallel"])
+def test_weights_in_the_forms_that_people_keep(tmp_path: Path, scheme: str) -> None:
     trained, model = small(), small()
     state: dict[str, Any] = trained.state_dict()
-    if form == "parallel":
+    if scheme == "parallel":
         state = {f"module.{key}": value for key, value in state.items()}
-    torch.save({form: state} if form in ("state_dict", "model") else state, tmp_path / "w.pt")
+    torch.save({scheme: state} if scheme in ("state_dict", "model") else state, tmp_path / "w.pt")
     load_weights(model, tmp_path / "w.pt")
     assert all(map(torch.equal, model.state_dict().values(), trained.state_dict().values()))
 

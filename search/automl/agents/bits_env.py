@@ -90,7 +90,7 @@ class BitsEnv:
         self.features = self._layer_states.shape[1] + 2
 
     def additive_optimum(self) -> Vectors | None:
-        """The optimum of additive harm with what is held, where harm was measured."""
+        """The optimum of additive sensitivity with what is held, where sensitivity was measured."""
         return self._within if self.problem.sensitivity is not None else None
 
     def shares(self, vector: Vectors) -> list[float]:
@@ -220,18 +220,18 @@ def _settled(problem: Problem, bits: Sequence[int]) -> tuple[Vectors, Vectors]:
     """What is held where bits are not chosen, and a policy within the budget that agrees with it.
 
     All but bits is dense. Where that cannot meet the budget, it is what it is in the policy of
-    least harm (of least distance from dense, where harm was not measured).
+    least sensitivity (of least distance from dense, where sensitivity was not measured).
     """
     space = problem.space
-    harm = tuple(np.linspace(1.0, 0.0, size) for size in space.sizes)
+    sensitivity = tuple(np.linspace(1.0, 0.0, size) for size in space.sizes)
     pairwise: Pairwise = ()
     if problem.sensitivity is not None:
-        harm, pairwise = problem.sensitivity.harm, problem.sensitivity.pairwise
+        sensitivity, pairwise = problem.sensitivity.single, problem.sensitivity.pairwise
     rest = {i: size - 1 for i, size in enumerate(space.sizes) if i not in set(bits)}
     try:
-        vector = solve(problem.costs, harm, problem.budget, rest, pairwise).vector
+        vector = solve(problem.costs, sensitivity, problem.budget, rest, pairwise).vector
     except InfeasibleError:
-        vector = solve(problem.costs, harm, problem.budget, pairwise=pairwise).vector
+        vector = solve(problem.costs, sensitivity, problem.budget, pairwise=pairwise).vector
     base = vector.copy()
     base[list(bits)] = space.dense[list(bits)]
     return base, vector

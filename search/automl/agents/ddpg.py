@@ -9,7 +9,7 @@ differs from the public code of AMC and HAQ:
   the actor's logit is held back, or its sigmoid is soon stuck at "keep all" (or nothing).
 - An episode that leads to a known policy is walked again with a wider spread, so that no trial is
   wasted on it, and the spread has a floor. The agent is finished when that leads to nothing new.
-- With a warm start the optimum of additive harm is the first episode in the replay, and the warm-up
+- With a warm start the optimum of additive sensitivity is the first episode in the replay, and the warm-up
   explores around it: from uniform walks, a few hundred episodes hardly ever come back to it.
 """
 
@@ -150,7 +150,7 @@ class Environment(Protocol):
         ...
 
     def additive_optimum(self) -> Vectors | None:
-        """The optimum of additive harm, where harm was measured."""
+        """The optimum of additive sensitivity, where sensitivity was measured."""
         ...
 
     def shares(self, vector: Vectors) -> list[float]:
@@ -174,7 +174,7 @@ class DdpgAgent:
     Args:
         walk: The environment.
         seed: Of the networks, the exploration and the batches.
-        warm_start: Propose the optimum of additive harm first, and put it in the replay first,
+        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay first,
             where the problem has a sensitivity.
         settings: Every knob.
     """

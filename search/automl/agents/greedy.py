@@ -1,4 +1,4 @@
-"""NetAdapt's descent, with measured harm in place of its training."""
+"""NetAdapt's descent, with measured sensitivity in place of its training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from automl.study import Problem, Trial
 #: of the resource, 0.96).
 STEP: Final = 0.1
 DECAY: Final = 0.96
-#: Proposals scored in a step: those with the least harm for what they save.
+#: Proposals scored in a step: those with the least sensitivity for what they save.
 WIDTH: Final = 8
 
 
@@ -26,9 +26,9 @@ class GreedyAgent:
 
     In each step every variable proposes its least lowering that takes the step's share off the
     excess. NetAdapt trains each proposal for a while and keeps the best; here the proposals with
-    the least harm for what they save are completed to the budget by the same rule, so that each
+    the least sensitivity for what they save are completed to the budget by the same rule, so that each
     trial is feasible, and the one whose completion scores best is kept. Steps are larger than in
-    the paper. Without a sensitivity the harm of an option is the square of what it takes away.
+    the paper. Without a sensitivity the sensitivity of an option is the square of what it takes away.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
@@ -36,7 +36,7 @@ class GreedyAgent:
         allowed = tuple(np.arange(size) for size in problem.space.sizes)
         pairwise = problem.sensitivity.pairwise if problem.sensitivity else ()
         self._additive = AdditiveProblem(
-            problem.costs, _harm(problem), problem.budget, allowed, pairwise
+            problem.costs, _sensitivity_of_options(problem), problem.budget, allowed, pairwise
         )
         self._current: Vectors = problem.space.dense
         self._step = STEP * self._additive.excess_of(self._current)
@@ -71,7 +71,7 @@ class GreedyAgent:
         told = [pair for pair in self._proposals if pair[1].tobytes() in self._scores]
         if len(told) < len(self._proposals) or not told:
             return False
-        # Proposals come with the least harm for their saving first, which settles equal scores.
+        # Proposals come with the least sensitivity for their saving first, which settles equal scores.
         lowered, _ = max(told, key=lambda pair: self._scores[pair[1].tobytes()])
         self._current = lowered
         self._step *= DECAY
@@ -90,9 +90,9 @@ class GreedyAgent:
         lower = neighbours(current, additive.allowed)
         lower = lower[(lower < current).any(axis=1)]
         saved = excess - additive.budget.excess_all(additive.costs.price(lower))
-        harm = additive.harms(lower) - additive.harm_of(current)
+        sensitivity = additive.sensitivities(lower) - additive.sensitivity_of(current)
         chosen = _least_lowering(current, lower, saved, min(self._step, excess))
-        worth = harm[chosen] / np.maximum(saved[chosen], 1e-12)
+        worth = sensitivity[chosen] / np.maximum(saved[chosen], 1e-12)
         for row in chosen[np.argsort(worth, kind="stable")].tolist():
             completed = repair(additive, lower[row])
             if additive.excess_of(completed) <= 0.0:
@@ -103,7 +103,7 @@ class GreedyAgent:
         if not self._proposals and not self._asked:
             # Raises where there is none.
             optimum = solve(
-                additive.costs, additive.harm, additive.budget, pairwise=additive.pairwise
+                additive.costs, additive.single, additive.budget, pairwise=additive.pairwise
             ).vector
             self._proposals = [(optimum, optimum)]
 
@@ -123,7 +123,7 @@ def _least_lowering(
     return np.array(chosen, dtype=np.int64)
 
 
-def _harm(problem: Problem) -> tuple[Floats, ...]:
+def _sensitivity_of_options(problem: Problem) -> tuple[Floats, ...]:
     if problem.sensitivity is not None:
-        return problem.sensitivity.harm
+        return problem.sensitivity.single
     return tuple((1.0 - np.arange(1, size + 1) / size) ** 2 for size in problem.space.sizes)

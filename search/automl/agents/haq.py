@@ -30,7 +30,7 @@ public code:
 - The score is the problem's, on data that training did not see; the code rewards the best
   *training* accuracy of a fine-tuning epoch. Nothing is fine-tuned here.
 - Channels, blocks and resolution are held dense, or, where the budget cannot be met so, as in the
-  policy of least additive harm within it.
+  policy of least additive sensitivity within it.
 - What differs in the learning itself stands in `automl.agents.ddpg`, which AMC shares.
 """
 
@@ -68,7 +68,7 @@ class HaqAgent(DdpgAgent):
     Args:
         problem: What to search; the bits of its layers are the steps.
         seed: Of the networks, the exploration and the batches.
-        warm_start: Propose the optimum of additive harm first, and put it in the replay first,
+        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay first,
             where the problem has a sensitivity.
         settings: Every knob.
 

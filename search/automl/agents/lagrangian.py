@@ -1,4 +1,4 @@
-"""The default: the exact optimum of measured, additive harm, and some of its neighbours."""
+"""The default: the exact optimum of measured, additive sensitivity, and some of its neighbours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from automl.solver import solve
 from automl.space import Kind, Vectors
 from automl.study import Problem, Trial
 
-#: Kinds of choices whose harm is weighed against each other, and by how much.
+#: Kinds of choices whose sensitivity is weighed against each other, and by how much.
 WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution", "bits")
 FACTORS: Final = (0.5, 2.0)
 #: Policies proposed at most.
@@ -23,7 +23,7 @@ PROPOSALS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One problem to solve: the harm of one kind weighed by a factor, some variables held."""
+    """One problem to solve: the sensitivity of one kind weighed by a factor, some variables held."""
 
     kind: Kind | None = None
     factor: float = 1.0
@@ -31,12 +31,12 @@ class _Plan:
 
 
 class LagrangianAgent:
-    """Least additive harm within the budget (Shoham and Gersho, "Efficient bit allocation", 1988).
+    """Least additive sensitivity within the budget (Shoham and Gersho, "Efficient bit allocation", 1988).
 
-    The harm of each choice was measured when it was made alone, as in SPDY (Frantar and Alistarh,
-    2022, section 3), but on the network's logits and not layer by layer. Summed harm is fair among
+    The sensitivity of each choice was measured when it was made alone, as in SPDY (Frantar and Alistarh,
+    2022, section 3), but on the network's logits and not layer by layer. Summed sensitivity is fair among
     choices of one kind and less so between kinds, so the agent also proposes the optima with each
-    kind's harm halved and doubled, and the best at each resolution; the trials tell which was
+    kind's sensitivity halved and doubled, and the best at each resolution; the trials tell which was
     right. What is proposed is always within the budget.
 
     Raises:
@@ -76,14 +76,16 @@ class LagrangianAgent:
     def _solve(self, plan: _Plan) -> Vectors | None:
         variables = self._problem.space.variables
         weights = [plan.factor if each.kind == plan.kind else 1.0 for each in variables]
-        harm = [each * weight for each, weight in zip(self._sensitivity.harm, weights, strict=True)]
+        sensitivity = [
+            each * weight for each, weight in zip(self._sensitivity.single, weights, strict=True)
+        ]
         pairwise = [  # what two choices do together is between them
             ((one, other), each * float(np.sqrt(weights[one] * weights[other])))
             for (one, other), each in self._sensitivity.pairwise
         ]
         costs, budget = self._problem.costs, self._problem.budget
         try:
-            return solve(costs, harm, budget, plan.held, tuple(pairwise)).vector
+            return solve(costs, sensitivity, budget, plan.held, tuple(pairwise)).vector
         except InfeasibleError:
             if not plan.held:
                 raise

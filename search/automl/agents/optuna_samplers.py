@@ -38,7 +38,7 @@ class OptunaAgent(ABC):
     Args:
         problem: What to search.
         seed: Of the sampler.
-        warm_start: Draw the optimum of additive harm first, where the problem has a sensitivity.
+        warm_start: Draw the optimum of additive sensitivity first, where the problem has a sensitivity.
     """
 
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
@@ -50,7 +50,7 @@ class OptunaAgent(ABC):
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
         if warm_start and problem.sensitivity is not None:
             known = problem.sensitivity
-            found = solve(problem.costs, known.harm, problem.budget, pairwise=known.pairwise)
+            found = solve(problem.costs, known.single, problem.budget, pairwise=known.pairwise)
             first = found.vector
             self._middle = (first + 0.5) / np.array(problem.space.sizes)
             middle = {f"{index}": 0.5 for index in range(len(first))}

@@ -58,12 +58,12 @@ class PruningEnv:
         self.features = self._layers.shape[1] + 3
 
     def additive_optimum(self) -> Vectors | None:
-        """The optimum of additive harm with what is held, where harm was measured."""
+        """The optimum of additive sensitivity with what is held, where sensitivity was measured."""
         problem = self.problem
         if problem.sensitivity is None:
             return None
-        harm, pairwise = problem.sensitivity.harm, problem.sensitivity.pairwise
-        return solve(problem.costs, harm, problem.budget, self.held, pairwise).vector
+        sensitivity, pairwise = problem.sensitivity.single, problem.sensitivity.pairwise
+        return solve(problem.costs, sensitivity, problem.budget, self.held, pairwise).vector
 
     def shares(self, vector: Vectors) -> list[float]:
         """The action that each step of the order would have to be for this policy."""

@@ -46,8 +46,8 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
         _entry(
             "lagrangian",
             "lagrangian:LagrangianAgent",
-            "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (additive harm, measured)",
-            "The exact optimum of measured, additive harm within the budget, and a few more under\n"
+            "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (additive sensitivity, measured)",
+            "The exact optimum of measured, additive sensitivity within the budget, and a few more under\n"
             "other weights of channels, blocks and resolution. Needs no more than eight trials.",
         ),
         _entry(

@@ -12,7 +12,7 @@ is no public code. What differs:
 - The optimum is brought to a mix that truly is within the budget, what room is left is given to the
   thinnest channel groups, its score is learned, and the fit is made again until nothing new comes.
 - With a warm start the first sample is the allowed mix nearest to the depth, the mean width and the
-  resolution of the optimum of additive harm.
+  resolution of the optimum of additive sensitivity.
 - Bits stay dense.
 """
 
@@ -73,10 +73,10 @@ class ThreeDimsAgent:
     """Three dimensions (Wang et al., 2021): the best mix of depth, width and resolution.
 
     Args:
-        problem: What to search. Blocks go in the order of their harm, where that was measured,
+        problem: What to search. Blocks go in the order of their sensitivity, where that was measured,
             else from the last one on.
         seed: Of the samples and of the fits' starts.
-        warm_start: Sample the mix nearest to the optimum of additive harm first, where the problem
+        warm_start: Sample the mix nearest to the optimum of additive sensitivity first, where the problem
             has a sensitivity.
 
     Raises:
@@ -248,8 +248,8 @@ def _depths(problem: Problem) -> list[Vectors]:
     """The dense vector without all, ... one, none of the blocks."""
     blocks = list(problem.space.of_kind("block"))[::-1]
     if problem.sensitivity is not None:
-        harm = problem.sensitivity.harm
-        blocks.sort(key=lambda block: float(harm[block][0]))
+        sensitivity = problem.sensitivity.single
+        blocks.sort(key=lambda block: float(sensitivity[block][0]))
     vectors = [problem.space.dense]
     for block in blocks:
         fewer = vectors[-1].copy()
@@ -307,11 +307,11 @@ def _points(space: Space, vectors: Vectors) -> Floats:
 
 
 def _nearest_to_optimum(problem: Problem, mixes: Mixes) -> int | None:
-    """The allowed mix nearest to the optimum of additive harm, where harm was measured."""
+    """The allowed mix nearest to the optimum of additive sensitivity, where sensitivity was measured."""
     if problem.sensitivity is None:
         return None
     known = problem.sensitivity
-    optimum = solve(problem.costs, known.harm, problem.budget, pairwise=known.pairwise).vector
+    optimum = solve(problem.costs, known.single, problem.budget, pairwise=known.pairwise).vector
     allowed = np.flatnonzero(mixes.allowed)
     apart = np.square(mixes.points[allowed] - _points(problem.space, optimum[None])).sum(axis=1)
     return int(allowed[np.argmin(apart)])

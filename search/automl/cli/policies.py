@@ -59,7 +59,7 @@ def apply(
         model=model, weights=weights, data=data, score=score, calibration=calibration, seed=seed
     )
     request = ApplyRequest(
-        subject=resolve.load_subject(settings),
+        task=resolve.load_task(settings),
         policy=file,
         out=out or policy.with_name("model.pt"),
         export=export,
@@ -82,9 +82,9 @@ def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
     from automl.cli import render
     from automl.units import format_bytes
 
-    render.say(f"model    {request.subject.model_name}")
-    render.say(f"score    {request.subject.score_name}, on {result.scored_on}")
-    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    render.say(f"model    {request.task.model_name}")
+    render.say(f"score    {request.task.score_name}, on {result.scored_on}")
+    render.print_metrics(result.dense, result.compressed, request.task.score_name)
     for note in result.notes:
         render.say(f"note: {note}")
     render.say(f"weights: {result.weights_path}")
@@ -130,7 +130,7 @@ def verify(
         threads=threads,
     )
     request = VerifyRequest(
-        subject=resolve.load_subject(settings),
+        task=resolve.load_task(settings),
         policy=file,
         target=settings.target or file.target.name,
         threads=settings.threads or 1,
@@ -141,8 +141,8 @@ def verify(
         render.print_json(result)
         return
     render.say(f"target   {result.target}")
-    render.say(f"model    {request.subject.model_name}")
-    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    render.say(f"model    {request.task.model_name}")
+    render.print_metrics(result.dense, result.compressed, request.task.score_name)
     render.print_prediction_error(result.compressed)
     for note in result.notes:
         render.say(f"note: {note}")

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from automl.pipeline import Figures
+from automl.pipeline import Metrics
 from automl.policy import Bits, format_bits
 from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
 
@@ -73,7 +73,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int 
     console.print(table)
 
 
-def print_figures(dense: Figures, compressed: Figures, score_name: str) -> None:
+def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
     """Dense beside compressed; rows of which nothing is known are left out."""
     is_share = score_name == "top-1 accuracy"
     rows = [
@@ -120,28 +120,28 @@ def _score_row(dense: float | None, compressed: float | None, is_share: bool) ->
 
 
 def _cost_row(
-    title: str, dense: float | None, compressed: float | None, form: Callable[[float], str]
+    title: str, dense: float | None, compressed: float | None, scheme: Callable[[float], str]
 ) -> list[str]:
     if dense is None or compressed is None or not isfinite(dense) or not isfinite(compressed):
         return []
     change = f"x {compressed / dense:.3f}" if dense else ""
-    return [title, form(dense), form(compressed), change]
+    return [title, scheme(dense), scheme(compressed), change]
 
 
 def print_front(results: Sequence[SearchResult]) -> None:
     """One row a budget, the dense network last."""
     rows: list[list[str]] = []
     named = [(" and ".join(result.policy.budget), result.compressed) for result in results]
-    for name, figures in [*named, ("dense", results[0].dense)]:
-        predicted, measured = figures.predicted_seconds, figures.measured_seconds
+    for name, metrics in [*named, ("dense", results[0].dense)]:
+        predicted, measured = metrics.predicted_seconds, metrics.measured_seconds
         rows.append(
             [
                 name,
-                "-" if figures.accuracy is None else f"{figures.accuracy:.4f}",
-                _latency(predicted, figures.predicted_cycles),
+                "-" if metrics.accuracy is None else f"{metrics.accuracy:.4f}",
+                _latency(predicted, metrics.predicted_cycles),
                 "-" if measured is None else format_seconds(measured),
-                format_macs(figures.macs),
-                format_bytes(figures.bytes),
+                format_macs(metrics.macs),
+                format_bytes(metrics.bytes),
             ]
         )
     print_table(("budget", "score", "predicted", "measured", "work", "size"), rows)
@@ -155,11 +155,11 @@ def _latency(seconds: float | None, cycles: float | None) -> str:
     return format_seconds(seconds)
 
 
-def print_prediction_error(figures: Figures) -> None:
+def print_prediction_error(metrics: Metrics) -> None:
     """How far the prediction was from what was measured, where there are both."""
-    if figures.predicted_seconds is None or figures.measured_seconds is None:
+    if metrics.predicted_seconds is None or metrics.measured_seconds is None:
         return
-    error = figures.predicted_seconds / figures.measured_seconds - 1.0
+    error = metrics.predicted_seconds / metrics.measured_seconds - 1.0
     say(f"the prediction is {100 * error:+.1f} % from the measurement")
 
 

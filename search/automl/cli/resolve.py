@@ -19,7 +19,7 @@ from automl.userdata import Settings, read_settings, with_flags
 if TYPE_CHECKING:
     from torch import nn
 
-    from automl.pipeline import SearchRequest, Subject
+    from automl.pipeline import SearchRequest, Task
 
 EXAMPLE_MODEL: Final = "automl.example.model:pretrained"
 EXAMPLE_DATA: Final = "automl.example.data:loaders"
@@ -39,7 +39,7 @@ def settle(**flags: Any) -> Settings:
     return with_flags(settings, model=EXAMPLE_MODEL, data=EXAMPLE_DATA)
 
 
-def load_subject(settings: Settings) -> Subject:
+def load_task(settings: Settings) -> Task:
     """Load the model, its data and its score, and run the model once.
 
     Raises:
@@ -47,7 +47,7 @@ def load_subject(settings: Settings) -> Subject:
         UsageError: A model without data, or an input shape that is not the data's.
     """
     from automl import userdata
-    from automl.pipeline import DEFAULT_CALIBRATION, Subject
+    from automl.pipeline import DEFAULT_CALIBRATION, Task
     from automl.userdata import ACCURACY_NAME
 
     assert settings.model is not None  # settle() sees to it
@@ -63,7 +63,7 @@ def load_subject(settings: Settings) -> Subject:
         found = "x".join(map(str, data.input_shape[1:]))
         raise UsageError(f"--input-shape {shape} is not that of the data, which is {found}")
     userdata.check_forward(model, data)
-    return Subject(
+    return Task(
         model=model,
         data=data,
         score=score,
@@ -122,7 +122,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
     precisions = parse_precisions(",".join(settings.precisions or DEFAULT_PRECISIONS))
     names = [_short_name(settings.model or ""), Path(settings.target).stem, *settings.budget]
     return SearchRequest(
-        subject=load_subject(settings),
+        task=load_task(settings),
         target=settings.target,
         budget=tuple(settings.budget),
         out=run_folder(settings.out, names, resume),

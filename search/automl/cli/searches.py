@@ -131,8 +131,8 @@ def _run_front(
         render.print_json(results)
     else:
         render.say(f"target   {results[0].target}")
-        render.say(f"model    {request.subject.model_name}")
-        render.say(f"score    {request.subject.score_name}, on {results[0].scored_on}")
+        render.say(f"model    {request.task.model_name}")
+        render.say(f"score    {request.task.score_name}, on {results[0].scored_on}")
         render.say(f"agent    {request.agent}, seed {request.seed}")
         render.print_front(results)
         render.say_next(f"automl show {results[0].policy_path}")
@@ -159,17 +159,17 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
     from automl.cli import render
     from automl.cli.resolve import command
 
-    data = request.subject.data
+    data = request.task.data
     render.say(f"target   {result.target}")
-    render.say(f"model    {request.subject.model_name}")
+    render.say(f"model    {request.task.model_name}")
     parts = [f"{data.calibration.images:,} calibration", f"{data.validation.images:,} validation"]
     if data.test is not None:
         parts.append(f"{data.test.images:,} test")
-    render.say(f"data     {request.subject.data_name}: {', '.join(parts)} inputs")
-    render.say(f"score    {request.subject.score_name}, on {result.scored_on}")
+    render.say(f"data     {request.task.data_name}: {', '.join(parts)} inputs")
+    render.say(f"score    {request.task.score_name}, on {result.scored_on}")
     render.say(f"budget   {' and '.join(request.budget)}")
     render.say(f"agent    {request.agent}, seed {request.seed}, {result.trials} trials")
-    render.print_figures(result.dense, result.compressed, request.subject.score_name)
+    render.print_metrics(result.dense, result.compressed, request.task.score_name)
     for note in result.notes:
         render.say(f"note: {note}")
     render.say(f"policy: {result.policy_path}")

@@ -1,11 +1,11 @@
 from .compressor import Compressor as Compressor
 from .layer_matrix import matrix as matrix
-from .quantization.activation_ranges import ActivationGrid as ActivationGrid
+from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.codebook import Codebook as Codebook
 from .quantization.layer_rounding import QUICK_ROUNDING as QUICK_ROUNDING
-from .quantization.qparams import Grid as Grid
+from .quantization.qparams import QParams as QParams
 from .quantization.qparams import highest as highest
-from .quantization.simulation import FORMS as FORMS
+from .quantization.simulation import SCHEMES as SCHEMES
 from .quantization.simulation import Plan as Plan
 from .quantization.simulation import QuantizedModel as QuantizedModel
 from .quantization.simulation import Source as Source

@@ -31,7 +31,7 @@ class Compressor:
         images: Calibration inputs at the dense resolution; as many as fit in memory are used.
         counts: Per channel group, the kept counts that may be asked for.
         seed: Of the sampled positions.
-        form: How integer layers compute on the target (`simulate.FORMS`); None for simulators.
+        form: How integer layers compute on the target (`simulate.SCHEMES`); None for simulators.
         on_group: Told the name of each group when its channels have been ranked.
     """
 
@@ -42,11 +42,11 @@ class Compressor:
         counts: Mapping[str, Sequence[int]],
         *,
         seed: int = 0,
-        form: str | None = None,
+        scheme: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.traced = traced
-        self.form = form
+        self.scheme = scheme
         self.images = images[: images_that_fit(traced, images)]
         self._seed = seed
         self._features: dict[int, Features] = {}
@@ -54,7 +54,7 @@ class Compressor:
             traced.model, traced.network, self.features(0), counts, on_group=on_group
         )
         #: Rounded weights, (channels x bits) held jointly.
-        self.joint = JointDatabase(self.database, traced.trace, lambda: self.features(0), form)
+        self.joint = JointDatabase(self.database, traced.trace, lambda: self.features(0), scheme)
 
     def features(self, resolution: int) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
@@ -116,7 +116,7 @@ class Compressor:
             if name not in known:
                 raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
         left = {name: bits for name, bits in policy.bits.items() if name in flow.layers}
-        return make_plan(flow, left, self.form)
+        return make_plan(flow, left, self.scheme)
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:
         kept = self.database.kept(policy)

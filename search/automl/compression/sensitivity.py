@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.database import Database, read_patch, write_patch
-from automl.compression.quantization.bits_sensitivity import BitHarm
+from automl.compression.quantization.bits_sensitivity import BitsSensitivity
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.errors import SpaceError
 from automl.network import remove
@@ -30,7 +30,7 @@ def measure_sensitivity(
     rounded: JointDatabase | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
-    """The harm of every choice of a space, each made alone, and of bits and channels together.
+    """The sensitivity of every choice of a space, each made alone, and of bits and channels together.
 
     Args:
         database: Candidates' weights; its model is changed and restored, choice by choice.
@@ -49,7 +49,7 @@ def measure_sensitivity(
     dense = outputs(database.model, images)
     variance = float(dense.var(0).mean().clamp_min(1e-12)) if dense.shape[0] > 1 else 1.0
     total = sum(len(variable.options) for variable in space.variables)
-    harm, done = [], 0
+    sensitivity, done = [], 0
 
     def relative(changed: Tensor) -> float:
         return float((changed - dense).square().mean()) / variance
@@ -58,7 +58,7 @@ def measure_sensitivity(
         nonlocal done
         on_choice(done := done + 1, total)
 
-    bits = _bit_harm(rounded, space, lambda model: relative(outputs(model, images)))
+    bits = _bits_sensitivity(rounded, space, lambda model: relative(outputs(model, images)))
     for variable in space.variables:
         if bits and variable.kind == "bits":
             row = bits.row(variable, told)
@@ -68,18 +68,22 @@ def measure_sensitivity(
                 row[index] = relative(_outputs_with(database, variable, option, images))
                 told()
         done += 1
-        harm.append(row)
-    return Sensitivity(tuple(harm), images.shape[0], bits.pairwise(harm) if bits else ())
+        sensitivity.append(row)
+    return Sensitivity(
+        tuple(sensitivity), images.shape[0], bits.pairwise(sensitivity) if bits else ()
+    )
 
 
-def _bit_harm(
-    rounded: JointDatabase | None, space: Space, harm_of: Callable[[nn.Module], float]
-) -> BitHarm | None:
+def _bits_sensitivity(
+    rounded: JointDatabase | None, space: Space, sensitivity_of: Callable[[nn.Module], float]
+) -> BitsSensitivity | None:
     if not space.of_kind("bits"):
         return None
     if rounded is None:
-        raise SpaceError("the space has bits: their harm cannot be measured without the rounding")
-    return BitHarm(rounded, space, harm_of)
+        raise SpaceError(
+            "the space has bits: their sensitivity cannot be measured without the rounding"
+        )
+    return BitsSensitivity(rounded, space, sensitivity_of)
 
 
 def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:

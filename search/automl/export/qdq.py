@@ -17,15 +17,15 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from automl.compression import ActivationGrid, Grid, Plan, QuantizedModel, Source
+from automl.compression import ActivationQParams, Plan, QParams, QuantizedModel, Source
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import OperationMatch, Recorded, find_operations, lost, record_values
 from automl.export.session import Session
 from automl.profiling import (
     Pairs,
-    ValueGrid,
-    WeightGrid,
+    ValueQParams,
+    WeightQParams,
     placed,
     weight_axis,
     with_pairs,
@@ -86,14 +86,14 @@ def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]
 def quantized_onnx(content: bytes, model: QuantizedModel, recorded: Recorded) -> bytes:
     """The float ONNX model of a quantised model's network as an integer one."""
     proto = with_stored_constants(onnx.load_from_string(content))
-    residual = (model.form or "").endswith("residual")
-    if model.form is not None and not residual:
+    residual = (model.scheme or "").endswith("residual")
+    if model.scheme is not None and not residual:
         proto = with_global_pools(proto)
     pairs = _pairs(proto, model, recorded)
-    if model.form is None:
+    if model.scheme is None:
         result = with_pairs(proto, pairs, integer_bias=False)
     else:
-        result = placed(proto, pairs, model.form)
+        result = placed(proto, pairs, model.scheme)
     written: bytes = result.SerializeToString()
     return written
 
@@ -137,12 +137,12 @@ def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: Recorded) ->
     plan = model.plan
     matches = find_operations(proto, recorded)
     written = {
-        matches[address].value: _value_grid(model.grids[address, bits])
+        matches[address].value: _value_grid(model.qparams[address, bits])
         for address, bits in plan.rounding.written.items()
     }
     settled = set(plan.rounding.written.items())
-    read: dict[tuple[str, int], ValueGrid] = {}
-    weights: dict[str, WeightGrid] = {}
+    read: dict[tuple[str, int], ValueQParams] = {}
+    weights: dict[str, WeightQParams] = {}
     constants = {tensor.name for tensor in proto.graph.initializer}
     for address, sources in plan.read.items():
         match = matches[address]
@@ -151,26 +151,28 @@ def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: Recorded) ->
                 continue
             if position is None:
                 raise lost(recorded.steps[address], "reads")
-            read[match.node.output[0], position] = _value_grid(model.grids[source])
+            read[match.node.output[0], position] = _value_grid(model.qparams[source])
         layer = recorded.steps[address].module
-        if isinstance(model.weights.get(layer), Grid) and match.node.input[1] in constants:
+        if isinstance(model.weights.get(layer), QParams) and match.node.input[1] in constants:
             weights[match.node.output[0]] = _layer_weights(model, layer, match, sources)
     return Pairs(written, read, weights)
 
 
-def _value_grid(grid: ActivationGrid) -> ValueGrid:
-    ends = (grid.low, grid.high)
-    return ValueGrid(grid.scale, grid.zero_point, grid.low < 0, None if ends in _FULL else ends)
+def _value_grid(qparams: ActivationQParams) -> ValueQParams:
+    ends = (qparams.low, qparams.high)
+    return ValueQParams(
+        qparams.scale, qparams.zero_point, qparams.low < 0, None if ends in _FULL else ends
+    )
 
 
 def _layer_weights(
     model: QuantizedModel, layer: str, match: OperationMatch, sources: Sequence[Source | None]
-) -> WeightGrid:
+) -> WeightQParams:
     integers, axis = model.integers(layer).numpy(), weight_axis(match.node)
     turned = integers.T if axis else integers
     source = sources[0]
-    scale = model.grids[source].scale if source is not None else 1.0
-    return WeightGrid(np.ascontiguousarray(turned), model.scales(layer).numpy(), axis, scale)
+    scale = model.qparams[source].scale if source is not None else 1.0
+    return WeightQParams(np.ascontiguousarray(turned), model.scales(layer).numpy(), axis, scale)
 
 
 def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:

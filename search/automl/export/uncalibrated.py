@@ -8,10 +8,10 @@ import numpy as np
 from torch import nn
 
 from automl.compression import (
-    FORMS,
-    ActivationGrid,
-    Grid,
+    SCHEMES,
+    ActivationQParams,
     Plan,
+    QParams,
     QuantizedModel,
     Source,
     highest,
@@ -34,7 +34,7 @@ def rough_integer_onnx(
     network: nn.Module,
     flow: Flow,
     bits: Mapping[str, Bits],
-    form: str,
+    scheme: str,
     input_shape: Sequence[int],
 ) -> bytes:
     """The integer network of a policy's bits as ONNX, batch 1: of the right operators and shapes.
@@ -53,20 +53,20 @@ def rough_integer_onnx(
         QuantizationError: A layer whose bits cannot be chosen.
     """
     integers = {name: each for name, each in bits.items() if computes_integers(each)}
-    plan = make_plan(flow, integers, form)
+    plan = make_plan(flow, integers, scheme)
     recorded = record_plan(network, plan, input_shape)
     weights = {name: _weight_grid(network.get_submodule(name)) for name in integers}
-    grids = _grids(plan, recorded, bool(FORMS[form][1]))
-    model = QuantizedModel(network, plan, grids, weights)
+    qparams = _qparams(plan, recorded, bool(SCHEMES[scheme][1]))
+    model = QuantizedModel(network, plan, qparams, weights)
     return quantized_onnx(float_onnx(network, input_shape), model, recorded)
 
 
-def _weight_grid(layer: nn.Module) -> Grid:
+def _weight_grid(layer: nn.Module) -> QParams:
     largest = matrix(layer).abs().amax(2, keepdim=True)
-    return Grid((largest / highest(8)).clamp_min(1e-12), 8)
+    return QParams((largest / highest(8)).clamp_min(1e-12), 8)
 
 
-def _grids(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, ActivationGrid]:
+def _qparams(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, ActivationQParams]:
     """Grids that span the recorded values."""
     values: dict[Source, Array] = {}
     for address, sources in plan.read.items():
@@ -78,10 +78,10 @@ def _grids(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, Activat
     return {source: _span(value, signed) for source, value in values.items()}
 
 
-def _span(values: Array, signed: bool) -> ActivationGrid:
+def _span(values: Array, signed: bool) -> ActivationQParams:
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if signed:
         scale = float(np.float32(max(high, -low) / 127 or 1.0))
-        return ActivationGrid(scale, 0, -128, 127)
+        return ActivationQParams(scale, 0, -128, 127)
     scale = float(np.float32((high - low) / 255 or 1.0))
-    return ActivationGrid(scale, round(-low / scale), 0, 255)
+    return ActivationQParams(scale, round(-low / scale), 0, 255)

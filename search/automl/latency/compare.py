@@ -26,7 +26,7 @@ CONDITIONS: Final = (
     "runtime",
     "runtime_version",
     "threads",
-    "form",
+    "scheme",
     "unit",
     "clocks",
     "power_mode",

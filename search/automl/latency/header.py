@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from automl.errors import TableError
 
@@ -75,7 +75,7 @@ class TableHeader(_Model):
     runtime_version: str = ""
     threads: int | None = Field(default=None, ge=1)
     precisions: tuple[str, ...] = ("fp32",)
-    form: str | None = None
+    scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
     unit: Literal["seconds", "cycles"] = "seconds"
     batch: Literal[1] = 1
     clocks: str = ""

@@ -14,9 +14,9 @@ from .operators import base_name as base_name
 from .precision import FLOAT_BITS as FLOAT_BITS
 from .precision import NETWORK_INPUT as NETWORK_INPUT
 from .precision import Flow as Flow
-from .precision import Form as Form
 from .precision import Place as Place
 from .precision import Rounding as Rounding
+from .precision import Scheme as Scheme
 from .surgery import kept_positions as kept_positions
 from .surgery import remove as remove
 from .surgery import smaller as smaller

@@ -25,7 +25,7 @@ from automl.network.trace import Call, Trace
 #: Runtime's integer kernels do;
 #: "qdq-residual": the same but for the convolution that ends in an addition, which hands it on
 #: unrounded, as TensorRT fuses the two.
-Form = Literal["reads", "qdq", "qdq-residual"]
+Scheme = Literal["reads", "qdq", "qdq-residual"]
 
 #: The address of the network's own input.
 NETWORK_INPUT: Final[Address] = ("", -1)
@@ -128,7 +128,7 @@ class Flow:
         """The network's outputs."""
         return tuple(self._operand(value) for value in self.trace.output)
 
-    def round(self, bits: Mapping[str, int], form: Form) -> Rounding:
+    def round(self, bits: Mapping[str, int], scheme: Scheme) -> Rounding:
         """Where values are rounded when the layers' activations have these bits.
 
         Args:
@@ -142,17 +142,17 @@ class Flow:
         for address, place in self.places.items():
             own = bits.get(place.owner, 32)
             weighted = place.call.step.module == place.owner != ""
-            if own >= FLOAT_BITS or (form == "reads" and not weighted):
+            if own >= FLOAT_BITS or (scheme == "reads" and not weighted):
                 continue
-            exempt = self._residual(place) if form == "qdq-residual" else None
+            exempt = self._residual(place) if scheme == "qdq-residual" else None
             read[address] = tuple(
                 own if operand.origin != exempt and self._settled(operand) else 32
                 for operand in place.operands
             )
             ends = place.call.step.op == "linear" and address in last  # logits stay float
-            if form != "reads" and place.settles and not ends:
+            if scheme != "reads" and place.settles and not ends:
                 written[address] = own
-        if form == "qdq-residual":
+        if scheme == "qdq-residual":
             for place in self.places.values():
                 if bits.get(place.owner, 32) < FLOAT_BITS:
                     written.pop(self._residual(place) or NETWORK_INPUT, None)

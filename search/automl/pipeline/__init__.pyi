@@ -9,13 +9,13 @@ from .requests import DEFAULT_TRIALS as DEFAULT_TRIALS
 from .requests import ApplyRequest as ApplyRequest
 from .requests import ApplyResult as ApplyResult
 from .requests import Event as Event
-from .requests import Figures as Figures
+from .requests import Metrics as Metrics
 from .requests import OnEvent as OnEvent
 from .requests import ProfileRequest as ProfileRequest
 from .requests import ProfileResult as ProfileResult
 from .requests import SearchRequest as SearchRequest
 from .requests import SearchResult as SearchResult
-from .requests import Subject as Subject
+from .requests import Task as Task
 from .requests import VerifyRequest as VerifyRequest
 from .requests import VerifyResult as VerifyResult
 from .requests import ignore as ignore

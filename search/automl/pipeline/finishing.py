@@ -16,9 +16,9 @@ from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
     Event,
-    Figures,
+    Metrics,
     OnEvent,
-    Subject,
+    Task,
     VerifyRequest,
     VerifyResult,
     ignore,
@@ -36,38 +36,38 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         PolicyError: The policy is for another model.
         ModelError: The ONNX file computes something else than the model.
     """
-    file, subject = request.policy, request.subject
-    traced = _read(subject, file)
+    file, task = request.policy, request.task
+    traced = _read(task, file)
     policy = file.policy
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
-    images, form = subject.data.calibration.inputs, file.target.form
-    compressor = Compressor(traced, images, counts, seed=request.seed, form=form)
+    images, scheme = task.data.calibration.inputs, file.target.scheme
+    compressor = Compressor(traced, images, counts, seed=request.seed, scheme=scheme)
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:
         if isinstance(model, QuantizedModel):
             raise UsageError("--finetune trains floats, and this policy rounds: leave it out")
         _recover(request, traced, model, on_event)
-    batches = subject.data.test or subject.data.validation
-    dense = judge(traced.model, subject.score, batches)
-    small = judge(model, subject.score, batches, policy.resolution)
+    batches = task.data.test or task.data.validation
+    dense = judge(traced.model, task.score, batches)
+    small = judge(model, task.score, batches, policy.resolution)
     save_weights(model, request.out)
     difference = None
     if request.export is not None:
         on_event(Event("exporting", 2, 3))
         shape = input_shape(traced, policy)
         half = file.target.floats == "fp16"
-        inputs = examples(subject, policy)
+        inputs = examples(task, policy)
         difference = export_onnx(model, shape, request.export, inputs, half=half)
     packed = None
     if request.packed is not None:
         packed = save_packed(model, request.packed, huffman=request.huffman)
     return ApplyResult(
         model=model,
-        dense=_figures(file.dense, dense, None),
-        compressed=_figures(file.predicted, small, None),
-        scored_on=f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs",
+        dense=_metrics(file.dense, dense, None),
+        compressed=_metrics(file.predicted, small, None),
+        scored_on=f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs",
         weights_path=request.out,
         export_path=request.export,
         export_error=difference,
@@ -85,7 +85,7 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
         TargetError: No such target.
     """
     file, threads = request.policy, request.threads
-    traced = _read(request.subject, file)
+    traced = _read(request.task, file)
     table = find_table(request.target, threads=threads)
     precisions = precisions_of(table.header)
     check_bits(file.policy, request.target, precisions)
@@ -104,8 +104,8 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     if here and file.target.name not in ("cpu", table.name):
         notes.append(f"the prediction is for {file.target.name}, not for this machine")
     return VerifyResult(
-        dense=_figures(file.dense, None, measured.get("dense")),
-        compressed=_figures(file.predicted, None, measured.get("compressed")),
+        dense=_metrics(file.dense, None, measured.get("dense")),
+        compressed=_metrics(file.predicted, None, measured.get("compressed")),
         target=describe(
             table, used_names(file.policy.bits.values(), precisions), file.predicted.latency_error
         ),
@@ -113,10 +113,10 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     )
 
 
-def _read(subject: Subject, file: PolicyFile) -> TracedModel:
+def _read(task: Task, file: PolicyFile) -> TracedModel:
     resolution = file.policy.resolution
     traced = trace_network(
-        subject.model, subject.input_shape, resolutions=(resolution,) if resolution else ()
+        task.model, task.input_shape, resolutions=(resolution,) if resolution else ()
     )
     check_fits(file, traced.network)
     return traced
@@ -125,7 +125,7 @@ def _read(subject: Subject, file: PolicyFile) -> TracedModel:
 def _recover(
     request: ApplyRequest, traced: TracedModel, model: nn.Module, on_event: OnEvent
 ) -> None:
-    data = request.subject.data
+    data = request.task.data
     batches = data.training if data.training is not None else data.calibration
     recover(
         model,
@@ -137,8 +137,8 @@ def _recover(
     )
 
 
-def _figures(cost: Predicted, accuracy: float | None, measured: float | None) -> Figures:
-    return Figures(
+def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:
+    return Metrics(
         accuracy,
         cost.latency_seconds,
         cost.latency_error,

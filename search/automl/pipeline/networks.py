@@ -12,7 +12,7 @@ from automl.cost import build_cost_model
 from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
 from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
-from automl.pipeline.precision import form_of, precisions_of
+from automl.pipeline.precision import precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy import Bits, Policy, is_float
 from automl.profiling import (
@@ -125,11 +125,11 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
         ModelError: The exporter refuses the model.
     """
     model, shape = network_of(traced, policy)
-    form = form_of(header)
-    if form is not None and any(map(computes_integers, policy.bits.values())):
+    scheme = scheme_of(header)
+    if scheme is not None and any(map(computes_integers, policy.bits.values())):
         flow = Flow(traced.trace, policy.removed)
         bits = {name: each for name, each in policy.bits.items() if name in flow.layers}
-        content = rough_integer_onnx(model, flow, bits, form, shape)
+        content = rough_integer_onnx(model, flow, bits, scheme, shape)
     else:
         content = onnx_bytes(model, shape)
     return half_model(content) if precisions_of(header).dense == "fp16" else content

@@ -18,12 +18,12 @@ from automl.policy import (
     is_float,
     parse_precision,
 )
-from automl.profiling import FORM_OF
+from automl.profiling import SCHEME_OF
 from automl.units import Quantity
 
 #: Form of each runtime's integer kernels. Those of TFLite have signed activations with a zero
 #: point: the numbers of unsigned ones.
-_FORMS: Final = {**FORM_OF, "tflite": "qdq-u8s8", "litert": "qdq-u8s8", "ncnn": "qdq-s8s8"}
+_SCHEMES: Final = {**SCHEME_OF, "tflite": "qdq-u8s8", "litert": "qdq-u8s8", "ncnn": "qdq-s8s8"}
 #: Bits that weights may be rounded to by themselves.
 WEIGHT_BITS: Final = tuple(range(1, 9))
 
@@ -55,12 +55,12 @@ def precisions_of(header: TableHeader) -> Precisions:
     return Precisions(header.precisions, simulated=header.unit == "cycles")
 
 
-def form_of(header: TableHeader) -> str | None:
+def scheme_of(header: TableHeader) -> str | None:
     """The form of the target's quantised graphs; None for simulators and where all is float."""
     precisions = precisions_of(header)
     if precisions.simulated or all(map(is_float, precisions.bits)):
         return None
-    return header.form or _FORMS.get(header.runtime, "qdq-s8s8")
+    return header.scheme or _SCHEMES.get(header.runtime, "qdq-s8s8")
 
 
 def floats_of(header: TableHeader) -> Literal["fp32", "fp16"]:

@@ -9,7 +9,7 @@ import numpy as np
 from automl.compression import Compressor, measure_sensitivity
 from automl.cost import Budget, resolve_budget
 from automl.network import TracedModel, trace_network
-from automl.pipeline.precision import form_of
+from automl.pipeline.precision import scheme_of
 from automl.pipeline.pricing import Choices, Priced, price
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
 from automl.solver import solve
@@ -46,11 +46,11 @@ def aim(request: SearchRequest, on_event: OnEvent) -> Aimed:
         InfeasibleError: The budget cannot be met; found before anything costly is done.
         UsageError: Precisions that the target lacks, or a budget that it cannot be held to.
     """
-    subject, limits = request.subject, [parse_budget(text) for text in request.budget]
+    task, limits = request.task, [parse_budget(text) for text in request.budget]
     limited: frozenset[Quantity] = frozenset(limit.quantity for limit in limits)
     on_event(Event("reading the network", 0, 1))
     traced = trace_network(
-        subject.model, subject.input_shape, resolutions=request.resolutions, seed=request.seed
+        task.model, task.input_shape, resolutions=request.resolutions, seed=request.seed
     )
     priced = price(
         traced,
@@ -79,7 +79,7 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
     """Make the compression database, and measure what each choice does alone."""
     priced = aimed.priced
     compressor = compressor_of(aimed.traced, priced, request, on_event)
-    harm = measure_sensitivity(
+    sensitivity = measure_sensitivity(
         compressor.database,
         priced.space,
         compressor.images[:SENSITIVITY_IMAGES],
@@ -87,7 +87,7 @@ def prepare(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> tuple[Co
         on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
     )
     geometry = read_geometry(aimed.traced.network, priced.space)
-    return compressor, Problem(priced.space, priced.costs, aimed.budget, harm, geometry)
+    return compressor, Problem(priced.space, priced.costs, aimed.budget, sensitivity, geometry)
 
 
 def compressor_of(
@@ -106,9 +106,9 @@ def compressor_of(
         on_event(Event("ranking channels", len(done), len(counts)))
 
     on_event(Event("calibrating", 0, 1))
-    images = request.subject.data.calibration.inputs
-    form = form_of(priced.table.header)
-    return Compressor(traced, images, counts, seed=request.seed, form=form, on_group=told)
+    images = request.task.data.calibration.inputs
+    scheme = scheme_of(priced.table.header)
+    return Compressor(traced, images, counts, seed=request.seed, scheme=scheme, on_group=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ class Prepared:
 
 def prepare_scores(aimed: Aimed, request: SearchRequest, on_event: OnEvent) -> Prepared:
     """All that has to be made before policies can be scored."""
-    validation = request.subject.data.validation
-    judged = ranking(request.subject.score, aimed.traced.model, validation)
+    validation = request.task.data.validation
+    judged = ranking(request.task.score, aimed.traced.model, validation)
     compressor, problem = prepare(aimed, request, on_event)
     evaluate = Evaluator(compressor, validation, judged.score, seed=request.seed)
     return Prepared(compressor, problem, judged, evaluate)

@@ -22,7 +22,7 @@ DEFAULT_CALIBRATION = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Task:
     """The model that is to be compressed, with the data and the score that judge it.
 
     Attributes:
@@ -67,13 +67,13 @@ class SearchRequest:
         threads: Threads that operators are measured with.
         full_scores: Score every candidate on all validation inputs; without it, one that cannot
             beat the best any more is given up early, where the score has a value an input.
-        warm_start: Let an agent that learns start from the optimum of additive harm.
+        warm_start: Let an agent that learns start from the optimum of additive sensitivity.
         measure: Measure what the best candidates use until the winner rests on measured rows.
         ssh: Boards that are measured for that, as "user@host[:port]"; () for this machine.
         python: Interpreter of the boards that has the runtime.
     """
 
-    subject: Subject
+    task: Task
     target: str
     budget: tuple[str, ...]
     out: Path
@@ -111,7 +111,7 @@ class ApplyRequest:
         seed: Of everything random.
     """
 
-    subject: Subject
+    task: Task
     policy: PolicyFile
     out: Path
     export: Path | None = None
@@ -132,7 +132,7 @@ class VerifyRequest:
         threads: Threads of the runtime.
     """
 
-    subject: Subject
+    task: Task
     policy: PolicyFile
     target: str
     threads: int = 1
@@ -185,7 +185,7 @@ class ProfileRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Metrics:
     """What one model costs and is worth.
 
     Attributes:
@@ -225,8 +225,8 @@ class SearchResult:
         notes: What the user should know: frozen parts, budgets met already, capped data.
     """
 
-    dense: Figures
-    compressed: Figures
+    dense: Metrics
+    compressed: Metrics
     policy: PolicyFile
     policy_path: Path
     out: Path
@@ -254,8 +254,8 @@ class ApplyResult:
     """
 
     model: nn.Module
-    dense: Figures
-    compressed: Figures
+    dense: Metrics
+    compressed: Metrics
     scored_on: str
     weights_path: Path
     export_path: Path | None = None
@@ -270,8 +270,8 @@ class ApplyResult:
 class VerifyResult:
     """Predicted beside measured, in seconds. `target` says what was measured on and how."""
 
-    dense: Figures
-    compressed: Figures
+    dense: Metrics
+    compressed: Metrics
     target: str
     notes: tuple[str, ...] = ()
 

@@ -16,10 +16,10 @@ from automl.errors import StudyError
 from automl.export import export_onnx, onnx_bytes
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
-from automl.pipeline.precision import floats_of, form_of
+from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
 from automl.pipeline.pricing import Priced, measure_here
-from automl.pipeline.requests import Event, Figures, OnEvent, SearchRequest, SearchResult, ignore
+from automl.pipeline.requests import Event, Metrics, OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Model, Policy, PolicyFile, PolicyTarget, Predicted, choices, write_policy
 from automl.study import Ranking, StudyResult, Trial, delete_study, judge, run_study
@@ -138,7 +138,7 @@ def _study(request: SearchRequest, aimed: Aimed, prepared: Prepared, log: Log) -
 
 
 def _judged_by(request: SearchRequest, judged: Ranking) -> str:
-    name = judged.name or request.subject.score_name
+    name = judged.name or request.task.score_name
     return f"{name}, in full" if request.full_scores else name
 
 
@@ -177,11 +177,11 @@ def _deliver(
     log: Log,
 ) -> SearchResult:
     """Judge the finished network once, measure it, write everything."""
-    subject, costs = request.subject, aimed.priced.costs
-    batches = subject.data.test or subject.data.validation
-    scored_on = f"{batches.images:,} {'test' if subject.data.test else 'validation'} inputs"
-    before = judge(aimed.traced.model, subject.score, batches)
-    after = judge(model, subject.score, batches, policy.resolution)
+    task, costs = request.task, aimed.priced.costs
+    batches = task.data.test or task.data.validation
+    scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
+    before = judge(aimed.traced.model, task.score, batches)
+    after = judge(model, task.score, batches, policy.resolution)
     file = policy_file(request, aimed, policy).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     _write_front(request, aimed, result)
@@ -193,15 +193,15 @@ def _deliver(
         model,
         input_shape(aimed.traced, policy),
         request.out / "model.onnx",
-        examples(subject, policy),
+        examples(task, policy),
         half=file.target.floats == "fp16",
     )
     log(Event("measuring the result", 0, 1))
     measured = _measure(request, aimed, model, policy)
     log(Event("done", 1, 1))
     return SearchResult(
-        dense=figures(aimed.priced, costs.dense, before, measured.get("dense")),
-        compressed=figures(aimed.priced, costs.cost(policy), after, measured.get("compressed")),
+        dense=metrics(aimed.priced, costs.dense, before, measured.get("dense")),
+        compressed=metrics(aimed.priced, costs.cost(policy), after, measured.get("compressed")),
         policy=file,
         policy_path=request.out / "policy.json",
         out=request.out,
@@ -229,10 +229,10 @@ def _measure(
     return measure_here(models, request.threads)
 
 
-def figures(priced: Priced, cost: Cost, accuracy: float | None, measured: float | None) -> Figures:
+def metrics(priced: Priced, cost: Cost, accuracy: float | None, measured: float | None) -> Metrics:
     """What a model costs and is worth."""
     kept = predicted(priced, cost)
-    return Figures(
+    return Metrics(
         accuracy,
         kept.latency_seconds,
         kept.latency_error,
@@ -267,7 +267,7 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
     return PolicyFile(
         automl=__version__,
         model=Model(
-            name=request.subject.model_name,
+            name=request.task.model_name,
             fingerprint=network.fingerprint,
             input_shape=network.input_shape,
         ),
@@ -275,7 +275,7 @@ def policy_file(request: SearchRequest, aimed: Aimed, policy: Policy) -> PolicyF
             name=request.target,
             description=priced.description,
             table_digest=priced.table.digest,
-            form=form_of(priced.table.header),
+            scheme=scheme_of(priced.table.header),
             floats=floats_of(priced.table.header),
         ),
         budget=request.budget,
@@ -297,7 +297,7 @@ def _write_front(request: SearchRequest, aimed: Aimed, result: StudyResult) -> N
 def _scored(request: SearchRequest, aimed: Aimed, trial: Trial) -> PolicyFile:
     """A trial's policy with the score that the search gave it."""
     file = policy_file(request, aimed, trial.policy)
-    images = trial.images or request.subject.data.validation.images
+    images = trial.images or request.task.data.validation.images
     what = f"{aimed.ranking.name} of " if aimed.ranking and aimed.ranking.name else ""
     where = f"{what}{images:,} validation inputs, refitted on fewer images"
     return file if trial.score is None else file.with_score(trial.score, where)

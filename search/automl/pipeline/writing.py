@@ -11,7 +11,7 @@ from torch import nn
 
 from automl.compression import Codebook, QuantizedModel, resized
 from automl.export import IntegerWeights, SharedWeights, Stored, write_packed
-from automl.pipeline.requests import Subject
+from automl.pipeline.requests import Task
 from automl.policy import Policy
 
 Tensor = torch.Tensor
@@ -24,9 +24,9 @@ def network_of_floats(model: nn.Module) -> nn.Module:
     return model.network if isinstance(model, QuantizedModel) else model
 
 
-def examples(subject: Subject, policy: Policy) -> Tensor:
+def examples(task: Task, policy: Policy) -> Tensor:
     """Calibration inputs, at the policy's resolution, that an exported network is checked on."""
-    return resized(subject.data.calibration.inputs[:CHECKED], policy.resolution)
+    return resized(task.data.calibration.inputs[:CHECKED], policy.resolution)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -58,12 +58,14 @@ def stored(model: nn.Module) -> dict[str, Stored]:
     tensors: dict[str, Stored] = dict(network_of_floats(model).state_dict())
     if not isinstance(model, QuantizedModel):
         return tensors
-    for layer, grid in model.weights.items():
+    for layer, qparams in model.weights.items():
         name = f"{layer}.weight"
         weight = tensors[name]
         assert isinstance(weight, torch.Tensor)
-        if isinstance(grid, Codebook):
-            tensors[name] = SharedWeights(grid.entries, grid.indices.view(weight.shape), grid.bits)
+        if isinstance(qparams, Codebook):
+            tensors[name] = SharedWeights(
+                qparams.entries, qparams.indices.view(weight.shape), qparams.bits
+            )
         else:
-            tensors[name] = IntegerWeights(model.integers(layer), model.scales(layer), grid.bits)
+            tensors[name] = IntegerWeights(model.integers(layer), model.scales(layer), qparams.bits)
     return tensors

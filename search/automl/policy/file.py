@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
@@ -62,7 +62,7 @@ class PolicyTarget(_Part):
     name: str
     description: str = ""
     table_digest: str = ""
-    form: str | None = None
+    scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
     floats: Literal["fp32", "fp16"] = "fp32"
 
 

@@ -1,7 +1,7 @@
 from .half import half_model as half_model
 from .imports import ImportResult as ImportResult
 from .imports import import_profile as import_profile
-from .integer import FORM_OF as FORM_OF
+from .integer import SCHEME_OF as SCHEME_OF
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
 from .measuring import ProfileReport as ProfileReport
@@ -13,8 +13,8 @@ from .overhead import held_out_seconds as held_out_seconds
 from .pool import PooledRunner as PooledRunner
 from .qdq import MOVES as MOVES
 from .qdq import Pairs as Pairs
-from .qdq import ValueGrid as ValueGrid
-from .qdq import WeightGrid as WeightGrid
+from .qdq import ValueQParams as ValueQParams
+from .qdq import WeightQParams as WeightQParams
 from .qdq import with_pairs as with_pairs
 from .qdq import with_stored_constants as with_stored_constants
 from .runner import LocalRunner as LocalRunner

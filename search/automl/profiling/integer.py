@@ -16,8 +16,8 @@ from onnx import numpy_helper
 
 from automl.profiling.qdq import (
     Pairs,
-    ValueGrid,
-    WeightGrid,
+    ValueQParams,
+    WeightQParams,
     integers_through,
     readers,
     with_pairs,
@@ -26,10 +26,10 @@ from automl.profiling.qdq import (
 
 #: Forms in which integer models are written: unsigned activations with a zero point or symmetric
 #: signed ones; with "residual" the convolution that ends in an addition hands on its sum unrounded.
-FORMS: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
+SCHEMES: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
 #: The form that each runtime's integer kernels want. ONNX Runtime fuses a ReLU only into unsigned
 #: values (or signed ones whose zero point is their least), on every architecture.
-FORM_OF: Final = {"onnxruntime": "qdq-u8s8", "tensorrt": "qdq-s8s8-residual"}
+SCHEME_OF: Final = {"onnxruntime": "qdq-u8s8", "tensorrt": "qdq-s8s8-residual"}
 #: Operators of a table that integer kernels exist for; all others run in float between
 #: conversions. A resize only to the nearest.
 INTEGER_OPERATORS: Final = (
@@ -60,17 +60,17 @@ def has_integer_kernel(op: str, detail: str = "") -> bool:
     return op in INTEGER_OPERATORS and not (op == "add" and detail)
 
 
-def is_unsigned(form: str) -> bool:
+def is_unsigned(scheme: str) -> bool:
     """Whether activations are unsigned, with a zero point."""
-    return "u8" in form
+    return "u8" in scheme
 
 
-def placed(model: onnx.ModelProto, pairs: Pairs, form: str) -> onnx.ModelProto:
+def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto:
     """The model with the pairs as the form's runtime wants them.
 
     For ONNX Runtime biases are integers, and what only moves numbers runs on integers.
     """
-    if form.endswith("residual"):
+    if scheme.endswith("residual"):
         return with_pairs(model, pairs, integer_bias=False)
     anchored = replace(pairs, anchored=_anchored(model, pairs))
     result = with_pairs(model, anchored, integer_bias=True)
@@ -93,38 +93,38 @@ def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]
     }
 
 
-def integer_model(content: bytes, form: str, floats: Collection[str] = ()) -> bytes:
+def integer_model(content: bytes, scheme: str, floats: Collection[str] = ()) -> bytes:
     """A float model with everything rounded but what some nodes compute.
 
     Args:
         content: The float model, of operators that have integer kernels and of ReLUs.
-        form: One of `FORMS`.
+        form: One of `SCHEMES`.
         floats: First outputs of the nodes that stay float.
     """
     model = onnx.load_from_string(content)
-    pairs = _Everything(model, form, floats).pairs()
-    result: bytes = placed(model, pairs, form).SerializeToString()
+    pairs = _Everything(model, scheme, floats).pairs()
+    result: bytes = placed(model, pairs, scheme).SerializeToString()
     return result
 
 
 class _Everything:
     """Pairs around all that is not said to stay float."""
 
-    def __init__(self, model: onnx.ModelProto, form: str, floats: Collection[str]) -> None:
+    def __init__(self, model: onnx.ModelProto, scheme: str, floats: Collection[str]) -> None:
         self._nodes = list(model.graph.node)
         self._floats = set(floats)
-        self._unsigned, self._residual = is_unsigned(form), form.endswith("residual")
+        self._unsigned, self._residual = is_unsigned(scheme), scheme.endswith("residual")
         self._constants = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
         self._outputs = {value.name for value in model.graph.output}
         self._readers = readers(self._nodes)
-        self._grids: dict[str, ValueGrid] = {}
+        self._qparams: dict[str, ValueQParams] = {}
 
     def pairs(self) -> Pairs:
-        written: dict[str, ValueGrid] = {}
-        read: dict[tuple[str, int], ValueGrid] = {}
-        weights: dict[str, WeightGrid] = {}
+        written: dict[str, ValueQParams] = {}
+        read: dict[tuple[str, int], ValueQParams] = {}
+        weights: dict[str, WeightQParams] = {}
         unsettled: set[str] = set()
         for node in self._nodes:
             name = node.output[0]
@@ -132,14 +132,14 @@ class _Everything:
                 continue
             for position, data in enumerate(node.input):
                 if data and data not in self._constants and data not in unsettled:
-                    read[name, position] = self._grid(data)
+                    read[name, position] = self._qparams_of(data)
             if node.op_type in _KEEPS:
-                self._grids[name] = self._grid(node.input[0])
+                self._qparams[name] = self._qparams_of(node.input[0])
             if node.op_type in _WEIGHTED:
                 constants = self._constants[node.input[1]]
                 weights[name] = _weight_grid(constants, weight_axis(node), read[name, 0].scale)
             if self._settles(node):
-                written[name] = self._grid(name, node.op_type == "Relu")
+                written[name] = self._qparams_of(name, node.op_type == "Relu")
             else:
                 unsettled.add(name)
         return Pairs(written, read, weights)
@@ -157,21 +157,21 @@ class _Everything:
             return list(after[0].input).index(node.output[0]) != 0
         return after[0].op_type != "Relu"
 
-    def _grid(self, value: str, positive: bool = False) -> ValueGrid:
+    def _qparams_of(self, value: str, positive: bool = False) -> ValueQParams:
         """Of a scale that no other value has, so that nothing is taken for the same."""
-        if value not in self._grids:
-            scale = float(np.float32(_SCALE * (1.0 + 1e-3 * len(self._grids))))
+        if value not in self._qparams:
+            scale = float(np.float32(_SCALE * (1.0 + 1e-3 * len(self._qparams))))
             zero = 128 if self._unsigned and not positive else 0
-            self._grids[value] = ValueGrid(scale, zero, not self._unsigned)
-        return self._grids[value]
+            self._qparams[value] = ValueQParams(scale, zero, not self._unsigned)
+        return self._qparams[value]
 
 
-def _weight_grid(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightGrid:
+def _weight_grid(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightQParams:
     """Weights rounded to nearest, the largest of each output channel at 127."""
     others = tuple(dim for dim in range(weights.ndim) if dim != axis)
     scales = np.maximum(np.abs(weights).max(others, keepdims=True) / 127, 1e-12)
     integers = np.rint(weights / scales).astype(np.int8)
-    return WeightGrid(integers, scales.astype(np.float32).ravel(), axis, input_scale)
+    return WeightQParams(integers, scales.astype(np.float32).ravel(), axis, input_scale)
 
 
 def weight_axis(node: onnx.NodeProto) -> int:

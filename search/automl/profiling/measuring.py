@@ -11,7 +11,7 @@ from typing import Final
 from automl.errors import MeasureError, TableError
 from automl.latency import LatencyTable, OpKey, Row
 from automl.profiling.device import disturbed, slowed
-from automl.profiling.integer import FORM_OF
+from automl.profiling.integer import SCHEME_OF
 from automl.profiling.microbench import probe
 from automl.profiling.runner import Limits, Measured, Probe, Runner
 
@@ -112,7 +112,7 @@ def profile(
     wanted = table.lacks(keys)
     tell = progress or (lambda done, total, row: None)
     done = 0
-    for batch in _batches(wanted, runner.info.runtime, table.header.form, report):
+    for batch in _batches(wanted, runner.info.runtime, table.header.scheme, report):
         left = seconds_cap - (time.monotonic() - start)
         if left <= 0.0:
             report.left += tuple(key for key, _ in batch)
@@ -211,9 +211,9 @@ def settle_conditions(table: LatencyTable, runner: Runner) -> None:
 
 def _settle_form(table: LatencyTable, keys: Sequence[OpKey], runner: Runner) -> None:
     """Note the form of integer operators in the header before the first of them is measured."""
-    form = FORM_OF.get(runner.info.runtime)
-    if form and table.header.form is None and any(key.precision == "int8" for key in keys):
-        table.set_header(table.header.model_copy(update={"form": form}))
+    scheme = SCHEME_OF.get(runner.info.runtime)
+    if scheme and table.header.scheme is None and any(key.precision == "int8" for key in keys):
+        table.set_header(table.header.model_copy(update={"scheme": scheme}))
 
 
 def _disturbed(runner: Runner) -> tuple[str, ...]:
@@ -268,7 +268,7 @@ def _row(key: OpKey, measured: Measured, slower: float) -> Row:
 
 
 def _batches(
-    keys: Sequence[OpKey], runtime: str, form: str | None, report: ProfileReport
+    keys: Sequence[OpKey], runtime: str, scheme: str | None, report: ProfileReport
 ) -> Iterator[list[tuple[OpKey, Probe]]]:
     """Keys with their models, as many at a time as fit; those without models are reported."""
     batch: list[tuple[OpKey, Probe]] = []
@@ -276,7 +276,7 @@ def _batches(
     size = 0
     for key in keys:
         try:
-            models = probe(key, runtime, form)
+            models = probe(key, runtime, scheme)
         except MeasureError as error:
             report.refused[key] = str(error)
             continue

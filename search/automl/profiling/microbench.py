@@ -28,7 +28,7 @@ from automl.latency import OpKey
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
 from automl.profiling.half import half_model
-from automl.profiling.integer import FORM_OF, FORMS, has_integer_kernel, integer_model
+from automl.profiling.integer import SCHEME_OF, SCHEMES, has_integer_kernel, integer_model
 from automl.profiling.operators import emit, input_shapes, on_tokens
 from automl.profiling.runner import Probe
 
@@ -37,13 +37,13 @@ _IMAGE: Final = 4  # inputs of at most so many channels come from outside, in pl
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
-def probe(key: OpKey, runtime: str = "onnxruntime", form: str | None = None) -> Probe:
+def probe(key: OpKey, runtime: str = "onnxruntime", scheme: str | None = None) -> Probe:
     """The models whose difference is the operator's time.
 
     Args:
         key: The operator.
         runtime: That will run the models.
-        form: In which integer operators are written, of `integer.FORMS`; None for the runtime's.
+        form: In which integer operators are written, of `integer.SCHEMES`; None for the runtime's.
 
     Raises:
         MeasureError: If the runtime takes no ONNX, or the key's precision or operator cannot be
@@ -60,28 +60,28 @@ def probe(key: OpKey, runtime: str = "onnxruntime", form: str | None = None) -> 
         )
     if key.precision != "int8":
         return _float_probe(key, runtime)
-    form = form or FORM_OF[runtime]
-    if form not in FORMS:
-        raise MeasureError(f"no form {form!r} of integer operators{nearest(form, FORMS)}")
+    scheme = scheme or SCHEME_OF[runtime]
+    if scheme not in SCHEMES:
+        raise MeasureError(f"no form {scheme!r} of integer operators{nearest(scheme, SCHEMES)}")
     if key.op == "convert":
-        return _conversion_probe(key, runtime, form)
+        return _conversion_probe(key, runtime, scheme)
     if not has_integer_kernel(key.op, key.detail):
         what = f"{key.op} {key.detail}".rstrip()
         raise MeasureError(f"no integer kernel for {what!r}: it runs in float between conversions")
     found = _float_probe(replace(key, precision="fp32"), runtime)
-    return Probe(tuple(_integers(model, form, runtime) for model in found.models), found.weights)
+    return Probe(tuple(_integers(model, scheme, runtime) for model in found.models), found.weights)
 
 
-def _conversion_probe(key: OpKey, runtime: str, form: str) -> Probe:
+def _conversion_probe(key: OpKey, runtime: str, scheme: str) -> Probe:
     copies = _copies(key)
     pairs = [conversion(key, copies, there, runtime == "tensorrt") for there in (True, False)]
-    models = tuple(_integers(content, form, runtime, floats) for content, floats in pairs)
+    models = tuple(_integers(content, scheme, runtime, floats) for content, floats in pairs)
     return Probe(models, (1.0 / copies, -1.0 / copies))
 
 
-def _integers(content: bytes, form: str, runtime: str, floats: Collection[str] = ()) -> bytes:
+def _integers(content: bytes, scheme: str, runtime: str, floats: Collection[str] = ()) -> bytes:
     """The integer model; with TensorRT what stays float is in fp16, as its tables are."""
-    model = integer_model(content, form, floats)
+    model = integer_model(content, scheme, floats)
     return half_model(model) if runtime == "tensorrt" else model
 
 

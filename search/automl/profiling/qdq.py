@@ -21,7 +21,7 @@ _INT32: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class ValueGrid:
+class ValueQParams:
     """What integers of a value stand for: (integer - zero_point) * scale.
 
     Attributes:
@@ -38,7 +38,7 @@ class ValueGrid:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightGrid:
+class WeightQParams:
     """Integer weights, symmetric: each times the scale of its output channel.
 
     Attributes:
@@ -67,9 +67,9 @@ class Pairs:
             value and a convolution, and every addition that follows, is transposed forth and back.
     """
 
-    written: Mapping[str, ValueGrid] = field(default_factory=dict)
-    read: Mapping[tuple[str, int], ValueGrid] = field(default_factory=dict)
-    weights: Mapping[str, WeightGrid] = field(default_factory=dict)
+    written: Mapping[str, ValueQParams] = field(default_factory=dict)
+    read: Mapping[tuple[str, int], ValueQParams] = field(default_factory=dict)
+    weights: Mapping[str, WeightQParams] = field(default_factory=dict)
     anchored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -94,7 +94,7 @@ class _Writer:
         self._graph, self._pairs, self._integer_bias = graph, pairs, integer_bias
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes: list[onnx.NodeProto] = []
-        self._rounded: dict[tuple[str, ValueGrid], str] = {}
+        self._rounded: dict[tuple[str, ValueQParams], str] = {}
         self._constants: dict[tuple[object, ...], str] = {}
         self._count = 0
 
@@ -102,9 +102,9 @@ class _Writer:
         for node in list(self._graph.node):
             name = node.output[0]
             for position, data in enumerate(node.input):
-                grid = self._pairs.read.get((name, position))
-                if grid is not None and self._pairs.written.get(data) != grid:
-                    node.input[position] = self._read(data, grid)
+                qparams = self._pairs.read.get((name, position))
+                if qparams is not None and self._pairs.written.get(data) != qparams:
+                    node.input[position] = self._read(data, qparams)
             if name in self._pairs.weights:
                 self._layer(node, self._pairs.weights[name])
             self._nodes.append(node)
@@ -119,22 +119,22 @@ class _Writer:
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
 
-    def _read(self, data: str, grid: ValueGrid) -> str:
-        key = (data, grid)
+    def _read(self, data: str, qparams: ValueQParams) -> str:
+        key = (data, qparams)
         if key not in self._rounded:
             self._count += 1
-            self._rounded[key] = self._pair(data, grid, f"{data}/read_{self._count}")
+            self._rounded[key] = self._pair(data, qparams, f"{data}/read_{self._count}")
         return self._rounded[key]
 
-    def _pair(self, data: str, grid: ValueGrid, output: str) -> str:
-        kind = np.int8 if grid.signed else np.uint8
-        if grid.ends is not None:
-            least, largest = ((end - grid.zero_point) * grid.scale for end in grid.ends)
+    def _pair(self, data: str, qparams: ValueQParams, output: str) -> str:
+        kind = np.int8 if qparams.signed else np.uint8
+        if qparams.ends is not None:
+            least, largest = ((end - qparams.zero_point) * qparams.scale for end in qparams.ends)
             ends = [self._constant("end", np.float32(end)) for end in (least, largest)]
             self._node("Clip", [data, *ends], f"{output}/clipped")
             data = f"{output}/clipped"
-        scale = self._constant("scale", np.float32(grid.scale))
-        zero = self._constant("zero", kind(grid.zero_point))
+        scale = self._constant("scale", np.float32(qparams.scale))
+        zero = self._constant("zero", kind(qparams.zero_point))
         integers = f"{output}/integers"
         self._node("QuantizeLinear", [data, scale, zero], integers)
         if data in self._pairs.anchored:
@@ -151,15 +151,15 @@ class _Writer:
         self._node("Transpose", [kept], anchored, perm=[0, 3, 1, 2])
         return anchored
 
-    def _layer(self, node: onnx.NodeProto, grid: WeightGrid) -> None:
+    def _layer(self, node: onnx.NodeProto, qparams: WeightQParams) -> None:
         name = node.output[0]
-        scales = self._store(f"{name}/weight_scales", grid.scales)
-        zeros = self._store(f"{name}/weight_zeros", np.zeros(len(grid.scales), np.int8))
-        integers = self._store(f"{name}/weight", grid.integers)
+        scales = self._store(f"{name}/weight_scales", qparams.scales)
+        zeros = self._store(f"{name}/weight_zeros", np.zeros(len(qparams.scales), np.int8))
+        integers = self._store(f"{name}/weight", qparams.integers)
         node.input[1] = f"{name}/weight_values"
-        self._node("DequantizeLinear", [integers, scales, zeros], node.input[1], axis=grid.axis)
+        self._node("DequantizeLinear", [integers, scales, zeros], node.input[1], axis=qparams.axis)
         if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
-            unit = np.float32(grid.input_scale) * grid.scales
+            unit = np.float32(qparams.input_scale) * qparams.scales
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
             counted = np.clip(np.rint(bias / unit), -_INT32, _INT32).astype(np.int32)
             integers = self._store(f"{name}/bias", counted)

@@ -28,7 +28,7 @@ class Factor:
 
     Attributes:
         scope: Variables that it hangs on, without repetition.
-        table: [options of each variable of the scope..., terms]: harm first, then the costs.
+        table: [options of each variable of the scope..., terms]: sensitivity first, then the costs.
     """
 
     scope: tuple[int, ...]

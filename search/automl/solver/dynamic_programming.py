@@ -1,6 +1,6 @@
-"""Closing the gap that a multiplier leaves: dynamic programming over costs and harm.
+"""Closing the gap that a multiplier leaves: dynamic programming over costs and sensitivity.
 
-Partial assignments are kept as lists of (frontier, costs, harm). One is dropped when it cannot end
+Partial assignments are kept as lists of (frontier, costs, sensitivity). One is dropped when it cannot end
 within the limits, when the Lagrangian bound says that it cannot beat the best that is known, or
 when another with the same frontier is nowhere worse. For unary problems this is the multiple-choice
 knapsack by reduction and dynamic programming (Pisinger, "A minimal algorithm for the
@@ -24,9 +24,9 @@ class Closing:
 
     Attributes:
         assignment: Better than what was known, or None.
-        terms: Its harm and costs.
+        terms: Its sensitivity and costs.
         complete: False when the lists were cut short, so that better ones may have been lost.
-        bound: No assignment within the limits has less harm than this or what was found.
+        bound: No assignment within the limits has less sensitivity than this or what was found.
     """
 
     assignment: Integers | None
@@ -52,15 +52,15 @@ def close_gap(
     most: int,
     slack: float,
 ) -> Closing:
-    """The least harm below `best` within the limits.
+    """The least sensitivity below `best` within the limits.
 
     Args:
-        chain: The sum; its first term is harm, the others are costs.
+        chain: The sum; its first term is sensitivity, the others are costs.
         limits: Largest sum of each cost [costs].
         multipliers: Of the Lagrangian bound [costs]; the nearer to the dual optimum, the faster.
-        best: Harm that is known to be reachable.
+        best: Sensitivity that is known to be reachable.
         most: Partial assignments kept at most; beyond that the ones with the best bounds.
-        slack: Differences of harm below this do not count.
+        slack: Differences of sensitivity below this do not count.
     """
     bounds = chain.remaining(np.concatenate([[1.0], multipliers]))
     offset = float(multipliers @ limits)
@@ -106,7 +106,7 @@ def _extend(entries: _Entries, step: EliminationStep) -> tuple[_Entries, Integer
 
 
 def _undominated(states: Integers, terms: Floats) -> Integers:
-    """Indices of entries which no other with the same state equals or beats in harm and cost.
+    """Indices of entries which no other with the same state equals or beats in sensitivity and cost.
 
     With several costs only exact repetitions are found: keeping more is never wrong.
     """
@@ -118,7 +118,7 @@ def _undominated(states: Integers, terms: Floats) -> Integers:
         )
         return np.sort(first)
     order = np.lexsort((terms[:, 0], terms[:, 1], states))
-    # The running minimum of each state's harm, as ranks: a later state starts below all earlier.
+    # The running minimum of each state's sensitivity, as ranks: a later state starts below all earlier.
     _, ranks = np.unique(terms[order, 0], return_inverse=True)
     shifted = ranks - states[order] * (len(ranks) + 1)
     lowest = np.minimum.accumulate(shifted)

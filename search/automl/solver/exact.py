@@ -1,4 +1,4 @@
-"""The policy of least additive harm within a budget.
+"""The policy of least additive sensitivity within a budget.
 
 Where the cost is a sum of factors over few variables, the answer is the true optimum (with
 `proven`), or has a bound beside it. Where it is not (layers that read many groups at once), the
@@ -34,14 +34,14 @@ class Solution:
 
     Attributes:
         vector: The policy [variables].
-        harm: Its additive harm.
+        sensitivity: Its additive sensitivity.
         costs: Its full price [quantities].
-        bound: No policy within the budget has less additive harm.
-        proven: Whether `harm` is the least.
+        bound: No policy within the budget has less additive sensitivity.
+        proven: Whether `sensitivity` is the least.
     """
 
     vector: Vectors
-    harm: float
+    sensitivity: float
     costs: Floats
     bound: float
     proven: bool
@@ -49,19 +49,19 @@ class Solution:
 
 def solve(
     costs: CostModel,
-    harm: Sequence[Floats],
+    sensitivity: Sequence[Floats],
     budget: Budget,
     held: Mapping[int, int] | None = None,
     pairwise: Pairwise = (),
 ) -> Solution:
-    """The policy of least additive harm within the budget.
+    """The policy of least additive sensitivity within the budget.
 
     Args:
         costs: Prices of the space.
-        harm: Per variable, per option; an option whose harm is not finite is not used.
+        sensitivity: Per variable, per option; an option whose sensitivity is not finite is not used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
-        joint: Harm of pairs of variables beside that of each, as in `Sensitivity.pairwise`.
+        joint: Sensitivity of pairs of variables beside that of each, as in `Sensitivity.pairwise`.
 
     Raises:
         InfeasibleError: If no policy meets the budget; names the smallest cost.
@@ -69,9 +69,9 @@ def solve(
     held = held or {}
     allowed = tuple(
         np.array([held[variable]]) if variable in held else np.flatnonzero(np.isfinite(each))
-        for variable, each in enumerate(harm)
+        for variable, each in enumerate(sensitivity)
     )
-    problem = AdditiveProblem(costs, tuple(harm), budget, allowed, pairwise)
+    problem = AdditiveProblem(costs, tuple(sensitivity), budget, allowed, pairwise)
     factors, whole = costs.factors()
     solution = _by_factors(problem, factors) if whole else None
     return _by_search(problem) if solution is None else solution
@@ -128,7 +128,7 @@ def _by_search(problem: AdditiveProblem) -> Solution:
         reference = _vector(problem, found.assignment)
         candidate = repair(problem, reference)
         if problem.excess_of(candidate) <= 0.0:
-            best = min(best, candidate, key=problem.harm_of)
+            best = min(best, candidate, key=problem.sensitivity_of)
     least = sum(float(part.table[..., 0].min()) for part in _sensitivity_factors(problem))
     return _solution(problem, improve(problem, best), least, proven=False)
 
@@ -157,9 +157,11 @@ def _reachable(problem: AdditiveProblem) -> Vectors:
 
 def _sensitivity_factors(problem: AdditiveProblem) -> list[Factor]:
     parts: list[Factor] = []
-    for variable, (harm, options) in enumerate(zip(problem.harm, problem.allowed, strict=True)):
+    for variable, (sensitivity, options) in enumerate(
+        zip(problem.single, problem.allowed, strict=True)
+    ):
         table = np.zeros((len(options), 1 + len(problem.columns)))
-        table[:, 0] = harm[options]
+        table[:, 0] = sensitivity[options]
         parts.append(Factor((variable,), table))
     for pair, extra in problem.pairwise:
         both = np.zeros((*(len(problem.allowed[each]) for each in pair), 1 + len(problem.columns)))
@@ -178,7 +180,7 @@ def _solution(problem: AdditiveProblem, vector: Vectors, bound: float, proven: b
     vector = problem.costs.space.canonical(vector)
     return Solution(
         vector,
-        problem.harm_of(vector),
+        problem.sensitivity_of(vector),
         problem.costs.price(vector[None])[0],
         bound,
         proven,

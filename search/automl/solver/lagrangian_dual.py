@@ -1,4 +1,4 @@
-"""Least additive harm under limits on sums of small tables: exact where the sum's chain is narrow.
+"""Least additive sensitivity under limits on sums of small tables: exact where the sum's chain is narrow.
 
 Multipliers of the limits are found first (for one limit by the intersections of Handler and Zang,
 "A dual algorithm for the constrained shortest path problem", 1980; for several by cutting planes);
@@ -23,7 +23,7 @@ QUICK: Final = 500
 THOROUGH: Final = 100_000
 #: Cutting planes for the multipliers of several limits.
 _CUTS: Final = 60
-#: Harm that differs by less than this share of the largest is the same.
+#: Sensitivity that differs by less than this share of the largest is the same.
 _SLACK: Final = 1e-12
 
 
@@ -33,25 +33,25 @@ class Optimum:
 
     Attributes:
         assignment: Option per variable; None where no assignment within the limits was found.
-        harm: Its harm.
-        bound: No assignment within the limits has less harm.
-        proven: Whether `bound` is the harm, but for rounding (or there is no assignment at all).
+        sensitivity: Its sensitivity.
+        bound: No assignment within the limits has less sensitivity.
+        proven: Whether `bound` is the sensitivity, but for rounding (or there is no assignment at all).
         least: Smallest sum of each cost that can be reached by itself.
     """
 
     assignment: Integers | None
-    harm: float
+    sensitivity: float
     bound: float
     proven: bool
     least: Floats
 
 
 def minimise(sizes: Sequence[int], parts: Sequence[Factor], limits: Floats) -> Optimum | None:
-    """The assignment of least harm whose costs stay within the limits.
+    """The assignment of least sensitivity whose costs stay within the limits.
 
     Args:
         sizes: Number of options per variable.
-        parts: Terms of harm and costs, finite.
+        parts: Terms of sensitivity and costs, finite.
         limits: Largest sum of each cost [costs].
 
     Returns:
@@ -76,19 +76,25 @@ def _best_of(chains: Sequence[Chain], hub: int, limits: Floats) -> Optimum:
     floors = [float(chain.remaining(free)[0][0]) for chain in chains]
     best = Optimum(None, math.inf, math.inf, True, np.full(len(limits), math.inf))
     for option in np.argsort(floors, kind="stable").tolist():
-        found = _minimise(chains[option], limits, best.harm)
-        assignment, harm = best.assignment, best.harm
-        if found.assignment is not None and found.harm < harm:
-            assignment, harm = found.assignment.copy(), found.harm
+        found = _minimise(chains[option], limits, best.sensitivity)
+        assignment, sensitivity = best.assignment, best.sensitivity
+        if found.assignment is not None and found.sensitivity < sensitivity:
+            assignment, sensitivity = found.assignment.copy(), found.sensitivity
             assignment[hub] = option
         best = Optimum(
             assignment,
-            harm,
+            sensitivity,
             min(best.bound, found.bound),
             best.proven and found.proven,
             np.minimum(best.least, found.least),
         )
-    return Optimum(best.assignment, best.harm, min(best.bound, best.harm), best.proven, best.least)
+    return Optimum(
+        best.assignment,
+        best.sensitivity,
+        min(best.bound, best.sensitivity),
+        best.proven,
+        best.least,
+    )
 
 
 def _hub(sizes: Sequence[int], parts: Sequence[Factor]) -> int | None:
@@ -126,22 +132,22 @@ def _minimise(chain: Chain, limits: Floats, known: float) -> Optimum:
     if (least > limits).any():
         return Optimum(None, math.inf, math.inf, True, least)
     dual = _one_multiplier if terms == 2 else _multipliers
-    multipliers, bound, assignment, harm = dual(chain, limits)
+    multipliers, bound, assignment, sensitivity = dual(chain, limits)
     if bound >= known:
         return Optimum(None, math.inf, bound, True, least)
-    slack = _SLACK * max(1.0, abs(bound), abs(harm) if math.isfinite(harm) else 0.0)
-    best = min(harm, known)
-    proven = harm <= bound + slack
+    slack = _SLACK * max(1.0, abs(bound), abs(sensitivity) if math.isfinite(sensitivity) else 0.0)
+    best = min(sensitivity, known)
+    proven = sensitivity <= bound + slack
     for most in (QUICK, THOROUGH):
         if proven:
             break
         closing = close_gap(chain, limits, multipliers, best, most=most, slack=slack)
         if closing.assignment is not None:
-            assignment, harm = closing.assignment, float(closing.terms[0])
-            best = min(best, harm)
+            assignment, sensitivity = closing.assignment, float(closing.terms[0])
+            best = min(best, sensitivity)
         proven = closing.complete or closing.bound >= best - slack
         bound = best if proven else max(bound, min(closing.bound, best))
-    return Optimum(assignment, harm, bound, proven, least)
+    return Optimum(assignment, sensitivity, bound, proven, least)
 
 
 _Dual = tuple[Floats, float, Integers | None, float]
@@ -158,16 +164,16 @@ def _one_multiplier(chain: Chain, limits: Floats) -> _Dual:
     if over[1] <= limit:
         return np.zeros(1), float(over[0]), assignment, float(over[0])
     assignment, within = chain.minimiser(np.array([0.0, 1.0]))
-    harm, best = float(within[0]), assignment
+    sensitivity, best = float(within[0]), assignment
     while True:
         slope = max(0.0, float((within[0] - over[0]) / (over[1] - within[1])))
         assignment, terms = chain.minimiser(np.array([1.0, slope]))
-        if terms[1] <= limit and terms[0] < harm:
-            harm, best = float(terms[0]), assignment
+        if terms[1] <= limit and terms[0] < sensitivity:
+            sensitivity, best = float(terms[0]), assignment
         value = float(terms[0] + slope * terms[1])
         line = float(over[0] + slope * over[1])
         if value >= line - _SLACK * max(1.0, abs(line)):
-            return np.array([slope]), value - slope * limit, best, harm
+            return np.array([slope]), value - slope * limit, best, sensitivity
         if terms[1] <= limit:
             within = terms
         else:
@@ -177,7 +183,7 @@ def _one_multiplier(chain: Chain, limits: Floats) -> _Dual:
 def _multipliers(chain: Chain, limits: Floats) -> _Dual:
     """The same for several limits, by Kelley's cutting planes in the dual."""
     cuts: list[Floats] = []
-    harm, best = math.inf, None
+    sensitivity, best = math.inf, None
     bound, chosen = -math.inf, np.zeros(len(limits))
     # Of the first cuts only the dense one is at true multipliers: the others keep the next finite.
     waiting = [*np.eye(chain.terms)[1:], np.eye(chain.terms)[0]]
@@ -185,8 +191,8 @@ def _multipliers(chain: Chain, limits: Floats) -> _Dual:
         weights = waiting.pop()
         assignment, terms = chain.minimiser(weights)
         cuts.append(terms)
-        if (terms[1:] <= limits).all() and terms[0] < harm:
-            harm, best = float(terms[0]), assignment
+        if (terms[1:] <= limits).all() and terms[0] < sensitivity:
+            sensitivity, best = float(terms[0]), assignment
         value = float(terms[0] + weights[1:] @ (terms[1:] - limits))
         if weights[0] == 1.0 and value > bound:
             bound, chosen = value, weights[1:]
@@ -195,7 +201,7 @@ def _multipliers(chain: Chain, limits: Floats) -> _Dual:
             if ceiling - bound <= 1e-9 * max(1.0, abs(bound)):
                 break
             waiting.append(weights)
-    return chosen, bound, best, harm
+    return chosen, bound, best, sensitivity
 
 
 def _highest(cuts: Floats, limits: Floats) -> tuple[Floats, float]:

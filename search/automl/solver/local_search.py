@@ -1,4 +1,4 @@
-"""Small changes to one policy, each priced in full: into the budget, and then to less harm."""
+"""Small changes to one policy, each priced in full: into the budget, and then to less sensitivity."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _ROUNDS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class AdditiveProblem:
-    """Least additive harm within a budget.
+    """Least additive sensitivity within a budget.
 
     Attributes:
         costs: Prices of the space.
-        harm: Per variable, per option.
+        single: Sensitivity per variable, per option.
         budget: Limits.
         allowed: Options that may be used, per variable, ascending.
-        joint: Harm of pairs of variables beside that of each.
+        pairwise: Sensitivity of pairs of variables beside that of each.
     """
 
     costs: CostModel
-    harm: tuple[Floats, ...]
+    single: tuple[Floats, ...]
     budget: Budget
     allowed: tuple[Integers, ...]
     pairwise: Pairwise = ()
@@ -46,19 +46,19 @@ class AdditiveProblem:
         """Their limits."""
         return np.array([limit.value for limit in self.budget.limits], dtype=np.float64)
 
-    def harms(self, vectors: Vectors) -> Floats:
-        """Additive harm of vectors [policies, variables]; what a left-out block holds does none."""
+    def sensitivities(self, vectors: Vectors) -> Floats:
+        """Additive sensitivity of vectors [policies, variables]; what a left-out block holds does none."""
         total = np.zeros(len(vectors))
         columns = self.costs.space.canonical(vectors).T
-        for harm, column in zip(self.harm, columns, strict=True):
-            total += harm[column]
-        for (one, other), harm in self.pairwise:
-            total += harm[columns[one], columns[other]]
+        for sensitivity, column in zip(self.single, columns, strict=True):
+            total += sensitivity[column]
+        for (one, other), sensitivity in self.pairwise:
+            total += sensitivity[columns[one], columns[other]]
         return total
 
-    def harm_of(self, vector: Vectors) -> float:
-        """Additive harm of one vector."""
-        return float(self.harms(vector[None])[0])
+    def sensitivity_of(self, vector: Vectors) -> float:
+        """Additive sensitivity of one vector."""
+        return float(self.sensitivities(vector[None])[0])
 
     def excess_of(self, vector: Vectors) -> float:
         """How far one vector is over the budget, as `Budget.excess`."""
@@ -80,7 +80,7 @@ def neighbours(vector: Vectors, allowed: tuple[Integers, ...]) -> Vectors:
 
 
 def repair(problem: AdditiveProblem, vector: Vectors) -> Vectors:
-    """Changes that do the least harm per excess taken away, until within the budget.
+    """Changes that do the least sensitivity per excess taken away, until within the budget.
 
     Each round makes one change a variable, in the order of their worth, as far as needed. The
     answer is still over the budget where no change brings it nearer.
@@ -89,11 +89,13 @@ def repair(problem: AdditiveProblem, vector: Vectors) -> Vectors:
     while excess > 0.0:
         changed = neighbours(vector, problem.allowed)
         saved = excess - problem.budget.excess_all(problem.costs.price(changed))
-        harm = np.maximum(problem.harms(changed) - problem.harm_of(vector), 0.0)
+        sensitivity = np.maximum(
+            problem.sensitivities(changed) - problem.sensitivity_of(vector), 0.0
+        )
         nearer = np.flatnonzero(saved > 0.0)
         if not len(nearer):
             break
-        order = nearer[np.lexsort((-saved[nearer], harm[nearer] / saved[nearer]))]
+        order = nearer[np.lexsort((-saved[nearer], sensitivity[nearer] / saved[nearer]))]
         path = _one_each(vector, changed[order])
         left = problem.budget.excess_all(problem.costs.price(path))
         chosen = int(np.argmin(left))
@@ -114,13 +116,13 @@ def _one_each(vector: Vectors, changed: Vectors) -> Vectors:
 
 
 def improve(problem: AdditiveProblem, vector: Vectors) -> Vectors:
-    """Changes of one variable or two that lower the harm and stay within the budget."""
+    """Changes of one variable or two that lower the sensitivity and stay within the budget."""
     for _ in range(_ROUNDS):
         changed = neighbours(vector, problem.allowed)
-        better = _best_within(problem, changed, problem.harm_of(vector))
+        better = _best_within(problem, changed, problem.sensitivity_of(vector))
         if better is None:
             better = _best_within(
-                problem, _pairs(problem, vector, changed), problem.harm_of(vector)
+                problem, _pairs(problem, vector, changed), problem.sensitivity_of(vector)
             )
         if better is None:
             break
@@ -128,21 +130,21 @@ def improve(problem: AdditiveProblem, vector: Vectors) -> Vectors:
     return problem.costs.space.canonical(vector)
 
 
-def _best_within(problem: AdditiveProblem, vectors: Vectors, harm: float) -> Vectors | None:
-    """The vector of least harm, below `harm`, that the budget allows."""
-    harms = problem.harms(vectors)
-    worth = np.flatnonzero(harms < harm - 1e-12 * max(1.0, abs(harm)))
+def _best_within(problem: AdditiveProblem, vectors: Vectors, sensitivity: float) -> Vectors | None:
+    """The vector of least sensitivity, below `sensitivity`, that the budget allows."""
+    sensitivities = problem.sensitivities(vectors)
+    worth = np.flatnonzero(sensitivities < sensitivity - 1e-12 * max(1.0, abs(sensitivity)))
     worth = worth[problem.budget.allows_all(problem.costs.price(vectors[worth]))]
-    return vectors[worth[np.argmin(harms[worth])]] if len(worth) else None
+    return vectors[worth[np.argmin(sensitivities[worth])]] if len(worth) else None
 
 
 def _pairs(problem: AdditiveProblem, vector: Vectors, changed: Vectors) -> Vectors:
-    """One change that lowers the harm together with one that lowers the cost."""
-    harm = problem.harms(changed) - problem.harm_of(vector)
+    """One change that lowers the sensitivity together with one that lowers the cost."""
+    sensitivity = problem.sensitivities(changed) - problem.sensitivity_of(vector)
     costs = problem.costs.price(np.concatenate([vector[None], changed]))[:, problem.columns]
     cost: Floats = ((costs[1:] - costs[0]) / problem.limits).max(axis=1)
-    gains = _steepest(-harm, cost, harm < 0.0)
-    saves = _steepest(-cost, harm, cost < 0.0)
+    gains = _steepest(-sensitivity, cost, sensitivity < 0.0)
+    saves = _steepest(-cost, sensitivity, cost < 0.0)
     first = np.repeat(changed[gains], len(saves), axis=0)
     second = np.tile(changed[saves], (len(gains), 1))
     return np.where(second != vector, second, first)

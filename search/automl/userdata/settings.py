@@ -32,7 +32,7 @@ class Settings(BaseModel):
         target: Name of a target or path of a table.
         budget: One budget or a list of them, all of which must hold; "2ms,4ms" searches both.
         agent: Name of the agent.
-        warm_start: Whether an agent that learns starts from the optimum of additive harm.
+        warm_start: Whether an agent that learns starts from the optimum of additive sensitivity.
         trials: Most policies to score.
         time: Most time of the study: "10min", "90s", "2h".
         seed: Of everything random.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from automl.compression.quantization.activation_ranges import (
     CAPACITY,
-    ActivationGrid,
+    ActivationQParams,
     Observer,
     fake,
     range_of,
@@ -46,13 +46,13 @@ KINDS = ("relu", "both", "swish", "positive", "negative", "outlier")
 @pytest.mark.parametrize("how", ["mse", "percentile", "max"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_zero_is_exact_and_the_levels_are_legal(kind: str, how: str, signed: bool) -> None:
-    grid = range_of(seen(values_of(kind)), 8, signed=signed, how=how)  # type: ignore[arg-type]
-    assert (grid.low, grid.high) == ((-128, 127) if signed else (0, 255))
-    assert grid.low <= grid.zero_point <= grid.high
-    assert grid.scale == float(np.float32(grid.scale)) > 0
+    qparams = range_of(seen(values_of(kind)), 8, signed=signed, how=how)  # type: ignore[arg-type]
+    assert (qparams.low, qparams.high) == ((-128, 127) if signed else (0, 255))
+    assert qparams.low <= qparams.zero_point <= qparams.high
+    assert qparams.scale == float(np.float32(qparams.scale)) > 0
     if signed:
-        assert grid.zero_point == 0
-    assert float(fake(torch.zeros(1), grid)) == 0.0
+        assert qparams.zero_point == 0
+    assert float(fake(torch.zeros(1), qparams)) == 0.0
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -60,8 +60,8 @@ def test_zero_is_exact_and_the_levels_are_legal(kind: str, how: str, signed: boo
 def test_mse_is_nearly_the_least_of_all_ranges(kind: str, signed: bool) -> None:
     values = values_of(kind, 4_000)
 
-    def error(grid: ActivationGrid) -> float:
-        return float((fake(values, grid) - values).double().square().mean())
+    def error(qparams: ActivationQParams) -> float:
+        return float((fake(values, qparams) - values).double().square().mean())
 
     found = error(range_of(seen(values), 4, signed=signed))
     least = float("inf")
@@ -69,7 +69,7 @@ def test_mse_is_nearly_the_least_of_all_ranges(kind: str, signed: bool) -> None:
     for scale in torch.linspace(highest / 1000, highest / 5, 400).tolist():
         for zero in (0,) if signed else range(16):
             low, high = (-8, 7) if signed else (0, 15)
-            least = min(least, error(ActivationGrid(scale, zero, low, high)))
+            least = min(least, error(ActivationQParams(scale, zero, low, high)))
     assert found <= 1.15 * least
     assert found <= error(range_of(seen(values), 4, signed=signed, how="max")) * 1.001
 
@@ -78,8 +78,8 @@ def test_the_error_falls_with_bits() -> None:
     values = values_of("swish")
     errors = []
     for bits in range(2, 9):
-        grid = range_of(seen(values), bits, signed=False)
-        errors.append(float((fake(values, grid) - values).square().mean()))
+        qparams = range_of(seen(values), bits, signed=False)
+        errors.append(float((fake(values, qparams) - values).square().mean()))
     assert all(after < before for before, after in itertools.pairwise(errors))
 
 
@@ -87,8 +87,8 @@ def test_outliers_are_clipped_but_by_max() -> None:
     observer = seen(values_of("outlier"))
     top = {}
     for how in ("mse", "percentile", "max"):
-        grid = range_of(observer, 4, signed=True, how=how)  # type: ignore[arg-type]
-        top[how] = grid.scale * grid.high
+        qparams = range_of(observer, 4, signed=True, how=how)  # type: ignore[arg-type]
+        top[how] = qparams.scale * qparams.high
     assert top["max"] == pytest.approx(40.0)
     assert top["mse"] < 4
     assert top["percentile"] < 5
@@ -100,7 +100,7 @@ def test_rounding_is_that_of_onnx_runtime() -> None:
 
     values = values_of("swish", 5_000)
     for signed in (False, True):
-        grid = range_of(seen(values), 8, signed=signed)
+        qparams = range_of(seen(values), 8, signed=signed)
         kind = TensorProto.INT8 if signed else TensorProto.UINT8
         graph = helper.make_graph(
             [
@@ -111,8 +111,8 @@ def test_rounding_is_that_of_onnx_runtime() -> None:
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])],
             [
-                helper.make_tensor("s", TensorProto.FLOAT, [], [grid.scale]),
-                helper.make_tensor("z", kind, [], [grid.zero_point]),
+                helper.make_tensor("s", TensorProto.FLOAT, [], [qparams.scale]),
+                helper.make_tensor("z", kind, [], [qparams.zero_point]),
             ],
         )
         opset = [helper.make_opsetid("", 17)]
@@ -121,8 +121,8 @@ def test_rounding_is_that_of_onnx_runtime() -> None:
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
         (found,) = session.run(None, {"x": (values * 1.5).numpy()})
-        gap = np.abs(found - fake(values * 1.5, grid).numpy())
-        assert np.mean(gap > grid.scale / 2) < 1e-3  # a reciprocal decides ties: see `fake`
+        gap = np.abs(found - fake(values * 1.5, qparams).numpy())
+        assert np.mean(gap > qparams.scale / 2) < 1e-3  # a reciprocal decides ties: see `fake`
 
 
 def test_the_sample_is_bounded_fair_and_the_same_each_time() -> None:
@@ -147,8 +147,8 @@ def test_the_largest_value_is_never_lost() -> None:
     values[17, 17] = 9.0
     for part in values:
         observer.add(part)
-    grid = range_of(observer, 8, signed=False, how="max")
-    assert grid.scale * 255 == pytest.approx(9.0)
+    qparams = range_of(observer, 8, signed=False, how="max")
+    assert qparams.scale * 255 == pytest.approx(9.0)
     assert range_of(observer, 8, signed=False, how="percentile").scale > 0
 
 

@@ -1,4 +1,4 @@
-"""The harm of bits, alone and together with channels, is what it says."""
+"""The sensitivity of bits, alone and together with channels, is what it says."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def relative(found: Tensor, dense: Tensor) -> float:
 
 
 def alone(made: Compressor, layer: str, bits: Bits, images: Tensor) -> float:
-    """The harm of a layer's bits, its candidate put together by hand."""
+    """The sensitivity of a layer's bits, its candidate put together by hand."""
     joint, model = made.joint, made.traced.model
     plan = joint.dense_plan({layer: bits})
-    grids = joint.dense_grids([plan])
+    qparams = joint.dense_qparams([plan])
     dense = outputs_of(model, images)
     module = model.get_submodule(layer)
     before = module.weight.clone(), module.bias.clone()  # type: ignore[operator]
     found = joint.rounded(layer, Policy(), bits)
     write_patch(module, (found.values, found.bias))
-    changed = outputs_of(QuantizedModel(model, plan, grids, {}), images)
+    changed = outputs_of(QuantizedModel(model, plan, qparams, {}), images)
     module.load_state_dict({"weight": before[0], "bias": before[1]})
     return relative(changed, dense)
 
@@ -45,16 +45,16 @@ def only_bits(space: Space) -> Space:
     return Space(tuple(each for each in space.variables if each.kind == "bits"))
 
 
-@pytest.mark.parametrize("form", [None, "qdq-u8s8"])
+@pytest.mark.parametrize("scheme", [None, "qdq-u8s8"])
 @pytest.mark.parametrize("name", ["residual", "inverted"])
-def test_harm_of_bits_is_that_of_one_layer_rounded(name: str, form: str | None) -> None:
+def test_harm_of_bits_is_that_of_one_layer_rounded(name: str, scheme: str | None) -> None:
     traced = read(name)
-    made = Compressor(traced, images_for(traced.network.input_shape, 12), {}, form=form)
+    made = Compressor(traced, images_for(traced.network.input_shape, 12), {}, scheme=scheme)
     options = (Bits(3, 32), Bits(8, 8), Bits())
     space = Space(tuple(Variable("bits", layer, options) for layer in made.joint.flow.layers[:3]))
     images, before = made.images[:5], state(traced.model)
     found = measure_sensitivity(made.database, space, images, rounded=made.joint)
-    for variable, row in zip(space.variables, found.harm, strict=True):
+    for variable, row in zip(space.variables, found.single, strict=True):
         assert row[-1] == 0.0
         for index, bits in enumerate(options[:-1]):
             expected = alone(made, variable.name, bits, images)
@@ -76,7 +76,7 @@ def test_a_grid_of_bits_is_measured_apart_and_added() -> None:
     )
     assert calls == sorted(set(calls))
     sums, wholes = [], []
-    for variable, row in zip(space.variables, found.harm, strict=True):
+    for variable, row in zip(space.variables, found.single, strict=True):
         assert len(row) == 49
         assert row[-1] == 0.0
         assert row[0] == row.max()  # two bits for both
@@ -88,21 +88,21 @@ def test_a_grid_of_bits_is_measured_apart_and_added() -> None:
     assert np.median(np.abs(np.array(sums) / np.array(wholes) - 1)) < 0.2
 
 
-def harm_of(space: Space, found: Sensitivity, vector: list[int], joint: bool) -> float:
-    total = sum(float(row[index]) for row, index in zip(found.harm, vector, strict=True))
+def sensitivity_of(space: Space, found: Sensitivity, vector: list[int], joint: bool) -> float:
+    total = sum(float(row[index]) for row, index in zip(found.single, vector, strict=True))
     if joint:
-        total += sum(float(table[vector[a], vector[b]]) for (a, b), table in found.joint)
+        total += sum(float(table[vector[a], vector[b]]) for (a, b), table in found.pairwise)
     return total
 
 
 def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
     traced = trace_network(seeded(ODD["multiplied"][0]), MAP, resolutions=())
     counts = {group.name: tuple(range(1, group.channels + 1)) for group in traced.network.groups}
-    made = Compressor(traced, images_for(MAP, 64), counts, form="qdq-u8s8")
+    made = Compressor(traced, images_for(MAP, 64), counts, scheme="qdq-u8s8")
     space = build_space(traced.network, precisions=(Bits(3, 4), Bits(5, 8), Bits()))
     found = measure_sensitivity(made.database, space, made.images, rounded=made.joint)
-    assert found.joint
-    for (one, other), extra in found.joint:
+    assert found.pairwise
+    for (one, other), extra in found.pairwise:
         assert space.variables[one].kind == "channels"
         assert space.variables[other].kind == "bits"
         assert extra.shape == (space.sizes[one], space.sizes[other])
@@ -110,7 +110,7 @@ def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
         assert not extra[:, -1].any()
     dense = outputs_of(traced.model, made.images)
     added, together, truth = [], [], []
-    for (one, other), _ in found.joint:
+    for (one, other), _ in found.pairwise:
         for index in range(0, space.sizes[one] - 1, 2):
             vector = space.dense.tolist()
             vector[one] = index
@@ -120,10 +120,10 @@ def test_bits_and_channels_together_are_known_better_than_their_sum() -> None:
             # what rounding adds to a network that is cut already
             change = relative(outputs_of(both, made.images), outputs_of(cut, made.images))
             truth.append(change * float(outputs_of(cut, made.images).var(0).mean()))
-            base = float(found.harm[one][index])
+            base = float(found.single[one][index])
             scale = float(dense.var(0).mean())
-            added.append((harm_of(space, found, vector, False) - base) * scale)
-            together.append((harm_of(space, found, vector, True) - base) * scale)
+            added.append((sensitivity_of(space, found, vector, False) - base) * scale)
+            together.append((sensitivity_of(space, found, vector, True) - base) * scale)
     wrong = [np.log(np.array(each) / np.array(truth)) for each in (added, together)]
     assert np.square(wrong[1]).mean() < 0.5 * np.square(wrong[0]).mean()
 
@@ -140,7 +140,7 @@ def test_activations_that_never_move_are_named_with_the_layer() -> None:
     with torch.no_grad():
         model.first.bias.fill_(-100.0)  # type: ignore[union-attr,operator]
     traced = trace_network(model, MAP, resolutions=())
-    made = Compressor(traced, images_for(MAP, 8), {}, form="qdq-s8s8")
+    made = Compressor(traced, images_for(MAP, 8), {}, scheme="qdq-s8s8")
     space = only_bits(build_space(traced.network, precisions=INT8))
     with pytest.raises(QuantizationError, match=r"^(first|depthwise): constant activations \(0\)"):
         measure_sensitivity(made.database, space, made.images, rounded=made.joint)

@@ -14,9 +14,9 @@ from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
-from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import output_error
-from automl.compression.quantization.simulation import FORMS, QuantizedModel
+from automl.compression.quantization.simulation import SCHEMES, QuantizedModel
 from automl.network.precision import Flow
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
@@ -31,7 +31,7 @@ def interacting() -> Compressor:
         model.first.bias[4:] = model.first.bias[:4]
         model.first.weight += 0.1 * torch.randn(8, 3, 3, 3, generator=generator)
     traced = trace_network(model, MAP, resolutions=())
-    return Compressor(traced, images_for(MAP, 64), {"first": (5, 8)}, form="qdq-u8s8")
+    return Compressor(traced, images_for(MAP, 64), {"first": (5, 8)}, scheme="qdq-u8s8")
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -82,26 +82,26 @@ def test_rounded_weights_are_made_once_for_all_integer_activations() -> None:
     assert joint.groups_read("second") == ("first",)
 
 
-@pytest.mark.parametrize("form", [None, "qdq-s8s8-residual"])
+@pytest.mark.parametrize("scheme", [None, "qdq-s8s8-residual"])
 @pytest.mark.parametrize("name", ["inverted", "grouped", "dense", "shuffle v2", "linears"])
-def test_candidates_are_cut_and_rounded_and_hardly_changed(name: str, form: str | None) -> None:
-    assert form in FORMS
+def test_candidates_are_cut_and_rounded_and_hardly_changed(name: str, scheme: str | None) -> None:
+    assert scheme in SCHEMES
     traced = read(name)
     counts = {
         group.name: tuple(range(group.partition, group.channels + 1, group.partition))
         for group in traced.network.groups
     }
-    made = Compressor(traced, images_for(traced.network.input_shape, 16), counts, form=form)
+    made = Compressor(traced, images_for(traced.network.input_shape, 16), counts, scheme=scheme)
     policy = Policy(random_policy(traced, 3).channels)
     bits = dict.fromkeys(Flow(traced.trace).layers, Bits(8, 8))
     found = made.make(Policy(policy.channels, bits=bits), finish=False)
     assert isinstance(found, QuantizedModel)
     plain = made.make(policy, finish=False)
     for layer in bits:
-        module, grid = found.network.get_submodule(layer), found.weights[layer]
-        assert isinstance(grid, Grid)
+        module, qparams = found.network.get_submodule(layer), found.weights[layer]
+        assert isinstance(qparams, QParams)
         weights = matrix(module)
-        assert torch.equal((weights / grid.scale).round() * grid.scale, weights)
+        assert torch.equal((weights / qparams.scale).round() * qparams.scale, weights)
         assert weights.shape == matrix(plain.get_submodule(layer)).shape
     before, after = outputs_of(plain, made.images), outputs_of(found, made.images)
     assert float((before - after).square().mean() / before.var()) < 2e-3
@@ -115,4 +115,4 @@ def test_a_codebook_layer_is_cut_with_its_indices() -> None:
     for layer in ("first", "second"):
         book: Any = found.weights[layer]
         assert torch.equal(book.values(), matrix(found.network.get_submodule(layer)))
-    assert not found.grids
+    assert not found.qparams

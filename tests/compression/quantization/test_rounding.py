@@ -11,11 +11,11 @@ from torch import Tensor
 from automl.compression.quantization.codebook import codebook
 from automl.compression.quantization.qparams import (
     centred,
-    fitted_grid,
+    fitted_qparams,
     highest,
     round_to,
     values,
-    weight_grid,
+    weight_qparams,
 )
 from automl.compression.quantization.rounding import (
     corrected_bias,
@@ -42,13 +42,13 @@ def made(runs: int, outputs: int, columns: int, seed: int = 0) -> tuple[Tensor, 
 @pytest.mark.parametrize("shape", [(1, 6, 90), (5, 1, 9), (3, 4, 7)])
 def test_no_step_makes_any_output_worse(bits: int, shape: tuple[int, int, int]) -> None:
     weights, _, moments = made(*shape)
-    grid = weight_grid(weights, bits, moments=moments)
-    nearest = round_to(weights, grid)
-    second = round_weights(weights, moments, grid)
-    refit = fitted_grid(weights, second, grid, moments)
+    qparams = weight_qparams(weights, bits, moments=moments)
+    nearest = round_to(weights, qparams)
+    second = round_weights(weights, moments, qparams)
+    refit = fitted_qparams(weights, second, qparams, moments)
     third = improved(weights, second, moments, refit)
-    last = fitted_grid(weights, third, refit, moments)
-    steps = [(nearest, grid), (second, grid), (second, refit), (third, refit), (third, last)]
+    last = fitted_qparams(weights, third, refit, moments)
+    steps = [(nearest, qparams), (second, qparams), (second, refit), (third, refit), (third, last)]
     errors = [output_error(weights, values(*step), moments) for step in steps]
     for before, after in itertools.pairwise(errors):
         assert bool((after <= before * (1 + 1e-6)).all())
@@ -61,23 +61,25 @@ def test_no_step_makes_any_output_worse(bits: int, shape: tuple[int, int, int]) 
 
 def test_correlated_inputs_gain_most() -> None:
     weights, _, moments = made(1, 8, 96)
-    grid = weight_grid(weights, 4, moments=moments)
-    near = output_error(weights, values(round_to(weights, grid), grid), moments).sum()
-    found = output_error(weights, values(round_weights(weights, moments, grid), grid), moments)
+    qparams = weight_qparams(weights, 4, moments=moments)
+    near = output_error(weights, values(round_to(weights, qparams), qparams), moments).sum()
+    found = output_error(
+        weights, values(round_weights(weights, moments, qparams), qparams), moments
+    )
     assert float(found.sum()) < 0.5 * float(near)
 
 
 def test_few_columns_come_close_to_the_best_of_all_integers() -> None:
     weights, _, moments = made(1, 12, 4, seed=3)
-    integers, grid = quantized(weights, moments, 2)
+    integers, qparams = quantized(weights, moments, 2)
     every = torch.tensor(list(itertools.product([-1, 0, 1], repeat=4)))
     best = torch.stack(
         [
-            output_error(weights, (every[i] * grid.scale).expand_as(weights), moments)
+            output_error(weights, (every[i] * qparams.scale).expand_as(weights), moments)
             for i in range(len(every))
         ]
     ).amin(0)
-    found = output_error(weights, values(integers, grid), moments)
+    found = output_error(weights, values(integers, qparams), moments)
     assert float(found.sum()) <= 1.1 * float(best.sum())
     assert bool((found >= best - 1e-9).all())
 
@@ -86,24 +88,24 @@ def test_it_is_the_published_recursion() -> None:
     """GPTQ as printed: inverse, its Cholesky factor, errors divided by the diagonal."""
     weights, _, moments = made(1, 5, 70, seed=5)
     plain = moments[:, :-1, :-1]
-    grid = weight_grid(weights, 4, moments=plain)
+    qparams = weight_qparams(weights, 4, moments=plain)
     moments = plain[0] + 0.01 * plain[0].diagonal().mean() * torch.eye(70)
     order = plain[0].diagonal().argsort(descending=True)
     upper = torch.linalg.cholesky(torch.linalg.inv(moments[order][:, order]), upper=True)
     left, result = weights[0, :, order].double(), torch.empty(5, 70, dtype=torch.int8)
     for j in range(70):
-        code = round_to(left[:, j : j + 1].unsqueeze(0), grid)
-        error = (left[:, j : j + 1] - values(code, grid)[0]) / upper[j, j]
+        code = round_to(left[:, j : j + 1].unsqueeze(0), qparams)
+        error = (left[:, j : j + 1] - values(code, qparams)[0]) / upper[j, j]
         left[:, j + 1 :] -= error * upper[j, j + 1 :]
         result[:, order[j]] = code[0, :, 0]
-    agreed = (round_weights(weights, plain, grid)[0] == result).double().mean()
+    agreed = (round_weights(weights, plain, qparams)[0] == result).double().mean()
     assert float(agreed) > 0.99  # ties aside
 
 
 def test_the_bias_takes_out_the_mean_error() -> None:
     weights, rows, moments = made(3, 4, 10)
-    integers, grid = quantized(weights, moments, 2)
-    rounded = values(integers, grid)
+    integers, qparams = quantized(weights, moments, 2)
+    rounded = values(integers, qparams)
     bias = torch.randn(12, generator=torch.Generator().manual_seed(9))
     after = corrected_bias(weights, rounded, moments, bias)
     assert after.dtype == bias.dtype
@@ -122,27 +124,27 @@ def test_dead_and_constant_inputs_are_rounded_to_nearest(bits: int) -> None:
     rows[..., 2], rows[..., 5] = 0.0, 3.0
     wide = torch.cat([rows, torch.ones(1, 400, 1)], 2).double()
     moments = wide.transpose(1, 2) @ wide / 400
-    grid = weight_grid(weights, bits, moments=moments)
-    found, nearest = round_weights(weights, moments, grid), round_to(weights, grid)
+    qparams = weight_qparams(weights, bits, moments=moments)
+    found, nearest = round_weights(weights, moments, qparams), round_to(weights, qparams)
     assert torch.equal(found[..., [2, 5]], nearest[..., [2, 5]])
 
 
 def test_no_inputs_at_all_leave_the_nearest() -> None:
     weights = made(2, 3, 6)[0]
     moments = torch.zeros(2, 6, 6)
-    grid = weight_grid(weights, 3)
-    assert torch.equal(round_weights(weights, moments, grid), round_to(weights, grid))
+    qparams = weight_qparams(weights, 3)
+    assert torch.equal(round_weights(weights, moments, qparams), round_to(weights, qparams))
     broken = torch.full((2, 6, 6), torch.nan)
-    assert torch.equal(round_weights(weights, broken, grid), round_to(weights, grid))
+    assert torch.equal(round_weights(weights, broken, qparams), round_to(weights, qparams))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 5])
 def test_channels_of_zeros_stay_zero(bits: int) -> None:
     weights, _, moments = made(2, 3, 9)
     weights[0, 1] = 0.0
-    integers, grid = quantized(weights, moments, bits)
-    assert not values(integers, grid)[0, 1].any()
-    assert torch.isfinite(grid.scale).all()
+    integers, qparams = quantized(weights, moments, bits)
+    assert not values(integers, qparams)[0, 1].any()
+    assert torch.isfinite(qparams.scale).all()
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

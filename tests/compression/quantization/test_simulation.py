@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
-from automl.compression.quantization.activation_ranges import ActivationGrid
-from automl.compression.quantization.qparams import Grid
-from automl.compression.quantization.simulation import FORMS, QuantizedModel, snap
+from automl.compression.quantization.activation_ranges import ActivationQParams
+from automl.compression.quantization.qparams import QParams
+from automl.compression.quantization.simulation import SCHEMES, QuantizedModel, fake_quantize
 from automl.errors import QuantizationError
 from automl.network.precision import NETWORK_INPUT, Flow
 from automl.network.traced_model import TracedModel, trace_network
@@ -30,11 +30,13 @@ INT8 = Bits(8, 8)
 
 
 def quantised(
-    traced: TracedModel, form: str | None, bits: Bits = INT8, layers: tuple[str, ...] = ()
+    traced: TracedModel, scheme: str | None, bits: Bits = INT8, layers: tuple[str, ...] = ()
 ) -> QuantizedModel:
     images = images_for(traced.network.input_shape, 24)
     chosen = layers or Flow(traced.trace).layers
-    made = Compressor(traced, images, {}, form=form).make(Policy(bits=dict.fromkeys(chosen, bits)))
+    made = Compressor(traced, images, {}, scheme=scheme).make(
+        Policy(bits=dict.fromkeys(chosen, bits))
+    )
     assert isinstance(made, QuantizedModel)
     return made
 
@@ -52,11 +54,11 @@ def shortcuts() -> TracedModel:
 def test_an_integer_layer_in_a_float_network_by_hand(plain: TracedModel) -> None:
     made = quantised(plain, "qdq-u8s8", layers=("first",))
     x, net = images_for(MAP, 5, seed=3), cast(Any, made.network)
-    given, written = made.grids[NETWORK_INPUT, 8], made.grids[("", 0), 8]
+    given, written = made.qparams[NETWORK_INPUT, 8], made.qparams[("", 0), 8]
     with torch.no_grad():
-        y = snap(F.relu(net.first(snap(x, given))), written)
+        y = fake_quantize(F.relu(net.first(fake_quantize(x, given))), written)
         expected = net.head(torch.sigmoid(net.second(y)).mean((2, 3)))
-    assert set(made.grids) == {(NETWORK_INPUT, 8), (("", 0), 8)}
+    assert set(made.qparams) == {(NETWORK_INPUT, 8), (("", 0), 8)}
     assert written.zero_point == 0  # after a ReLU
     assert given.zero_point > 0
     assert torch.equal(made(x), expected)
@@ -65,16 +67,16 @@ def test_an_integer_layer_in_a_float_network_by_hand(plain: TracedModel) -> None
 def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: TracedModel) -> None:
     made = quantised(plain, None, Bits(6, 5))
     assert not made.plan.rounding.written
-    given, hidden = made.grids[NETWORK_INPUT, 5], made.grids[("", 0), 5]
+    given, hidden = made.qparams[NETWORK_INPUT, 5], made.qparams[("", 0), 5]
     assert (given.low, given.high, given.zero_point) == (-16, 15, 0)
     assert (hidden.low, hidden.high, hidden.zero_point) == (0, 31, 0)
     x, net = images_for(MAP, 5, seed=3), cast(Any, made.network)
     with torch.no_grad():
-        y = snap(F.relu(net.first(snap(x, given))), hidden)
+        y = fake_quantize(F.relu(net.first(fake_quantize(x, given))), hidden)
         y = torch.sigmoid(net.second(y)).mean((2, 3))
         pooled = made.plan.read["head", 0][0]
         assert pooled is not None
-        expected = net.head(snap(y, made.grids[pooled]))
+        expected = net.head(fake_quantize(y, made.qparams[pooled]))
     assert torch.equal(made(x), expected)
 
 
@@ -85,14 +87,16 @@ def test_the_convolution_before_an_addition_hands_on_unrounded_on_tensorrt(
     outer = ("same.outer", 0)
     assert outer in plain.plan.rounding.written
     assert outer not in residual.plan.rounding.written
-    assert all(grid.zero_point == 0 for grid in residual.grids.values())
+    assert all(qparams.zero_point == 0 for qparams in residual.qparams.values())
     net, x = cast(Any, residual.network), images_for(MAP, 5, seed=3)
     block = net.same
-    rounded = {source[0]: grid for source, grid in residual.grids.items()}
+    rounded = {source[0]: qparams for source, qparams in residual.qparams.items()}
     with torch.no_grad():
-        stem = snap(F.relu(net.stem(snap(x, rounded[NETWORK_INPUT]))), rounded["", 0])
-        inner = snap(F.relu(block.inner(stem)), rounded["same", 0])
-        expected = snap(F.relu(block.outer(inner) + stem), rounded["same", 2])
+        stem = fake_quantize(
+            F.relu(net.stem(fake_quantize(x, rounded[NETWORK_INPUT]))), rounded["", 0]
+        )
+        inner = fake_quantize(F.relu(block.inner(stem)), rounded["same", 0])
+        expected = fake_quantize(F.relu(block.outer(inner) + stem), rounded["same", 2])
     found: list[Tensor] = []
     handle = block.register_forward_hook(lambda _, __, output: found.append(output))
     residual(x)
@@ -125,12 +129,12 @@ class Outside(Inside):
         return scores
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_computed_in_place_is_rounded_the_same(form: str | None) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_is_computed_in_place_is_rounded_the_same(scheme: str | None) -> None:
     inside, outside = (
         trace_network(seeded(each), MAP, resolutions=()) for each in (Inside, Outside)
     )
-    found, expected = (quantised(each, form) for each in (inside, outside))
+    found, expected = (quantised(each, scheme) for each in (inside, outside))
     x = images_for(MAP, 5, seed=3)
     given = x.clone()
     torch.testing.assert_close(found(x), expected(x))
@@ -139,10 +143,10 @@ def test_what_is_computed_in_place_is_rounded_the_same(form: str | None) -> None
 
 def test_integers_times_scales_are_the_weights(shortcuts: TracedModel) -> None:
     made = quantised(shortcuts, "qdq-s8s8", Bits(4, 8))
-    for name, grid in made.weights.items():
+    for name, qparams in made.weights.items():
         weight = made.network.get_submodule(name).weight
         assert isinstance(weight, Tensor)
-        assert isinstance(grid, Grid)
+        assert isinstance(qparams, QParams)
         integers = made.integers(name)
         assert integers.abs().max() <= 7
         shape = (-1, *[1] * (weight.dim() - 1))
@@ -157,22 +161,24 @@ def test_copies_pickles_and_state_dicts_compute_the_same(plain: TracedModel) -> 
         with torch.no_grad():
             for parameter in other.parameters():
                 parameter.add_(1.0)
-        other.grids = {source: ActivationGrid(1.0, 0, 0, 1) for source in other.grids}
+        other.qparams = {source: ActivationQParams(1.0, 0, 0, 1) for source in other.qparams}
         torch.save(made.state_dict(), buffer)
         buffer.seek(0)
         other.load_state_dict(torch.load(buffer, weights_only=True))
         for each in (copy.deepcopy(made), pickle.loads(pickle.dumps(made)), other):
             assert torch.equal(each(x), expected)
-        assert other.grids == made.grids
+        assert other.qparams == made.qparams
 
 
 @pytest.mark.parametrize(
-    "grid", [ActivationGrid(0.037, 113, 0, 255), ActivationGrid(0.05, 0, -128, 127)]
+    "qparams", [ActivationQParams(0.037, 113, 0, 255), ActivationQParams(0.05, 0, -128, 127)]
 )
-def test_values_are_rounded_as_onnx_rounds(grid: ActivationGrid) -> None:
-    values = torch.cat([torch.linspace(-9, 9, 4001), (torch.arange(-300, 300) + 0.5) * grid.scale])
-    kind = np.uint8 if grid.low == 0 else np.int8
-    scale, zero = np.float32(grid.scale), kind(grid.zero_point)
+def test_values_are_rounded_as_onnx_rounds(qparams: ActivationQParams) -> None:
+    values = torch.cat(
+        [torch.linspace(-9, 9, 4001), (torch.arange(-300, 300) + 0.5) * qparams.scale]
+    )
+    kind = np.uint8 if qparams.low == 0 else np.int8
+    scale, zero = np.float32(qparams.scale), kind(qparams.zero_point)
     pair = onnx.helper.make_graph(
         [
             onnx.helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
@@ -190,14 +196,14 @@ def test_values_are_rounded_as_onnx_rounds(grid: ActivationGrid) -> None:
     model = onnx.helper.make_model(pair, opset_imports=opset, ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (found,) = session.run(None, {"x": values.numpy()})
-    assert torch.equal(snap(values, grid), torch.from_numpy(found))
+    assert torch.equal(fake_quantize(values, qparams), torch.from_numpy(found))
 
 
 def test_constant_and_undefined_activations_are_named_with_the_layer(plain: TracedModel) -> None:
     images = images_for(MAP, 6)
     policy = Policy(bits={"second": INT8})
     for broken, what in ((torch.zeros(6, *MAP[1:]), "constant"), (images / 0, "infinite|NaN")):
-        made = Compressor(plain, images.clone(), {}, form="qdq-u8s8")
+        made = Compressor(plain, images.clone(), {}, scheme="qdq-u8s8")
         made.features(0).images.copy_(broken)
         with pytest.raises(QuantizationError, match=rf"^first: .*({what}) activations"):
             made.make(Policy(bits={"first": INT8}))
@@ -205,7 +211,7 @@ def test_constant_and_undefined_activations_are_named_with_the_layer(plain: Trac
     with torch.no_grad():
         dead.first.bias.fill_(-100.0)
     traced = trace_network(dead, MAP, resolutions=())
-    made = Compressor(traced, images, {}, form="qdq-u8s8")
+    made = Compressor(traced, images, {}, scheme="qdq-u8s8")
     with pytest.raises(QuantizationError, match=r"^second: constant activations \(0\)"):
         made.make(policy)
 
@@ -215,12 +221,12 @@ def test_forms_and_layers_that_do_not_exist_are_named(plain: TracedModel) -> Non
     with pytest.raises(QuantizationError, match=r"no layer 'secnd' to quantise .*mean second"):
         Compressor(plain, images, {}).make(Policy(bits={"secnd": INT8}))
     with pytest.raises(QuantizationError, match=r"no form 'qdq-u8u8'.*did you mean qdq-u8s8"):
-        Compressor(plain, images, {}, form="qdq-u8u8").make(Policy(bits={"second": INT8}))
+        Compressor(plain, images, {}, scheme="qdq-u8u8").make(Policy(bits={"second": INT8}))
 
 
 def test_sixteen_bits_are_float(plain: TracedModel) -> None:
     policy = Policy(bits={"second": Bits(16, 16), "first": Bits()})
-    made = Compressor(plain, images_for(MAP, 4), {}, form="qdq-u8s8").make(policy)
+    made = Compressor(plain, images_for(MAP, 4), {}, scheme="qdq-u8s8").make(policy)
     assert not isinstance(made, QuantizedModel)
     x = images_for(MAP, 4)
     assert torch.equal(outputs_of(made, x), outputs_of(plain.model, x))

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from automl.compression.compressor import Compressor
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.layer_rounding import RoundingSettings
-from automl.compression.quantization.qparams import Grid
-from automl.compression.quantization.simulation import QuantizedModel, snap
+from automl.compression.quantization.qparams import QParams
+from automl.compression.quantization.simulation import QuantizedModel, fake_quantize
 from automl.compression.reconstruction.refit import RefitSettings
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
@@ -23,8 +23,8 @@ from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
 
 
-def made(traced: TracedModel, form: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
-    return Compressor(traced, images_for(traced.network.input_shape, count), {}, form=form)
+def made(traced: TracedModel, scheme: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
+    return Compressor(traced, images_for(traced.network.input_shape, count), {}, scheme=scheme)
 
 
 def finished(
@@ -50,10 +50,10 @@ def test_every_network_is_rounded_and_less_is_lost_with_the_refit(name: str) -> 
     model = finished(compressor, Policy(bits=bits))
     assert error(outputs_of(model, compressor.images), expected) < error(raw, expected)
     assert set(model.weights) == set(bits)
-    for layer, grid in model.weights.items():
-        assert isinstance(grid, Grid)
+    for layer, qparams in model.weights.items():
+        assert isinstance(qparams, QParams)
         weights = matrix(model.network.get_submodule(layer))
-        assert torch.equal((weights / grid.scale).round() * grid.scale, weights)
+        assert torch.equal((weights / qparams.scale).round() * qparams.scale, weights)
 
 
 def test_layers_that_no_target_is_known_of_are_rounded_on_what_they_read() -> None:
@@ -115,8 +115,8 @@ def test_a_layer_corrects_a_shortcut_that_the_addition_rounds() -> None:
     with torch.no_grad():
         before: Any = dense
         expected = stem(dense) + before.outer(F.relu(before.inner(stem(dense))))
-        (grid,) = (g for (address, _), g in model.grids.items() if address == ("", 0))
-        shortcut = snap(stem(net), grid)
+        (qparams,) = (g for (address, _), g in model.qparams.items() if address == ("", 0))
+        shortcut = fake_quantize(stem(net), qparams)
     assert (shortcut - stem(net)).mean((0, 2)).abs().max() > 0.01  # clipped: off in the mean
     left = (written[0] + shortcut - expected).mean((0, 2)).abs().max()
     assert float(left) < 1e-3
@@ -142,14 +142,14 @@ def test_bits_of_layers_in_a_removed_block_mean_nothing() -> None:
     both = Policy(removed=policy.removed, bits=dict.fromkeys(Flow(traced.trace).layers, Bits(8, 8)))
     model = finished(made(traced), both)
     assert not any(name.startswith("same.") for name in model.bits)
-    assert not any(address[0].startswith("same.") for address, _ in model.grids)
+    assert not any(address[0].startswith("same.") for address, _ in model.qparams)
 
 
 def test_eight_bits_alone_refit_nothing() -> None:
     traced = trace_network(seeded(Plain), MAP, resolutions=())
     compressor = made(traced)
     counts = {group.name: (group.channels // 2,) for group in traced.network.groups}
-    cut = Compressor(traced, compressor.images, counts, form="qdq-u8s8")
+    cut = Compressor(traced, compressor.images, counts, scheme="qdq-u8s8")
     dense = traced.model.get_submodule("head").weight
     for maker, policy, same in (
         (compressor, Policy(bits={"second": Bits(8, 8)}), True),

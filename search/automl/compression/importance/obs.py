@@ -85,8 +85,8 @@ def eliminate(
             scores[~alive] = torch.inf
             chosen = scores.topk(min(step, left), largest=False)
             going = list(zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True))
-        channel, harm = going.pop(0)
-        total += harm
+        channel, sensitivity = going.pop(0)
+        total += sensitivity
         for state in states:
             state.remove(channel)
         alive[channel] = False
@@ -114,8 +114,8 @@ class _State:
         block = self.inverse[index.unsqueeze(2), index.unsqueeze(1)]
         part = self.weight[:, index].permute(1, 2, 0)  # channels, columns of each, outputs
         solved: Tensor = torch.linalg.solve(block + self._gone(block), part)
-        harm: Tensor = (part * solved).sum((1, 2)) * self._scale
-        return harm
+        sensitivity: Tensor = (part * solved).sum((1, 2)) * self._scale
+        return sensitivity
 
     def remove(self, channel: int) -> None:
         """Eliminate one channel's columns."""

@@ -21,7 +21,7 @@ _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True, slots=True)
-class ActivationGrid:
+class ActivationQParams:
     """What integers of a tensor stand for: (integer - zero_point) x scale.
 
     Attributes:
@@ -102,7 +102,7 @@ class Observer:
 
 def range_of(
     observer: Observer, bits: int, *, signed: bool, how: How = "mse", percentile: float = 99.99
-) -> ActivationGrid:
+) -> ActivationQParams:
     """The grid for the values that an observer has seen.
 
     "max" covers all of them; "percentile" leaves out the share beyond a percentile at each end;
@@ -134,13 +134,13 @@ def range_of(
     low, high = min(low, 0.0), max(high, 0.0)
     if how == "mse":
         low, high = _least_error(points, low, high, bits, signed)
-    return _grid(observer.name, low, high, bits, signed)
+    return _qparams(observer.name, low, high, bits, signed)
 
 
-def fake(values: Tensor, grid: ActivationGrid) -> Tensor:
+def fake(values: Tensor, qparams: ActivationQParams) -> Tensor:
     """Values rounded to the grid, as QuantizeLinear and DequantizeLinear would make them."""
     return torch.fake_quantize_per_tensor_affine(
-        values, grid.scale, grid.zero_point, grid.low, grid.high
+        values, qparams.scale, qparams.zero_point, qparams.low, qparams.high
     )
 
 
@@ -152,7 +152,7 @@ def _levels(bits: int, signed: bool) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
-def _grid(name: str, low: float, high: float, bits: int, signed: bool) -> ActivationGrid:
+def _qparams(name: str, low: float, high: float, bits: int, signed: bool) -> ActivationQParams:
     bottom, top = _levels(bits, signed)
     scale = max(high, -low) / top if signed else (high - low) / top
     if scale < _TINY or high - low > _HUGE:
@@ -161,7 +161,7 @@ def _grid(name: str, low: float, high: float, bits: int, signed: bool) -> Activa
         )
     scale = float(torch.tensor(scale, dtype=torch.float32))
     zero_point = 0 if signed else min(max(round(-low / scale), bottom), top)
-    return ActivationGrid(scale, zero_point, bottom, top)
+    return ActivationQParams(scale, zero_point, bottom, top)
 
 
 def _least_error(

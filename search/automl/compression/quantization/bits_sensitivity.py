@@ -4,7 +4,7 @@ Alone: the dense network with one layer rounded, weights second-order and activa
 found on calibration images. Where a variable offers a grid of weight and activation bits, the two
 are measured apart and added (7 + 7 measurements for 49 options; docs/bits.md has the error).
 
-With channels: a layer that reads fewer channels adds up fewer rounding errors. Its harm is taken
+With channels: a layer that reads fewer channels adds up fewer rounding errors. Its sensitivity is taken
 to be proportional to the energy of its rounding errors, and that to change with the kept count as
 it does in the joint database: energies are computed at three counts, at one width of weights
 (errors of all widths shrink alike), and interpolated in between.
@@ -30,19 +30,19 @@ from automl.space import Pairwise, Space, Variable
 _INTEGER = 8
 
 
-class BitHarm:
+class BitsSensitivity:
     """Measures what the bits of a space do.
 
     Args:
         rounded: Rounded weights; the database's model is changed and restored.
         space: The choices.
-        harm_of: The harm of a network.
+        harm_of: The sensitivity of a network.
     """
 
     def __init__(
-        self, rounded: JointDatabase, space: Space, harm_of: Callable[[nn.Module], float]
+        self, rounded: JointDatabase, space: Space, sensitivity_of: Callable[[nn.Module], float]
     ) -> None:
-        self._rounded, self._space, self._harm_of = rounded, space, harm_of
+        self._rounded, self._space, self._sensitivity_of = rounded, space, sensitivity_of
         self._found: dict[tuple[str, Bits, int], float] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
         for position in space.of_kind("bits"):
@@ -50,33 +50,33 @@ class BitHarm:
             for activations in {32, *(bits.activations for bits in options_of(variable))}:
                 plan = rounded.dense_plan({variable.name: Bits(32, activations)})
                 self._plans[variable.name, activations] = plan
-        self._grids = rounded.dense_grids(list(self._plans.values()))
+        self._qparams = rounded.dense_qparams(list(self._plans.values()))
 
     def row(
         self, variable: Variable, on_option: Callable[[], None] = lambda: None
     ) -> NDArray[np.float64]:
-        """Harm of each option beyond that of the dense one, which is last."""
+        """Sensitivity of each option beyond that of the dense one, which is last."""
         options = options_of(variable)
-        harms = np.zeros(len(options))
+        sensitivities = np.zeros(len(options))
         if len(options) == 1:
-            return harms
+            return sensitivities
         apart = _is_grid(options)
         for index, bits in enumerate(options):
             if apart and max(bits.weights, bits.activations) < FLOAT_BITS:
                 weights = self._alone(variable.name, bits.weights, 32, _INTEGER)
-                harms[index] = weights + self._alone(variable.name, 32, bits.activations)
+                sensitivities[index] = weights + self._alone(variable.name, 32, bits.activations)
             else:
-                harms[index] = self._alone(variable.name, bits.weights, bits.activations)
+                sensitivities[index] = self._alone(variable.name, bits.weights, bits.activations)
             if index < len(options) - 1:
                 on_option()
-        beyond: NDArray[np.float64] = np.maximum(harms - harms[-1], 0.0)
+        beyond: NDArray[np.float64] = np.maximum(sensitivities - sensitivities[-1], 0.0)
         return beyond
 
-    def pairwise(self, harm: Sequence[NDArray[np.float64]]) -> Pairwise:
+    def pairwise(self, sensitivity: Sequence[NDArray[np.float64]]) -> Pairwise:
         """What bits and the channels that a layer reads do beyond the sum of both.
 
         Args:
-            harm: Per variable of the space, of each option alone.
+            sensitivity: Per variable of the space, of each option alone.
         """
         tables = []
         for position in self._space.of_kind("bits"):
@@ -85,19 +85,19 @@ class BitHarm:
                 read = self._space.positions.get(("channels", group))
                 if read is not None and len(layer.options) > 1:
                     change = self._changes(layer, self._space.variables[read])
-                    tables.append(((read, position), change * harm[position]))
+                    tables.append(((read, position), change * sensitivity[position]))
         return tuple(tables)
 
     def _alone(self, layer: str, weights: int, activations: int, read_with: int = 0) -> float:
-        """Harm of one layer's bits; weights are rounded for what they are read with."""
+        """Sensitivity of one layer's bits; weights are rounded for what they are read with."""
         if not is_rounded(Bits(weights, activations)):
             return 0.0
         key = (layer, Bits(weights, read_with or activations), activations)
         if key not in self._found:
             model, plan = self._rounded.database.model, self._plans[layer, activations]
             with self._written(layer, key[1]):
-                rounded = QuantizedModel(model, plan, self._grids, {})
-                self._found[key] = self._harm_of(rounded if plan.read else model)
+                rounded = QuantizedModel(model, plan, self._qparams, {})
+                self._found[key] = self._sensitivity_of(rounded if plan.read else model)
         return self._found[key]
 
     @contextmanager
@@ -114,7 +114,7 @@ class BitHarm:
             write_patch(module, before)
 
     def _changes(self, layer: Variable, group: Variable) -> NDArray[np.float64]:
-        """[counts, bits]: how much of a layer's harm comes on top where it reads fewer channels."""
+        """[counts, bits]: how much of a layer's sensitivity comes on top where it reads fewer channels."""
         counts = [count for count in group.options if isinstance(count, int)]
         options = options_of(layer)
         whole = [bits for bits in options if bits.weights < FLOAT_BITS]
@@ -142,7 +142,7 @@ class BitHarm:
     def _square_step(self, layer: str, bits: Bits) -> float:
         """Mean squared rounding error of what a layer reads."""
         sources = self._plans[layer, bits.activations].read.get((layer, 0), ())
-        steps = [self._grids[source].scale for source in sources if source]
+        steps = [self._qparams[source].scale for source in sources if source]
         return sum(step * step for step in steps) / 12
 
 

@@ -17,10 +17,10 @@ import torch
 
 from automl.compression.database import Database, read_patch, unknown_moments, write_patch
 from automl.compression.layer_matrix import columns, matrix, runs_of
-from automl.compression.quantization.activation_ranges import ActivationGrid
+from automl.compression.quantization.activation_ranges import ActivationQParams
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
-from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias, output_error
 from automl.compression.quantization.simulation import (
     CalibrationMode,
@@ -59,7 +59,7 @@ class Rounded:
 
     values: Tensor
     bias: Tensor
-    store: Grid | Codebook
+    store: QParams | Codebook
     error: float
     gain: float
 
@@ -71,7 +71,7 @@ class JointDatabase:
         database: The eliminations.
         trace: The dense network's recorded pass.
         features: Of the dense network at its own resolution.
-        form: Of the target's table, one of `simulate.FORMS`.
+        form: Of the target's table, one of `simulate.SCHEMES`.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class JointDatabase:
         database: Database,
         trace: Trace,
         features: Callable[[], Features],
-        form: str | None,
+        scheme: str | None,
     ) -> None:
-        self.database, self.form = database, form
+        self.database, self.scheme = database, scheme
         self.flow = Flow(trace)
         self._features = features
         self._made: dict[tuple[str, Bits, tuple[tuple[str, int], ...]], Rounded] = {}
@@ -126,7 +126,7 @@ class JointDatabase:
             images: Calibration inputs at the policy's resolution.
         """
         model = self.database.candidate(policy)
-        weights: dict[str, Grid | Codebook] = {}
+        weights: dict[str, QParams | Codebook] = {}
         for name, bits in plan.bits.items():
             if bits.weights < FLOAT_BITS:
                 found = self.rounded(name, policy, bits)
@@ -135,22 +135,22 @@ class JointDatabase:
         walk = CalibrationMode(model, plan, images)
         with walk.attached():
             model(images)
-        return QuantizedModel(model, plan, walk.grids, weights)
+        return QuantizedModel(model, plan, walk.qparams, weights)
 
     def dense_plan(self, bits: Mapping[str, Bits]) -> Plan:
         """What the dense network rounds under a choice of bits."""
-        return make_plan(self.flow, bits, self.form)
+        return make_plan(self.flow, bits, self.scheme)
 
-    def dense_grids(self, plans: Sequence[Plan]) -> dict[Source, ActivationGrid]:
+    def dense_qparams(self, plans: Sequence[Plan]) -> dict[Source, ActivationQParams]:
         """Grids for the values of the dense network as they are when nothing is rounded."""
         sources = dict.fromkeys(source for plan in plans for source in plan.sources())
         readers = {address: name for plan in plans for address, name in plan.readers.items()}
         kept = {address: origin for plan in plans for address, origin in plan.kept.items()}
-        finder = QParamsFinder(sources, readers, self.form, kept)
+        finder = QParamsFinder(sources, readers, self.scheme, kept)
         images = self._features().images[:_IMAGES]
         with ObserverMode(self.database.model, finder, images).attached():
             self.database.model(images)
-        return finder.grids
+        return finder.qparams
 
     def _round(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
         module: Any = self.database.model.get_submodule(layer)
@@ -180,7 +180,7 @@ class JointDatabase:
         return (channels.unsqueeze(2) * times + torch.arange(times)).flatten(1)
 
 
-def write_rounded(module: Any, found: Rounded, outputs: Tensor | None) -> Grid | Codebook:
+def write_rounded(module: Any, found: Rounded, outputs: Tensor | None) -> QParams | Codebook:
     """Write rounded weights into a layer that reads their columns.
 
     Args:
@@ -200,6 +200,6 @@ def write_rounded(module: Any, found: Rounded, outputs: Tensor | None) -> Grid |
     write_patch(
         module, (left(found.values), found.bias if outputs is None else found.bias[outputs])
     )
-    if isinstance(found.store, Grid):
-        return Grid(left(found.store.scale), found.store.bits)
+    if isinstance(found.store, QParams):
+        return QParams(left(found.store.scale), found.store.bits)
     return Codebook(found.store.entries, left(found.store.indices), found.store.bits)

@@ -9,7 +9,7 @@ import torch
 
 from automl.compression.quantization.activation_ranges import How
 from automl.compression.quantization.codebook import Codebook, codebook
-from automl.compression.quantization.qparams import Grid, round_to, values, weight_grid
+from automl.compression.quantization.qparams import QParams, round_to, values, weight_qparams
 from automl.compression.quantization.rounding import quantized, round_to_codebook, round_weights
 from automl.network import FLOAT_BITS
 from automl.policy import Bits
@@ -43,7 +43,7 @@ QUICK_ROUNDING: Final = RoundingSettings(refine=False)
 
 def round_layer(
     weights: Tensor, moments: Tensor, bits: Bits, settings: RoundingSettings
-) -> tuple[Tensor, Grid | Codebook]:
+) -> tuple[Tensor, QParams | Codebook]:
     """Weights as their bits allow, [runs, outputs, columns], and what they stand on.
 
     Integers where the layer's activations are rounded too; else, for size alone, a codebook.
@@ -60,11 +60,11 @@ def round_layer(
             book = round_to_codebook(weights, moments, book)
         return book.values(), book
     if settings.second_order and settings.refine:
-        integers, grid = quantized(weights, moments, bits.weights)
-        return values(integers, grid), grid
-    grid = weight_grid(weights, bits.weights, moments=moments)
+        integers, qparams = quantized(weights, moments, bits.weights)
+        return values(integers, qparams), qparams
+    qparams = weight_qparams(weights, bits.weights, moments=moments)
     if settings.second_order:
-        integers = round_weights(weights, moments, grid)
+        integers = round_weights(weights, moments, qparams)
     else:
-        integers = round_to(weights, grid)
-    return values(integers, grid), grid
+        integers = round_to(weights, qparams)
+    return values(integers, qparams), qparams

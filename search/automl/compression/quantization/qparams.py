@@ -24,7 +24,7 @@ _TINY, _HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class QParams:
     """What integers stand for: each times the scale of its output channel, the zero point 0.
 
     Attributes:
@@ -46,7 +46,7 @@ def highest(bits: int) -> int:
     return max(1, (1 << (bits - 1)) - 1)
 
 
-def weight_grid(weights: Tensor, bits: int, *, moments: Tensor | None = None) -> Grid:
+def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None) -> QParams:
     """The grid of least squared error for rounding to nearest, output channel by output channel.
 
     The largest weight is clipped by the factor of least error among 77 from 1 to 0.05, and the
@@ -72,7 +72,7 @@ def weight_grid(weights: Tensor, bits: int, *, moments: Tensor | None = None) ->
     unit = weights.float() / torch.where(empty, torch.ones_like(largest), largest)
     importance = column_importance(weights, moments)
     if bits == 1:
-        return Grid(_least_squares(unit, _sign(unit), importance, largest) * largest, bits)
+        return QParams(_least_squares(unit, _sign(unit), importance, largest) * largest, bits)
     top = highest(bits)
     best, least = torch.full_like(largest, 1 / top), torch.full_like(largest, torch.inf)
     for factor in _FACTORS.tolist():
@@ -86,10 +86,10 @@ def weight_grid(weights: Tensor, bits: int, *, moments: Tensor | None = None) ->
         better = error < least
         best, least = torch.where(better, scale, best), torch.where(better, error, least)
     scale = (best * largest).clamp(_TINY, _HUGE / top * (1 - 1e-6))
-    return Grid(torch.where(empty, torch.ones_like(scale), scale), bits)
+    return QParams(torch.where(empty, torch.ones_like(scale), scale), bits)
 
 
-def fitted_grid(weights: Tensor, integers: Tensor, grid: Grid, moments: Tensor) -> Grid:
+def fitted_qparams(weights: Tensor, integers: Tensor, qparams: QParams, moments: Tensor) -> QParams:
     """The grid with the scales that are best for these integers, by least squares in the outputs.
 
     Weights, integers: [runs, outputs, columns]. A channel whose best scale is no positive number
@@ -99,20 +99,20 @@ def fitted_grid(weights: Tensor, integers: Tensor, grid: Grid, moments: Tensor) 
     coded = integers.double()
     across = coded @ spread
     scale = (across * weights).sum(2, keepdim=True) / (across * coded).sum(2, keepdim=True)
-    usable = torch.isfinite(scale) & (scale >= _TINY) & (scale <= _HUGE / grid.highest)
-    return Grid(torch.where(usable, scale, grid.scale.double()).float(), grid.bits)
+    usable = torch.isfinite(scale) & (scale >= _TINY) & (scale <= _HUGE / qparams.highest)
+    return QParams(torch.where(usable, scale, qparams.scale.double()).float(), qparams.bits)
 
 
-def round_to(weights: Tensor, grid: Grid) -> Tensor:
+def round_to(weights: Tensor, qparams: QParams) -> Tensor:
     """The nearest integers (halves to even, as ONNX rounds), int8, of the weights' shape."""
-    if grid.bits == 1:
+    if qparams.bits == 1:
         return _sign(weights).to(torch.int8)
-    return _nearest(weights, grid.scale, grid.highest).to(torch.int8)
+    return _nearest(weights, qparams.scale, qparams.highest).to(torch.int8)
 
 
-def values(integers: Tensor, grid: Grid) -> Tensor:
+def values(integers: Tensor, qparams: QParams) -> Tensor:
     """What the integers stand for, float32: as ONNX's DequantizeLinear computes it."""
-    return integers.float() * grid.scale
+    return integers.float() * qparams.scale
 
 
 def centred(moments: Tensor, columns: int) -> Tensor:

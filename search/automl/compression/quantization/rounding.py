@@ -14,12 +14,12 @@ import torch
 
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import (
-    Grid,
+    QParams,
     centred,
-    fitted_grid,
+    fitted_qparams,
     round_to,
     values,
-    weight_grid,
+    weight_qparams,
 )
 
 Tensor = torch.Tensor
@@ -33,7 +33,7 @@ _FIT_STEPS: Final = 12
 _BLOCK: Final = 64
 
 
-def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, Grid]:
+def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, QParams]:
     """Integers and their grid, of least output error: all that is done without training.
 
     The grid of least error, second-order rounding, scales fitted to the integers, each column
@@ -48,15 +48,15 @@ def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, Grid
     Raises:
         QuantizationError: Weights that are not finite.
     """
-    grid = weight_grid(weights, bits, moments=moments)
-    integers = round_weights(weights, moments, grid)
-    grid = fitted_grid(weights, integers, grid, moments)
-    integers = improved(weights, integers, moments, grid)
-    return integers, fitted_grid(weights, integers, grid, moments)
+    qparams = weight_qparams(weights, bits, moments=moments)
+    integers = round_weights(weights, moments, qparams)
+    qparams = fitted_qparams(weights, integers, qparams, moments)
+    integers = improved(weights, integers, moments, qparams)
+    return integers, fitted_qparams(weights, integers, qparams, moments)
 
 
 def round_weights(
-    weights: Tensor, moments: Tensor, grid: Grid, *, damping: float = DAMPING
+    weights: Tensor, moments: Tensor, qparams: QParams, *, damping: float = DAMPING
 ) -> Tensor:
     """Integers of least output error, by second-order rounding; never worse than the nearest.
 
@@ -76,14 +76,16 @@ def round_weights(
         int8, of the weights' shape.
     """
     spread = centred(moments, weights.shape[2])
-    second = _nearest_plane(weights, spread, _snap_to(grid), damping)
-    return _better(weights, spread, values(round_to(weights, grid), grid), second, grid)
+    second = _nearest_plane(weights, spread, _snap_to(qparams), damping)
+    return _better(weights, spread, values(round_to(weights, qparams), qparams), second, qparams)
 
 
-def improved(weights: Tensor, integers: Tensor, moments: Tensor, grid: Grid) -> Tensor:
+def improved(weights: Tensor, integers: Tensor, moments: Tensor, qparams: QParams) -> Tensor:
     """Integers with each column rounded once more, given all others; never worse."""
-    spread, before = centred(moments, weights.shape[2]), values(integers, grid)
-    return _better(weights, spread, before, _sweep(weights, before, spread, _snap_to(grid)), grid)
+    spread, before = centred(moments, weights.shape[2]), values(integers, qparams)
+    return _better(
+        weights, spread, before, _sweep(weights, before, spread, _snap_to(qparams)), qparams
+    )
 
 
 def round_to_codebook(weights: Tensor, moments: Tensor, codebook: Codebook) -> Codebook:
@@ -141,20 +143,24 @@ def _least(weights: Tensor, spread: Tensor, first: Tensor, second: Tensor) -> Te
     return torch.where(less.unsqueeze(2), second, first.double())
 
 
-def _better(weights: Tensor, spread: Tensor, first: Tensor, second: Tensor, grid: Grid) -> Tensor:
+def _better(
+    weights: Tensor, spread: Tensor, first: Tensor, second: Tensor, qparams: QParams
+) -> Tensor:
     found = _least(weights, spread, first, second)
-    return round_to(found.float(), grid) if grid.bits == 1 else _codes(found, grid)
+    return round_to(found.float(), qparams) if qparams.bits == 1 else _codes(found, qparams)
 
 
-def _codes(found: Tensor, grid: Grid) -> Tensor:
-    return (found / grid.scale).round().to(torch.int8)
+def _codes(found: Tensor, qparams: QParams) -> Tensor:
+    return (found / qparams.scale).round().to(torch.int8)
 
 
-def _snap_to(grid: Grid) -> Snap:
-    scale = grid.scale.double().transpose(1, 2)
-    if grid.bits == 1:
+def _snap_to(qparams: QParams) -> Snap:
+    scale = qparams.scale.double().transpose(1, 2)
+    if qparams.bits == 1:
         return lambda wanted: torch.where(wanted < 0, -scale, scale)
-    return lambda wanted: (wanted / scale).round_().clamp_(-grid.highest, grid.highest) * scale
+    return lambda wanted: (
+        (wanted / scale).round_().clamp_(-qparams.highest, qparams.highest) * scale
+    )
 
 
 def _index_among(entries: Tensor, wanted: Tensor) -> Tensor:
@@ -195,7 +201,7 @@ def _fitted_entries(
     return fitted.sort().values, fitted[index]
 
 
-def _nearest_plane(weights: Tensor, spread: Tensor, snap: Snap, damping: float) -> Tensor:
+def _nearest_plane(weights: Tensor, spread: Tensor, fake_quantize: Snap, damping: float) -> Tensor:
     """Values after rounding column by column, each with what the earlier ones left to make good.
 
     With H = R R^T, R upper triangular, the error is |E R|^2: column j of E R holds E_0..E_j only,
@@ -213,7 +219,7 @@ def _nearest_plane(weights: Tensor, spread: Tensor, snap: Snap, damping: float) 
         for j in range(start, end):
             row = feedback[:, j : j + 1, start:j]
             aim = wanted[:, j - start : j - start + 1] + row @ error[:, start:j]
-            rounded[:, j : j + 1] = snap(aim)
+            rounded[:, j : j + 1] = fake_quantize(aim)
             error[:, j] = target[:, j] - rounded[:, j]
     return torch.empty_like(target).scatter_(1, index, rounded).transpose(1, 2)
 
@@ -230,7 +236,7 @@ def _feedback(spread: Tensor, order: Tensor, damping: float) -> Tensor:
     return ratios.transpose(1, 2).contiguous()
 
 
-def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, snap: Snap) -> Tensor:
+def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, fake_quantize: Snap) -> Tensor:
     """Each column's best values given all others', one column after the other."""
     moments = _damped(spread, DAMPING)
     target = weights.double().transpose(1, 2).contiguous()  # [runs, columns, outputs]
@@ -243,7 +249,7 @@ def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, snap: Snap) -> Tens
         for j in range(start, end):
             here = slice(j, j + 1)
             aim = target[:, here] + slope[:, here] / own[:, here] - error[:, here]
-            change = target[:, here] - snap(aim) - error[:, here]
+            change = target[:, here] - fake_quantize(aim) - error[:, here]
             error[:, here] += change
             slope[:, j:end] += moments[:, j:end, here] * change
         slope[:, end:] += moments[:, end:, start:end] @ (error[:, start:end] - before)

@@ -20,24 +20,24 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.activation_ranges import (
-    ActivationGrid,
+    ActivationQParams,
     How,
     Observer,
     range_of,
 )
 from automl.compression.quantization.codebook import Codebook
-from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.qparams import QParams
 from automl.errors import QuantizationError, nearest
 from automl.network import (
     FLOAT_BITS,
     NETWORK_INPUT,
     Address,
     Flow,
-    Form,
     ForwardTracer,
     LeafCall,
     Place,
     Rounding,
+    Scheme,
     base_name,
     names,
 )
@@ -46,9 +46,9 @@ from automl.policy import Bits
 Tensor = torch.Tensor
 #: Whose numbers are rounded (the operation that wrote them), and to how many bits: one grid each.
 Source = tuple[Address, int]
-#: What a table's `form` says of its integer operators: where they round, and whether activations
+#: What a table's `scheme` says of its integer operators: where they round, and whether activations
 #: are signed; without a form (simulators), a value is signed where it is ever negative.
-FORMS: Final[Mapping[str | None, tuple[Form, bool | None]]] = {
+SCHEMES: Final[Mapping[str | None, tuple[Scheme, bool | None]]] = {
     None: ("reads", None),
     "qdq-u8s8": ("qdq", False),
     "qdq-s8s8": ("qdq", True),
@@ -65,7 +65,7 @@ class Plan:
     """Which values a network rounds under a choice of bits.
 
     Attributes:
-        form: Of the target's table, one of `FORMS`.
+        form: Of the target's table, one of `SCHEMES`.
         bits: Precision per layer; those that are float are left out.
         rounding: Per operation, to how many bits.
         read: For each operation of `rounding.read`, whose numbers its tensors are, one entry a
@@ -75,7 +75,7 @@ class Plan:
             they keep the grid, as kernels that only pick integers want it.
     """
 
-    form: str | None
+    scheme: str | None
     bits: Mapping[str, Bits]
     rounding: Rounding
     read: Mapping[Address, tuple[Source | None, ...]]
@@ -89,23 +89,25 @@ class Plan:
         return tuple(dict.fromkeys([*written, *read]))
 
 
-def make_plan(flow: Flow, bits: Mapping[str, Bits], form: str | None) -> Plan:
+def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
     """What is rounded in a network when its layers have these bits.
 
     Args:
         flow: Of the network, without the blocks that are left out.
         bits: Per layer; those that are not named are float.
-        form: Of the target's table, one of `FORMS`.
+        form: Of the target's table, one of `SCHEMES`.
 
     Raises:
         QuantizationError: No such form.
     """
-    if form not in FORMS:
-        known = [name for name in FORMS if name]
-        raise QuantizationError(f"no form {form!r} of integer networks{nearest(form or '', known)}")
+    if scheme not in SCHEMES:
+        known = [name for name in SCHEMES if name]
+        raise QuantizationError(
+            f"no form {scheme!r} of integer networks{nearest(scheme or '', known)}"
+        )
     rounded = {name: each for name, each in bits.items() if is_rounded(each)}
     activations = {name: each.activations for name, each in rounded.items()}
-    rounding = flow.round(activations, FORMS[form][0])
+    rounding = flow.round(activations, SCHEMES[scheme][0])
     read: dict[Address, tuple[Source | None, ...]] = {}
     readers: dict[Address, str] = {}
     for address, place in flow.places.items():
@@ -120,7 +122,7 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], form: str | None) -> Plan:
         for address, place in flow.places.items()
         if base_name(place.call.step.op) in _PICKS and address in rounding.written
     }
-    return Plan(form, rounded, rounding, read, readers, kept)
+    return Plan(scheme, rounded, rounding, read, readers, kept)
 
 
 def is_rounded(bits: Bits) -> bool:
@@ -141,14 +143,14 @@ def _sources(place: Place, bits: tuple[int, ...]) -> tuple[Source | None, ...]:
     return tuple(result)
 
 
-def snap(values: Tensor, grid: ActivationGrid, out: Tensor | None = None) -> Tensor:
+def fake_quantize(values: Tensor, qparams: ActivationQParams, out: Tensor | None = None) -> Tensor:
     """Values rounded to a grid as ONNX's QuantizeLinear rounds: divided, halves to even, clipped.
 
     An eighth of the time of torch's own fake quantisation where `out` is given.
     """
-    result = torch.div(values, grid.scale, out=out)
-    result.round_().clamp_(grid.low - grid.zero_point, grid.high - grid.zero_point)
-    return result.mul_(grid.scale)
+    result = torch.div(values, qparams.scale, out=out)
+    result.round_().clamp_(qparams.low - qparams.zero_point, qparams.high - qparams.zero_point)
+    return result.mul_(qparams.scale)
 
 
 class FakeQuantizeMode(ForwardTracer):
@@ -161,10 +163,10 @@ class FakeQuantizeMode(ForwardTracer):
     """
 
     def __init__(
-        self, model: nn.Module, plan: Plan, grids: Mapping[Source, ActivationGrid]
+        self, model: nn.Module, plan: Plan, qparams: Mapping[Source, ActivationQParams]
     ) -> None:
         super().__init__(model)
-        self.plan, self.grids = plan, grids
+        self.plan, self.qparams = plan, qparams
         written = set(plan.rounding.written.items())
         self._reads = {  # what is written rounded need not be rounded again
             address: tuple(
@@ -187,7 +189,7 @@ class FakeQuantizeMode(ForwardTracer):
                 # an operation in place writes to its first operand, whatever it is given
                 inside = step.op.endswith("_") and index == tensors[0]
                 out = leaves[index] if inside else None
-                leaves[index] = snap(leaves[index], self.grids[source], out)
+                leaves[index] = fake_quantize(leaves[index], self.qparams[source], out)
         args, kwargs = tree_unflatten(leaves, layout)
         return args, kwargs
 
@@ -197,7 +199,7 @@ class FakeQuantizeMode(ForwardTracer):
         bits = self.plan.rounding.written.get(step.address)
         if bits is not None:
             value = first_tensor(output)
-            snap(value, self.grids[step.address, bits], value)
+            fake_quantize(value, self.qparams[step.address, bits], value)
 
 
 class QParamsFinder:
@@ -206,7 +208,7 @@ class QParamsFinder:
     Args:
         sources: The grids that are wanted.
         readers: Per origin, the layer that an error names.
-        form: Of the target's table, one of `FORMS`.
+        form: Of the target's table, one of `SCHEMES`.
         kept: Operations that keep the grid of what another wrote (`Plan.kept`).
         how: How ranges are found.
         seed: Of the sampled values.
@@ -216,15 +218,15 @@ class QParamsFinder:
         self,
         sources: Iterable[Source],
         readers: Mapping[Address, str],
-        form: str | None,
+        scheme: str | None,
         kept: Mapping[Address, Address],
         *,
         how: How = "mse",
         seed: int = 0,
     ) -> None:
         #: What was found so far.
-        self.grids: dict[Source, ActivationGrid] = {}
-        self._readers, self._signed, self._kept = readers, FORMS[form][1], kept
+        self.qparams: dict[Source, ActivationQParams] = {}
+        self._readers, self._signed, self._kept = readers, SCHEMES[scheme][1], kept
         self._how: How = how
         self._seed = seed
         self._wanted: dict[Address, list[int]] = {}
@@ -239,16 +241,18 @@ class QParamsFinder:
         """
         wanted = self._wanted.get(address, [])
         if address in self._kept:
-            before = {bits: self.grids.get((self._kept[address], bits)) for bits in wanted}
-            self.grids |= {(address, bits): grid for bits, grid in before.items() if grid}
-            wanted = [bits for bits, grid in before.items() if grid is None]
+            before = {bits: self.qparams.get((self._kept[address], bits)) for bits in wanted}
+            self.qparams |= {
+                (address, bits): qparams for bits, qparams in before.items() if qparams
+            }
+            wanted = [bits for bits, qparams in before.items() if qparams is None]
         if not wanted:
             return
         observer = Observer(self._readers[address])
         observer.add(self._sample(address, first_tensor(output)))
         signed = observer.least < 0 if self._signed is None else self._signed
         for bits in wanted:
-            self.grids[address, bits] = range_of(observer, bits, signed=signed, how=self._how)
+            self.qparams[address, bits] = range_of(observer, bits, signed=signed, how=self._how)
 
     def _sample(self, address: Address, values: Tensor) -> Tensor:
         flat = values.flatten()
@@ -274,8 +278,8 @@ class CalibrationMode(FakeQuantizeMode):
     """
 
     def __init__(self, model: nn.Module, plan: Plan, inputs: Tensor, *, how: How = "mse") -> None:
-        self._finder = QParamsFinder(plan.sources(), plan.readers, plan.form, plan.kept, how=how)
-        super().__init__(model, plan, self._finder.grids)
+        self._finder = QParamsFinder(plan.sources(), plan.readers, plan.scheme, plan.kept, how=how)
+        super().__init__(model, plan, self._finder.qparams)
         self._finder.see(NETWORK_INPUT, inputs)
 
     def after(
@@ -321,12 +325,12 @@ class QuantizedModel(nn.Module):
         self,
         network: nn.Module,
         plan: Plan,
-        grids: Mapping[Source, ActivationGrid],
-        weights: Mapping[str, Grid | Codebook],
+        qparams: Mapping[Source, ActivationQParams],
+        weights: Mapping[str, QParams | Codebook],
     ) -> None:
         super().__init__()
         self.network = network
-        self.plan, self.grids, self.weights = plan, dict(grids), dict(weights)
+        self.plan, self.qparams, self.weights = plan, dict(qparams), dict(weights)
 
     @property
     def bits(self) -> Mapping[str, Bits]:
@@ -334,58 +338,60 @@ class QuantizedModel(nn.Module):
         return self.plan.bits
 
     @property
-    def form(self) -> str | None:
-        """Of the target's table, one of `FORMS`."""
-        return self.plan.form
+    def scheme(self) -> str | None:
+        """Of the target's table, one of `SCHEMES`."""
+        return self.plan.scheme
 
     def forward(self, inputs: Tensor) -> Any:
         """The outputs, without gradients."""
-        with FakeQuantizeMode(self.network, self.plan, self.grids).attached():
+        with FakeQuantizeMode(self.network, self.plan, self.qparams).attached():
             return self.network(inputs)
 
     def integers(self, name: str) -> Tensor:
         """A layer's weights as int8, in their own shape: what times `scales` are its weights.
 
-        Only of layers in `weights` with a `Grid`.
+        Only of layers in `weights` with a `QParams`.
         """
         module: Any = self.network.get_submodule(name)
-        scale = self._grid(name).scale
+        scale = self._qparams(name).scale
         codes = matrix(module) / torch.where(scale > 0, scale, torch.ones_like(scale))
         return codes.round().to(torch.int8).view(module.weight.shape)
 
     def scales(self, name: str) -> Tensor:
         """What a layer's integers are multiplied by, float32 [output channels]."""
-        return self._grid(name).scale.flatten()
+        return self._qparams(name).scale.flatten()
 
     def get_extra_state(self) -> dict[str, Any]:
         """Grids and codebooks, as tensors and plain values: part of `state_dict`."""
         kept = {name: _plain(each) for name, each in self.weights.items()}
-        grids = [[*source[0], source[1], *_numbers(grid)] for source, grid in self.grids.items()]
-        return {"weights": kept, "grids": grids}
+        qparams = [
+            [*source[0], source[1], *_numbers(qparams)] for source, qparams in self.qparams.items()
+        ]
+        return {"weights": kept, "grids": qparams}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over grids and codebooks: part of `load_state_dict`."""
         self.weights = {name: _restored(each) for name, each in state["weights"].items()}
-        self.grids = {
-            ((name, place), bits): ActivationGrid(scale, zero_point, low, high)
+        self.qparams = {
+            ((name, place), bits): ActivationQParams(scale, zero_point, low, high)
             for name, place, bits, scale, zero_point, low, high in state["grids"]
         }
 
-    def _grid(self, name: str) -> Grid:
-        grid = self.weights[name]
-        assert isinstance(grid, Grid)
-        return grid
+    def _qparams(self, name: str) -> QParams:
+        qparams = self.weights[name]
+        assert isinstance(qparams, QParams)
+        return qparams
 
 
-def _numbers(grid: ActivationGrid) -> Iterator[float]:
-    return iter((grid.scale, grid.zero_point, grid.low, grid.high))
+def _numbers(qparams: ActivationQParams) -> Iterator[float]:
+    return iter((qparams.scale, qparams.zero_point, qparams.low, qparams.high))
 
 
-def _plain(weights: Grid | Codebook) -> dict[str, Any]:
-    if isinstance(weights, Grid):
+def _plain(weights: QParams | Codebook) -> dict[str, Any]:
+    if isinstance(weights, QParams):
         return {"scale": weights.scale, "bits": weights.bits}
     return {"entries": weights.entries, "indices": weights.indices, "bits": weights.bits}
 
 
-def _restored(plain: dict[str, Any]) -> Grid | Codebook:
-    return Grid(**plain) if "scale" in plain else Codebook(**plain)
+def _restored(plain: dict[str, Any]) -> QParams | Codebook:
+    return QParams(**plain) if "scale" in plain else Codebook(**plain)

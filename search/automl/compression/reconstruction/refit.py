@@ -35,15 +35,15 @@ from automl.compression.quantization.layer_rounding import (
     RoundingSettings,
     round_layer,
 )
-from automl.compression.quantization.qparams import Grid
+from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias
 from automl.compression.quantization.simulation import (
     CalibrationMode,
     Plan,
     QuantizedModel,
     Source,
+    fake_quantize,
     make_plan,
-    snap,
 )
 from automl.compression.statistics import INPUT, WEIGHTED, Features, gram, with_ones
 from automl.errors import QuantizationError
@@ -126,7 +126,7 @@ def refit_rounded(
         QuantizationError: Activations that are constant or not finite; it names the layer.
     """
     walker = _run(model, trace, features, kept_outputs, removed, settings, plan)
-    return QuantizedModel(model, plan, walker.grids, walker.weights)
+    return QuantizedModel(model, plan, walker.qparams, walker.weights)
 
 
 def _run(
@@ -172,7 +172,7 @@ class _Refitter(CalibrationMode):
         images: Tensor,
     ) -> None:
         super().__init__(model, plan, images, how=settings.rounding.ranges)
-        self.weights: dict[str, Grid | Codebook] = {}
+        self.weights: dict[str, QParams | Codebook] = {}
         self._features, self._kept, self._settings = features, kept_outputs, settings
         self._ridge = settings.rounded_ridge if plan.bits else settings.ridge
         changed = kept_outputs or removed or not plan.bits
@@ -240,7 +240,9 @@ class _Refitter(CalibrationMode):
         self._waiting[address] -= 1
         if not self._waiting[address]:
             del self._captured[address]
-        return rows if shortcut.source is None else snap(rows, self.grids[shortcut.source])
+        return (
+            rows if shortcut.source is None else fake_quantize(rows, self.qparams[shortcut.source])
+        )
 
     def _target(self, name: str) -> Tensor:
         chosen = self._chosen(name)
