@@ -2,4 +2,4 @@
 
 from automl.testing import AgentContract, Score, best, made_problem, run, sensitivity_of, trial
 
-__all__ = ["AgentContract", "Score", "best", "sensitivity_of", "made_problem", "run", "trial"]
+__all__ = ["AgentContract", "Score", "best", "made_problem", "run", "sensitivity_of", "trial"]

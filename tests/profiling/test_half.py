@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from automl.export.onnx import onnx_bytes
+from automl.export.session import checking_options
 from automl.profiling.half import half_model
 
 
@@ -32,7 +33,9 @@ def test_all_tensors_are_half_and_the_outputs_near() -> None:
     floats = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     scales = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
     assert floats <= scales
-    session = onnxruntime.InferenceSession(half, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        half, checking_options(), providers=["CPUExecutionProvider"]
+    )
     assert session.get_inputs()[0].type == "tensor(float16)"
     images = torch.randn(1, 3, 8, 8)
     (found,) = session.run(None, {session.get_inputs()[0].name: images.half().numpy()})

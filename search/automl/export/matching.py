@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
+from automl.export.session import checking_options
 from automl.network import Address, ForwardTracer, LeafCall, base_name, names
 from automl.profiling import MOVES
 
@@ -107,7 +108,7 @@ def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
     del whole.graph.output[:]
     produced = [name for node in whole.graph.node for name in node.output if name]
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in produced)
-    options = onnxruntime.SessionOptions()
+    options = checking_options()
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.graph_optimization_level = level

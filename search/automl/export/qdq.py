@@ -37,8 +37,9 @@ Tensor = torch.Tensor
 #: Share of the inputs on which the file and the simulation must have the same largest output,
 AGREEMENT: Final = 0.99
 #: where two outputs that are nearer to each other than this share of their scale count as alike:
-#: sums in another order fall to the other side of a rounding now and then, and what follows with
-#: them, so that outputs differ by about as much as rounding itself changes them.
+#: biases that are rounded to 32-bit integers, and sums in another order, move values to the other
+#: side of a rounding now and then, and what follows with them, so that outputs differ by about as
+#: much as rounding itself changes them.
 _TIE: Final = 0.01
 #: Largest mean difference of the outputs, relative to their scale.
 _TOLERANCE: Final = 0.02
@@ -99,7 +100,7 @@ def quantized_onnx(content: bytes, model: QuantizedModel, recorded: Recorded) ->
 
 
 def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Agreement:
-    """Hold ONNX Runtime's outputs against the simulation's.
+    """Hold ONNX Runtime's outputs, in exact integer arithmetic, against the simulation's.
 
     Raises:
         ModelError: The two do not agree, or ONNX Runtime refuses the file.

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from compressed import images_for, outputs_of
@@ -22,6 +21,7 @@ from automl.compression.quantization.activation_ranges import ActivationQParams
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.simulation import SCHEMES, QuantizedModel, fake_quantize
 from automl.errors import QuantizationError
+from automl.export.session import Session
 from automl.network.precision import NETWORK_INPUT, Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
@@ -194,8 +194,7 @@ def test_values_are_rounded_as_onnx_rounds(qparams: ActivationQParams) -> None:
     )
     opset = [onnx.helper.make_opsetid("", 17)]
     model = onnx.helper.make_model(pair, opset_imports=opset, ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(None, {"x": values.numpy()})
+    (found,) = Session(model.SerializeToString()).run(values.numpy())
     assert torch.equal(fake_quantize(values, qparams), torch.from_numpy(found))
 
 

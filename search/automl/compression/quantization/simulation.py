@@ -4,7 +4,8 @@ The weights of a `QuantizedModel` stand on their grids already; activations are 
 That is what ONNX Runtime's integer kernels compute, but for the order of summation and the rounding
 of biases to 32-bit integers. On x86 unsigned activations meet signed weights (`qdq-u8s8`): kernels
 with VNNI add their products in 32 bits, so that nothing saturates; without VNNI (AVX2, AVX-512 BW)
-pairs of products saturate at 16 bits, which is not simulated.
+pairs of products saturate at 16 bits, which is not simulated. Checks of a file against its
+simulation ask ONNX Runtime for exact sums (`automl.export.session`).
 """
 
 from __future__ import annotations
