@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Seconds after which a command hangs; a busy machine may take minutes for what is quick elsewhere.
+HANGS = 3600
 #: Commands that set up environments of their own, or that need what no test machine has.
 NOT_HERE = ("make ", "git ", "pip ", "ssh ")
 
@@ -55,7 +57,13 @@ def execute(words: list[str], folder: Path) -> str:
     if words[0] == "automl":
         words = [sys.executable, "-m", "automl", *words[1:]]
     done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+        words,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
     )
     shown = shlex.join(words)
     assert done.returncode == 0, f"{shown}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

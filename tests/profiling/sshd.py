@@ -94,7 +94,9 @@ def start(folder: Path) -> Sshd:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=log)
-    for _ in range(100):
+    for _ in range(6_000):  # five minutes guard against a hang: it answers or ends long before
+        if process.poll() is not None:
+            break
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return Sshd(folder, port, process)
