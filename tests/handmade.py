@@ -42,8 +42,8 @@ class Formula:
 def plan(
     name: str,
     op: str,
-    read: Width,
-    written: Width,
+    inputs: Width,
+    outputs: Width,
     kernel: int = 1,
     block: str = "",
     depthwise: bool = False,
@@ -57,15 +57,15 @@ def plan(
     layer = Layer(
         name,
         op,
-        read.at(dense),
-        written.at(dense),
+        inputs.at(dense),
+        outputs.at(dense),
         (kernel, kernel),
         padding=(kernel // 2, kernel // 2),
-        groups=read.at(dense) if depthwise else 1,
+        groups=inputs.at(dense) if depthwise else 1,
         in_size=sizes[-1][0],
         out_size=sizes[-1][1],
     )
-    return LayerPlan(layer, read, written, sizes, block, depthwise, owner=owner)
+    return LayerPlan(layer, inputs, outputs, sizes, block, depthwise, owner=owner)
 
 
 def network() -> Network:

@@ -67,7 +67,7 @@ def main() -> None:
                     if options.write and seed == 0 and agent == "lagrangian":
                         name = f"example-{target}-{options.budget.replace('%', 'pct')}.json"
                         shutil.copy(found.policy_path, POLICIES / name)
-                before, after = found.dense.accuracy or 0.0, found.compressed.accuracy or 0.0
+                before, after = found.dense.score or 0.0, found.compressed.score or 0.0
                 drops.append(100 * (before - after))
                 predicted = milliseconds(found.compressed.predicted_seconds)
                 measured = milliseconds(found.compressed.measured_seconds)

@@ -192,11 +192,11 @@ def searched(request: SearchRequest) -> Row:
     assert small.predicted_seconds is not None
     assert dense.measured_seconds is not None
     assert small.measured_seconds is not None
-    assert small.accuracy is not None
+    assert small.score is not None
     return {
         "predicted": small.predicted_seconds / dense.predicted_seconds,
         "measured": small.measured_seconds / dense.measured_seconds,
-        "accuracy": 100 * small.accuracy,
+        "accuracy": 100 * small.score,
     }
 
 

@@ -62,9 +62,9 @@ def test_one_integer_layer_in_a_float_network_rounds_what_it_reads_and_writes(
     traced: TracedModel,
 ) -> None:
     found = Flow(traced.trace).round({"blocks.0.first": 8}, "qdq")
-    assert found.read[("blocks.0.first", 0)] == (8,)
-    assert found.written == {("blocks.0", 0): 8}  # the ReLU that fuses with it
-    assert ("blocks.0.second", 0) not in found.read
+    assert found.inputs[("blocks.0.first", 0)] == (8,)
+    assert found.outputs == {("blocks.0", 0): 8}  # the ReLU that fuses with it
+    assert ("blocks.0.second", 0) not in found.inputs
 
 
 def test_an_addition_rounds_both_operands_or_leaves_the_convolution_to_it(
@@ -73,17 +73,17 @@ def test_an_addition_rounds_both_operands_or_leaves_the_convolution_to_it(
     flow = Flow(traced.trace)
     whole = dict.fromkeys(flow.layers, 8)
     plain, residual = flow.round(whole, "qdq"), flow.round(whole, "qdq-residual")
-    assert plain.read[("blocks.0", 1)] == (8, 8)
-    assert ("blocks.0.second", 0) in plain.written
-    assert residual.read[("blocks.0", 1)] == (32, 8)
-    assert ("blocks.0.second", 0) not in residual.written
-    assert ("head", 0) not in plain.written  # logits stay float
+    assert plain.inputs[("blocks.0", 1)] == (8, 8)
+    assert ("blocks.0.second", 0) in plain.outputs
+    assert residual.inputs[("blocks.0", 1)] == (32, 8)
+    assert ("blocks.0.second", 0) not in residual.outputs
+    assert ("head", 0) not in plain.outputs  # logits stay float
 
 
 def test_simulators_round_only_what_layers_read(traced: TracedModel) -> None:
     found = Flow(traced.trace).round({"stem": 6, "head": 32}, "reads")
-    assert not found.written
-    assert found.read == {("stem", 0): (6,)}
+    assert not found.outputs
+    assert found.inputs == {("stem", 0): (6,)}
 
 
 def test_what_leaves_a_removed_block_is_what_entered(traced: TracedModel) -> None:

@@ -75,7 +75,7 @@ def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_pat
     )
     assert isinstance(again.model, QuantizedModel)
     assert again.integers
-    assert again.compressed.accuracy == pytest.approx(found.compressed.accuracy)
+    assert again.compressed.score == pytest.approx(found.compressed.score)
     before = torch.load(found.out / "model.pt", weights_only=True)
     after = torch.load(tmp_path / "model.pt", weights_only=True)
     assert all(torch.equal(before[name], value) for name, value in after.items())

@@ -53,7 +53,7 @@ def test_a_policy_becomes_a_smaller_model_that_is_written_and_exported(
     assert result.export_error is not None
     assert result.export_error < 1e-3
     assert result.compressed.macs == policy.predicted.macs
-    dense, small = result.dense.accuracy, result.compressed.accuracy
+    dense, small = result.dense.score, result.compressed.score
     assert dense == pytest.approx(0.0, abs=1e-9)
     assert small is not None
     assert small < -1e-6

@@ -71,7 +71,7 @@ def test_a_search_leaves_a_policy_its_model_and_the_front(board: Path, tmp_path:
     assert (file.seed, file.agent, file.budget) == (3, "lagrangian", ("60%",))
     assert file.target.table_digest == find_table(board).digest
     assert file.scored_on == result.scored_on == "4 test inputs"
-    assert file.score == result.compressed.accuracy
+    assert file.score == result.compressed.score
 
     predicted, dense = result.compressed.predicted_seconds, result.dense.predicted_seconds
     assert predicted is not None
@@ -117,7 +117,7 @@ def test_a_budget_that_the_dense_model_meets_is_said_so(board: Path, tmp_path: P
     asked = request(board, tmp_path / "run", "1s")
     result = search(asked)
     assert "the dense model meets this budget already" in result.notes
-    assert result.compressed.accuracy == result.dense.accuracy
+    assert result.compressed.score == result.dense.score
     assert result.compressed.macs == result.dense.macs
     assert result.trials == 0
     assert read_policy(result.policy_path).policy.removed == frozenset()
@@ -146,7 +146,7 @@ def test_a_search_goes_on_where_it_stopped(board: Path, tmp_path: Path) -> None:
     result = search(dataclasses.replace(asked, trials=5, resume=True))
     assert result.trials == whole.trials == 5
     assert result.policy.policy == whole.policy.policy
-    assert result.compressed.accuracy == whole.compressed.accuracy
+    assert result.compressed.score == whole.compressed.score
 
 
 class Interrupting:
@@ -167,7 +167,7 @@ def test_ctrl_c_leaves_the_best_policy_until_then(board: Path, tmp_path: Path) -
     result = search(request(board, tmp_path / "run", "60%", agent="random", trials=8, task=stopped))
     assert result.interrupted
     assert 2 <= result.trials < 8
-    assert read_policy(result.policy_path).score == result.compressed.accuracy
+    assert read_policy(result.policy_path).score == result.compressed.score
     assert (tmp_path / "run" / "model.pt").exists()
 
 
@@ -240,8 +240,8 @@ def labelled(*, wrong: int = 0) -> Task:
 def test_saturated_accuracy_ranks_by_logits_and_says_so(board: Path, tmp_path: Path) -> None:
     result = search(request(board, tmp_path / "run", "60%", task=labelled()))
     assert any("candidates are ranked by how near their logits" in note for note in result.notes)
-    assert result.dense.accuracy == 1.0
-    assert result.compressed.accuracy in (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert result.dense.score == 1.0
+    assert result.compressed.score in (0.0, 0.25, 0.5, 0.75, 1.0)
     first = read_policy(tmp_path / "run" / "front" / "000.json")
     assert first.scored_on == "logits of 6 validation inputs, refitted on fewer images"
     assert first.score is not None

@@ -78,8 +78,8 @@ def task(test: bool = True) -> Task:
 def request(target: Path | str, out: Path, *budget: str, **changes: Any) -> SearchRequest:
     """A short search with granularity 4."""
     settings: dict[str, Any] = {"trials": 4, "round_to": 4, "resolutions": (12, 16)} | changes
-    subject_ = settings.pop("subject", task())
-    return SearchRequest(subject_, str(target), budget, out, **settings)
+    task_ = settings.pop("task", task())
+    return SearchRequest(task_, str(target), budget, out, **settings)
 
 
 def seconds(key: OpKey) -> float:

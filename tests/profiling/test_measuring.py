@@ -54,7 +54,7 @@ def test_the_form_of_integer_rows_is_noted_and_kept(
     assert table.header.scheme == "qdq-u8s8"
     assert table.path is not None
     assert LatencyTable.read(table.path).header.scheme == "qdq-u8s8"
-    table.set_header(table.header.model_copy(update={"form": "qdq-s8s8"}))
+    table.set_header(table.header.model_copy(update={"scheme": "qdq-s8s8"}))
     profile(table, integer, runner)
     assert table.header.scheme == "qdq-s8s8"
     assert table.lacks(integer) == ()

@@ -142,11 +142,11 @@ def test_factors_that_hang_together_too_widely(monkeypatch: pytest.MonkeyPatch) 
 def test_repair_and_improve_end_within_the_budget() -> None:
     problem = made_problem(12, seed=4, share=0.4)
     allowed = tuple(np.arange(size) for size in problem.space.sizes)
-    problem = AdditiveProblem(problem.costs, sensitivity(problem), problem.budget, allowed)
-    assert problem.columns == [QUANTITIES.index("latency")]
-    repaired = repair(problem, problem.space.dense)
-    assert problem.excess_of(problem.space.dense) > 0.0
-    assert problem.excess_of(repaired) == 0.0
-    improved = improve(problem, repaired)
-    assert problem.excess_of(improved) == 0.0
-    assert problem.sensitivity_of(improved) <= problem.sensitivity_of(repaired)
+    additive = AdditiveProblem(problem.costs, sensitivity(problem), problem.budget, allowed)
+    assert additive.columns == [QUANTITIES.index("latency")]
+    repaired = repair(additive, problem.space.dense)
+    assert additive.excess_of(problem.space.dense) > 0.0
+    assert additive.excess_of(repaired) == 0.0
+    improved = improve(additive, repaired)
+    assert additive.excess_of(improved) == 0.0
+    assert additive.sensitivity_of(improved) <= additive.sensitivity_of(repaired)

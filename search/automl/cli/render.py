@@ -77,7 +77,7 @@ def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
     """Dense beside compressed; rows of which nothing is known are left out."""
     is_share = score_name == "top-1 accuracy"
     rows = [
-        _score_row(dense.accuracy, compressed.accuracy, is_share),
+        _score_row(dense.score, compressed.score, is_share),
         _cost_row(
             "predicted latency",
             dense.predicted_seconds,
@@ -137,7 +137,7 @@ def print_front(results: Sequence[SearchResult]) -> None:
         rows.append(
             [
                 name,
-                "-" if metrics.accuracy is None else f"{metrics.accuracy:.4f}",
+                "-" if metrics.score is None else f"{metrics.score:.4f}",
                 _latency(predicted, metrics.predicted_cycles),
                 "-" if measured is None else format_seconds(measured),
                 format_macs(metrics.macs),

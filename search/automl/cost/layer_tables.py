@@ -54,20 +54,20 @@ class Axis:
     """
 
     steps: tuple[tuple[int, Integers], ...]
-    read: Integers | None
-    written: Integers | None
+    inputs: Integers | None
+    outputs: Integers | None
     priced: Integers
 
     @property
     def size(self) -> int:
         """Number of indices."""
-        counts = self.read if self.read is not None else self.written
+        counts = self.inputs if self.inputs is not None else self.outputs
         assert counts is not None
         return len(counts)
 
     def weights(self) -> Floats:
         """Linear interpolation from priced indices to all: [size, priced]."""
-        counts = self.read if self.read is not None else self.written
+        counts = self.inputs if self.inputs is not None else self.outputs
         assert counts is not None
         known = counts[self.priced].astype(np.float64)
         return np.stack([np.interp(counts, known, row) for row in np.eye(len(self.priced))], axis=1)
@@ -187,15 +187,15 @@ class LayerTable:
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
         """Read and written channels over the grid of axis indices."""
         shape = tuple(len(index) for index in indices)
-        read = np.full(shape, self.plan.read.fixed, dtype=np.int64)
-        written = np.full(shape, self.plan.written.fixed, dtype=np.int64)
+        read = np.full(shape, self.plan.inputs.fixed, dtype=np.int64)
+        written = np.full(shape, self.plan.outputs.fixed, dtype=np.int64)
         for position, (axis, index) in enumerate(zip(self.axes, indices, strict=True)):
             along = [1] * len(shape)
             along[position] = -1
-            if axis.read is not None:
-                read[:] = axis.read[index].reshape(along)
-            if axis.written is not None:
-                written[:] = axis.written[index].reshape(along)
+            if axis.inputs is not None:
+                read[:] = axis.inputs[index].reshape(along)
+            if axis.outputs is not None:
+                written[:] = axis.outputs[index].reshape(along)
         return read, written
 
     def _products(self, read: Integers, written: Integers) -> Integers:
@@ -293,26 +293,26 @@ def _settle(plan: LayerPlan, network: Network, space: Space) -> LayerPlan:
         closed = (part for part in side.parts if part not in still)
         return Width(side.fixed + sum(times * dense[name] for name, times in closed), still)
 
-    return replace(plan, read=width(plan.read), written=width(plan.written))
+    return replace(plan, inputs=width(plan.inputs), outputs=width(plan.outputs))
 
 
 def _axes(plan: LayerPlan, space: Space, counts: int) -> tuple[Axis, ...]:
-    read, written = _times(plan.read), _times(plan.written)
+    read, written = _times(plan.inputs), _times(plan.outputs)
     if not read and not written:
         return ()
     ratios = {written[name] / read[name] for name in read} if read.keys() == written.keys() else {}
     if len(ratios) == 1:
-        axis = _axis(plan.read, space, counts)
-        assert axis.read is not None
+        axis = _axis(plan.inputs, space, counts)
+        assert axis.inputs is not None
         (ratio,) = ratios
-        outputs = np.rint((axis.read - plan.read.fixed) * ratio).astype(np.int64)
-        return (Axis(axis.steps, axis.read, outputs + plan.written.fixed, axis.priced),)
+        outputs = np.rint((axis.inputs - plan.inputs.fixed) * ratio).astype(np.int64)
+        return (Axis(axis.steps, axis.inputs, outputs + plan.outputs.fixed, axis.priced),)
     axes: list[Axis] = []
     if read:
-        axes.append(_axis(plan.read, space, counts))
+        axes.append(_axis(plan.inputs, space, counts))
     if written:
-        side = _axis(plan.written, space, counts)
-        axes.append(Axis(side.steps, None, side.read, side.priced))
+        side = _axis(plan.outputs, space, counts)
+        axes.append(Axis(side.steps, None, side.inputs, side.priced))
     return tuple(axes)
 
 

@@ -68,8 +68,8 @@ class Recorded:
 
     example: Array
     steps: Mapping[Address, LeafCall]
-    read: Mapping[Address, Sequence[Array]]
-    written: Mapping[Address, Array]
+    inputs: Mapping[Address, Sequence[Array]]
+    outputs: Mapping[Address, Array]
 
 
 def record_values(
@@ -79,7 +79,7 @@ def record_values(
     walk = _Values(network, wanted)
     with walk.attached():
         network(example)
-    return Recorded(example.numpy(), walk.steps, walk.read, walk.written)
+    return Recorded(example.numpy(), walk.steps, walk.inputs, walk.outputs)
 
 
 def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address, OperationMatch]:
@@ -94,7 +94,7 @@ def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address,
     """
     finder = _Finder(model, run_all(model, recorded.example))
     return {
-        address: finder.match(step, recorded.read[address], recorded.written[address])
+        address: finder.match(step, recorded.inputs[address], recorded.outputs[address])
         for address, step in recorded.steps.items()
     }
 
@@ -137,14 +137,14 @@ class _Values(ForwardTracer):
         super().__init__(network)
         self._wanted = frozenset(wanted)
         self.steps: dict[Address, LeafCall] = {}
-        self.read: dict[Address, list[Array]] = {}
-        self.written: dict[Address, Array] = {}
+        self.inputs: dict[Address, list[Array]] = {}
+        self.outputs: dict[Address, Array] = {}
 
     def given(
         self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if step.address in self._wanted:
-            self.read[step.address] = _arrays((args, kwargs))
+            self.inputs[step.address] = _arrays((args, kwargs))
         return args, kwargs
 
     def after(
@@ -152,7 +152,7 @@ class _Values(ForwardTracer):
     ) -> None:
         if step.address in self._wanted:
             self.steps[step.address] = step
-            self.written[step.address] = _arrays(output)[0]
+            self.outputs[step.address] = _arrays(output)[0]
 
 
 def _arrays(tree: Any) -> list[Array]:

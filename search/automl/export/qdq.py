@@ -81,7 +81,7 @@ def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]
     """What the operations that a plan rounds read and write on a random input, unrounded."""
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(tuple(input_shape), generator=generator)
-    return record_values(network, {*plan.read, *plan.rounding.written}, example)
+    return record_values(network, {*plan.inputs, *plan.rounding.outputs}, example)
 
 
 def quantized_onnx(content: bytes, model: QuantizedModel, recorded: Recorded) -> bytes:
@@ -139,24 +139,24 @@ def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: Recorded) ->
     matches = find_operations(proto, recorded)
     written = {
         matches[address].value: _value_grid(model.qparams[address, bits])
-        for address, bits in plan.rounding.written.items()
+        for address, bits in plan.rounding.outputs.items()
     }
-    settled = set(plan.rounding.written.items())
-    read: dict[tuple[str, int], ValueQParams] = {}
+    settled = set(plan.rounding.outputs.items())
+    inputs: dict[tuple[str, int], ValueQParams] = {}
     weights: dict[str, WeightQParams] = {}
     constants = {tensor.name for tensor in proto.graph.initializer}
-    for address, sources in plan.read.items():
+    for address, sources in plan.inputs.items():
         match = matches[address]
         for source, position in zip(sources, match.positions, strict=True):
             if source is None or source in settled:
                 continue
             if position is None:
                 raise lost(recorded.steps[address], "reads")
-            read[match.node.output[0], position] = _value_grid(model.qparams[source])
+            inputs[match.node.output[0], position] = _value_grid(model.qparams[source])
         layer = recorded.steps[address].module
         if isinstance(model.weights.get(layer), QParams) and match.node.input[1] in constants:
             weights[match.node.output[0]] = _layer_weights(model, layer, match, sources)
-    return Pairs(written, read, weights)
+    return Pairs(written, inputs, weights)
 
 
 def _value_grid(qparams: ActivationQParams) -> ValueQParams:

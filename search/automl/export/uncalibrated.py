@@ -69,12 +69,12 @@ def _weight_grid(layer: nn.Module) -> QParams:
 def _qparams(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, ActivationQParams]:
     """Grids that span the recorded values."""
     values: dict[Source, Array] = {}
-    for address, sources in plan.read.items():
-        for source, value in zip(sources, recorded.read[address], strict=True):
+    for address, sources in plan.inputs.items():
+        for source, value in zip(sources, recorded.inputs[address], strict=True):
             if source is not None:
                 values.setdefault(source, value)
-    for address, bits in plan.rounding.written.items():
-        values[address, bits] = recorded.written[address]
+    for address, bits in plan.rounding.outputs.items():
+        values[address, bits] = recorded.outputs[address]
     return {source: _span(value, signed) for source, value in values.items()}
 
 

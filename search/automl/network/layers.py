@@ -163,8 +163,8 @@ class LayerPlan:
     """
 
     layer: Layer
-    read: Width
-    written: Width
+    inputs: Width
+    outputs: Width
     sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     block: str = ""
     scales_groups: bool = False
@@ -173,7 +173,7 @@ class LayerPlan:
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
-        return self.sized(self.read.at(channels), self.written.at(channels), resolution_index)
+        return self.sized(self.inputs.at(channels), self.outputs.at(channels), resolution_index)
 
     def sized(self, read: int, written: int, resolution_index: int) -> Layer:
         """The layer with `read` input and `written` output channels at a resolution."""

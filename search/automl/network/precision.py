@@ -82,8 +82,8 @@ class Rounding:
             not. A value's grid belongs to its origin and its bits, whoever rounds it.
     """
 
-    written: Mapping[Address, int]
-    read: Mapping[Address, tuple[int, ...]]
+    outputs: Mapping[Address, int]
+    inputs: Mapping[Address, tuple[int, ...]]
 
 
 class Flow:

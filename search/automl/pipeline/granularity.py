@@ -84,4 +84,4 @@ def _ladder(network: Network, count: int, precision: str) -> dict[int, OpKey]:
 
 def _writes_all(group: ChannelGroup, plan: LayerPlan) -> bool:
     plain = plan.layer.op in ("conv2d", "linear") and plan.layer.groups == 1
-    return plain and plan.written.parts == ((group.name, 1),)
+    return plain and plan.outputs.parts == ((group.name, 1),)

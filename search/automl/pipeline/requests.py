@@ -189,7 +189,7 @@ class Metrics:
     """What one model costs and is worth.
 
     Attributes:
-        accuracy: Score on the data that `SearchResult.scored_on` names.
+        score: On the data that `SearchResult.scored_on` names.
         predicted_seconds: Priced from the table; None where the target has no time.
         error: Relative error known for the prediction (0.08 = 8 %); None where not known.
         measured_seconds: None where nothing was measured.
@@ -199,7 +199,7 @@ class Metrics:
         predicted_cycles: In place of seconds where the target is a simulator.
     """
 
-    accuracy: float | None
+    score: float | None
     predicted_seconds: float | None
     error: float | None
     measured_seconds: float | None

@@ -88,7 +88,7 @@ def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]
         data: shapes[data]
         for node in model.graph.node
         for position, data in enumerate(node.input)
-        if node.op_type in _MIXES and (node.output[0], position) in pairs.read
+        if node.op_type in _MIXES and (node.output[0], position) in pairs.inputs
         if len(shapes.get(data, ())) == 4
     }
 

@@ -67,8 +67,8 @@ class Pairs:
             value and a convolution, and every addition that follows, is transposed forth and back.
     """
 
-    written: Mapping[str, ValueQParams] = field(default_factory=dict)
-    read: Mapping[tuple[str, int], ValueQParams] = field(default_factory=dict)
+    outputs: Mapping[str, ValueQParams] = field(default_factory=dict)
+    inputs: Mapping[tuple[str, int], ValueQParams] = field(default_factory=dict)
     weights: Mapping[str, WeightQParams] = field(default_factory=dict)
     anchored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -102,16 +102,16 @@ class _Writer:
         for node in list(self._graph.node):
             name = node.output[0]
             for position, data in enumerate(node.input):
-                qparams = self._pairs.read.get((name, position))
-                if qparams is not None and self._pairs.written.get(data) != qparams:
+                qparams = self._pairs.inputs.get((name, position))
+                if qparams is not None and self._pairs.outputs.get(data) != qparams:
                     node.input[position] = self._read(data, qparams)
             if name in self._pairs.weights:
                 self._layer(node, self._pairs.weights[name])
             self._nodes.append(node)
             for position, value in enumerate(node.output):
-                if value in self._pairs.written:
+                if value in self._pairs.outputs:
                     node.output[position] = f"{value}/raw"
-                    self._pair(f"{value}/raw", self._pairs.written[value], value)
+                    self._pair(f"{value}/raw", self._pairs.outputs[value], value)
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
         used = {name for node in self._nodes for name in node.input}

@@ -128,7 +128,7 @@ def _geometry(plans: Sequence[LayerPlan], variable: Variable) -> Geometry:
     def is_meant(plan: LayerPlan) -> bool:
         match variable.kind:
             case "channels":
-                return variable.name in dict(plan.written.parts)
+                return variable.name in dict(plan.outputs.parts)
             case "block":
                 return plan.block == variable.name
             case "bits":

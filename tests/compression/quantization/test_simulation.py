@@ -66,7 +66,7 @@ def test_an_integer_layer_in_a_float_network_by_hand(plain: TracedModel) -> None
 
 def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: TracedModel) -> None:
     made = quantised(plain, None, Bits(6, 5))
-    assert not made.plan.rounding.written
+    assert not made.plan.rounding.outputs
     given, hidden = made.qparams[NETWORK_INPUT, 5], made.qparams[("", 0), 5]
     assert (given.low, given.high, given.zero_point) == (-16, 15, 0)
     assert (hidden.low, hidden.high, hidden.zero_point) == (0, 31, 0)
@@ -74,7 +74,7 @@ def test_simulators_round_what_layers_read_and_sign_what_is_negative(plain: Trac
     with torch.no_grad():
         y = fake_quantize(F.relu(net.first(fake_quantize(x, given))), hidden)
         y = torch.sigmoid(net.second(y)).mean((2, 3))
-        pooled = made.plan.read["head", 0][0]
+        pooled = made.plan.inputs["head", 0][0]
         assert pooled is not None
         expected = net.head(fake_quantize(y, made.qparams[pooled]))
     assert torch.equal(made(x), expected)
@@ -85,8 +85,8 @@ def test_the_convolution_before_an_addition_hands_on_unrounded_on_tensorrt(
 ) -> None:
     plain, residual = (quantised(shortcuts, f"qdq-s8s8{end}") for end in ("", "-residual"))
     outer = ("same.outer", 0)
-    assert outer in plain.plan.rounding.written
-    assert outer not in residual.plan.rounding.written
+    assert outer in plain.plan.rounding.outputs
+    assert outer not in residual.plan.rounding.outputs
     assert all(qparams.zero_point == 0 for qparams in residual.qparams.values())
     net, x = cast(Any, residual.network), images_for(MAP, 5, seed=3)
     block = net.same

@@ -97,7 +97,7 @@ class BitsSensitivity:
             model, plan = self._rounded.database.model, self._plans[layer, activations]
             with self._written(layer, key[1]):
                 rounded = QuantizedModel(model, plan, self._qparams, {})
-                self._found[key] = self._sensitivity_of(rounded if plan.read else model)
+                self._found[key] = self._sensitivity_of(rounded if plan.inputs else model)
         return self._found[key]
 
     @contextmanager
@@ -141,7 +141,7 @@ class BitsSensitivity:
 
     def _square_step(self, layer: str, bits: Bits) -> float:
         """Mean squared rounding error of what a layer reads."""
-        sources = self._plans[layer, bits.activations].read.get((layer, 0), ())
+        sources = self._plans[layer, bits.activations].inputs.get((layer, 0), ())
         steps = [self._qparams[source].scale for source in sources if source]
         return sum(step * step for step in steps) / 12
 

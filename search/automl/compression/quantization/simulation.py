@@ -79,14 +79,14 @@ class Plan:
     scheme: str | None
     bits: Mapping[str, Bits]
     rounding: Rounding
-    read: Mapping[Address, tuple[Source | None, ...]]
+    inputs: Mapping[Address, tuple[Source | None, ...]]
     readers: Mapping[Address, str]
     kept: Mapping[Address, Address]
 
     def sources(self) -> tuple[Source, ...]:
         """All grids that the network needs, each once."""
-        written = [(address, bits) for address, bits in self.rounding.written.items()]
-        read = [source for each in self.read.values() for source in each if source]
+        written = [(address, bits) for address, bits in self.rounding.outputs.items()]
+        read = [source for each in self.inputs.values() for source in each if source]
         return tuple(dict.fromkeys([*written, *read]))
 
 
@@ -109,21 +109,21 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
     rounded = {name: each for name, each in bits.items() if is_rounded(each)}
     activations = {name: each.activations for name, each in rounded.items()}
     rounding = flow.round(activations, SCHEMES[scheme][0])
-    read: dict[Address, tuple[Source | None, ...]] = {}
+    inputs: dict[Address, tuple[Source | None, ...]] = {}
     readers: dict[Address, str] = {}
     for address, place in flow.places.items():
-        if address in rounding.read:
-            read[address] = _sources(place, rounding.read[address])
+        if address in rounding.inputs:
+            inputs[address] = _sources(place, rounding.inputs[address])
             for operand in place.operands:
                 readers.setdefault(operand.origin, place.owner)
-        if address in rounding.written:
+        if address in rounding.outputs:
             readers.setdefault(address, place.owner)
     kept = {
         address: place.operands[0].origin
         for address, place in flow.places.items()
-        if base_name(place.call.step.op) in _PICKS and address in rounding.written
+        if base_name(place.call.step.op) in _PICKS and address in rounding.outputs
     }
-    return Plan(scheme, rounded, rounding, read, readers, kept)
+    return Plan(scheme, rounded, rounding, inputs, readers, kept)
 
 
 def is_rounded(bits: Bits) -> bool:
@@ -168,12 +168,12 @@ class FakeQuantizeMode(ForwardTracer):
     ) -> None:
         super().__init__(model)
         self.plan, self.qparams = plan, qparams
-        written = set(plan.rounding.written.items())
+        written = set(plan.rounding.outputs.items())
         self._reads = {  # what is written rounded need not be rounded again
             address: tuple(
                 source if source and source not in written else None for source in sources
             )
-            for address, sources in plan.read.items()
+            for address, sources in plan.inputs.items()
             if any(source and source not in written for source in sources)
         }
 
@@ -197,7 +197,7 @@ class FakeQuantizeMode(ForwardTracer):
     def after(
         self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        bits = self.plan.rounding.written.get(step.address)
+        bits = self.plan.rounding.outputs.get(step.address)
         if bits is not None:
             value = first_tensor(output)
             fake_quantize(value, self.qparams[step.address, bits], value)

@@ -220,7 +220,7 @@ class _Refitter(CalibrationMode):
             value = aim.shortcut
             if value is None or (inside and name.startswith(inside)):
                 continue
-            read = self.plan.read.get(aim.target)
+            read = self.plan.inputs.get(aim.target)
             source = read[calls[aim.target].inputs.index(value)] if read else None
             while value in passed:
                 value = passed[value]
