@@ -168,7 +168,8 @@ class Sensitivity:
             their variance, 0 for the dense option. Additive to first order.
         images: How many calibration images it was measured on.
         pairwise: What two choices do beyond the sum of both, where that is known: (two variables of
-            the space, sensitivity [options of the one, options of the other], 0 where either is dense).
+            the space, sensitivity [options of the one, options of the other], 0 where either is
+            dense).
     """
 
     single: tuple[NDArray[np.float64], ...]

@@ -32,8 +32,8 @@ Score = Callable[[Policy], float]
 def made_problem(groups: int, seed: int = 0, share: float = 0.5, blocks: bool = True) -> Problem:
     """A chain of groups with a price on each neighbouring pair, every fourth in a block.
 
-    Sensitivity is additive and convex, prices jump by a third where a count is odd, the limit is a share
-    of the dense latency. All figures are drawn.
+    Sensitivity is additive and convex, prices jump by a third where a count is odd, the limit is a
+    share of the dense latency. All figures are drawn.
     """
     generator = np.random.default_rng(seed)
     variables = [Variable("channels", f"g{i}", (1, 2, 3, 4)) for i in range(groups)]

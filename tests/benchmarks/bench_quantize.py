@@ -2,11 +2,10 @@
 
 Uniform 8 bits in both forms against float; mixed weights (4 or 8 bits, and any of 4 to 8) against
 uniform 6 bits of the same size, with float activations (codebooks) and with 8-bit ones (integers).
-The layers' bits are the solver's, for the sensitivity of each measured on 16 calibration images and the
-packed file's size.
-A seed draws the calibration images from the training set. Choices and the ablation look at training
-images that calibration does not hold: their logits' mean squared difference to the float network's,
-relative to their variance.
+The layers' bits are the solver's, for the sensitivity of each measured on 16 calibration images and
+the packed file's size. A seed draws the calibration images from the training set. Choices and the
+ablation look at training images that calibration does not hold: their logits' mean squared
+difference to the float network's, relative to their variance.
 
     python tests/benchmarks/bench_quantize.py --shared ../shared --out bits.jsonl
     python tests/benchmarks/bench_quantize.py --shared ../shared --ablation

@@ -1,9 +1,9 @@
 """Does what a search scores rank like what is delivered? And where does a candidate's time go?
 
 ResNet-56 on CIFAR-10 near 50 % of the multiply-accumulates. Each of the policies (solutions of the
-additive problem under perturbed sensitivity, and random ones that fill the budget) is finished in full on
-2,000 calibration images, and scored by cheaper proxies: not refitted at all, or refitted on fewer
-images, rows and rounds. All are judged on training images that the calibration does not hold.
+additive problem under perturbed sensitivity, and random ones that fill the budget) is finished in
+full on 2,000 calibration images, and scored by cheaper proxies: not refitted at all, or refitted on
+fewer images, rows and rounds. All are judged on training images that the calibration does not hold.
 
     python tests/benchmarks/bench_scoring.py --shared ../shared --rows scoring.jsonl --policies 12
     python tests/benchmarks/bench_scoring.py --rows scoring.jsonl --table
@@ -77,7 +77,7 @@ class Judge:
 
 
 def policies(bench: Bench, count: int, seed: int) -> list[tuple[str, Policy]]:
-    """Additive optima under sensitivity perturbed a little and a lot, and random policies, in turn."""
+    """Additive optima under perturbed sensitivity, and random policies, in turn."""
     problem = Problem(bench.space, bench.costs, bench.budget(KEEP), bench.single)
     generator = np.random.default_rng(seed)
     chance = iter(make_agent("random", problem, seed).ask(count))

@@ -1,7 +1,8 @@
 """How long the exact solver takes: 60 layers x 9 choices, and ResNet-50's whole graph.
 
 Run: python tests/benchmarks/bench_solver.py
-Sensitivity and prices are drawn or made by a formula; the optimum of the first is checked by a MILP.
+Sensitivity and prices are drawn or made by a formula; the optimum of the first is checked by a
+MILP.
 """
 
 from __future__ import annotations

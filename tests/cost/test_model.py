@@ -109,7 +109,7 @@ def test_priced_counts_are_a_grid_and_the_gaps_are_interpolated() -> None:
     between = costs.cost(Policy({"stem": 12}))
     assert 0.0 < between.interpolated < 1.0
     assert math.isclose(between.measured + between.interpolated, 1.0)
-    # Every layer that hangs on the stem is linear in it between the priced counts.
+    # Every layer that depends on the stem is linear in it between the priced counts.
     expected = at[9].latency + (at[16].latency - at[9].latency) * 3 / 7
     assert math.isclose(between.latency, expected, rel_tol=1e-9)
 

@@ -127,7 +127,7 @@ def rebuilt():
 
 
 def assert_close(found, expected, where):
-    """Equal but for the last digits of fitted numbers, which hang on the machine's BLAS."""
+    """Equal but for the last digits of fitted numbers, which depend on the machine's BLAS."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
         for name in expected:

@@ -24,7 +24,7 @@ def totals(parts: list[Factor], assignments: np.ndarray) -> Floats:
 
 
 def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = False) -> Sum:
-    """Unary sensitivity, unary to ternary costs (some negative), a gate that empties what it holds."""
+    """Unary sensitivity, unary to ternary costs (some negative), and a gate."""
     variables = int(generator.integers(2, 8))
     sizes = [int(size) for size in generator.integers(1, 5, variables)]
     draw = (lambda shape: generator.integers(0, 6, shape)) if whole else generator.random

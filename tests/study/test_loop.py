@@ -40,7 +40,7 @@ def chain_problem(share: float = 1.0) -> Problem:
 
 
 class Climber:
-    """Mutates the best it was told of: what it proposes hangs on its seed and all it was told."""
+    """Mutates the best it was told of: what it proposes depends on its seed and all it was told."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.space = problem.space

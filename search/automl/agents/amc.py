@@ -34,8 +34,9 @@ class AmcSettings(DdpgSettings):
     """Every knob, at the values of the public code unless a line here or above says otherwise."""
 
     warm_up: int = 40
-    """Episodes without updates (100 in the code). From nothing, on ResNet-56 with additive sensitivity for
-    a score, it was ahead of random search after 80 episodes; with 100 it is level until then."""
+    """Episodes without updates (100 in the code). From nothing, on ResNet-56 with the sum of
+    sensitivities for a score, it was ahead of random search after 80 episodes; with 100 it is level
+    until then."""
 
 
 class AmcAgent(DdpgAgent):
@@ -44,8 +45,8 @@ class AmcAgent(DdpgAgent):
     Args:
         problem: What to search; its channel groups and blocks are the steps.
         seed: Of the networks, the exploration and the batches.
-        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay first,
-            where the problem has a sensitivity.
+        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay
+            first, where the problem has a sensitivity.
         settings: Every knob.
 
     Raises:

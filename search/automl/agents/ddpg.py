@@ -9,8 +9,9 @@ differs from the public code of AMC and HAQ:
   the actor's logit is held back, or its sigmoid is soon stuck at "keep all" (or nothing).
 - An episode that leads to a known policy is walked again with a wider spread, so that no trial is
   wasted on it, and the spread has a floor. The agent is finished when that leads to nothing new.
-- With a warm start the optimum of additive sensitivity is the first episode in the replay, and the warm-up
-  explores around it: from uniform walks, a few hundred episodes hardly ever come back to it.
+- With a warm start the optimum of additive sensitivity is the first episode in the replay, and the
+  warm-up explores around it: from uniform walks, a few hundred episodes hardly ever come back to
+  it.
 """
 
 from __future__ import annotations
@@ -174,8 +175,8 @@ class DdpgAgent:
     Args:
         walk: The environment.
         seed: Of the networks, the exploration and the batches.
-        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay first,
-            where the problem has a sensitivity.
+        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay
+            first, where the problem has a sensitivity.
         settings: Every knob.
     """
 

@@ -26,9 +26,10 @@ class GreedyAgent:
 
     In each step every variable proposes its least lowering that takes the step's share off the
     excess. NetAdapt trains each proposal for a while and keeps the best; here the proposals with
-    the least sensitivity for what they save are completed to the budget by the same rule, so that each
-    trial is feasible, and the one whose completion scores best is kept. Steps are larger than in
-    the paper. Without a sensitivity the sensitivity of an option is the square of what it takes away.
+    the least sensitivity for what they save are completed to the budget by the same rule, so that
+    each trial is feasible, and the one whose completion scores best is kept. Steps are larger than
+    in the paper. Without a sensitivity the sensitivity of an option is the square of what it takes
+    away.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
@@ -71,7 +72,8 @@ class GreedyAgent:
         told = [pair for pair in self._proposals if pair[1].tobytes() in self._scores]
         if len(told) < len(self._proposals) or not told:
             return False
-        # Proposals come with the least sensitivity for their saving first, which settles equal scores.
+        # Proposals come with the least sensitivity for their saving first, which settles equal
+        # scores.
         lowered, _ = max(told, key=lambda pair: self._scores[pair[1].tobytes()])
         self._current = lowered
         self._step *= DECAY

@@ -68,8 +68,8 @@ class HaqAgent(DdpgAgent):
     Args:
         problem: What to search; the bits of its layers are the steps.
         seed: Of the networks, the exploration and the batches.
-        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay first,
-            where the problem has a sensitivity.
+        warm_start: Propose the optimum of additive sensitivity first, and put it in the replay
+            first, where the problem has a sensitivity.
         settings: Every knob.
 
     Raises:

@@ -23,7 +23,7 @@ PROPOSALS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One problem to solve: the sensitivity of one kind weighed by a factor, some variables held."""
+    """A problem to solve: the sensitivity of one kind weighed by a factor, some variables held."""
 
     kind: Kind | None = None
     factor: float = 1.0
@@ -31,13 +31,15 @@ class _Plan:
 
 
 class LagrangianAgent:
-    """Least additive sensitivity within the budget (Shoham and Gersho, "Efficient bit allocation", 1988).
+    """Least additive sensitivity within the budget.
 
-    The sensitivity of each choice was measured when it was made alone, as in SPDY (Frantar and Alistarh,
-    2022, section 3), but on the network's logits and not layer by layer. Summed sensitivity is fair among
-    choices of one kind and less so between kinds, so the agent also proposes the optima with each
-    kind's sensitivity halved and doubled, and the best at each resolution; the trials tell which was
-    right. What is proposed is always within the budget.
+    Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988.
+
+    The sensitivity of each choice was measured when it was made alone, as in SPDY (Frantar and
+    Alistarh, 2022, section 3), but on the network's logits and not layer by layer. Summed
+    sensitivity is fair among choices of one kind and less so between kinds, so the agent also
+    proposes the optima with each kind's sensitivity halved and doubled, and the best at each
+    resolution; the trials tell which was right. What is proposed is always within the budget.
 
     Raises:
         SpaceError: If the problem comes without a sensitivity.
@@ -71,7 +73,7 @@ class LagrangianAgent:
         return policies
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Nothing: what is proposed does not hang on scores."""
+        """Nothing: what is proposed does not depend on scores."""
 
     def _solve(self, plan: _Plan) -> Vectors | None:
         variables = self._problem.space.variables

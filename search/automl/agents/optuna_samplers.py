@@ -38,7 +38,8 @@ class OptunaAgent(ABC):
     Args:
         problem: What to search.
         seed: Of the sampler.
-        warm_start: Draw the optimum of additive sensitivity first, where the problem has a sensitivity.
+        warm_start: Draw the optimum of additive sensitivity first, where the problem has a
+            sensitivity.
     """
 
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:

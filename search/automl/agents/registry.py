@@ -46,9 +46,9 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
         _entry(
             "lagrangian",
             "lagrangian:LagrangianAgent",
-            "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (additive sensitivity, measured)",
-            "The exact optimum of measured, additive sensitivity within the budget, and a few more under\n"
-            "other weights of channels, blocks and resolution. Needs no more than eight trials.",
+            "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (measured sensitivity)",
+            "The exact optimum of measured, additive sensitivity within the budget, and\n"
+            "a few more under other weights of channels, blocks and resolution. At most eight trials.",
         ),
         _entry(
             "optuna-tpe",

@@ -73,11 +73,11 @@ class ThreeDimsAgent:
     """Three dimensions (Wang et al., 2021): the best mix of depth, width and resolution.
 
     Args:
-        problem: What to search. Blocks go in the order of their sensitivity, where that was measured,
-            else from the last one on.
+        problem: What to search. Blocks go in the order of their sensitivity, where that was
+            measured, else from the last one on.
         seed: Of the samples and of the fits' starts.
-        warm_start: Sample the mix nearest to the optimum of additive sensitivity first, where the problem
-            has a sensitivity.
+        warm_start: Sample the mix nearest to the optimum of additive sensitivity first, where the
+            problem has a sensitivity.
 
     Raises:
         SpaceError: If fewer than two of the dimensions are open.
@@ -307,7 +307,7 @@ def _points(space: Space, vectors: Vectors) -> Floats:
 
 
 def _nearest_to_optimum(problem: Problem, mixes: Mixes) -> int | None:
-    """The allowed mix nearest to the optimum of additive sensitivity, where sensitivity was measured."""
+    """The allowed mix nearest to the optimum of additive sensitivity, where it was measured."""
     if problem.sensitivity is None:
         return None
     known = problem.sensitivity

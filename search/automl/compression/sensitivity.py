@@ -30,7 +30,7 @@ def measure_sensitivity(
     rounded: JointDatabase | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
-    """The sensitivity of every choice of a space, each made alone, and of bits and channels together.
+    """The sensitivity of every choice alone, and the interaction of bits and channels.
 
     Args:
         database: Candidates' weights; its model is changed and restored, choice by choice.

@@ -40,7 +40,7 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True)
 class CostFactor:
-    """A part of the cost that hangs on few variables.
+    """A part of the cost that depends on few variables.
 
     Attributes:
         scope: Variables, ascending.

@@ -1,6 +1,6 @@
-"""One layer's price for every choice that it hangs on, as an array.
+"""One layer's price for every choice that it depends on, as an array.
 
-A layer's price hangs on what it reads and writes (in channels), the resolution, the precision of
+A layer's price depends on what it reads and writes (in channels), the resolution, the precision of
 its owner, and whether its block is kept. Channel counts that come from several groups (a
 concatenation) are indexed by their sum, so that a dense block of sixty layers stays a table of a
 few hundred rows.
@@ -92,7 +92,7 @@ class Modes:
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
-    """What the price of one layer hangs on.
+    """What the price of one layer depends on.
 
     Attributes:
         plan: The layer.

@@ -30,12 +30,13 @@ class _Unit:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Channel groups, and how each recorded width hangs on them.
+    """Channel groups, and how each recorded width depends on them.
 
     Attributes:
         groups: In the order in which their first producers run.
         member: Class of a label -> name of its group.
-        unprunable: Producers whose channels stay, with the reason; the network's output goes unsaid.
+        unprunable: Producers whose channels stay, with the reason; the network's output goes
+            unsaid.
     """
 
     groups: tuple[ChannelGroup, ...]

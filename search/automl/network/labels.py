@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_map
 Tensor = torch.Tensor
 NONE = 0  #: the label of what is no channel: constants, padding, values we cannot follow
 
-#: Why channels stay. One wording for one reason, so that a list of unprunable parts can be condensed.
+#: Why channels stay. One wording for one reason, so that a list of unprunable parts can be
+#: condensed.
 INPUT = "its channels are tied to the network's input"
 OUTPUT = "its channels are the network's output"
 NORMALISED = "its channels are normalised together"
@@ -161,8 +162,8 @@ class Rules:
     def apply(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> Any:
         """Labels of the output; `args` hold label tensors, `output` the real result.
 
-        Returns None where the operator is not known: what went in is unprunable, what came out has no
-        labels.
+        Returns None where the operator is not known: what went in is unprunable, what came out has
+        no labels.
         """
         name = op.rstrip("_") or op
         if name in _SAME:

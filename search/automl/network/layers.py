@@ -147,7 +147,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """A layer whose widths hang on groups, at every resolution that the network can run at.
+    """A layer whose widths depend on groups, at every resolution that the network can run at.
 
     Attributes:
         layer: The layer of the dense network, at the dense resolution.

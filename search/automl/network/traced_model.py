@@ -186,7 +186,7 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
 
 
 def _alive(trace: Trace) -> list[Call]:
-    """The calls that the output hangs on; a runtime leaves the others out."""
+    """The calls that the output depends on; a runtime leaves the others out."""
     wanted, alive = set(trace.output), []
     for call in reversed(trace.calls):
         if wanted.intersection(call.outputs):

@@ -1,7 +1,7 @@
 """Sums of small tables, minimised exactly by eliminating one variable after the other.
 
 Variables are introduced one at a time along an order that keeps the frontier (variables whose
-tables are not all used up) small; what is left to come hangs on the frontier's assignment alone.
+tables are not all used up) small; what is left to come depends on the frontier's assignment alone.
 This is bucket elimination along a path decomposition (Dechter, "Bucket elimination", 1999).
 """
 
@@ -27,7 +27,7 @@ class Factor:
     """A term of the sum.
 
     Attributes:
-        scope: Variables that it hangs on, without repetition.
+        scope: Variables that it depends on, without repetition.
         table: [options of each variable of the scope..., terms]: sensitivity first, then the costs.
     """
 

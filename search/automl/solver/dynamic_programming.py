@@ -1,10 +1,10 @@
 """Closing the gap that a multiplier leaves: dynamic programming over costs and sensitivity.
 
-Partial assignments are kept as lists of (frontier, costs, sensitivity). One is dropped when it cannot end
-within the limits, when the Lagrangian bound says that it cannot beat the best that is known, or
-when another with the same frontier is nowhere worse. For unary problems this is the multiple-choice
-knapsack by reduction and dynamic programming (Pisinger, "A minimal algorithm for the
-multiple-choice knapsack problem", 1995), without the core.
+Partial assignments are kept as lists of (frontier, costs, sensitivity). One is dropped when it
+cannot end within the limits, when the Lagrangian bound says that it cannot beat the best that is
+known, or when another with the same frontier is nowhere worse. For unary problems this is the
+multiple-choice knapsack by reduction and dynamic programming (Pisinger, "A minimal algorithm for
+the multiple-choice knapsack problem", 1995), without the core.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _extend(entries: _Entries, step: EliminationStep) -> tuple[_Entries, Integer
 
 
 def _undominated(states: Integers, terms: Floats) -> Integers:
-    """Indices of entries which no other with the same state equals or beats in sensitivity and cost.
+    """Indices of entries that no other with the same state equals or beats.
 
     With several costs only exact repetitions are found: keeping more is never wrong.
     """
@@ -118,7 +118,8 @@ def _undominated(states: Integers, terms: Floats) -> Integers:
         )
         return np.sort(first)
     order = np.lexsort((terms[:, 0], terms[:, 1], states))
-    # The running minimum of each state's sensitivity, as ranks: a later state starts below all earlier.
+    # The running minimum of each state's sensitivity, as ranks: a later state starts below all
+    # earlier.
     _, ranks = np.unique(terms[order, 0], return_inverse=True)
     shifted = ranks - states[order] * (len(ranks) + 1)
     lowest = np.minimum.accumulate(shifted)

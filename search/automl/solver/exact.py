@@ -58,7 +58,8 @@ def solve(
 
     Args:
         costs: Prices of the space.
-        sensitivity: Per variable, per option; an option whose sensitivity is not finite is not used.
+        sensitivity: Per variable, per option; an option whose sensitivity is not finite is not
+            used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
         joint: Sensitivity of pairs of variables beside that of each, as in `Sensitivity.pairwise`.

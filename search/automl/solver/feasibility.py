@@ -134,7 +134,7 @@ class _Cheapest:
 
     Attributes:
         order: Variables.
-        choices: Per variable: the earlier variables that it hangs on, and the cheapest option for
+        choices: Per variable: the earlier variables that it depends on, and the cheapest option for
             each assignment of them.
     """
 

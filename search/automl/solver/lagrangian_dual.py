@@ -1,4 +1,6 @@
-"""Least additive sensitivity under limits on sums of small tables: exact where the sum's chain is narrow.
+"""Least additive sensitivity under limits on sums of small tables.
+
+The answer is exact where the sum's chain is narrow.
 
 Multipliers of the limits are found first (for one limit by the intersections of Handler and Zang,
 "A dual algorithm for the constrained shortest path problem", 1980; for several by cutting planes);
@@ -35,7 +37,8 @@ class Optimum:
         assignment: Option per variable; None where no assignment within the limits was found.
         sensitivity: Its sensitivity.
         bound: No assignment within the limits has less sensitivity.
-        proven: Whether `bound` is the sensitivity, but for rounding (or there is no assignment at all).
+        proven: Whether `bound` is the sensitivity, but for rounding (or there is no assignment at
+            all).
         least: Smallest sum of each cost that can be reached by itself.
     """
 
@@ -98,7 +101,7 @@ def _best_of(chains: Sequence[Chain], hub: int, limits: Floats) -> Optimum:
 
 
 def _hub(sizes: Sequence[int], parts: Sequence[Factor]) -> int | None:
-    """A variable that nearly every part hangs on (the resolution), best settled from outside."""
+    """A variable that nearly every part depends on (the resolution), best settled from outside."""
     pairwise = [part.scope for part in parts if len(part.scope) > 1]
     counts = np.zeros(len(sizes), dtype=np.int64)
     for scope in pairwise:

@@ -1,4 +1,4 @@
-"""Small changes to one policy, each priced in full: into the budget, and then to less sensitivity."""
+"""Small changes to one policy, each priced in full: into the budget, then to less sensitivity."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AdditiveProblem:
         return np.array([limit.value for limit in self.budget.limits], dtype=np.float64)
 
     def sensitivities(self, vectors: Vectors) -> Floats:
-        """Additive sensitivity of vectors [policies, variables]; what a left-out block holds does none."""
+        """Additive sensitivity of vectors [policies, variables]; none inside a left-out block."""
         total = np.zeros(len(vectors))
         columns = self.costs.space.canonical(vectors).T
         for sensitivity, column in zip(self.single, columns, strict=True):

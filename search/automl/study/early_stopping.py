@@ -33,7 +33,7 @@ def should_stop(
     Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
     2023 (section 5, without replacement). Differs: one-sided, and the bet is the margin over the
     mean square around m. The probability is over the order of the images, for a candidate whose
-    proposal does not hang on it.
+    proposal does not depend on it.
 
     Args:
         differences: Candidate minus incumbent, of the images seen so far in order.

@@ -27,7 +27,7 @@ Evaluate = Callable[[Policy], float]
 class StopsEarly(Protocol):
     """An evaluate that can give up a candidate which cannot any more beat the incumbent.
 
-    What it answers must hang on the two policies alone, not on what it was asked before: a study
+    What it answers must depend on the two policies alone, not on what it was asked before: a study
     that is resumed asks it less.
     """
 

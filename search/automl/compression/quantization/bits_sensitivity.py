@@ -4,8 +4,9 @@ Alone: the dense network with one layer rounded, weights second-order and activa
 found on calibration images. Where a variable offers a grid of weight and activation bits, the two
 are measured apart and added (7 + 7 measurements for 49 options; docs/bits.md has the error).
 
-With channels: a layer that reads fewer channels adds up fewer rounding errors. Its sensitivity is taken
-to be proportional to the energy of its rounding errors, and that to change with the kept count as
+With channels: a layer that reads fewer channels adds up fewer rounding errors. Its sensitivity is
+taken to be proportional to the energy of its rounding errors, and that to change with the kept
+count as
 it does in the joint database: energies are computed at three counts, at one width of weights
 (errors of all widths shrink alike), and interpolated in between.
 """
@@ -114,7 +115,7 @@ class BitsSensitivity:
             write_patch(module, before)
 
     def _changes(self, layer: Variable, group: Variable) -> NDArray[np.float64]:
-        """[counts, bits]: how much of a layer's sensitivity comes on top where it reads fewer channels."""
+        """[counts, bits]: what a layer's sensitivity gains where it reads fewer channels."""
         counts = [count for count in group.options if isinstance(count, int)]
         options = options_of(layer)
         whole = [bits for bits in options if bits.weights < FLOAT_BITS]

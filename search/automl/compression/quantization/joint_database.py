@@ -2,7 +2,7 @@
 
 Pruning and rounding are not added up. The elimination (`obs`) leaves weights that make good what
 went; those weights, of the columns that stay, are rounded second-order with the moments of those
-columns, so that each rounding error is made good by columns that are really there. Rounding the
+columns, so that each rounding error is compensated by columns that are really there. Rounding the
 dense weights first and cutting afterwards would let columns that go carry such corrections, and the
 elimination's update would leave the grid.
 """

@@ -22,7 +22,7 @@ class RoundingSettings:
     """Knobs of rounding; the defaults are what is best (docs/bits.md has the comparison).
 
     Attributes:
-        second_order: Whether a column's error is made good by those after it, or each weight is
+        second_order: Whether a column's error is compensated by those after it, or each weight is
             rounded to its nearest.
         refine: Whether, after that, scales are fitted and each column rounded once more given all
             others; twice the time for less than the second order brings.

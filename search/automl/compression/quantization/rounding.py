@@ -1,4 +1,4 @@
-"""Second-order rounding: each column's rounding error is made good by the columns after it.
+"""Second-order rounding: each column's rounding error is compensated by the columns after it.
 
 The weights W become Q so that tr((W-Q) H (W-Q)^T), the squared error of the outputs for inputs
 with moments H, is small, not the error of the weights. Shapes as in `quantize`; columns of removed
