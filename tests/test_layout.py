@@ -22,6 +22,7 @@ PACKAGE = ROOT / "search" / "automl"
 #: within a floor, cycles are refused.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "units"),
+    ("methods",),
     ("network", "userdata", "example"),
     ("policy", "latency"),
     ("space", "profiling"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from automl.agents.amc import AmcSettings
-from automl.agents.registry import AGENTS, AgentEntry
+from automl.agents.registry import AGENTS
+from automl.methods import Method
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "agents.md"
 
@@ -20,11 +21,11 @@ def sections() -> dict[str, str]:
 
 
 def test_every_agent_has_a_section_in_the_order_of_the_registry() -> None:
-    assert list(sections()) == ["Which one is worth its evaluations", *AGENTS]
+    assert list(sections()) == ["Which one is worth its evaluations", *AGENTS.ours]
 
 
-@pytest.mark.parametrize("entry", AGENTS.values(), ids=AGENTS)
-def test_a_section_starts_with_the_registrys_own_words(entry: AgentEntry) -> None:
+@pytest.mark.parametrize("entry", AGENTS.ours.values(), ids=AGENTS.ours)
+def test_a_section_starts_with_the_registrys_own_words(entry: Method) -> None:
     quoted = "\n".join(f"> {line}" for line in entry.summary.splitlines())
     start = f"{quoted}\n>\n> {entry.paper}\n\n"
     section = sections()[entry.name]
@@ -32,8 +33,8 @@ def test_a_section_starts_with_the_registrys_own_words(entry: AgentEntry) -> Non
     assert len(section) > len(start) + 100
 
 
-@pytest.mark.parametrize("entry", AGENTS.values(), ids=AGENTS)
-def test_a_section_names_every_option(entry: AgentEntry) -> None:
+@pytest.mark.parametrize("entry", AGENTS.ours.values(), ids=AGENTS.ours)
+def test_a_section_names_every_option(entry: Method) -> None:
     module, _, attribute = entry.maker.partition(":")
     options = inspect.signature(getattr(import_module(module), attribute)).parameters
     for name in options.keys() - {"problem", "seed"}:

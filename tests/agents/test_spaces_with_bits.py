@@ -10,7 +10,7 @@ from automl.study.problem import Problem
 
 #: Those that choose channels and blocks alone.
 HOLDING = ("amc", "three-dims")
-SEARCHING = tuple(name for name in AGENTS if name not in (*HOLDING, "haq"))
+SEARCHING = tuple(name for name in AGENTS.ours if name not in (*HOLDING, "haq"))
 
 
 def mixed(share: float = 0.7) -> Problem:

@@ -39,7 +39,7 @@ CHECKPOINTS = (5_000, 20_000, 60_000, 200_000)
 #: What AMC's paper searches for, in episodes, as evaluations.
 AMC_EVALUATIONS = 400 * EVALUATIONS
 COLD = ("amc", "optuna-tpe", "optuna-nsga2", "optuna-cmaes", "optuna-gp")
-VARIANTS = (*(name for name in AGENTS if name != "haq"), *(f"{name} (cold)" for name in COLD))
+VARIANTS = (*(name for name in AGENTS.ours if name != "haq"), *(f"{name} (cold)" for name in COLD))
 #: Candidates are asked for in eights: runs that are gone on with must ask as they did before.
 BATCH = 8
 

@@ -1,3 +1,2 @@
-from .registry import describe_agents as describe_agents
+from .registry import AGENTS as AGENTS
 from .registry import make_agent as make_agent
-from .registry import takes as takes

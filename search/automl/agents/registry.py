@@ -1,47 +1,23 @@
 """The agents by name, ours and those that other packages add.
 
 Another package adds one with an entry point in the group "automl.agents" whose value is a function
-or class that takes (problem, seed, **options) and gives an `Agent`. Its summary is the first line
-of its docstring.
+or class that takes (problem, seed, **options) and gives an `Agent`.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, cast
+from typing import Final
 
-from automl.errors import UsageError, nearest
+from automl.methods import Method, Registry
 from automl.study import Agent, Problem
 
-GROUP: Final = "automl.agents"
+
+def _entry(name: str, maker: str, paper: str, summary: str) -> Method:
+    return Method(name, summary, paper, f"automl.agents.{maker}")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentEntry:
-    """An agent that can be asked for by name.
-
-    Attributes:
-        name: As in `--agent`.
-        summary: What it does, in two lines at most.
-        paper: Where it comes from.
-        maker: "module:name" of a callable (problem, seed, **options) -> Agent.
-    """
-
-    name: str
-    summary: str
-    paper: str
-    maker: str
-
-
-def _entry(name: str, maker: str, paper: str, summary: str) -> tuple[str, AgentEntry]:
-    return name, AgentEntry(name, summary, paper, f"automl.agents.{maker}")
-
-
-AGENTS: Final[Mapping[str, AgentEntry]] = dict(
+AGENTS: Final = Registry[Agent](
+    "agents",
     (
         _entry(
             "lagrangian",
@@ -120,18 +96,8 @@ AGENTS: Final[Mapping[str, AgentEntry]] = dict(
             "Random choices, brought into the budget and then raised where room is left.\n"
             "Every trial is feasible.",
         ),
-    )
+    ),
 )
-
-
-def describe_agents() -> tuple[AgentEntry, ...]:
-    """All agents: ours first, then those of other packages, each by name."""
-    added = sorted(_added().values(), key=lambda point: point.name)
-    others = (
-        AgentEntry(point.name, f"Added by {point.value}.", "see its package", point.value)
-        for point in added
-    )
-    return (*AGENTS.values(), *others)
 
 
 def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) -> Agent:
@@ -141,29 +107,4 @@ def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) ->
         UsageError: If there is no such agent.
         SpaceError: If the agent cannot search this problem.
     """
-    return cast(Agent, _maker(name)(problem, seed, **options))
-
-
-def takes(name: str, option: str) -> bool:
-    """Whether the agent of that name is made with an option of that name.
-
-    Raises:
-        UsageError: If there is no such agent.
-    """
-    return option in inspect.signature(_maker(name)).parameters
-
-
-def _maker(name: str) -> Callable[..., object]:
-    entry = AGENTS.get(name)
-    if entry is not None:
-        module, _, attribute = entry.maker.partition(":")
-        return cast(Callable[..., object], getattr(import_module(module), attribute))
-    added = _added()
-    if name not in added:
-        raise UsageError(f"no agent {name!r}{nearest(name, [*AGENTS, *added])}")
-    return cast(Callable[..., object], added[name].load())
-
-
-def _added() -> dict[str, EntryPoint]:
-    """Agents of other packages; ours cannot be replaced."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in AGENTS}
+    return AGENTS.make(name, problem, seed, **options)

@@ -102,7 +102,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         UsageError: No target, budget or such agent, or a value that is not understood.
         ModelError, DataError: What cannot be used, by name.
     """
-    from automl.agents import describe_agents
+    from automl.agents import AGENTS
     from automl.pipeline import DEFAULT_PRECISIONS, DEFAULT_TRIALS, SearchRequest
     from automl.policy import parse_precisions
     from automl.units import parse_budget
@@ -113,7 +113,7 @@ def search_request(settings: Settings, resume: bool) -> SearchRequest:
         raise UsageError("search needs a --budget: 10ms, 50%, 60MMACs, 50%MACs, 4MB or 50%size")
     for text in settings.budget:
         parse_budget(text)
-    agent, agents = settings.agent or "lagrangian", [each.name for each in describe_agents()]
+    agent, agents = settings.agent or "lagrangian", AGENTS.names()
     if agent not in agents:
         raise UsageError(f"no agent {agent!r}{nearest(agent, agents)}")
     seconds = None if settings.time is None else parse_seconds(settings.time)

@@ -184,10 +184,10 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
 
 def agents(json: options.Json = False) -> None:
     """List the agents that can search, with their papers."""
-    from automl.agents import describe_agents
+    from automl.agents import AGENTS
     from automl.cli import render
 
-    found = describe_agents()
+    found = AGENTS.describe()
     if json:
         render.print_json(found)
         return

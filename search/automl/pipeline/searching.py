@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from automl import __version__
-from automl.agents import make_agent, takes
+from automl.agents import AGENTS, make_agent
 from automl.compression import QuantizedModel
 from automl.cost import Budget, Cost
 from automl.errors import StudyError
@@ -144,7 +144,7 @@ def _judged_by(request: SearchRequest, judged: Ranking) -> str:
 
 def _options(request: SearchRequest) -> dict[str, bool]:
     """What the agent is told beside its seed."""
-    return {"warm_start": request.warm_start} if takes(request.agent, "warm_start") else {}
+    return {"warm_start": request.warm_start} if AGENTS.takes(request.agent, "warm_start") else {}
 
 
 def _stored(request: SearchRequest) -> tuple[str, str]:
@@ -325,6 +325,6 @@ def _notes(request: SearchRequest, aimed: Aimed) -> tuple[str, ...]:
     ]
     already = ["the dense model meets this budget already"] if aimed.met else []
     ranked = [aimed.ranking.note] if aimed.ranking and aimed.ranking.note else []
-    cold = not request.warm_start and not takes(request.agent, "warm_start")
+    cold = not request.warm_start and not AGENTS.takes(request.agent, "warm_start")
     without = [f"{request.agent} has no warm start to do without"] if cold else []
     return (*already, *ranked, *without, *aimed.priced.notes, *unprunable)

@@ -1,0 +1,171 @@
+"""The one registry of all that is chosen by name.
+
+Another package adds a method with an entry point in the group "automl.KIND" ("automl.agents") whose
+value is what makes it. Its summary is the first line of the docstring. A method of another package
+that fails to load is named with its package, and the rest goes on; ours cannot be replaced.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, Generic, TypeVar, cast
+
+from automl.errors import Raised, UsageError, attempt, nearest
+
+T = TypeVar("T")
+
+#: What a method can need beside the model, and how it is said.
+NEEDS: Final[Mapping[str, str]] = {
+    "data": "calibration inputs",
+    "labels": "targets with the data",
+    "gradients": "a loss that can be differentiated",
+    "original-norms": "batch norms from before they are folded",
+    "initial-weights": "the weights from before training",
+    "training-data": "the training data",
+    "sensitivity": "the measured sensitivity of each choice",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Something that can be asked for by name.
+
+    Attributes:
+        name: As it is written.
+        summary: What it does, in two lines at most.
+        paper: Where it comes from.
+        maker: "module:name" of what makes it.
+        needs: Of `NEEDS`, what has to be there before it can work.
+        package: Who brings it.
+        fault: Why it cannot be used, where its package fails to load; "" otherwise.
+        details: What the kind says of it beside, such as an agent's own number of trials.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    maker: str
+    needs: frozenset[str] = frozenset()
+    package: str = "automl"
+    fault: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+class Registry(Generic[T]):
+    """The methods of one kind by name, ours and those that other packages add.
+
+    Args:
+        kind: In the plural, as in `automl methods KIND`.
+        methods: Ours, in the order in which they are listed.
+        noun: One of them, for messages; the kind without its last letter where it is not given.
+    """
+
+    def __init__(self, kind: str, methods: Iterable[Method], noun: str = "") -> None:
+        self.kind = kind
+        self.noun = noun or kind.removesuffix("s")
+        self._ours = {method.name: method for method in methods}
+
+    @property
+    def group(self) -> str:
+        """The group of entry points in which other packages add theirs."""
+        return f"automl.{self.kind}"
+
+    @property
+    def ours(self) -> Mapping[str, Method]:
+        """The methods that come with automl."""
+        return self._ours
+
+    @cached_property
+    def _added(self) -> dict[str, EntryPoint]:
+        points = entry_points(group=self.group)
+        return {point.name: point for point in points if point.name not in self._ours}
+
+    def names(self) -> tuple[str, ...]:
+        """All names: ours first, then those of other packages in alphabetical order."""
+        return (*self._ours, *sorted(self._added))
+
+    def describe(self) -> tuple[Method, ...]:
+        """All methods in the order of `names`; those of other packages are loaded for it."""
+        return (*self._ours.values(), *(_described(self._added[each]) for each in self._others()))
+
+    def _others(self) -> list[str]:
+        return sorted(self._added)
+
+    def get(self, name: str) -> Method:
+        """The method of that name.
+
+        Raises:
+            UsageError: There is none; names the nearest.
+        """
+        if name in self._ours:
+            return self._ours[name]
+        if name not in self._added:
+            raise UsageError(f"no {self.noun} {name!r}{nearest(name, self.names())}")
+        return _described(self._added[name])
+
+    def load(self, name: str) -> Callable[..., T]:
+        """What makes the method of that name.
+
+        Raises:
+            UsageError: There is none, or its package fails to load it.
+        """
+        method = self.get(name)
+        if method.fault:
+            raise UsageError(
+                f"{self.noun} {name!r} of {method.package} cannot be used: {method.fault}"
+            )
+        module, _, attribute = method.maker.partition(":")
+        return cast(Callable[..., T], getattr(import_module(module), attribute))
+
+    def make(self, name: str, *arguments: object, **options: object) -> T:
+        """The method of that name, made.
+
+        Raises:
+            UsageError: As `load`.
+            AutomlError: What the method itself refuses.
+        """
+        return self.load(name)(*arguments, **options)
+
+    def takes(self, name: str, option: str) -> bool:
+        """Whether the method of that name is made with an option of that name.
+
+        Raises:
+            UsageError: As `load`.
+        """
+        return option in inspect.signature(self.load(name)).parameters
+
+
+def _described(point: EntryPoint) -> Method:
+    """A method of another package, as its docstring tells it."""
+    package = point.dist.name if point.dist is not None else point.module.partition(".")[0]
+    loaded = attempt(point.load)
+    if isinstance(loaded, Raised):
+        summary, fault = f"Added by {package}.", str(loaded)
+    else:
+        lines = (inspect.getdoc(loaded) or "").strip().splitlines()
+        summary, fault = lines[0] if lines else f"Added by {package}.", ""
+    paper = f"see {package}"
+    return Method(point.name, summary, paper, point.value, package=package, fault=fault)
+
+
+#: Every registry by its kind: "module:name". A new kind of methods is one line here.
+KINDS: Final[Mapping[str, str]] = {
+    "agents": "automl.agents.registry:AGENTS",
+}
+
+
+def registry(kind: str) -> Registry[object]:
+    """The registry of a kind.
+
+    Raises:
+        UsageError: There is no such kind; names the nearest.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"no kind of methods {kind!r}{nearest(kind, KINDS)}")
+    module, _, attribute = KINDS[kind].partition(":")
+    return cast(Registry[object], getattr(import_module(module), attribute))
