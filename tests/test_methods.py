@@ -8,7 +8,7 @@ import pytest
 
 from automl import methods
 from automl.errors import UsageError
-from automl.methods import KINDS, NEEDS, Method, Registry, registry
+from automl.methods import NEEDS, REGISTRIES, Method, Registry, registry
 
 
 def made(text: str = "", *, loud: bool = False) -> str:
@@ -63,12 +63,12 @@ def test_one_that_fails_to_load_is_named_with_its_package_and_the_rest_goes_on(
 def test_an_unknown_name_is_answered_with_the_nearest(sayings: Registry[str]) -> None:
     with pytest.raises(UsageError, match=r"no saying 'fency' \(did you mean fancy\?\)"):
         sayings.load("fency")
-    with pytest.raises(UsageError, match="no kind of methods 'agent'.*agents"):
+    with pytest.raises(UsageError, match=r"no kind of methods 'agent'.*agents"):
         registry("agent")
 
 
 def test_every_kind_has_a_registry_whose_methods_load_and_need_what_is_known() -> None:
-    for kind in KINDS:
+    for kind in REGISTRIES:
         found = registry(kind)
         assert found.kind == kind
         for method in found.ours.values():

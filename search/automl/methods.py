@@ -154,7 +154,7 @@ def _described(point: EntryPoint) -> Method:
 
 
 #: Every registry by its kind: "module:name". A new kind of methods is one line here.
-KINDS: Final[Mapping[str, str]] = {
+REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
 }
 
@@ -165,7 +165,7 @@ def registry(kind: str) -> Registry[object]:
     Raises:
         UsageError: There is no such kind; names the nearest.
     """
-    if kind not in KINDS:
-        raise UsageError(f"no kind of methods {kind!r}{nearest(kind, KINDS)}")
-    module, _, attribute = KINDS[kind].partition(":")
+    if kind not in REGISTRIES:
+        raise UsageError(f"no kind of methods {kind!r}{nearest(kind, REGISTRIES)}")
+    module, _, attribute = REGISTRIES[kind].partition(":")
     return cast(Registry[object], getattr(import_module(module), attribute))

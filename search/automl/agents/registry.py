@@ -23,8 +23,8 @@ AGENTS: Final = Registry[Agent](
             "lagrangian",
             "lagrangian:LagrangianAgent",
             "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (measured sensitivity)",
-            "The exact optimum of measured, additive sensitivity within the budget, and\n"
-            "a few more under other weights of channels, blocks and resolution. At most eight trials.",
+            "The exact optimum of measured, additive sensitivity within the budget, and a few\n"
+            "more under other weights of channels, blocks and resolution. At most eight trials.",
         ),
         _entry(
             "optuna-tpe",
