@@ -94,6 +94,7 @@ def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
             "measured latency", dense.measured_seconds, compressed.measured_seconds, format_seconds
         ),
         _cost_row("work", dense.macs, compressed.macs, format_macs),
+        _cost_row("counted by fvcore", dense.counted_macs, compressed.counted_macs, format_macs),
         _cost_row("size", dense.bytes, compressed.bytes, format_bytes),
         _cost_row("predicted energy", dense.joules, compressed.joules, format_joules),
     ]
@@ -120,12 +121,12 @@ def _score_row(dense: float | None, compressed: float | None, is_share: bool) ->
 
 
 def _cost_row(
-    title: str, dense: float | None, compressed: float | None, scheme: Callable[[float], str]
+    title: str, dense: float | None, compressed: float | None, written: Callable[[float], str]
 ) -> list[str]:
     if dense is None or compressed is None or not isfinite(dense) or not isfinite(compressed):
         return []
     change = f"x {compressed / dense:.3f}" if dense else ""
-    return [title, scheme(dense), scheme(compressed), change]
+    return [title, written(dense), written(compressed), change]
 
 
 def print_front(results: Sequence[SearchResult]) -> None:

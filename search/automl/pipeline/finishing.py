@@ -9,6 +9,7 @@ from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import cpu_table, find_table
 from automl.network import TracedModel, trace_network
+from automl.pipeline.counting import with_counts
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
@@ -63,10 +64,12 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     packed = None
     if request.packed is not None:
         packed = save_packed(model, request.packed, huffman=request.huffman)
+    before, after = _metrics(file.dense, dense, None), _metrics(file.predicted, small, None)
+    before, after, notes = with_counts(before, after, traced, model, policy)
     return ApplyResult(
         model=model,
-        dense=_metrics(file.dense, dense, None),
-        compressed=_metrics(file.predicted, small, None),
+        dense=before,
+        compressed=after,
         scored_on=f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs",
         weights_path=request.out,
         export_path=request.export,
@@ -74,6 +77,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         integers=isinstance(model, QuantizedModel),
         packed_path=request.packed,
         packed_bytes=packed,
+        notes=notes,
     )
 
 

@@ -197,6 +197,7 @@ class Metrics:
         bytes: Size of the weights.
         joules: Predicted energy of one input; None where the target does not know it.
         predicted_cycles: In place of seconds where the target is a simulator.
+        counted_macs: What fvcore counts in the network itself; None where it was not asked.
     """
 
     score: float | None
@@ -207,6 +208,7 @@ class Metrics:
     bytes: float
     joules: float | None = None
     predicted_cycles: float | None = None
+    counted_macs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

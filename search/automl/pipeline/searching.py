@@ -14,6 +14,7 @@ from automl.compression import QuantizedModel
 from automl.cost import Budget, Cost
 from automl.errors import StudyError
 from automl.export import export_onnx, onnx_bytes
+from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log, start
 from automl.pipeline.networks import input_shape
 from automl.pipeline.precision import floats_of, scheme_of
@@ -198,10 +199,17 @@ def _deliver(
     )
     log(Event("measuring the result", 0, 1))
     measured = _measure(request, aimed, model, policy)
+    dense, compressed, counted = with_counts(
+        metrics(aimed.priced, costs.dense, before, measured.get("dense")),
+        metrics(aimed.priced, costs.cost(policy), after, measured.get("compressed")),
+        aimed.traced,
+        model,
+        policy,
+    )
     log(Event("done", 1, 1))
     return SearchResult(
-        dense=metrics(aimed.priced, costs.dense, before, measured.get("dense")),
-        compressed=metrics(aimed.priced, costs.cost(policy), after, measured.get("compressed")),
+        dense=dense,
+        compressed=compressed,
         policy=file,
         policy_path=request.out / "policy.json",
         out=request.out,
@@ -211,6 +219,7 @@ def _deliver(
         interrupted=result.interrupted,
         notes=(
             *over_on_the_clock(aimed.budget, measured.get("compressed")),
+            *counted,
             *_notes(request, aimed),
         ),
     )
