@@ -35,6 +35,13 @@ from automl.units import (
         ("4MiB", "bytes", 4 * 2**20, False),
         ("50%size", "bytes", 0.5, True),
         ("5mJ", "joules", 0.005, False),
+        ("5MJ", "joules", 5e6, False),
+        ("2kJ", "joules", 2e3, False),
+        ("0.5 J", "joules", 0.5, False),
+        ("7uJ", "joules", 7e-6, False),
+        ("7 µJ", "joules", 7e-6, False),
+        ("7 \N{GREEK SMALL LETTER MU}J", "joules", 7e-6, False),
+        ("800 \N{GREEK SMALL LETTER MU}s", "latency", 800e-6, False),
     ],
 )
 def test_budgets_are_read(text: str, quantity: str, value: float, relative: bool) -> None:
@@ -52,6 +59,8 @@ def test_budgets_are_read(text: str, quantity: str, value: float, relative: bool
         ("-5ms", "not a number with a unit"),
         ("0ms", "more than nothing"),
         ("5 parsecs", "unknown unit 'parsecs'"),
+        ("5mj", "no unit of energy: write MJ, kJ, J, mJ, uJ"),
+        ("5Mj", "no unit of energy: write MJ, kJ, J, mJ, uJ"),
         ("50%speed", "share of the unknown 'speed'"),
         ("1ms,2ms", "unknown unit"),
     ],

@@ -31,10 +31,9 @@ _ABSOLUTE: Final[dict[str, tuple[Quantity, float]]] = {
     "kib": ("bytes", 2.0**10),
     "mib": ("bytes", 2.0**20),
     "gib": ("bytes", 2.0**30),
-    "j": ("joules", 1.0),
-    "mj": ("joules", 1e-3),
-    "uj": ("joules", 1e-6),
 }
+#: Joules are written in one way: a megajoule is a billion times a millijoule.
+_JOULES: Final = {"MJ": 1e6, "kJ": 1e3, "J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6}
 _CYCLES: Final = {"cycles": 1.0, "kcycles": 1e3, "mcycles": 1e6, "gcycles": 1e9}
 _SHARES: Final[dict[str, Quantity]] = {
     "": "latency",
@@ -74,7 +73,7 @@ def parse_budget(text: str) -> BudgetText:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise UsageError(f"budget {text!r} is not a number with a unit: write {_EXAMPLES}")
-    number, unit = float(match[1]), match[2]
+    number, unit = float(match[1]), match[2].replace("\N{GREEK SMALL LETTER MU}", "µ")
     if number <= 0.0:
         raise UsageError(f"budget {text!r} must be more than nothing")
     if not unit:
@@ -86,8 +85,12 @@ def parse_budget(text: str) -> BudgetText:
         return _share(text, number / 100.0 if unit[0] == "%" else number, unit[1:].strip())
     if unit.lower() in _CYCLES:
         return BudgetText("latency", number * _CYCLES[unit.lower()], False, "cycles")
+    if unit in _JOULES:
+        return BudgetText("joules", number * _JOULES[unit], relative=False)
     known = _ABSOLUTE.get(unit.lower())
     if known is None:
+        if unit.lower().endswith("j"):
+            raise UsageError(f"budget {text!r} has no unit of energy: write {', '.join(_JOULES)}")
         raise UsageError(f"budget {text!r} has the unknown unit {unit!r}: write {_EXAMPLES}")
     quantity, scale = known
     return BudgetText(quantity, number * scale, relative=False)

@@ -17,6 +17,7 @@ from .keys import OpKey as OpKey
 from .keys import Pricer as Pricer
 from .keys import Timings as Timings
 from .keys import op_key as op_key
+from .nonnegative import fit_nonnegative as fit_nonnegative
 from .predict import Roofline as Roofline
 from .predict import load_predictor as load_predictor
 from .rows import Row as Row

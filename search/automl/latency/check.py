@@ -9,13 +9,13 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from automl.errors import TableError
 from automl.latency.compare import short
 from automl.latency.features import operator_features
 from automl.latency.header import TableHeader, parse_header
 from automl.latency.keys import MISSING, SOURCES, OpKey
+from automl.latency.nonnegative import fit_nonnegative
 from automl.latency.rows import Row, parse_row
 from automl.latency.table import LatencyTable
 
@@ -203,7 +203,7 @@ def _against_each_other(rows: Sequence[Row]) -> list[Finding]:
     truth = np.array([row.seconds for row in rows])
     work = np.stack([np.ones(len(rows)), ops.size, ops.moved + ops.weights], axis=1)
     scale = np.maximum(work.max(axis=0), 1.0)
-    coefficients, _ = nnls(work / scale / truth[:, None], np.ones(len(rows)))
+    coefficients = fit_nonnegative(work / scale / truth[:, None], np.ones(len(rows)))
     predicted = np.maximum(work / scale @ coefficients, 1e-12)
     ratio = truth / predicted
     return _listed(rows, ratio / np.median(ratio), "what the other rows lead to expect")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from automl.errors import MeasureError
 from automl.latency import roofline
 from automl.latency.features import CLASSES, Floats, OperatorFeatures, operator_features
 from automl.latency.keys import OpKey
@@ -148,6 +149,9 @@ def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Float
         mean: (PARAMETERS,) prior mean.
         prior: (PARAMETERS, PARAMETERS) prior covariance.
         noise: Relative error of a timing.
+
+    Raises:
+        MeasureError: The search for them ends before it has converged.
     """
     if len(data.seconds) == 0:
         return mean
@@ -176,6 +180,10 @@ def fit_unit(data: Networks, mean: Floats, prior: Floats, noise: float) -> Float
         xtol=1e-9,
         ftol=1e-9,
     )
+    if not found.success:
+        raise MeasureError(
+            f"no fit of {len(data.seconds)} networks' times was found: {found.message}"
+        )
     parameters: Floats = mean + root @ np.asarray(found.x)
     return parameters
 

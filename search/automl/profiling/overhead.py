@@ -7,10 +7,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from automl.errors import MeasureError
-from automl.latency import FittedOverhead
+from automl.latency import FittedOverhead, fit_nonnegative
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +35,7 @@ def fit_overhead(
         measured: Seconds of each network as it was measured.
 
     Raises:
-        MeasureError: If there are fewer than three networks.
+        MeasureError: If there are fewer than three networks, or no fit is found.
     """
     truth, design = _design(sums, operators, measured)
     errors = np.abs(_held_out(design, truth) / truth - 1.0)
@@ -58,7 +57,7 @@ def held_out_seconds(
     """Seconds of each network as a fit on the others predicts it; arguments as `fit_overhead`.
 
     Raises:
-        MeasureError: If there are fewer than three networks.
+        MeasureError: If there are fewer than three networks, or no fit is found.
     """
     truth, design = _design(sums, operators, measured)
     found: list[float] = _held_out(design, truth).tolist()
@@ -104,7 +103,7 @@ def _fit(design: Floats, truth: Floats) -> Floats:
     weights = np.ones(len(truth))
     found = np.zeros(columns.shape[1])
     for _ in range(_REWEIGHTINGS):
-        found, _ = nnls(columns * weights[:, None], weights)
+        found = fit_nonnegative(columns * weights[:, None], weights)
         residual = np.abs(columns @ found - 1.0)
         deviation = 1.4826 * np.median(residual) + 1e-9
         weights = np.sqrt(np.minimum(1.0, _CUTOFF * deviation / np.maximum(residual, 1e-12)))

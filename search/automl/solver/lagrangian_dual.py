@@ -200,15 +200,21 @@ def _multipliers(chain: Chain, limits: Floats) -> _Dual:
         if weights[0] == 1.0 and value > bound:
             bound, chosen = value, weights[1:]
         if not waiting:
-            weights, ceiling = _highest(np.array(cuts), limits)
+            highest = _highest(np.array(cuts), limits)
+            if highest is None:  # the bound that is reached holds; the gap is closed from there
+                break
+            weights, ceiling = highest
             if ceiling - bound <= 1e-9 * max(1.0, abs(bound)):
                 break
             waiting.append(weights)
     return chosen, bound, best, sensitivity
 
 
-def _highest(cuts: Floats, limits: Floats) -> tuple[Floats, float]:
-    """Weights (1, multipliers) at which the least of the cuts is highest, and that height."""
+def _highest(cuts: Floats, limits: Floats) -> tuple[Floats, float] | None:
+    """Weights (1, multipliers) at which the least of the cuts is highest, and that height.
+
+    None where the linear program is not solved.
+    """
     spread, *scale = (float(gap) or 1.0 for gap in np.ptp(cuts, axis=0))
     solved = linprog(
         np.append(np.zeros(len(limits)), -1.0),
@@ -216,4 +222,6 @@ def _highest(cuts: Floats, limits: Floats) -> tuple[Floats, float]:
         b_ub=cuts[:, 0],
         bounds=[(0.0, 1e4 * spread)] * len(limits) + [(None, None)],
     )
+    if not solved.success:
+        return None
     return np.concatenate([[1.0], solved.x[:-1] / np.array(scale)]), float(solved.x[-1])

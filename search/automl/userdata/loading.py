@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +25,18 @@ from automl.userdata.scores import LOGITS, Logits, Score, top1_accuracy
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Executed:
+    """A user's file as it was executed."""
+
+    content: bytes
+    module: ModuleType
+
+
+#: Files that were executed, by resolved path.
+_EXECUTED: Final[dict[Path, _Executed]] = {}
 
 
 def load_object(spec: str, error: type[AutomlError] = ModelError) -> Any:
@@ -49,15 +64,39 @@ def _load_file(path: Path, error: type[AutomlError]) -> ModuleType:
     if not path.is_file():
         there = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise error(f"there is no file {path}{nearest(path.name, there)}")
-    spec = importlib.util.spec_from_file_location(f"_user_{path.stem}", path.resolve())
-    if spec is None or spec.loader is None:
-        raise error(f"{path} cannot be loaded as Python")
+    path = path.resolve()
+    content = _call(path.read_bytes, f"{path} cannot be read", error)
+    known = _EXECUTED.get(path)
+    if known is None or known.content != content:
+        known = _Executed(content, _execute(path, content, error))
+        _EXECUTED[path] = known
+    return known.module
+
+
+def _execute(path: Path, content: bytes, error: type[AutomlError]) -> ModuleType:
+    """The module of a file. Its name is that file's own, whatever other files are called."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    loader = SourceFileLoader(f"_user_{path.stem}_{digest}", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None  # the loader is given
     module = importlib.util.module_from_spec(spec)
-    # registered, or dataclasses in the user's file would not find their own module
+    before = sys.modules.get(spec.name)
+    # registered, or dataclasses and pickle would not find the module that they belong to
     sys.modules[spec.name] = module
-    _on_path(path.resolve().parent)
-    load = spec.loader.exec_module
-    _call(lambda: load(module), f"{path} cannot be imported", error)
+    _on_path(path.parent)
+
+    def execute() -> None:
+        # from the content: cached bytecode is told apart by seconds and size alone
+        exec(loader.source_to_code(content, str(path)), vars(module))
+
+    try:
+        _call(execute, f"{path} cannot be imported", error)
+    except AutomlError:
+        if before is None:
+            del sys.modules[spec.name]
+        else:
+            sys.modules[spec.name] = before
+        raise
     return module
 
 
