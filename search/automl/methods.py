@@ -156,6 +156,7 @@ def _described(point: EntryPoint) -> Method:
 #: Every registry by its kind: "module:name". A new kind of methods is one line here.
 REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
+    "runtimes": "automl.profiling.runtimes:RUNTIMES",
 }
 
 

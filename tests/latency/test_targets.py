@@ -67,7 +67,7 @@ def test_this_machine_has_a_table_per_number_of_threads(home: Path) -> None:
 
 def test_another_runtime_version_is_another_table(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cpu_path()
-    monkeypatch.setattr(host, "onnxruntime_version", lambda: "9.9.9")
+    monkeypatch.setattr(host, "cpu_runtime_version", lambda: "9.9.9")
     assert cpu_path() != before
     assert "9.9.9" in cpu_path().name
 

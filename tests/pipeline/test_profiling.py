@@ -224,6 +224,16 @@ def test_a_table_from_few_timings(timings: Callable[[str], Path]) -> None:
         profile(fit(path))
 
 
+def test_timings_may_be_of_a_runtime_that_measures_nothing_here(
+    timings: Callable[[str], Path],
+) -> None:
+    path = timings("model,latency_ms\nnets.py:small,20\n")
+    table = LatencyTable.read(profile(replace(fit(path), runtime="ncnn")).table_path)
+    assert table.header.runtime == "ncnn"
+    with pytest.raises(UsageError, match="nothing here measures with ncnn"):
+        profile(ProfileRequest("mine", None, (), runtime="ncnn"))
+
+
 def test_one_timing_is_enough_and_says_so(timings: Callable[[str], Path]) -> None:
     result = profile(fit(timings("model,latency_ms\nnets.py:small,20\n")))
     known = LatencyTable.read(result.table_path).header.known_error

@@ -117,7 +117,7 @@ def test_the_command_times_a_folder_of_networks(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ops.json", "--runtime litert times whole networks"),
+        ("ops.json", "LiteRT times whole networks"),
         ("none.tflite", "No such file"),
         ("bad.tflite", "not a .tflite file"),
         ("", "no .tflite file in"),

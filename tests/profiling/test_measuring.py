@@ -15,8 +15,9 @@ from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.profiling.device import Conditions
-from automl.profiling.measuring import ANCHOR, measure_models, profile
+from automl.profiling.measuring import measure_models, profile
 from automl.profiling.runner import Measured
+from automl.profiling.runtimes import ANCHOR
 
 HEADER = TableHeader(
     name="board", device="Board", runtime="onnxruntime", runtime_version="1.0", threads=1
@@ -121,7 +122,7 @@ def test_on_a_gpu_batches_are_short_and_the_anchor_is_of_the_table(tmp_path: Pat
 def test_a_runtime_that_takes_no_operators_says_so(tmp_path: Path) -> None:
     header = HEADER.model_copy(update={"runtime": "litert"})
     table = LatencyTable.create(tmp_path / "lite.jsonl", header)
-    with pytest.raises(MeasureError, match=r"LiteRT runs \.tflite files"):
+    with pytest.raises(MeasureError, match=r"LiteRT runs no ONNX"):
         profile(table, KEYS, RecordedRunner(info=replace(INFO, runtime="litert")))
 
 

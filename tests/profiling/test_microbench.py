@@ -190,7 +190,7 @@ def test_what_surrounds_copies_that_stand_apart_is_taken_off() -> None:
 
 
 def test_no_operator_can_be_timed_in_litert() -> None:
-    with pytest.raises(MeasureError, match=r"\.tflite files and there is no converter"):
+    with pytest.raises(MeasureError, match="LiteRT runs no ONNX and there is no converter"):
         probe(OpKey("linear", 8, 8), "litert")
 
 

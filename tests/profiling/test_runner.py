@@ -76,8 +76,8 @@ def test_a_worker_that_ends_is_an_error() -> None:
 
 
 def test_an_unknown_runtime_is_an_error() -> None:
-    with pytest.raises(MeasureError, match="'nothing' is not installed"):
-        LocalRunner(runtime="nothing")
+    with pytest.raises(MeasureError, match=r"no runtime 'onnxrunime' \(did you mean onnxruntime"):
+        LocalRunner(runtime="onnxrunime")
 
 
 def test_a_worker_that_nobody_asks_ends() -> None:

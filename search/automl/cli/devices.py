@@ -21,7 +21,10 @@ Ops = Annotated[
 ]
 
 Runtime = Annotated[
-    str, typer.Option("--runtime", metavar="NAME", help="onnxruntime, tensorrt or litert.")
+    str | None,
+    typer.Option(
+        "--runtime", metavar="NAME", help="onnxruntime (unless another is given), tensorrt, litert."
+    ),
 ]
 Calibrate = Annotated[
     Path | None,
@@ -92,7 +95,7 @@ def profile(
     ops: Ops = None,
     ssh: options.Ssh = None,
     python: options.Python = "python3",
-    runtime: Runtime = "onnxruntime",
+    runtime: Runtime = None,
     calibrate: Calibrate = None,
     like: Like = None,
     profile: Import = None,
@@ -123,8 +126,7 @@ def profile(
         seed=seed,
     )
     request = replace(
-        _profile_request(settings, ops, calibrate),
-        runtime=runtime,
+        _profile_request(settings, ops, calibrate, runtime),
         ssh=tuple(ssh or ()),
         python=python,
         like=like,
@@ -139,6 +141,7 @@ def _run(request: ProfileRequest, flags: list[str], json: bool) -> None:
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
+    from automl.profiling import find_runtime
 
     with Bar() as bar:
         result = pipeline.profile(request, bar)
@@ -147,7 +150,7 @@ def _run(request: ProfileRequest, flags: list[str], json: bool) -> None:
         return
     _print_profile(result)
     words = ["automl", "search", *flags, "--target", request.target, "--budget", "50%"]
-    if request.runtime == "litert":
+    if not find_runtime(request.runtime).takes_onnx:
         words = ["automl", "profile", "--target", request.target, "--calibrate", "timings.csv"]
     render.say_next(resolve.command(*words))
 
@@ -185,9 +188,10 @@ def _print_profile(result: ProfileResult) -> None:
 
 
 def _profile_request(
-    settings: Settings, ops: Path | None, calibrate: Path | None
+    settings: Settings, ops: Path | None, calibrate: Path | None, runtime: str | None
 ) -> ProfileRequest:
     from automl.cli.resolve import load_model_alone
+    from automl.latency import CPU_RUNTIME
     from automl.pipeline import DEFAULT_PRECISIONS, ProfileRequest
     from automl.policy import parse_precisions
 
@@ -207,4 +211,5 @@ def _profile_request(
         threads=settings.threads or 1,
         seed=settings.seed or 0,
         calibrate=calibrate,
+        runtime=runtime or CPU_RUNTIME,
     )

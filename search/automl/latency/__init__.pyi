@@ -11,6 +11,7 @@ from .corrected import Corrected as Corrected
 from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
 from .header import TableHeader as TableHeader
+from .host import CPU_RUNTIME as CPU_RUNTIME
 from .keys import MISSING as MISSING
 from .keys import SOURCES as SOURCES
 from .keys import OpKey as OpKey

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+#: The runtime that this machine's own table is measured with, by the name of its distribution.
+CPU_RUNTIME: Final = "onnxruntime"
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _DEVICE_TREE: Final = Path("/proc/device-tree/model")
 #: Fields of /proc/cpuinfo that tell processors apart, on x86 and on ARM.
@@ -51,12 +53,12 @@ def fingerprint(threads: int) -> str:
     identity = "\n".join(cpu_fields().get(name, "") for name in _IDENTITY) + cpu_model()
     digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-")[:40]
-    return f"cpu-{slug}-{digest}-onnxruntime-{onnxruntime_version()}-{threads}t"
+    return f"cpu-{slug}-{digest}-{CPU_RUNTIME}-{cpu_runtime_version()}-{threads}t"
 
 
-def onnxruntime_version() -> str:
+def cpu_runtime_version() -> str:
     """Version of the installed ONNX Runtime, without importing it."""
     try:
-        return metadata.version("onnxruntime")
+        return metadata.version(CPU_RUNTIME)
     except metadata.PackageNotFoundError:
         return "none"

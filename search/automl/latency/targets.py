@@ -11,7 +11,7 @@ from typing import Final
 
 from automl.errors import TableError, TargetError, nearest
 from automl.latency.header import KnownError, TableHeader
-from automl.latency.host import cpu_model, fingerprint, onnxruntime_version
+from automl.latency.host import CPU_RUNTIME, cpu_model, cpu_runtime_version, fingerprint
 from automl.latency.store import read_header
 from automl.latency.table import LatencyTable
 
@@ -127,8 +127,8 @@ def _cpu_header(threads: int) -> TableHeader:
     return TableHeader(
         name=fingerprint(threads),
         device=cpu_model(),
-        runtime="onnxruntime",
-        runtime_version=onnxruntime_version(),
+        runtime=CPU_RUNTIME,
+        runtime_version=cpu_runtime_version(),
         threads=threads,
         precisions=CPU_PRECISIONS,
         provenance="measured on this machine by automl",
@@ -139,7 +139,7 @@ def _cpu_target(path: Path) -> Target:
     if path.exists():
         found = _target(path)
         return replace(found, name=CPU, aliases=(found.name,), precisions=CPU_PRECISIONS)
-    runtime = f"onnxruntime {onnxruntime_version()}"
+    runtime = f"{CPU_RUNTIME} {cpu_runtime_version()}"
     return Target(CPU, (), cpu_model(), runtime, CPU_PRECISIONS, 0, None, path)
 
 

@@ -12,7 +12,7 @@ from automl.cost import build_cost_model
 from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
 from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
-from automl.pipeline.precision import precisions_of, scheme_of
+from automl.pipeline.precision import floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy import Bits, Policy, is_float
 from automl.profiling import (
@@ -132,7 +132,7 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
         content = rough_integer_onnx(model, flow, bits, scheme, shape)
     else:
         content = onnx_bytes(model, shape)
-    return half_model(content) if precisions_of(header).dense == "fp16" else content
+    return half_model(content) if floats_of(header) == "fp16" else content
 
 
 def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[int, ...]]:

@@ -18,12 +18,9 @@ from automl.policy import (
     is_float,
     parse_precision,
 )
-from automl.profiling import SCHEME_OF
+from automl.profiling import runtime_of_table
 from automl.units import Quantity
 
-#: Form of each runtime's integer kernels. Those of TFLite have signed activations with a zero
-#: point: the numbers of unsigned ones.
-_SCHEMES: Final = {**SCHEME_OF, "tflite": "qdq-u8s8", "litert": "qdq-u8s8", "ncnn": "qdq-s8s8"}
 #: Bits that weights may be rounded to by themselves.
 WEIGHT_BITS: Final = tuple(range(1, 9))
 
@@ -56,17 +53,17 @@ def precisions_of(header: TableHeader) -> Precisions:
 
 
 def scheme_of(header: TableHeader) -> str | None:
-    """The form of the target's quantised graphs; None for simulators and where all is float."""
+    """The scheme of the target's quantised graphs; None for simulators and where all is float."""
     precisions = precisions_of(header)
     if precisions.simulated or all(map(is_float, precisions.bits)):
         return None
-    return header.scheme or _SCHEMES.get(header.runtime, "qdq-s8s8")
+    return header.scheme or runtime_of_table(header.runtime).scheme
 
 
 def floats_of(header: TableHeader) -> Literal["fp32", "fp16"]:
-    """What floats are written as: a strongly typed runtime computes in what it reads."""
-    typed = header.runtime == "tensorrt" and precisions_of(header).dense == "fp16"
-    return "fp16" if typed else "fp32"
+    """What floats are written as: a runtime that takes ONNX computes in what it reads."""
+    half = precisions_of(header).dense == "fp16"
+    return "fp16" if half and runtime_of_table(header.runtime).takes_onnx else "fp32"
 
 
 def choose_bits(

@@ -19,8 +19,6 @@ from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
 from automl.pipeline.runners import (
-    OFFERED,
-    check_runtime,
     create_table,
     is_here,
     measured_table,
@@ -29,7 +27,13 @@ from automl.pipeline.runners import (
 )
 from automl.pipeline.tflite import time_networks
 from automl.policy import Precisions
-from automl.profiling import ProfileReport, Runner
+from automl.profiling import (
+    ProfileReport,
+    Runner,
+    find_runtime,
+    measuring_runtime,
+    runtime_of_table,
+)
 from automl.profiling import profile as measure
 from automl.space import Space, build_space
 
@@ -43,12 +47,12 @@ def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResul
         UsageError: Flags that do not go together, or a file that cannot be read.
         MeasureError: A device that cannot be reached or lacks the runtime.
     """
-    check_runtime(request.runtime)
+    find_runtime(request.runtime)
     if request.calibrate is not None:
         return calibrate(request, read_operators)
     if request.profile is not None:
         return import_rows(request)
-    if request.runtime == "litert":
+    if not measuring_runtime(request.runtime).takes_onnx:
         return time_networks(request, on_event)
     if request.model is None and request.ops is None:
         raise UsageError("profile needs --model or --ops")
@@ -127,7 +131,7 @@ class _Session:
     def _bits(self) -> BitChoices:
         """What is measured beside floats, which the table offers from here on."""
         request, header = self._request, self.table.header
-        offered = Precisions(OFFERED.get(header.runtime, header.precisions))
+        offered = Precisions(runtime_of_table(header.runtime).offered or header.precisions)
         bits = choose_bits(request.precisions, request.target, offered, ("latency",))
         names = dict.fromkeys((*header.precisions, *map(offered.name_of, bits.precisions)))
         if tuple(names) != header.precisions:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl.latency import CPU_RUNTIME
+
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
@@ -154,7 +156,7 @@ class ProfileRequest:
             they run inside a quantised network.
         threads: Threads of the runtime.
         seed: Of the random policies that predictions are held against.
-        runtime: What executes the operators: "onnxruntime", "tensorrt" or "litert".
+        runtime: Name of what executes the operators, as `automl.profiling.RUNTIMES` lists them.
         ssh: Boards that are measured, as "user@host[:port]"; () measures this machine.
         python: Interpreter of the boards that has the runtime.
         calibrate: CSV of whole networks' times that a predictor is fitted to, or None.
@@ -174,7 +176,7 @@ class ProfileRequest:
     precisions: tuple[str, ...] = DEFAULT_PRECISIONS
     threads: int = 1
     seed: int = 0
-    runtime: str = "onnxruntime"
+    runtime: str = CPU_RUNTIME
     ssh: tuple[str, ...] = ()
     python: str = "python3"
     calibrate: Path | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
-from automl.errors import TargetError, UsageError, nearest
+from automl.errors import TargetError, UsageError
 from automl.latency import (
     CPU,
+    CPU_RUNTIME,
     LatencyTable,
     TableHeader,
     cpu_path,
@@ -18,19 +18,14 @@ from automl.latency import (
     user_folder,
 )
 from automl.pipeline.requests import ProfileRequest
-from automl.profiling import LocalRunner, PooledRunner, Runner, SSHRunner, parse_host
-
-#: Runtimes, and the precisions that their operators are measured in.
-PRECISIONS: Final = {"onnxruntime": ("fp32",), "tensorrt": ("fp16",), "litert": ("fp32",)}
-
-#: All that each runtime's operators can be measured in, when it is asked for.
-OFFERED: Final = {"onnxruntime": ("fp32", "int8"), "tensorrt": ("fp16", "int8")}
-
-
-def check_runtime(runtime: str) -> None:
-    """Raise UsageError for a runtime that there is none of."""
-    if runtime not in PRECISIONS:
-        raise UsageError(f"no runtime {runtime!r}{nearest(runtime, PRECISIONS)}")
+from automl.profiling import (
+    LocalRunner,
+    PooledRunner,
+    Runner,
+    SSHRunner,
+    find_runtime,
+    parse_host,
+)
 
 
 def open_runner(request: ProfileRequest, stack: ExitStack) -> Runner:
@@ -98,7 +93,7 @@ def measured_table(request: ProfileRequest) -> LatencyTable | None:
         TargetError, TableError: See `own_table`.
     """
     if request.target == CPU:
-        if request.ssh or request.runtime != "onnxruntime":
+        if request.ssh or request.runtime != CPU_RUNTIME:
             raise UsageError(
                 "cpu is this machine with ONNX Runtime: name the board's table, --target NAME"
             )
@@ -123,7 +118,7 @@ def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
             runtime=info.runtime,
             runtime_version=info.version,
             threads=info.threads,
-            precisions=PRECISIONS[info.runtime],
+            precisions=find_runtime(info.runtime).precisions,
             clocks=state.clocks if state is not None else "",
             power_mode=state.power_mode if state is not None else "",
             provenance=provenance(request, runner),

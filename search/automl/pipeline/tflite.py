@@ -1,4 +1,4 @@
-"""Whole networks timed in LiteRT, which runs .tflite files; nothing here makes them."""
+"""Whole networks timed in a runtime that takes .tflite files; nothing here makes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from automl.errors import UsageError
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult
 from automl.pipeline.runners import open_runner, table_path
-from automl.profiling import measure_models
+from automl.profiling import find_runtime, measure_models
 from automl.units import format_seconds
 
 _IDENTIFIER: Final = b"TFL3"  # at byte 4 of every file
@@ -22,9 +22,10 @@ def time_networks(request: ProfileRequest, on_event: OnEvent) -> ProfileResult:
 
     Raises:
         UsageError: No .tflite file is named, or one cannot be read.
-        MeasureError: The device cannot be reached, lacks LiteRT or refuses a network.
+        MeasureError: The device cannot be reached, lacks the runtime or refuses a network.
     """
-    models = read_networks(request.ops)
+    title = find_runtime(request.runtime).title
+    models = read_networks(request.ops, title)
     on_event(Event("measuring", 0, len(models)))
     with ExitStack() as stack:
         runner = open_runner(request, stack)
@@ -35,7 +36,7 @@ def time_networks(request: ProfileRequest, on_event: OnEvent) -> ProfileResult:
     ]
     info = runner.info
     return ProfileResult(
-        target=f"{request.target}: LiteRT {info.version}, threads {info.threads}, {info.machine}",
+        target=f"{request.target}: {title} {info.version}, threads {info.threads}, {info.machine}",
         table_path=table_path(request.target),
         asked=0,
         known=0,
@@ -44,16 +45,20 @@ def time_networks(request: ProfileRequest, on_event: OnEvent) -> ProfileResult:
     )
 
 
-def read_networks(path: Path | None) -> dict[str, bytes]:
+def read_networks(path: Path | None, title: str) -> dict[str, bytes]:
     """Contents of a .tflite file, or of all in a folder, by file name.
+
+    Args:
+        path: The file or folder.
+        title: The runtime's name for people.
 
     Raises:
         UsageError: There is none, or one that is no such file.
     """
     if path is None or not (path.suffix == ".tflite" or path.is_dir()):
         raise UsageError(
-            "--runtime litert times whole networks: give --ops a .tflite file or a folder of them"
-            " (there is no converter here, so operators cannot be measured with it)"
+            f"{title} times whole networks: name a .tflite file or a folder of them in place of"
+            " operators (there is no converter here, so operators cannot be measured with it)"
         )
     files = sorted(path.glob("*.tflite")) if path.is_dir() else [path]
     if not files:

@@ -1,7 +1,6 @@
 from .half import half_model as half_model
 from .imports import ImportResult as ImportResult
 from .imports import import_profile as import_profile
-from .integer import SCHEME_OF as SCHEME_OF
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
 from .measuring import ProfileReport as ProfileReport
@@ -19,5 +18,10 @@ from .qdq import with_pairs as with_pairs
 from .qdq import with_stored_constants as with_stored_constants
 from .runner import LocalRunner as LocalRunner
 from .runner import Runner as Runner
+from .runtimes import RUNTIMES as RUNTIMES
+from .runtimes import Runtime as Runtime
+from .runtimes import find_runtime as find_runtime
+from .runtimes import measuring_runtime as measuring_runtime
+from .runtimes import runtime_of_table as runtime_of_table
 from .ssh import SSHRunner as SSHRunner
 from .ssh import parse_host as parse_host

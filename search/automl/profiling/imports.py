@@ -50,7 +50,7 @@ class ImportResult:
         rows: One a distinct operator, source "measured", the profile's lines in `origin`.
         unmatched: What is no operator of the network, longest first.
         total_seconds: Sum of all lines, matched or not.
-        runtime: "tensorrt", "onnxruntime" or "tflite".
+        runtime: Name of what wrote the profile, as `runtimes.RUNTIMES` lists them.
         warnings: What makes the rows doubtful.
         notes: Operators that have no row because they are computed within another.
     """

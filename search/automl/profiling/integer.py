@@ -27,9 +27,6 @@ from automl.profiling.qdq import (
 #: Forms in which integer models are written: unsigned activations with a zero point or symmetric
 #: signed ones; with "residual" the convolution that ends in an addition hands on its sum unrounded.
 SCHEMES: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
-#: The form that each runtime's integer kernels want. ONNX Runtime fuses a ReLU only into unsigned
-#: values (or signed ones whose zero point is their least), on every architecture.
-SCHEME_OF: Final = {"onnxruntime": "qdq-u8s8", "tensorrt": "qdq-s8s8-residual"}
 #: Operators of a table that integer kernels exist for; all others run in float between
 #: conversions. A resize only to the nearest.
 INTEGER_OPERATORS: Final = (

@@ -11,31 +11,16 @@ from typing import Final
 from automl.errors import MeasureError, TableError
 from automl.latency import LatencyTable, OpKey, Row
 from automl.profiling.device import disturbed, slowed
-from automl.profiling.integer import SCHEME_OF
 from automl.profiling.microbench import probe
 from automl.profiling.runner import Limits, Measured, Probe, Runner
+from automl.profiling.runtimes import Runtime, find_runtime
 
 #: Called with what is done and what was asked for, after every row.
 Progress = Callable[[int, int, Row], None]
 
-#: Timed before every batch: rows whose batch finds it slower than the first did are doubtful.
-ANCHOR: Final = OpKey("conv2d", 32, 32, (3, 3), padding=(1, 1), in_size=(16, 16), out_size=(16, 16))
-#: On a GPU that operator is lost in the clock's resolution, and tables hold fp16.
-_GPU_ANCHOR: Final = OpKey(
-    "conv2d",
-    256,
-    256,
-    (3, 3),
-    padding=(1, 1),
-    in_size=(28, 28),
-    out_size=(28, 28),
-    precision="fp16",
-)
 _ANCHOR_LIMITS: Final = Limits(spread=0.01, seconds=0.2, min_passes=7, max_passes=15)
 _ANCHOR_TRIES: Final = 4
 _DRIFT: Final = 0.05  # how much slower the anchor may be
-_BATCH_KEYS: Final = 32
-_ENGINE_KEYS: Final = 8  # of a runtime that builds an engine for each model, which takes seconds
 _BATCH_BYTES: Final = 200e6
 _KEY_SECONDS: Final = 0.25  # what one key may take when there is no cap
 
@@ -105,14 +90,15 @@ def profile(
         MeasureError: If the device stops answering.
     """
     settle_conditions(table, runner)
-    _settle_form(table, keys, runner)
+    runtime = find_runtime(runner.info.runtime)
+    _settle_scheme(table, keys, runtime)
     start = time.monotonic()
     report = ProfileReport(warnings=_disturbed(runner))
     reference = _reference(table, runner) if table.lacks(keys) else math.nan
     wanted = table.lacks(keys)
     tell = progress or (lambda done, total, row: None)
     done = 0
-    for batch in _batches(wanted, runner.info.runtime, table.header.scheme, report):
+    for batch in _batches(wanted, runtime, table.header.scheme, report):
         left = seconds_cap - (time.monotonic() - start)
         if left <= 0.0:
             report.left += tuple(key for key, _ in batch)
@@ -209,11 +195,10 @@ def settle_conditions(table: LatencyTable, runner: Runner) -> None:
             )
 
 
-def _settle_form(table: LatencyTable, keys: Sequence[OpKey], runner: Runner) -> None:
-    """Note the form of integer operators in the header before the first of them is measured."""
-    scheme = SCHEME_OF.get(runner.info.runtime)
-    if scheme and table.header.scheme is None and any(key.precision == "int8" for key in keys):
-        table.set_header(table.header.model_copy(update={"scheme": scheme}))
+def _settle_scheme(table: LatencyTable, keys: Sequence[OpKey], runtime: Runtime) -> None:
+    """Note the quantization scheme in the header before the first integer row is measured."""
+    if table.header.scheme is None and any(key.precision == "int8" for key in keys):
+        table.set_header(table.header.model_copy(update={"scheme": runtime.scheme}))
 
 
 def _disturbed(runner: Runner) -> tuple[str, ...]:
@@ -228,14 +213,9 @@ def _slowed(runner: Runner) -> tuple[str, ...]:
     return (said,) if said else ()
 
 
-def anchor(runtime: str) -> OpKey:
-    """The operator that tells whether a device is slower than it was."""
-    return _GPU_ANCHOR if runtime == "tensorrt" else ANCHOR
-
-
 def _reference(table: LatencyTable, runner: Runner) -> float:
     """Seconds of the anchor as the table has it; measured first where it does not."""
-    key = anchor(runner.info.runtime)
+    key = find_runtime(runner.info.runtime).anchor
     row = table.row(key)
     if row is None:
         tries = [_anchor(runner) for _ in range(_ANCHOR_TRIES)]
@@ -245,8 +225,8 @@ def _reference(table: LatencyTable, runner: Runner) -> float:
 
 
 def _anchor(runner: Runner) -> Measured:
-    runtime = runner.info.runtime
-    (measured,) = runner.run([probe(anchor(runtime), runtime)], _ANCHOR_LIMITS)
+    runtime = find_runtime(runner.info.runtime)
+    (measured,) = runner.run([probe(runtime.anchor, runtime.name)], _ANCHOR_LIMITS)
     if measured.error:
         raise MeasureError(f"the runtime refuses a plain convolution: {measured.error}")
     return measured
@@ -268,21 +248,20 @@ def _row(key: OpKey, measured: Measured, slower: float) -> Row:
 
 
 def _batches(
-    keys: Sequence[OpKey], runtime: str, scheme: str | None, report: ProfileReport
+    keys: Sequence[OpKey], runtime: Runtime, scheme: str | None, report: ProfileReport
 ) -> Iterator[list[tuple[OpKey, Probe]]]:
     """Keys with their models, as many at a time as fit; those without models are reported."""
     batch: list[tuple[OpKey, Probe]] = []
-    most = _ENGINE_KEYS if runtime == "tensorrt" else _BATCH_KEYS
     size = 0
     for key in keys:
         try:
-            models = probe(key, runtime, scheme)
+            models = probe(key, runtime.name, scheme)
         except MeasureError as error:
             report.refused[key] = str(error)
             continue
         batch.append((key, models))
         size += sum(map(len, models.models))
-        if len(batch) >= most or size > _BATCH_BYTES:
+        if len(batch) >= runtime.batch or size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

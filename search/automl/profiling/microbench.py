@@ -24,34 +24,38 @@ from dataclasses import replace
 from typing import Final
 
 from automl.errors import MeasureError, nearest
-from automl.latency import OpKey
+from automl.latency import CPU_RUNTIME, OpKey
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
 from automl.profiling.half import half_model
-from automl.profiling.integer import SCHEME_OF, SCHEMES, has_integer_kernel, integer_model
+from automl.profiling.integer import SCHEMES, has_integer_kernel, integer_model
 from automl.profiling.operators import emit, input_shapes, on_tokens
 from automl.profiling.runner import Probe
+from automl.profiling.runtimes import Runtime, find_runtime
 
 _NARROW: Final = 16  # channels around the operator: one block of the blocked layouts
 _IMAGE: Final = 4  # inputs of at most so many channels come from outside, in plain layout
 _PRECISIONS: Final = ("fp32", "fp16", "int8")
 
 
-def probe(key: OpKey, runtime: str = "onnxruntime", scheme: str | None = None) -> Probe:
+def probe(key: OpKey, runtime: str = CPU_RUNTIME, scheme: str | None = None) -> Probe:
     """The models whose difference is the operator's time.
 
     Args:
         key: The operator.
-        runtime: That will run the models.
-        form: In which integer operators are written, of `integer.SCHEMES`; None for the runtime's.
+        runtime: Name of what will run the models.
+        scheme: In which integer operators are quantised, of `integer.SCHEMES`; None for the
+            runtime's.
 
     Raises:
+        UsageError: If there is no such runtime.
         MeasureError: If the runtime takes no ONNX, or the key's precision or operator cannot be
             run as a tiny model.
     """
-    if runtime == "litert":
+    row = find_runtime(runtime)
+    if not row.takes_onnx:
         raise MeasureError(
-            "LiteRT runs .tflite files and there is no converter from ONNX here:"
+            f"{row.title} runs no ONNX and there is no converter here:"
             " operators cannot be measured with it, whole networks can"
         )
     if key.precision not in _PRECISIONS:
@@ -59,39 +63,39 @@ def probe(key: OpKey, runtime: str = "onnxruntime", scheme: str | None = None) -
             f"no way to measure precision {key.precision!r} (there is: {', '.join(_PRECISIONS)})"
         )
     if key.precision != "int8":
-        return _float_probe(key, runtime)
-    scheme = scheme or SCHEME_OF[runtime]
+        return _float_probe(key, row.merges)
+    scheme = scheme or row.scheme
     if scheme not in SCHEMES:
         raise MeasureError(f"no form {scheme!r} of integer operators{nearest(scheme, SCHEMES)}")
     if key.op == "convert":
-        return _conversion_probe(key, runtime, scheme)
+        return _conversion_probe(key, row, scheme)
     if not has_integer_kernel(key.op, key.detail):
         what = f"{key.op} {key.detail}".rstrip()
         raise MeasureError(f"no integer kernel for {what!r}: it runs in float between conversions")
-    found = _float_probe(replace(key, precision="fp32"), runtime)
-    return Probe(tuple(_integers(model, scheme, runtime) for model in found.models), found.weights)
+    found = _float_probe(replace(key, precision="fp32"), row.merges)
+    return Probe(tuple(_integers(model, scheme, row) for model in found.models), found.weights)
 
 
-def _conversion_probe(key: OpKey, runtime: str, scheme: str) -> Probe:
+def _conversion_probe(key: OpKey, runtime: Runtime, scheme: str) -> Probe:
     copies = _copies(key)
-    pairs = [conversion(key, copies, there, runtime == "tensorrt") for there in (True, False)]
+    pairs = [conversion(key, copies, there, runtime.merges) for there in (True, False)]
     models = tuple(_integers(content, scheme, runtime, floats) for content, floats in pairs)
     return Probe(models, (1.0 / copies, -1.0 / copies))
 
 
-def _integers(content: bytes, scheme: str, runtime: str, floats: Collection[str] = ()) -> bytes:
-    """The integer model; with TensorRT what stays float is in fp16, as its tables are."""
+def _integers(content: bytes, scheme: str, runtime: Runtime, floats: Collection[str] = ()) -> bytes:
+    """The integer model; what stays float is in the floats of the runtime's tables."""
     model = integer_model(content, scheme, floats)
-    return half_model(model) if runtime == "tensorrt" else model
+    return half_model(model) if runtime.dense == "fp16" else model
 
 
-def _float_probe(key: OpKey, runtime: str) -> Probe:
+def _float_probe(key: OpKey, merges: bool) -> Probe:
     copies = _copies(key)
     if key.op == "add" and not on_tokens(key) and not key.detail:
         models, shared = (_residual(key, copies, True), _residual(key, copies, False)), 0
     elif key.op in ("activation", "mul", "add", "shuffle") and not on_tokens(key):
         models, shared = (_chain(key, copies, True), _chain(key, copies, False)), 0
-    elif runtime == "tensorrt":
+    elif merges:
         return _apart(key, copies)
     else:
         models, shared = (_beside(key, copies, copies), _beside(key, copies, 1)), 1

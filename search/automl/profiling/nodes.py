@@ -125,7 +125,7 @@ class Profile:
     """A profile as read.
 
     Attributes:
-        runtime: "tensorrt", "onnxruntime" or "tflite".
+        runtime: Name of what wrote it, as `runtimes.RUNTIMES` lists them.
         nodes: In the order in which they run.
     """
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from automl.errors import MeasureError
+from automl.errors import MeasureError, nearest
+from automl.latency import CPU_RUNTIME
 from automl.profiling.device import Conditions, conditions_from
 from automl.profiling.pipe import Pipe
 
@@ -126,7 +127,7 @@ class LocalRunner:
     """
 
     def __init__(
-        self, threads: int = 1, runtime: str = "onnxruntime", python: str = sys.executable
+        self, threads: int = 1, runtime: str = CPU_RUNTIME, python: str = sys.executable
     ) -> None:
         self._pipe = Pipe([python, str(Path(__file__).with_name("worker.py"))])
         self._requests = 0
@@ -179,12 +180,15 @@ def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> 
     """What a worker's first line says.
 
     Raises:
-        MeasureError: If the runtime is not installed `where`; those that are are named.
+        MeasureError: If the runtime is not installed `where`, naming those that are; if the worker
+            has no such runtime, naming the nearest.
     """
-    version = hello.get(runtime)
+    known = hello.keys() - {"machine", "python", "state", "load"}
+    if runtime not in known:
+        raise MeasureError(f"the worker has no runtime {runtime!r}{nearest(runtime, known)}")
+    version = hello[runtime]
     if not isinstance(version, str):
-        others = ("machine", "python", "state", "load")
-        there = [name for name in hello if name not in others and hello[name] is not None]
+        there = sorted(name for name in known if hello[name] is not None)
         held = f" (there is: {', '.join(there)})" if there else ""
         raise MeasureError(f"the runtime {runtime!r} is not installed {where}{held}")
     state = conditions_from(hello["state"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from automl.errors import MeasureError, UsageError
+from automl.latency import CPU_RUNTIME
 from automl.profiling.bundle import worker_bundle
 from automl.profiling.device import Conditions, conditions_from
 from automl.profiling.pipe import Pipe
@@ -104,7 +105,7 @@ class SSHRunner:
         self,
         host: Host,
         threads: int = 1,
-        runtime: str = "onnxruntime",
+        runtime: str = CPU_RUNTIME,
         *,
         python: str = "python3",
         patience: float = _PATIENCE,
