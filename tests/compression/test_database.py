@@ -15,8 +15,10 @@ from compressed import (
     same,
     state,
 )
+from interrupts import interrupted
 from small import MAP, Joined, seeded
 
+from automl.compression import database, layer_matrix
 from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
 from automl.compression.sensitivity import resized
@@ -63,3 +65,13 @@ def test_groups_are_told_as_they_are_done() -> None:
     counts = {group.name: (1,) for group in traced.network.groups[1:]}
     Compressor(traced, images_for((*MAP[:2], 16, 16), 2), counts, on_group=told.append)
     assert told == list(counts)
+
+
+def test_an_interruption_anywhere_leaves_the_dense_network_whole() -> None:
+    traced = trace_network(seeded(Joined), MAP, resolutions=())
+    made = Compressor(traced, images_for(MAP, 8), {"left": (4,), "right": (3,)})
+    before, policy = state(traced.model), Policy({"left": 4, "right": 3})
+    lines = 0
+    for lines in interrupted(lambda: made.database.candidate(policy), database, layer_matrix):
+        assert same(before, traced.model), f"interrupted at line {lines}"
+    assert lines > 20

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from compressed import compressor, masked, outputs_of, read, same, state
+from compressed import compressor, images_for, masked, outputs_of, read, same, state
+from interrupts import interrupted
+from small import MAP, Plain, seeded
 from torch import Tensor, nn
 
+from automl.compression import layer_matrix, sensitivity
+from automl.compression.compressor import Compressor
+from automl.compression.quantization import bits_sensitivity, joint_database
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized
-from automl.space import Space, build_space
+from automl.network.traced_model import trace_network
+from automl.policy.policy import Bits
+from automl.space import Space, Variable, build_space
 
 
 def made_space(name: str) -> Space:
@@ -42,33 +49,45 @@ def test_one_image_has_no_variance_and_is_measured_all_the_same() -> None:
     assert max(row.max() for row in found.single) > 0
 
 
-class Failing(nn.Module):
-    """Fails once the network is not the dense one any more."""
-
-    def __init__(self, model: nn.Module, dense: Tensor) -> None:
-        super().__init__()
-        self.inner, self.dense = model, dense
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.inner(x)
-        if result.shape != self.dense.shape or not torch.equal(result, self.dense):
-            raise RuntimeError("out of memory")
-        return result
-
-
 @pytest.mark.parametrize("kind", ["block", "channels", "resolution"])
 def test_the_model_is_restored_when_a_forward_pass_fails(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, traced, space = compressor("residual"), read("residual"), made_space("residual")
     images, before = made.images[:2], state(traced.model)
-    failing = Failing(traced.model, outputs_of(traced.model, images))
-    monkeypatch.setattr("automl.compression.sensitivity.outputs", lambda _, x, batch=64: failing(x))
+    dense = outputs_of(traced.model, images)
+
+    def failing(model: nn.Module, inputs: Tensor, batch: int = 64) -> Tensor:
+        found = outputs_of(model, inputs)
+        if not torch.equal(found, dense):
+            raise RuntimeError("out of memory")
+        return found
+
+    monkeypatch.setattr("automl.compression.sensitivity.outputs", failing)
     only = Space(tuple(variable for variable in space.variables if variable.kind == kind))
     with pytest.raises(RuntimeError, match="out of memory"):
         measure_sensitivity(made.database, only, images)
     assert same(before, traced.model)
     assert not isinstance(traced.model.get_submodule("stage1.0"), nn.Identity)
+
+
+def test_an_interruption_anywhere_leaves_the_dense_network_whole() -> None:
+    traced = trace_network(seeded(Plain), MAP, resolutions=())
+    made = Compressor(traced, images_for(MAP, 4), {"first": (4,)})
+    before = state(traced.model)
+    space = Space(
+        (Variable("channels", "first", (4, 8)), Variable("bits", "second", (Bits(4, 4), Bits())))
+    )
+
+    def measure() -> None:
+        measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+
+    modules = (sensitivity, bits_sensitivity, joint_database, layer_matrix)
+    lines = 0
+    for lines in interrupted(measure, *modules, step=3):
+        assert same(before, traced.model), f"interrupted at line {lines}"
+        assert not any(module._forward_hooks for module in traced.model.modules())
+    assert lines > 100
 
 
 def test_outputs_do_not_hang_on_the_batch() -> None:

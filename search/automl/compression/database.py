@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from automl.compression.importance.obs import PruningOrder, Reader, eliminate
-from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix
+from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
 from automl.compression.statistics import Features, Moments
 from automl.network import ChannelGroup, Network, smaller
 from automl.policy import Policy
@@ -81,18 +81,17 @@ class Database:
         return changed
 
     def candidate(self, policy: Policy) -> nn.Module:
-        """The compressed network, its weights copied from the database; nothing is refitted."""
-        removed = frozenset(policy.removed)
-        before: dict[str, tuple[Tensor, Tensor]] = {}
-        try:
-            for name, patch in self.patches(policy).items():
-                module = self.model.get_submodule(name)
-                before[name] = read_patch(module)
-                write_patch(module, patch)
-            return smaller(self.model, self.network.groups, self.kept(policy), removed)
-        finally:
-            for name, patch in before.items():
-                write_patch(self.model.get_submodule(name), patch)
+        """The compressed network, its weights copied from the database; nothing is refitted.
+
+        The dense network is read alone: it is whole wherever an interruption comes.
+        """
+        replaced: dict[Tensor, Tensor] = {}
+        for name, (weight, bias) in self.patches(policy).items():
+            module: Any = self.model.get_submodule(name)
+            replaced[module.weight] = weight_of(module, weight)
+            replaced[module.bias] = bias
+        groups, kept = self.network.groups, self.kept(policy)
+        return smaller(self.model, groups, kept, policy.removed, replaced=replaced)
 
 
 def write_patch(module: Any, patch: tuple[Tensor, Tensor]) -> None:

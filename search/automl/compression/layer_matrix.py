@@ -32,12 +32,17 @@ def matrix(module: Any) -> Tensor:
     return weight.reshape(runs, weight.shape[0] // runs, -1).clone()
 
 
-def set_matrix(module: Any, values: Tensor) -> None:
-    """Write a matrix of `matrix`'s shape back into the layer."""
+def weight_of(module: Any, values: Tensor) -> Tensor:
+    """A matrix of `matrix`'s shape in that of the layer's weight."""
     if isinstance(module, nn.ConvTranspose2d):
         values = values.transpose(1, 2)
+    return values.reshape(module.weight.shape)
+
+
+def set_matrix(module: Any, values: Tensor) -> None:
+    """Write a matrix of `matrix`'s shape back into the layer."""
     with torch.no_grad():
-        module.weight.copy_(values.reshape(module.weight.shape))
+        module.weight.copy_(weight_of(module, values))
 
 
 def columns(module: Any) -> int:

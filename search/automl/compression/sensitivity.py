@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -33,7 +34,8 @@ def measure_sensitivity(
     """The sensitivity of every choice alone, and the interaction of bits and channels.
 
     Args:
-        database: Candidates' weights; its model is changed and restored, choice by choice.
+        database: Candidates' weights; a copy of its model is changed and restored, choice by
+            choice.
         space: The choices.
         images: Calibration inputs; a few dozen are enough.
         rounded: The database's rounded weights, for spaces with bits.
@@ -46,7 +48,9 @@ def measure_sensitivity(
         SpaceError: The space has bits, and there are no rounded weights.
         QuantizationError: Activations that are constant or not finite; it names the layer.
     """
-    dense = outputs(database.model, images)
+    # results may be made from the database after an interruption, which could leave a choice in it
+    model = copy.deepcopy(database.model)
+    dense = outputs(model, images)
     variance = float(dense.var(0).mean().clamp_min(1e-12)) if dense.shape[0] > 1 else 1.0
     total = sum(len(variable.options) for variable in space.variables)
     sensitivity, done = [], 0
@@ -58,14 +62,14 @@ def measure_sensitivity(
         nonlocal done
         on_choice(done := done + 1, total)
 
-    bits = _bits_sensitivity(rounded, space, lambda model: relative(outputs(model, images)))
+    bits = _bits_sensitivity(rounded, space, lambda made: relative(outputs(made, images)), model)
     for variable in space.variables:
         if bits and variable.kind == "bits":
             row = bits.row(variable, told)
         else:
             row = np.zeros(len(variable.options))
             for index, option in enumerate(variable.options[:-1]):
-                row[index] = relative(_outputs_with(database, variable, option, images))
+                row[index] = relative(_outputs_with(model, database, variable, option, images))
                 told()
         done += 1
         sensitivity.append(row)
@@ -75,7 +79,10 @@ def measure_sensitivity(
 
 
 def _bits_sensitivity(
-    rounded: JointDatabase | None, space: Space, sensitivity_of: Callable[[nn.Module], float]
+    rounded: JointDatabase | None,
+    space: Space,
+    sensitivity_of: Callable[[nn.Module], float],
+    model: nn.Module,
 ) -> BitsSensitivity | None:
     if not space.of_kind("bits"):
         return None
@@ -83,7 +90,7 @@ def _bits_sensitivity(
         raise SpaceError(
             "the space has bits: their sensitivity cannot be measured without the rounding"
         )
-    return BitsSensitivity(rounded, space, sensitivity_of)
+    return BitsSensitivity(rounded, space, sensitivity_of, model)
 
 
 def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
@@ -106,38 +113,38 @@ def _flat(output: object, images: int) -> Tensor:
     return torch.cat([leaf.reshape(images, -1) for leaf in leaves if isinstance(leaf, Tensor)], 1)
 
 
-def _outputs_with(database: Database, variable: Variable, option: object, images: Tensor) -> Tensor:
+def _outputs_with(
+    model: nn.Module, database: Database, variable: Variable, option: object, images: Tensor
+) -> Tensor:
     if variable.kind == "channels" and isinstance(option, int):
-        with _patched(database, Policy({variable.name: option})):
-            return outputs(database.model, images)
+        with _patched(model, database.patches(Policy({variable.name: option}))):
+            return outputs(model, images)
     if variable.kind == "block":
-        with _without(database.model, variable.name):
-            return outputs(database.model, images)
+        with _without(model, variable.name):
+            return outputs(model, images)
     if variable.kind == "resolution" and isinstance(option, int):
-        return outputs(database.model, resized(images, option))
-    return outputs(database.model, images)
+        return outputs(model, resized(images, option))
+    return outputs(model, images)
 
 
 @contextmanager
-def _patched(database: Database, policy: Policy) -> Iterator[None]:
-    patches = database.patches(policy)
-    modules = {name: database.model.get_submodule(name) for name in patches}
-    before = {name: read_patch(module) for name, module in modules.items()}
-    for name, patch in patches.items():
-        write_patch(modules[name], patch)
+def _patched(model: nn.Module, patches: Mapping[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    before = {name: read_patch(model.get_submodule(name)) for name in patches}
     try:
+        for name, patch in patches.items():
+            write_patch(model.get_submodule(name), patch)
         yield
     finally:
         for name, patch in before.items():
-            write_patch(modules[name], patch)
+            write_patch(model.get_submodule(name), patch)
 
 
 @contextmanager
 def _without(model: nn.Module, block: str) -> Iterator[None]:
+    parent, _, leaf = block.rpartition(".")
     original = model.get_submodule(block)
-    remove(model, frozenset({block}))
     try:
+        remove(model, frozenset({block}))
         yield
     finally:
-        parent, _, leaf = block.rpartition(".")
         setattr(model.get_submodule(parent), leaf, original)

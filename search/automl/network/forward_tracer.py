@@ -141,15 +141,15 @@ class ForwardTracer(TorchDispatchMode):
         torch's fused attention is switched off meanwhile, for inside it nothing can be seen.
         """
         handles = []
-        for module in self._names:
-            handles.append(module.register_forward_pre_hook(self._pre, with_kwargs=True))
-            handles.append(module.register_forward_hook(self._post, with_kwargs=True))
         self._counts.clear()
         self._scope.clear()
         self._suspended = 0
         fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
         try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            for module in self._names:
+                handles.append(module.register_forward_pre_hook(self._pre, with_kwargs=True))
+                handles.append(module.register_forward_hook(self._post, with_kwargs=True))
             with torch.no_grad(), self:
                 yield
         finally:

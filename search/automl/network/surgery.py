@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -82,12 +83,20 @@ def smaller(
     removed: frozenset[str] = frozenset(),
     *,
     shared: bool = False,
+    replaced: Mapping[Tensor, Tensor] = MappingProxyType({}),
 ) -> nn.Module:
     """A copy of the model without the removed blocks and channels.
 
-    With `shared`, weights that lose nothing are the model's own: for a look that changes nothing.
+    Args:
+        model: Left as it is.
+        groups: Its channel groups.
+        kept: Per group that loses channels, which stay.
+        removed: Blocks that are left out.
+        shared: Whether weights that lose nothing are the model's own: for a look that changes
+            nothing.
+        replaced: Parameters of the model, and the values that the copy has in their place.
     """
-    result = _copied(model, shared)
+    result = _copied(model, shared, replaced)
     cut(result, groups, kept)
     remove(result, removed)
     return result
@@ -123,8 +132,13 @@ def mask(
     return result
 
 
-def _copied(model: nn.Module, shared: bool) -> nn.Module:
+def _copied(
+    model: nn.Module, shared: bool, replaced: Mapping[Tensor, Tensor] = MappingProxyType({})
+) -> nn.Module:
     memo = {id(part): part for part in (*model.parameters(), *model.buffers())} if shared else {}
+    for part, values in replaced.items():
+        own = torch.empty_like(part).copy_(values)  # in the memory layout of what it replaces
+        memo[id(part)] = nn.Parameter(own, requires_grad=part.requires_grad)
     return copy.deepcopy(model, memo)
 
 

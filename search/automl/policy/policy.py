@@ -42,4 +42,5 @@ class Policy:
         return Policy, (dict(self.channels), self.removed, self.resolution, dict(self.bits))
 
     def __hash__(self) -> int:
-        return hash((*sorted(self.channels.items()), *sorted(self.removed), self.resolution))
+        chosen = frozenset(self.channels.items()), frozenset(self.bits.items())
+        return hash((*chosen, self.removed, self.resolution))

@@ -35,15 +35,21 @@ class BitsSensitivity:
     """Measures what the bits of a space do.
 
     Args:
-        rounded: Rounded weights; the database's model is changed and restored.
+        rounded: Rounded weights.
         space: The choices.
-        harm_of: The sensitivity of a network.
+        sensitivity_of: The sensitivity of a network.
+        model: A copy of the database's model, which is changed and restored.
     """
 
     def __init__(
-        self, rounded: JointDatabase, space: Space, sensitivity_of: Callable[[nn.Module], float]
+        self,
+        rounded: JointDatabase,
+        space: Space,
+        sensitivity_of: Callable[[nn.Module], float],
+        model: nn.Module,
     ) -> None:
         self._rounded, self._space, self._sensitivity_of = rounded, space, sensitivity_of
+        self._model = model
         self._found: dict[tuple[str, Bits, int], float] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
         for position in space.of_kind("bits"):
@@ -95,7 +101,7 @@ class BitsSensitivity:
             return 0.0
         key = (layer, Bits(weights, read_with or activations), activations)
         if key not in self._found:
-            model, plan = self._rounded.database.model, self._plans[layer, activations]
+            model, plan = self._model, self._plans[layer, activations]
             with self._written(layer, key[1]):
                 rounded = QuantizedModel(model, plan, self._qparams, {})
                 self._found[key] = self._sensitivity_of(rounded if plan.inputs else model)
@@ -106,10 +112,10 @@ class BitsSensitivity:
         if bits.weights >= FLOAT_BITS:
             yield
             return
-        module = self._rounded.database.model.get_submodule(layer)
+        module = self._model.get_submodule(layer)
         before = read_patch(module)
-        write_rounded(module, self._rounded.rounded(layer, Policy(), bits), None)
         try:
+            write_rounded(module, self._rounded.rounded(layer, Policy(), bits), None)
             yield
         finally:
             write_patch(module, before)
