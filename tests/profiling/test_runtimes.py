@@ -97,7 +97,7 @@ def test_the_registry_lists_them() -> None:
 
 
 def test_an_unknown_runtime_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"no runtime 'tensorr' \(did you mean tensorrt\)"):
+    with pytest.raises(UsageError, match=r"no runtime 'tensorr' \(did you mean tensorrt\?"):
         find_runtime("tensorr")
 
 
