@@ -186,17 +186,8 @@ def _deliver(
     file = policy_file(request, aimed, policy).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     _write_front(request, aimed, result)
-    save_weights(model, request.out / "model.pt")
-    if isinstance(model, QuantizedModel):
-        save_packed(model, request.out / "model.weights")
     log(Event("exporting", 0, 1))
-    export_onnx(
-        model,
-        input_shape(aimed.traced, policy),
-        request.out / "model.onnx",
-        examples(task, policy),
-        half=file.target.floats == "fp16",
-    )
+    _write_model(request, aimed, policy, model, half=file.target.floats == "fp16")
     log(Event("measuring the result", 0, 1))
     measured = _measure(request, aimed, model, policy)
     dense, compressed, counted = with_counts(
@@ -222,6 +213,22 @@ def _deliver(
             *counted,
             *_notes(request, aimed),
         ),
+    )
+
+
+def _write_model(
+    request: SearchRequest, aimed: Aimed, policy: Policy, model: nn.Module, *, half: bool
+) -> None:
+    """The model's weights, those packed into their bits, and its ONNX file."""
+    save_weights(model, request.out / "model.pt")
+    if isinstance(model, QuantizedModel):
+        save_packed(model, request.out / "model.weights")
+    export_onnx(
+        model,
+        input_shape(aimed.traced, policy),
+        request.out / "model.onnx",
+        examples(request.task, policy),
+        half=half,
     )
 
 
