@@ -9,6 +9,7 @@ import torch
 import zoo
 import zoo_tokens
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from automl.network.traced_model import TracedModel, trace_network
 
@@ -77,3 +78,9 @@ def specimen(name: str) -> Specimen:
         model, example = build(name)
         _READ[name] = Specimen(name, model, example, trace_network(model, example.shape))
     return _READ[name]
+
+
+def outputs(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
+    """All tensors that a model gives."""
+    with torch.no_grad():
+        return tree_leaves(model(example))

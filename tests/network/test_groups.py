@@ -66,3 +66,17 @@ def test_mlp_of_a_transformer_is_coupled_as_by_torch_pruning() -> None:
     ours = found_by_us(specimen("transformer").traced)
     assert ours
     assert ours <= found_by_torch_pruning(model, example)
+
+
+def test_padding_lets_the_copied_channels_of_all_stages_go_together() -> None:
+    groups = specimen("padded residual").traced.network.groups
+    stream = next(group for group in groups if group.name == "stem.0")
+    last = next(s for s in stream.producers if s.module == "stage2.1.second.0")
+    assert [place for (place,) in last.positions] == list(range(4, 12))
+
+
+def test_runs_of_a_grouped_convolution_stay_equal() -> None:
+    groups = specimen("grouped").traced.network.groups
+    inner = next(group for group in groups if group.name == "blocks.0.reduce.0")
+    assert inner.channels == 2
+    assert inner.producers[0].positions == ((0, 2, 4, 6), (1, 3, 5, 7))

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from flow_network import traced_small
 
 from automl.network.precision import Flow
-from automl.network.traced_model import TracedModel, trace_network
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(F.relu(self.first(x))) + x)
-
-
-class Small(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.blocks = nn.Sequential(Residual(), Residual())
-        self.silu, self.wide = nn.SiLU(), nn.Conv2d(8, 12, 1)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.relu(self.stem(x)))
-        scores: Tensor = self.head(self.silu(self.wide(x)).mean((2, 3)))
-        return scores
+from automl.network.traced_model import TracedModel
 
 
 @pytest.fixture(scope="module")
 def traced() -> TracedModel:
-    torch.manual_seed(0)
-    return trace_network(Small().eval(), (1, 3, 8, 8), resolutions=())
+    return traced_small()
 
 
 def test_what_runs_between_layers_takes_the_precision_of_the_layer_before(
@@ -91,24 +65,3 @@ def test_what_leaves_a_removed_block_is_what_entered(traced: TracedModel) -> Non
     (operand,) = flow.places[("blocks.1.first", 0)].operands
     assert operand.owner == "stem"
     assert not any(address[0].startswith("blocks.0") for address in flow.places)
-
-
-def test_boundaries_stand_where_owners_change(traced: TracedModel) -> None:
-    pairs = {(each.producer, each.consumer): each.plan for each in traced.network.boundaries}
-    assert ("", "stem") in pairs
-    assert ("stem", "blocks.0.second") in pairs  # the shortcut
-    assert ("wide", "") in pairs  # SiLU computes in float
-    plan = pairs["stem", "blocks.0.first"]
-    assert plan.block == "blocks.0"
-    assert plan.layer.op == "convert"
-    assert plan.layer.in_size == (8, 8)
-    shortcuts = {each.value for each in traced.network.boundaries if each.producer == "stem"}
-    assert len(shortcuts) == 1  # two layers read one value
-    assert {each.reader_block for each in traced.network.boundaries if each.producer == "stem"} == {
-        "blocks.0"
-    }
-
-
-def test_blocks_tell_whose_values_enter_and_leave(traced: TracedModel) -> None:
-    ends = [(block.enters, block.leaves) for block in traced.network.blocks]
-    assert ends == [("stem", "blocks.0.second"), ("blocks.0.second", "blocks.1.second")]

@@ -2,77 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 
 import pytest
 import torch
 from specimens import NETWORKS, Specimen, build, specimen
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
-from automl.network.layers import Layer, Network
-from automl.network.surgery import mask, smaller
 from automl.network.traced_model import fingerprint_of, trace_network
-
-
-def outputs(model: nn.Module, example: torch.Tensor) -> list[torch.Tensor]:
-    with torch.no_grad():
-        return tree_leaves(model(example))
-
-
-def random_policy(
-    network: Network, seed: int
-) -> tuple[dict[str, torch.Tensor], frozenset[str], int]:
-    """Kept channels of about every group, some removed blocks, a usable resolution."""
-    chance = random.Random(seed)
-    kept = {}
-    for group in network.groups:
-        count = chance.randint(1, group.channels)
-        kept[group.name] = torch.tensor(sorted(chance.sample(range(group.channels), count)))
-    removed = frozenset(block.name for block in network.blocks if chance.random() < 0.4)
-    return kept, removed, chance.choice(network.resolutions)
-
-
-def essence(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
-    """What a device sees of the layers; that a convolution is depthwise shows in its groups."""
-    return [
-        (
-            *(layer.op.removeprefix("depthwise_"), layer.in_channels, layer.out_channels),
-            *(layer.groups, layer.in_size, layer.out_size, layer.kernel, layer.stride),
-        )
-        for layer in layers
-    ]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_random_policies_run_with_the_shapes_foretold_and_equal_the_masked_model(
-    each: Specimen, seed: int
-) -> None:
-    network, model = each.traced.network, each.traced.model
-    kept, removed, resolution = random_policy(network, seed)
-    small = smaller(model, network.groups, kept, removed)
-    masked = mask(model, network.groups, kept, removed)
-    shape = tuple(each.example.shape)
-    if len(network.resolutions) > 1:
-        shape = (*shape[:2], resolution, resolution)
-    else:
-        resolution = 0
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    found, expected = outputs(small, example), outputs(masked, example)
-    assert [t.shape for t in found] == [t.shape for t in outputs(each.model, each.example)]
-    for left, right in zip(found, expected, strict=True):
-        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
-    counts = {name: len(index) for name, index in kept.items()}
-    again = trace_network(small, shape, resolutions=())
-    assert essence(again.network.layers) == essence(network.shapes(counts, removed, resolution))
-
-
-def test_folding_changes_nothing(each: Specimen) -> None:
-    found = outputs(each.traced.model, each.example)
-    for left, right in zip(found, outputs(each.model, each.example), strict=True):
-        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
 
 
 def test_macs_are_those_of_fvcore(each: Specimen) -> None:
@@ -193,20 +131,6 @@ def test_resolutions_are_those_with_an_unchanged_output() -> None:
     assert specimen("transformer").traced.network.resolutions == (16,)
 
 
-def test_padding_lets_the_copied_channels_of_all_stages_go_together() -> None:
-    groups = specimen("padded residual").traced.network.groups
-    stream = next(group for group in groups if group.name == "stem.0")
-    last = next(s for s in stream.producers if s.module == "stage2.1.second.0")
-    assert [place for (place,) in last.positions] == list(range(4, 12))
-
-
-def test_runs_of_a_grouped_convolution_stay_equal() -> None:
-    groups = specimen("grouped").traced.network.groups
-    inner = next(group for group in groups if group.name == "blocks.0.reduce.0")
-    assert inner.channels == 2
-    assert inner.producers[0].positions == ((0, 2, 4, 6), (1, 3, 5, 7))
-
-
 class FixedSizes(nn.Module):
     """Names its sizes in the forward pass: one branch breaks when it is cut, one does not."""
 
@@ -254,13 +178,3 @@ def test_of_parts_that_clash_only_one_is_given_up() -> None:
 def test_a_model_that_does_not_run_is_told_with_the_shape() -> None:
     with pytest.raises(ModelError, match="input of shape 1x4x16x16"):
         trace_network(build("chain")[0], (1, 4, 16, 16))
-
-
-def test_shared_looks_change_nothing_in_the_model() -> None:
-    seen = specimen("inverted")
-    model, network = seen.traced.model, seen.traced.network
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    kept, removed, _ = random_policy(network, 1)
-    mask(model, network.groups, kept, removed, shared=True)
-    smaller(model, network.groups, kept, removed, shared=True)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
