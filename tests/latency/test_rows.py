@@ -1,0 +1,102 @@
+"""Rows of a table as lines of JSON, read strictly."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from small_tables import HEADER, conv
+
+from automl.errors import TableError
+from automl.latency.keys import OpKey
+from automl.latency.rows import Row, parse_row, row_line
+from automl.latency.table import LatencyTable
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "board.jsonl"
+
+
+def test_row_lines_name_what_they_hold() -> None:
+    line = json.loads(row_line(Row(conv(8, 16), 1e-5, 0.01, 30)))
+    assert line["in_channels"] == 8
+    assert line["kernel"] == [3, 3]
+    assert "stride" not in line
+    assert parse_row(json.dumps(line), "seconds", "x").key == conv(8, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seconds": 0}, "seconds is 0"),
+        ({"seconds": -1e-6}, "seconds -1e-06 is not"),
+        ({"seconds": math.nan}, "seconds nan is not"),
+        ({"seconds": "1ms"}, "seconds '1ms' is not"),
+        ({"seconds": None}, "seconds None is not"),
+        ({"op": "conv3d"}, r"unknown operator 'conv3d' \(did you mean conv2d"),
+        ({"in_channels": 0}, "in_channels 0 is not"),
+        ({"in_channels": 8.5}, "in_channels 8.5 is not"),
+        ({"kernel": [3]}, r"kernel \[3\] is not \[height, width\]"),
+        ({"source": "guessed"}, "source 'guessed'"),
+        ({"spread": -0.1}, "spread -0.1"),
+        ({"kernell": [3, 3]}, r"unknown field 'kernell' \(did you mean kernel"),
+    ],
+)
+def test_a_bad_row_is_named(path: Path, changes: dict[str, object], message: str) -> None:
+    LatencyTable.create(path, HEADER, [Row(conv(8, 8), 1e-6)])
+    line = json.loads(row_line(Row(conv(8, 16), 2e-6))) | changes
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(TableError, match=rf"board\.jsonl:3: {message}"):
+        LatencyTable.read(path)
+
+
+def test_a_row_in_another_unit_is_refused(path: Path) -> None:
+    LatencyTable.create(path, HEADER)
+    line = json.loads(row_line(Row(conv(8, 16), 2e-6)))
+    line["latency_ms"] = line.pop("seconds")
+    path.write_text(path.read_text() + json.dumps(line) + "\n")
+    with pytest.raises(TableError, match=r":2: no 'seconds'.*found 'latency_ms'"):
+        LatencyTable.read(path)
+
+
+def test_cycles_have_their_own_field(path: Path) -> None:
+    header = HEADER.model_copy(update={"unit": "cycles"})
+    LatencyTable.create(path, header, [Row(conv(8, 8), 1200.0)])
+    assert json.loads(path.read_text().splitlines()[1])["cycles"] == 1200.0
+    assert LatencyTable.read(path).lookup([conv(8, 8)]).seconds[0] == 1200.0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row(conv(8, 16), 1e-5, 0.25, 30, "measured", 2e-4, "a paper"),
+        Row(OpKey("matmul", 64, 50, groups=4, in_size=(50, 1), precision="int8"), 2e-5),
+        Row(OpKey("activation", 8, 8, detail="silu"), 3e-6, source="fitted"),
+    ],
+    ids=lambda row: row.key.op,
+)
+def test_what_is_written_is_read_field_by_field(row: Row) -> None:
+    found = parse_row(row_line(row), "seconds", "here")
+    assert repr(found) == repr(row)  # NaN is not equal to itself
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1]", "here: a row is a JSON object, not list"),
+        ("{", "here: not JSON"),
+        ('{"op": "linear", "in_channels": 1, "out_channels": 1, "seconds": 1, "runs": 1.5}',
+         "runs 1.5 is not"),
+        ('{"op": "linear", "in_channels": 1, "out_channels": 1, "seconds": 1, "detail": 3}',
+         "detail 3 is not a text"),
+        ('{"op": "linear", "in_channels": true, "out_channels": 1, "seconds": 1}',
+         "in_channels True is not"),
+    ],
+)  # fmt: skip
+def test_what_is_no_row_is_named(line: str, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        parse_row(line, "seconds", "here")
