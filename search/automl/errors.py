@@ -1,24 +1,56 @@
-"""What can go wrong, in one family: catch `AutomlError` and you have caught everything we raise."""
+"""What can go wrong, in one family: catch `AutomlError` and you have caught everything we raise.
+
+A message is complete in itself and names no flag. What mends the error is in `options`, by the
+names that Python and automl.toml use; the command adds how it is written there.
+"""
 
 from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 T = TypeVar("T")
 
 
 class AutomlError(Exception):
-    """Root of all errors raised on purpose. `exit_status` is what the command ends with."""
+    """Root of all errors raised on purpose.
+
+    Attributes:
+        exit_status: What the command ends with.
+        message: What is wrong, in one line.
+        options: Names of the options that mend it.
+    """
 
     exit_status: ClassVar[int] = 2
 
+    def __init__(self, message: str = "", *, options: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.options = tuple(options)
+
+    def __str__(self) -> str:  # LookupError's family would show the repr of the message
+        return self.message
+
 
 class UsageError(AutomlError, ValueError):
-    """A flag, a budget or a setting that cannot be understood."""
+    """An option, a budget or a setting that cannot be understood."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nothing goes by.
+
+    Attributes:
+        found: The name.
+        valid: All that would do.
+    """
+
+    def __init__(self, what: str, found: str, valid: Iterable[str] = ()) -> None:
+        self.found, self.valid = found, tuple(valid)
+        super().__init__(f"no {what} {found!r}{nearest(found, self.valid)}")
+        self.args = (what, found, self.valid)
 
 
 class ModelError(AutomlError, ValueError):
@@ -30,7 +62,24 @@ class DataError(AutomlError, ValueError):
 
 
 class SpaceError(AutomlError, ValueError):
-    """A choice that the search space does not hold, or a space that an agent cannot search."""
+    """A choice that the search space does not hold, or a space that an agent cannot search.
+
+    Attributes:
+        lacks: What an agent needs and the problem lacks, as `automl methods agents` names it.
+        agents: Names of the agents that can search the problem.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        lacks: Iterable[str] = (),
+        agents: Iterable[str] = (),
+        options: Iterable[str] = (),
+    ) -> None:
+        self.lacks, self.agents = tuple(lacks), tuple(agents)
+        serving = f"; agents that can search it: {', '.join(self.agents)}" if self.agents else ""
+        super().__init__(message + serving, options=options)
 
 
 class PolicyError(AutomlError, ValueError):
@@ -46,10 +95,23 @@ class TableError(AutomlError, ValueError):
 
 
 class TargetError(AutomlError, LookupError):
-    """No such target."""
+    """No such target, or one that is not to be written to.
 
-    def __str__(self) -> str:  # LookupError's family would show the repr of the message
-        return str(self.args[0]) if self.args else ""
+    Attributes:
+        found: The name that was asked for.
+        valid: Names of the targets that there are, where none has that name.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        found: str = "",
+        valid: Iterable[str] = (),
+        options: Iterable[str] = (),
+    ) -> None:
+        super().__init__(message, options=options)
+        self.found, self.valid = found, tuple(valid)
 
 
 class StudyError(AutomlError, RuntimeError):
@@ -60,10 +122,39 @@ class MeasureError(AutomlError, RuntimeError):
     """A device or runtime that does not measure."""
 
 
+class BudgetLike(Protocol):
+    """What was to be met: `automl.cost.Budget`. Its text is what was asked for."""
+
+    def describe_least(self, least: Mapping[str, float], /) -> str:
+        """Costs for people, rounded so that they can be met as limits."""
+        ...
+
+
 class InfeasibleError(AutomlError, ValueError):
-    """A budget that cannot be met. The message names the smallest cost that can be reached."""
+    """A budget that cannot be met.
+
+    Attributes:
+        budget: The budget.
+        least: The smallest cost that can be reached of each limited quantity by itself: "latency"
+            in seconds or a simulator's cycles, "macs", "bytes", "joules".
+    """
 
     exit_status: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        budget: BudgetLike,
+        least: Mapping[str, float],
+        *,
+        subject: str = "policy of this space",
+        advice: str = "",
+        options: Iterable[str] = (),
+    ) -> None:
+        reached = budget.describe_least(least)
+        text = f"no {subject} meets the budget of {budget}: the least is {reached}"
+        super().__init__(f"{text}; {advice}" if advice else text, options=options)
+        self.budget, self.least = budget, dict(least)
+        self.args = (budget, self.least)  # what a pickled error is made from anew
 
 
 def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Generic, TypeVar, cast
 
-from automl.errors import Raised, UsageError, attempt, nearest
+from automl.errors import Raised, UnknownNameError, UsageError, attempt
 
 T = TypeVar("T")
 
@@ -100,12 +100,12 @@ class Registry(Generic[T]):
         """The method of that name.
 
         Raises:
-            UsageError: There is none; names the nearest.
+            UnknownNameError: There is none; names the nearest.
         """
         if name in self._ours:
             return self._ours[name]
         if name not in self._added:
-            raise UsageError(f"no {self.noun} {name!r}{nearest(name, self.names())}")
+            raise UnknownNameError(self.noun, name, self.names())
         return _described(self._added[name])
 
     def load(self, name: str) -> Callable[..., T]:
@@ -164,9 +164,9 @@ def registry(kind: str) -> Registry[object]:
     """The registry of a kind.
 
     Raises:
-        UsageError: There is no such kind; names the nearest.
+        UnknownNameError: There is no such kind; names the nearest.
     """
     if kind not in REGISTRIES:
-        raise UsageError(f"no kind of methods {kind!r}{nearest(kind, REGISTRIES)}")
+        raise UnknownNameError("kind of methods", kind, REGISTRIES)
     module, _, attribute = REGISTRIES[kind].partition(":")
     return cast(Registry[object], getattr(import_module(module), attribute))

@@ -126,7 +126,7 @@ class AgentContract:
     """Twelve promises. Inherit it, and override what differs.
 
     Attributes:
-        name: The agent's, as in `--agent`.
+        name: The agent's, as it is asked for.
         options: For its maker.
         trials: So many are enough for it to beat random search.
         beats_random: Whether it claims to; a baseline need not.

@@ -173,7 +173,7 @@ def test_the_resolution_is_lowered_only_where_it_must_be() -> None:
 def test_a_space_without_channels_is_refused_with_what_would_serve() -> None:
     problem = made_problem(4)
     space = Space((Variable("block", "b", (0, 1)),))
-    with pytest.raises(SpaceError, match=r"none: use --agent lagrangian"):
+    with pytest.raises(SpaceError, match=r"has none; agents that can search it: lagrangian"):
         make_agent("amc", replace(problem, space=space))
 
 

@@ -17,7 +17,8 @@ import torch
 from automl import pipeline
 from automl.cli import options
 from automl.cli.main import run
-from automl.errors import InfeasibleError, TargetError, UsageError
+from automl.cost import Budget, Limit
+from automl.errors import InfeasibleError, StudyError, TargetError, UsageError
 from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
@@ -258,7 +259,7 @@ def test_runs_of_the_same_name_are_numbered(automl: Any, searching: Pipeline, fo
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (InfeasibleError("budget 1 ms: the smallest that can be reached is 2 ms"), 3),
+        (InfeasibleError(Budget((Limit("latency", 1e-3),)), {"latency": 2e-3}), 3),
         (TargetError("no target 'gpu' (did you mean cpu?)"), 2),
     ],
 )
@@ -267,6 +268,13 @@ def test_errors_are_one_line_and_have_their_status(
 ) -> None:
     searching.answer = error
     assert automl("search", *MODEL, *BUDGET) == (status, "", f"automl: {error}\n")
+
+
+def test_an_error_is_shown_with_the_flags_that_mend_it(automl: Any, searching: Pipeline) -> None:
+    options = ("resume", "keep_first_last", "profile")
+    searching.answer = StudyError("holds a study already", options=options)
+    _, _, err = automl("search", *MODEL, *BUDGET)
+    assert err == "automl: holds a study already (--resume, --keep-first-last, --import)\n"
 
 
 def test_debug_shows_the_traceback(

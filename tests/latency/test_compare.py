@@ -66,7 +66,9 @@ def test_other_conditions_do_not_merge(change: dict[str, object], said: str) -> 
 
 def test_rows_that_disagree_need_a_choice() -> None:
     one, other = table({8: 1e-3, 16: 2e-3}), table({8: 1.5e-3}, name="b")
-    with pytest.raises(TableError, match=r"8>8 k3 @8x8 fp32: 0\.001 and 0\.0015 seconds.*--prefer"):
+    with pytest.raises(
+        TableError, match=r"8>8 k3 @8x8 fp32: 0\.001 and 0\.0015 seconds.*which to take"
+    ):
         merge(one, other)
     for prefer, seconds in (("first", 1e-3), ("second", 1.5e-3)):
         _, rows = merge(one, other, prefer=prefer)

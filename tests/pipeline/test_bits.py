@@ -81,7 +81,7 @@ def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_pat
     assert all(torch.equal(before[name], value) for name, value in after.items())
     assert again.packed_bytes == packed.stat().st_size
     assert state_dict(read_packed(packed)).keys() == after.keys()
-    with pytest.raises(UsageError, match="--finetune trains floats"):
+    with pytest.raises(UsageError, match="fine-tuning trains floats"):
         apply(ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", epochs=1))
 
 
@@ -129,7 +129,7 @@ def test_ends_that_are_held_are_named(board: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_target_lacks_is_refused_in_one_line(board: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--precisions w4a4: .* has fp32 and int8"):
+    with pytest.raises(UsageError, match=r"no precision w4a4: .* has fp32 and int8"):
         search(request(board, tmp_path / "a", "60%", precisions=("w4a4",)))
     with pytest.raises(UsageError, match="saves size and not time"):
         search(request(board, tmp_path / "b", "60%", precisions=("w4",)))

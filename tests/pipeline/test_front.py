@@ -117,7 +117,7 @@ def test_all_budgets_are_checked_before_anything_is_searched(asked: SearchReques
 
 
 def test_what_takes_one_budget_is_refused(asked: SearchRequest) -> None:
-    with pytest.raises(UsageError, match="give it one"):
+    with pytest.raises(UsageError, match="a front is spread from one budget"):
         search_front(asked, [("40%MACs",), ("70%MACs",)], 3)
-    with pytest.raises(UsageError, match="--measure"):
+    with pytest.raises(UsageError, match="prices of one budget better"):
         search_front(replace(asked, measure=True), [("40%MACs",)])

@@ -49,8 +49,8 @@ def test_names_are_taken_with_the_dense_precision_beside() -> None:
 @pytest.mark.parametrize(
     ("words", "precisions", "limited", "said"),
     [
-        (("int4",), CPU, "latency", "--precisions int4: it has fp32 and int8 .did you mean int8"),
-        (("int8",), JETSON, "latency", "--precisions int8: it has fp16"),
+        (("int4",), CPU, "latency", "no precision int4: it has fp32 and int8 .did you mean int8"),
+        (("int8",), JETSON, "latency", "no precision int8: it has fp16"),
         (("w4",), CPU, "latency", "w4 rounds weights alone, which saves size and not time"),
         (("w4",), SIMULATOR, "bytes", "w4 computes in float, which it does not have"),
     ],
@@ -63,7 +63,7 @@ def test_what_the_target_lacks_is_refused(
 
 
 def test_ends_are_held_only_where_bits_are_chosen() -> None:
-    with pytest.raises(UsageError, match="--keep-first-last needs --precisions"):
+    with pytest.raises(UsageError, match="needs precisions to choose from"):
         choose_bits(("float",), "cpu", CPU, {"latency"}, keep_first_last=True)
 
 

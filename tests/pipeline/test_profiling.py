@@ -114,7 +114,7 @@ def test_integers_are_measured_when_they_are_asked_for(board: Board, home: Path)
     assert {key.op for key in measured} == {"conv2d", "linear", "add", "global_avg_pool", "convert"}
     assert {key.detail for key in measured if key.op == "convert"} == {"quantize", "dequantize"}
     assert not result.refused
-    with pytest.raises(UsageError, match="--precisions int4: my-board has fp32 and int8"):
+    with pytest.raises(UsageError, match="no precision int4: my-board has fp32 and int8"):
         profile(asked(precisions=("int4",)))
 
 
@@ -155,11 +155,11 @@ def test_networks_that_cannot_be_measured_leave_the_rows(board: Board) -> None:
 @pytest.mark.parametrize(
     ("more", "error", "said"),
     [
-        ({"target": "rpi4"}, TargetError, "--target my-rpi4"),
+        ({"target": "rpi4"}, TargetError, "such as my-rpi4"),
         ({"target": "cpu"}, UsageError, "cpu is this machine"),
         ({"target": "../board"}, UsageError, "no name for a table"),
         ({"runtime": "onnx"}, UsageError, "did you mean onnxruntime"),
-        ({"model": None}, UsageError, "--model or --ops"),
+        ({"model": None}, UsageError, "needs a model or operators"),
         ({"ssh": ("board:x",)}, UsageError, "write user@host"),
     ],
 )
@@ -262,7 +262,7 @@ def test_calibrating_needs_a_device_with_a_predictor(
     timings: Callable[[str], Path], home: Path
 ) -> None:
     path = timings("model,latency_ms\nnets.py:small,3\n")
-    with pytest.raises(UsageError, match="needs --like"):
+    with pytest.raises(UsageError, match="from a known device: name one"):
         profile(replace(fit(path), like=None))
     home.mkdir()
     LatencyTable.create(home / "bare.jsonl", TableHeader(name="bare", device="x", runtime="y"))
@@ -291,5 +291,5 @@ def test_a_profile_of_onnx_runtime_becomes_rows(tmp_path: Path) -> None:
     assert "of the time in" in result.notes[0]
     again = profile(asked(ssh=(), profile=path, precision="fp32"))
     assert (again.measured, again.known) == (0, len(table))
-    with pytest.raises(UsageError, match="needs the --model"):
+    with pytest.raises(UsageError, match="the model whose it is"):
         profile(asked(ssh=(), profile=path, model=None))

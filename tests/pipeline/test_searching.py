@@ -141,7 +141,7 @@ def test_a_search_goes_on_where_it_stopped(board: Path, tmp_path: Path) -> None:
     whole = search(request(board, tmp_path / "whole", "60%", agent="random", trials=5))
     asked = request(board, tmp_path / "run", "60%", agent="random", trials=2)
     search(asked)
-    with pytest.raises(StudyError, match="--resume"):
+    with pytest.raises(StudyError, match="resuming goes on with it"):
         search(asked)
     result = search(dataclasses.replace(asked, trials=5, resume=True))
     assert result.trials == whole.trials == 5

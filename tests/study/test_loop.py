@@ -231,7 +231,7 @@ def test_a_killed_process_loses_no_finished_trial(tmp_path: Path) -> None:
 
 def test_a_study_with_trials_is_not_overwritten(tmp_path: Path) -> None:
     search(chain_problem(), trials=4, folder=tmp_path)
-    with pytest.raises(StudyError, match="holds 4 trials already: --resume"):
+    with pytest.raises(StudyError, match="holds 4 trials already: resuming"):
         search(chain_problem(), folder=tmp_path)
 
 

@@ -35,7 +35,7 @@ def test_top1_accuracy() -> None:
 
 @pytest.mark.parametrize("targets", [torch.zeros(3, 2).long(), torch.zeros(3), torch.zeros(2)])
 def test_targets_that_are_no_classes(targets: Tensor) -> None:
-    with pytest.raises(DataError, match=r"are not class indices .* give your own --score"):
+    with pytest.raises(DataError, match=r"are not class indices .* need a score of your own"):
         top1_accuracy(nn.Identity(), [(torch.eye(3), targets)])
 
 

@@ -78,8 +78,9 @@ class BitsEnv:
         bits = [i for i in problem.space.of_kind("bits") if len(variables[i].options) > 1]
         if not bits:
             raise SpaceError(
-                "haq chooses the bits of layers, and this space offers none: search a target with"
-                " several precisions, or use --agent lagrangian, amc, greedy or random"
+                "haq chooses the bits of layers, and this space offers none: it takes a target with"
+                " several precisions",
+                lacks=("bits",),
             )
         self.problem = problem
         self.layer_bits = {variable: LayerBits(variables[variable]) for variable in bits}
@@ -254,7 +255,8 @@ def _network_order(problem: Problem, base: Vectors, bits: Sequence[int]) -> list
     if not layers:
         raise SpaceError(
             "haq chooses the bits of layers, and the budget leaves out the blocks of all that have"
-            " a choice: use --agent lagrangian"
+            " a choice",
+            lacks=("bits",),
         )
     if problem.geometry:
         layers.sort(key=lambda variable: problem.geometry[variable].position)

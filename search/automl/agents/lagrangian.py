@@ -48,8 +48,8 @@ class LagrangianAgent:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         if problem.sensitivity is None:
             raise SpaceError(
-                "lagrangian needs the sensitivity of each choice, which this problem lacks: "
-                "use --agent random or uniform"
+                "lagrangian needs the sensitivity of each choice, which this problem lacks",
+                lacks=("sensitivity",),
             )
         self._problem = problem
         self._sensitivity = problem.sensitivity

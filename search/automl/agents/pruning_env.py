@@ -40,11 +40,8 @@ class PruningEnv:
 
     def __init__(self, problem: Problem) -> None:
         if not problem.space.of_kind("channels"):
-            serving = "lagrangian, greedy, optuna-tpe or random"
-            serving = f"haq, {serving}" if problem.space.of_kind("bits") else serving
             raise SpaceError(
-                "amc keeps shares of channel groups, and this space has none: "
-                f"use --agent {serving}"
+                "amc keeps shares of channel groups, and this space has none", lacks=("channels",)
             )
         self.problem = problem
         self.gates = {inner: gate for gate, inners in problem.space.nested for inner in inners}

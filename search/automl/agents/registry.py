@@ -6,14 +6,27 @@ or class that takes (problem, seed, **options) and gives an `Agent`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
+from automl.errors import SpaceError
 from automl.methods import Method, Registry
 from automl.study import Agent, Problem
 
 
-def _entry(name: str, maker: str, paper: str, summary: str) -> Method:
-    return Method(name, summary, paper, f"automl.agents.{maker}")
+def _entry(
+    name: str,
+    maker: str,
+    paper: str,
+    summary: str,
+    *,
+    needs: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = (),
+    fewest: int = 0,
+) -> Method:
+    """An agent that searches a space with choices of at least `fewest` of the kinds."""
+    details = {"kinds": kinds, "fewest": fewest}
+    maker = f"automl.agents.{maker}"
+    return Method(name, summary, paper, maker, needs=frozenset(needs), details=details)
 
 
 AGENTS: Final = Registry[Agent](
@@ -25,6 +38,7 @@ AGENTS: Final = Registry[Agent](
             "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (measured sensitivity)",
             "The exact optimum of measured, additive sensitivity within the budget, and a few\n"
             "more under other weights of channels, blocks and resolution. At most eight trials.",
+            needs=("sensitivity",),
         ),
         _entry(
             "optuna-tpe",
@@ -60,6 +74,8 @@ AGENTS: Final = Registry[Agent](
             "He et al., AMC, 2018",
             "Reinforcement learning (DDPG): walks through the network and keeps a share of each\n"
             "channel group, within the budget at every step. For hundreds of trials.",
+            kinds=("channels",),
+            fewest=1,
         ),
         _entry(
             "haq",
@@ -67,6 +83,8 @@ AGENTS: Final = Registry[Agent](
             "Wang et al., HAQ, 2019",
             "Reinforcement learning (DDPG): gives each layer the bits of its weights and of its\n"
             "activations, then lowers them in order until the cost fits. For hundreds of trials.",
+            kinds=("bits",),
+            fewest=1,
         ),
         _entry(
             "three-dims",
@@ -74,6 +92,8 @@ AGENTS: Final = Registry[Agent](
             "Wang et al., Accelerate CNNs from Three Dimensions, 2021",
             "One depth, one width ratio and one resolution: a polynomial of the score, fitted to\n"
             "few samples, at its optimum under the budget. Needs no more than twenty trials.",
+            kinds=("block", "channels", "resolution"),
+            fewest=2,
         ),
         _entry(
             "greedy",
@@ -100,11 +120,34 @@ AGENTS: Final = Registry[Agent](
 )
 
 
+def agents_for(problem: Problem) -> tuple[str, ...]:
+    """Names of our agents that find in the problem all that they need."""
+    offered = {each.kind for each in problem.space.variables if len(each.options) > 1}
+
+    def can_search(agent: Method) -> bool:
+        kinds = cast(tuple[str, ...], agent.details["kinds"])
+        if "sensitivity" in agent.needs and problem.sensitivity is None:
+            return False
+        return len(offered.intersection(kinds)) >= cast(int, agent.details["fewest"])
+
+    return tuple(name for name, agent in AGENTS.ours.items() if can_search(agent))
+
+
 def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) -> Agent:
     """The agent of that name.
 
     Raises:
-        UsageError: If there is no such agent.
-        SpaceError: If the agent cannot search this problem.
+        UnknownNameError: There is no such agent.
+        UsageError: Its package fails to load it.
+        SpaceError: The agent cannot search this problem; `agents` names those that can.
+        InfeasibleError: The agent finds no policy within the budget.
     """
-    return AGENTS.make(name, problem, seed, **options)
+    try:
+        return AGENTS.make(name, problem, seed, **options)
+    except SpaceError as error:
+        raise SpaceError(
+            error.message,
+            lacks=error.lacks,
+            agents=(each for each in agents_for(problem) if each != name),
+            options=("agent",),
+        ) from error

@@ -32,7 +32,7 @@ from automl.policy import Policy
 from automl.solver import Floats, LogCost, LowRank, fit_log_cost, fit_low_rank, solve
 from automl.space import Space, Vectors, channel_counts
 from automl.study import Problem, Trial
-from automl.units import QUANTITIES, round_up
+from automl.units import QUANTITIES
 
 #: Ratios that widths are taken from, and how many different ones are used at most.
 RATIOS: Final = np.arange(1, 201) / 200
@@ -207,13 +207,12 @@ def constrained_optimum(
 def _check(space: Space) -> None:
     dimensions = {"block": "removable blocks", "channels": "channel groups"}
     dimensions["resolution"] = "resolutions"
-    missing = [words for kind, words in dimensions.items() if kind not in _kinds(space)]
+    missing = {kind: words for kind, words in dimensions.items() if kind not in _kinds(space)}
     if len(missing) > 1:
-        serving = "lagrangian, greedy, optuna-tpe or random"
-        serving = f"haq, {serving}" if "bits" in _kinds(space) else serving
         raise SpaceError(
             "three-dims weighs depth, width and resolution against each other, and this space has "
-            f"no {' and no '.join(missing)}: use --agent {serving}"
+            f"no {' and no '.join(missing.values())}",
+            lacks=missing,
         )
 
 
@@ -334,11 +333,11 @@ def _samples(mixes: Mixes, generator: np.random.Generator, first: int | None) ->
 
 
 def _infeasible(problem: Problem, mixes: Mixes) -> InfeasibleError:
-    reached = ", ".join(
-        limit.format(round_up(float(value)))
-        for limit, value in zip(problem.budget.limits, mixes.costs.min(axis=0), strict=True)
-    )
+    names = [limit.quantity for limit in problem.budget.limits]
     return InfeasibleError(
-        "no mix of depth, one width ratio and resolution meets the budget of "
-        f"{problem.budget}: the least is {reached}; an agent with a width a group may reach it"
+        problem.budget,
+        dict(zip(names, mixes.costs.min(axis=0).tolist(), strict=True)),
+        subject="mix of depth, one width ratio and resolution",
+        advice="an agent with a width a group may reach it",
+        options=("agent",),
     )

@@ -11,7 +11,7 @@ from automl.errors import InfeasibleError
 from automl.policy import Bits, Policy
 from automl.space import Option, Variable, Vectors, channel_counts
 from automl.study import Problem, Trial
-from automl.units import QUANTITIES, round_up
+from automl.units import QUANTITIES
 
 #: Ratios that are tried, from one down.
 RATIOS: Final = np.arange(1000, 0, -1) / 1000
@@ -64,15 +64,13 @@ class UniformAgent:
                 chosen: Vectors = candidates[fitting[0]]
                 return chosen
             least = np.fmin(least, costs.min(axis=0))
-        columns = [QUANTITIES.index(limit.quantity) for limit in problem.budget.limits]
-        reached = ", ".join(
-            limit.format(round_up(float(value)))
-            for limit, value in zip(problem.budget.limits, least[columns], strict=True)
-        )
         common = "ratio and precision" if problem.space.of_kind("bits") else "ratio"
         raise InfeasibleError(
-            f"no common {common} meets the budget of {problem.budget}: the least is {reached}; "
-            "an agent that leaves blocks out may reach it"
+            problem.budget,
+            problem.budget.named(least),
+            subject=f"common {common}",
+            advice="an agent that leaves blocks out may reach it",
+            options=("agent",),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -64,7 +64,7 @@ def run() -> None:
     except (AutomlError, typer.TyperException) as error:
         if debug:
             raise
-        message = str(error) if isinstance(error, AutomlError) else _usage(error)
+        message = with_flags(error) if isinstance(error, AutomlError) else _usage(error)
         typer.echo(f"automl: {message}", err=True)
         sys.exit(error.exit_status if isinstance(error, AutomlError) else UsageError.exit_status)
     except KeyboardInterrupt:
@@ -72,6 +72,21 @@ def run() -> None:
     if status == 130:
         typer.echo("automl: interrupted", err=True)
     sys.exit(status)
+
+
+#: Options that the command writes otherwise than Python does.
+_WRITTEN: Final = {"profile": "import", "epochs": "finetune"}
+
+
+def with_flags(error: AutomlError) -> str:
+    """The error's message, and how the options that mend it are written on the command line."""
+    flags = [flag_of(option) for option in error.options]
+    return f"{error} ({', '.join(flags)})" if flags else str(error)
+
+
+def flag_of(option: str) -> str:
+    """How the command writes an option of that name."""
+    return f"--{_WRITTEN.get(option, option).replace('_', '-')}"
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -32,7 +32,7 @@ from automl.latency import MISSING, OpKey, Pricer
 from automl.network import Network
 from automl.policy import FP32, Policy, Precisions
 from automl.space import Space, Vectors
-from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity
+from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity, round_up
 
 __all__ = [
     "Budget",
@@ -122,6 +122,15 @@ class Budget:
         over = costs[..., columns] / values - 1.0
         worst: Floats = np.max(np.where(np.isnan(over), np.inf, over), axis=-1, initial=0.0)
         return worst
+
+    def named(self, costs: Floats) -> dict[str, float]:
+        """Costs [quantities] of the limited quantities, by their names."""
+        columns, _ = self._arrays()
+        return {QUANTITIES[column]: float(costs[column]) for column in columns}
+
+    def describe_least(self, least: Mapping[str, float]) -> str:
+        """Costs of the limited quantities for people, rounded up so that they can be met."""
+        return ", ".join(limit.format(round_up(least[limit.quantity])) for limit in self.limits)
 
     def _arrays(self) -> tuple[list[int], Floats]:
         columns = [QUANTITIES.index(limit.quantity) for limit in self.limits]

@@ -110,7 +110,7 @@ class ExampleNet(nn.Module):
 
 
 def network() -> nn.Module:
-    """The network with fresh weights, in training mode, as a factory for `--model`."""
+    """The network with fresh weights, in training mode, to be named as the model."""
     return ExampleNet()
 
 

@@ -241,7 +241,8 @@ def _refuse_disagreeing(first: LatencyTable, second: LatencyTable) -> None:
     more = f"; and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
     raise TableError(
         f"{len(apart)} operators have different times in {first.name!r} and {second.name!r}:"
-        f" {shown}{more}; --prefer first or second says which to take"
+        f" {shown}{more}; say which to take, first or second",
+        options=("prefer",),
     )
 
 

@@ -50,7 +50,7 @@ class TableHeader(_Model):
 
     Attributes:
         schema_version: Of this format; others are refused.
-        name: What `--target` calls it.
+        name: What it is asked for by.
         aliases: Further names.
         device, soc: Board and chip.
         runtime, runtime_version: What executed the operators.

@@ -79,7 +79,7 @@ class LatencyTable:
 
     @property
     def name(self) -> str:
-        """What `--target` calls it."""
+        """The name that it is asked for by."""
         return self._header.name
 
     @property

@@ -27,7 +27,7 @@ class Target:
     """A table as its header describes it.
 
     Attributes:
-        name, aliases: What `--target` takes.
+        name, aliases: What it is asked for by.
         device, runtime: What was measured, with the runtime's version.
         precisions: What the table can price.
         rows: Measured operators; 0 where all is fitted.
@@ -100,7 +100,12 @@ def find_table(name_or_path: str | Path, *, threads: int = 1) -> LatencyTable:
         if wanted in {known.lower() for known in (target.name, *target.aliases)}:
             return LatencyTable.read(file, resume=file.parent == user_folder())
         names += [target.name, *target.aliases]
-    raise TargetError(f"no target {name!r}{nearest(name, names)}; `automl targets` shows all")
+    raise TargetError(
+        f"no target {name!r}{nearest(name, names)}; `automl targets` shows all",
+        found=name,
+        valid=names,
+        options=("target",),
+    )
 
 
 def cpu_path(threads: int = 1) -> Path:

@@ -55,7 +55,7 @@ def calibrate(request: ProfileRequest, read_operators: ReadOperators) -> Profile
     """
     assert request.calibrate is not None
     if request.like is None:
-        raise UsageError("--calibrate needs --like TARGET: the known device to start from")
+        raise UsageError("calibrating starts from a known device: name one", options=("like",))
     known = find_table(request.like)
     if known.header.coefficients is None:
         raise TableError(f"table {known.name!r} has no fitted predictor to start from")
@@ -193,7 +193,9 @@ def import_rows(request: ProfileRequest) -> ProfileResult:
     """
     assert request.profile is not None
     if request.model is None:
-        raise UsageError("--import needs the --model whose profile it is")
+        raise UsageError(
+            "a profile is read for the model whose it is: name that", options=("profile", "model")
+        )
     network = trace_network(request.model, request.input_shape, resolutions=()).network
     found = import_profile(
         request.profile, request.layer_info, network, precision=request.precision

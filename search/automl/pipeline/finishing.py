@@ -48,7 +48,10 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     model = compressor.make(policy)
     if request.epochs:
         if isinstance(model, QuantizedModel):
-            raise UsageError("--finetune trains floats, and this policy rounds: leave it out")
+            raise UsageError(
+                "fine-tuning trains floats, and this policy rounds: leave it out",
+                options=("epochs",),
+            )
         _recover(request, traced, model, on_event)
     batches = task.data.test or task.data.validation
     dense = judge(traced.model, task.score, batches)

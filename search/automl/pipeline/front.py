@@ -51,9 +51,15 @@ def search_front(
         InfeasibleError: A budget cannot be met.
     """
     if request.measure:
-        raise UsageError("--measure makes the prices of one budget better: give it one")
+        raise UsageError(
+            "measuring makes the prices of one budget better, and not those of a front",
+            options=("measure", "budget"),
+        )
     if count and len(budgets) > 1:
-        raise UsageError("--front spreads budgets from one to the dense cost: give it one")
+        raise UsageError(
+            f"a front is spread from one budget to the dense cost, and there are {len(budgets)}",
+            options=("front", "budget"),
+        )
     start(request, on_event)
     aimed = aim(replace(request, budget=_timed_first(budgets)), on_event)
     if count:

@@ -20,7 +20,10 @@ def start(request: SearchRequest, on_event: OnEvent) -> Log:
     """
     study = request.out / "study.db"
     if study.exists() and not request.resume:
-        raise StudyError(f"{study} holds a study already: --resume goes on with it")
+        raise StudyError(
+            f"{study} holds a study already: resuming goes on with it, another folder starts anew",
+            options=("resume", "out"),
+        )
     request.out.mkdir(parents=True, exist_ok=True)
     return Log(request.out / "log.jsonl", on_event)
 

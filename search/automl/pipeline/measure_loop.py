@@ -48,12 +48,21 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
     """
     if not request.measure:
         if request.ssh:
-            raise UsageError("--ssh measures, which a search does with --measure only")
+            raise UsageError(
+                "a board is given, which a search needs only where it measures",
+                options=("measure", "ssh"),
+            )
         return search_once(request, on_event)
     if request.resume:
-        raise UsageError("--measure does not resume: rows are kept in the table, start it again")
+        raise UsageError(
+            "a search that measures does not resume: rows are kept in the table, start it again",
+            options=("measure", "resume"),
+        )
     if not any(parse_budget(text).quantity == "latency" for text in request.budget):
-        raise UsageError("--measure needs a budget of time: nothing else is measured")
+        raise UsageError(
+            "a search that measures needs a budget of time: nothing else is measured",
+            options=("measure", "budget"),
+        )
     with ExitStack() as stack:
         return search_once(request, on_event, Measuring(request, on_event, stack))
 

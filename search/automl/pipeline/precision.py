@@ -92,7 +92,11 @@ def choose_bits(
     sized, timed = "bytes" in limited, bool(limited & {"latency", "joules"})
     if tuple(words) == ("float",):
         if keep_first_last:
-            raise UsageError("--keep-first-last needs --precisions auto, or a list such as int8")
+            raise UsageError(
+                "keeping the first and the last layer at 8 bits needs precisions to choose from: "
+                "auto, or a list such as int8",
+                options=("keep_first_last", "precisions"),
+            )
         return BitChoices()
     if tuple(words) == ("auto",):
         computed = precisions.bits if timed else ()
@@ -104,7 +108,8 @@ def choose_bits(
     if weights and not sized:
         raise UsageError(
             f"w{weights[0]} rounds weights alone, which saves size and not time: give a budget of "
-            "size too (4MB, 50%size), or leave it out of --precisions"
+            "size too (4MB, 50%size), or leave it out",
+            options=("budget", "precisions"),
         )
     if weights and not precisions.has_float:
         raise UsageError(f"w{weights[0]} computes in float, which {target} does not have")
@@ -143,7 +148,8 @@ def _known(word: str, target: str, precisions: Precisions) -> Bits | range:
     found = parse_precision(word)
     if isinstance(found, Bits) and found not in precisions.bits:
         raise UsageError(
-            f"--precisions {word}: {target} has {described(precisions.names)}"
-            f"{nearest(word, precisions.names)}"
+            f"no precision {word}: {target} has {described(precisions.names)}"
+            f"{nearest(word, precisions.names)}",
+            options=("precisions",),
         )
     return found

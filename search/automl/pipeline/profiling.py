@@ -55,7 +55,7 @@ def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResul
     if not measuring_runtime(request.runtime).takes_onnx:
         return time_networks(request, on_event)
     if request.model is None and request.ops is None:
-        raise UsageError("profile needs --model or --ops")
+        raise UsageError("profile needs a model or operators", options=("model", "ops"))
     with ExitStack() as stack:
         session = _Session(request, on_event, stack)
         if request.ops is not None:

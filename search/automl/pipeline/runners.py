@@ -81,7 +81,9 @@ def own_table(name: str) -> LatencyTable | None:
         return found
     raise TargetError(
         f"{name} is a table that comes with automl, and is not written to:"
-        f" give yours a name of its own, such as --target my-{name}"
+        f" give yours a name of its own, such as my-{name}",
+        found=name,
+        options=("target",),
     )
 
 
@@ -95,7 +97,8 @@ def measured_table(request: ProfileRequest) -> LatencyTable | None:
     if request.target == CPU:
         if request.ssh or request.runtime != CPU_RUNTIME:
             raise UsageError(
-                "cpu is this machine with ONNX Runtime: name the board's table, --target NAME"
+                "cpu is this machine with ONNX Runtime: give the board's table a name of its own",
+                options=("target",),
             )
         return cpu_table(request.threads)
     return own_table(request.target)

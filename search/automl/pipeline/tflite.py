@@ -18,7 +18,7 @@ _IDENTIFIER: Final = b"TFL3"  # at byte 4 of every file
 def time_networks(request: ProfileRequest, on_event: OnEvent) -> ProfileResult:
     """The times of the request's .tflite files, as notes; no table gains rows.
 
-    They are what `--calibrate` takes: a CSV of models and their milliseconds.
+    Calibrating takes them as a CSV of models and their milliseconds.
 
     Raises:
         UsageError: No .tflite file is named, or one cannot be read.
@@ -41,7 +41,10 @@ def time_networks(request: ProfileRequest, on_event: OnEvent) -> ProfileResult:
         asked=0,
         known=0,
         measured=0,
-        notes=(*lines, "whole networks make no rows: write them to a CSV file for --calibrate"),
+        notes=(
+            *lines,
+            "whole networks make no rows: write them to a CSV file, which calibrating takes",
+        ),
     )
 
 
@@ -58,7 +61,8 @@ def read_networks(path: Path | None, title: str) -> dict[str, bytes]:
     if path is None or not (path.suffix == ".tflite" or path.is_dir()):
         raise UsageError(
             f"{title} times whole networks: name a .tflite file or a folder of them in place of"
-            " operators (there is no converter here, so operators cannot be measured with it)"
+            " operators (there is no converter here, so operators cannot be measured with it)",
+            options=("ops",),
         )
     files = sorted(path.glob("*.tflite")) if path.is_dir() else [path]
     if not files:

@@ -52,7 +52,7 @@ class PolicyTarget(_Part):
     """The device that the policy was priced on, and the table that priced it.
 
     Attributes:
-        name: As `--target` took it.
+        name: As it was asked for.
         description: In words.
         table_digest: Of the table.
         form: Of its quantised graphs; None for simulators and where all is float.

@@ -26,7 +26,7 @@ class Runtime:
     """What executes a network on a device.
 
     Attributes:
-        name: As in `--runtime` and in the headers of tables.
+        name: As it is asked for, and as the headers of tables have it.
         title: As people write it.
         precisions: A new table's, the one of floats first.
         offered: All that operators can be measured in; () where operators cannot be measured.

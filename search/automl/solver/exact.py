@@ -20,7 +20,6 @@ from automl.solver.bucket_elimination import Factor, Floats, Integers
 from automl.solver.lagrangian_dual import minimise
 from automl.solver.local_search import AdditiveProblem, improve, repair
 from automl.space import Pairwise, Vectors
-from automl.units import round_up
 
 #: Times that the cost is made linear anew where it is no sum of small factors.
 _ROUNDS: Final = 6
@@ -190,10 +189,5 @@ def _solution(problem: AdditiveProblem, vector: Vectors, bound: float, proven: b
 
 def _infeasible(problem: AdditiveProblem, least: Floats) -> InfeasibleError:
     """The error that names what can be reached of each limited quantity."""
-    reached = ", ".join(
-        limit.format(round_up(float(value)))
-        for limit, value in zip(problem.budget.limits, least, strict=True)
-    )
-    return InfeasibleError(
-        f"no policy of this space meets the budget of {problem.budget}: the least is {reached}"
-    )
+    names = [limit.quantity for limit in problem.budget.limits]
+    return InfeasibleError(problem.budget, dict(zip(names, least.tolist(), strict=True)))

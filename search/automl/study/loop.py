@@ -190,7 +190,8 @@ class _Loop:
         if self.problem.space.encode(stored.policy).tobytes() != key:
             raise StudyError(
                 f"trial {number} of the stored study is not what the agent proposes now; "
-                "it was stored by another version: search into another --out"
+                "it was stored by another version; another folder or storage starts anew",
+                options=("out",),
             )
         return stored.trial(number)
 

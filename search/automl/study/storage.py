@@ -140,8 +140,9 @@ class TrialStore:
         trials = self._try(lambda: self._study.get_trials(deepcopy=False))
         if trials and not resume:
             raise StudyError(
-                f"{self._url} holds {len(trials)} trials already: --resume goes on with them, "
-                "another --out starts anew"
+                f"{self._url} holds {len(trials)} trials already: resuming goes on with them, "
+                "another folder or storage starts anew",
+                options=("resume", "out"),
             )
         if found is not None and trials:
             self._refuse_other(identity, found)
@@ -183,7 +184,8 @@ class TrialStore:
             if found.get(key) != wanted:
                 raise StudyError(
                     f"the study in {self._url} has another {key}: {found.get(key)!r}, "
-                    f"this search {wanted!r}; search into another --out"
+                    f"this search {wanted!r}; another folder or storage starts anew",
+                    options=("out",),
                 )
 
     def _stored(self, frozen: FrozenTrial) -> Stored:

@@ -97,8 +97,9 @@ class Accuracy(ImageScore):
         """
         if outputs.dim() != 2:
             raise DataError(
-                f"outputs of shape {tuple(outputs.shape)} are not one row of classes an input; "
-                "give your own --score"
+                f"outputs of shape {tuple(outputs.shape)} are not one row of classes an input: "
+                "they need a score of your own",
+                options=("score",),
             )
         return (outputs.argmax(1) == reference.rows).double()
 
@@ -151,6 +152,7 @@ def _classes(inputs: Tensor, targets: Any) -> Tensor:
     if classes.is_floating_point() or classes.shape != inputs.shape[:1]:
         raise DataError(
             f"targets of shape {tuple(classes.shape)} and {classes.dtype} are not class indices "
-            f"for {len(inputs)} inputs; give your own --score"
+            f"for {len(inputs)} inputs: they need a score of your own",
+            options=("score",),
         )
     return classes
