@@ -1,12 +1,17 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and locked paths have one owner."""
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from automl.files import write_whole
+from automl.errors import LockedError
+from automl.files import locked, write_whole
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
@@ -31,3 +36,70 @@ def test_a_failure_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.Mon
 def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
     write_whole(tmp_path / "c.bin", b"\r\n\xff")
     assert (tmp_path / "c.bin").read_bytes() == b"\r\n\xff"
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from automl.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(path: Path) -> subprocess.Popen[str]:
+    """A process that holds the lock of a path."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, path], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_the_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
+    with hold(tmp_path / "run") as holder:
+        said = rf"run is in use by process {holder.pid} on \S+ since 20\d\d-"
+        with pytest.raises(LockedError, match=said), locked(tmp_path / "run"):
+            pass
+        with locked(tmp_path / "other"):
+            pass
+        holder.kill()
+    with locked(tmp_path / "run"):
+        pass
+
+
+def test_a_lock_is_waited_for(tmp_path: Path) -> None:
+    with hold(tmp_path / "run") as holder:
+        holder.kill()
+        with locked(tmp_path / "run", 60.0):
+            pass
+
+
+def test_one_process_does_not_own_a_path_twice(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "run"),
+        pytest.raises(LockedError, match=f"process {os.getpid()} "),
+        locked(tmp_path / "run"),
+    ):
+        pass
+    assert not (tmp_path / ".run.holder").exists()
+
+
+def test_a_holder_elsewhere_may_be_gone(tmp_path: Path) -> None:
+    """A disk without kernel locks keeps those of machines that crashed."""
+    with locked(tmp_path / "run"):
+        record = tmp_path / ".run.holder"
+        record.write_text(re.sub('"host": "[^"]*"', '"host": "node7"', record.read_text()))
+        with (
+            pytest.raises(LockedError, match=r"on node7 .*is gone, delete \S+\.run\.lock"),
+            locked(tmp_path / "run"),
+        ):
+            pass
+        record.write_text("{")
+        with (
+            pytest.raises(LockedError, match="in use by another process"),
+            locked(tmp_path / "run"),
+        ):
+            pass

@@ -118,6 +118,10 @@ class StudyError(AutomlError, RuntimeError):
     """A study that cannot go on: its storage does not match, or every trial fails."""
 
 
+class LockedError(AutomlError, RuntimeError):
+    """A run folder, a table or a study that another process works in."""
+
+
 class MeasureError(AutomlError, RuntimeError):
     """A device or runtime that does not measure."""
 

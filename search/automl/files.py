@@ -1,9 +1,20 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and paths that one process owns at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from automl.errors import LockedError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -25,3 +36,76 @@ def write_whole(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that owns a lock.
+
+    Attributes:
+        pid: Its number on its host.
+        host: Name of the machine.
+        since: When it took the lock, in local time with its offset, ISO 8601.
+        command: What was typed, shortened.
+    """
+
+    pid: int
+    host: str
+    since: str
+    command: str = ""
+
+    @classmethod
+    def here(cls) -> Holder:
+        """This process, from now on."""
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), since, " ".join(sys.argv)[:200])
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Own a path until the block ends, among all processes that lock it by this function.
+
+    The lock is the kernel's (`flock`, through filelock) on a file beside the path, so it goes with
+    its process, however that ends. Who holds it is written in a second file. On a disk without
+    `flock` the lock is the file itself, which the crash of another machine leaves behind.
+
+    Args:
+        path: What is owned; it need not exist, its folder must.
+        wait_seconds: How long to wait for a holder; 0 for not at all.
+
+    Raises:
+        LockedError: Another process, or another block of this one, holds it, and who.
+        OSError: The lock cannot be made beside the path.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    record = path.with_name(f".{path.name}.holder")
+    holding = FileLock(lock)
+    try:
+        holding.acquire(timeout=wait_seconds, poll_interval=0.01)
+    except Timeout:
+        raise LockedError(_refusal(path, lock, read_holder(record))) from None
+    try:
+        record.write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
+        yield
+    finally:
+        record.unlink(missing_ok=True)
+        holding.release()
+
+
+def read_holder(record: Path) -> Holder | None:
+    """What a holder wrote of itself; None where it has not yet, or not any more."""
+    try:
+        return Holder(**json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _refusal(path: Path, lock: Path, holder: Holder | None) -> str:
+    if holder is None:
+        return f"{path} is in use by another process"
+    elsewhere = holder.host != socket.gethostname()
+    hint = f"; if that process is gone, delete {lock}" if elsewhere else ""
+    return f"{path} is in use by {holder}{hint}"

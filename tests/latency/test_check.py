@@ -14,7 +14,7 @@ from automl.latency.features import operator_features
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, row_line
-from automl.latency.store import write_table
+from automl.latency.store import create_table
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 
@@ -131,7 +131,7 @@ def test_impossible_values(row: Row, said: str) -> None:
 
 def test_every_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "board.jsonl"
-    write_table(path, HEADER, plausible())
+    create_table(path, HEADER, plausible())
     good = json.loads(row_line(plausible()[0]))
     other = {**good, "out_channels": 999}
     bad = [

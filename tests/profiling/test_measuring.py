@@ -77,6 +77,30 @@ def test_rows_survive_an_interruption(table: LatencyTable, runner: RecordedRunne
     assert profile(resumed, KEYS, runner).measured == len(KEYS) - finished
 
 
+def test_what_another_process_measures_meanwhile_is_not_measured_again(
+    table: LatencyTable, runner: RecordedRunner
+) -> None:
+    """Its rows stay, one of the batch in hand among them, and later ones cost no time."""
+    keys = [OpKey("linear", 8, width) for width in range(8, 208)]
+    assert table.path is not None
+    other = LatencyTable.read(table.path)
+    answered: list[int] = []
+
+    def measured_elsewhere(count: int) -> None:
+        answered.append(count)
+        if len(answered) == 10:
+            other.append([Row(key, 9e-6) for key in other.lacks(keys)[5:]])
+
+    runner.on_answer = measured_elsewhere
+    report = profile(table, keys, runner)
+    assert table.lacks(keys) == ()
+    assert report.measured < 64
+    assert len(answered) < 100
+    read = LatencyTable.read(table.path)
+    assert len(read) == len(table)
+    assert read.lookup(keys[-1:]).seconds[0] == 9e-6
+
+
 def test_refusals_are_reported_and_the_rest_measured(
     table: LatencyTable, runner: RecordedRunner
 ) -> None:

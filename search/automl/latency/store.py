@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Final
 
-from automl.errors import TableError
-from automl.files import write_whole
+from automl.errors import LockedError, TableError
+from automl.files import locked, write_whole
 from automl.latency.header import TableHeader, parse_header
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, parse_row, row_line
 
 _LOG = logging.getLogger(__name__)
+#: How long another process may write a table before we give up: a write takes milliseconds.
+WAIT_SECONDS: Final = 60.0
 
 
 def read_header(path: Path) -> TableHeader:
@@ -43,21 +45,27 @@ def read_table(path: Path, *, resume: bool = False) -> tuple[TableHeader, list[R
     Raises:
         TableError: Naming file and line, if anything in it cannot be read or believed.
     """
+    text = _read_text(path)
+    if not resume and not text.endswith("\n"):  # is somebody in the middle of writing it?
+        with contextlib.suppress(TableError, LockedError), _own(path):
+            text = _read_text(path)
+    end = text.rfind("\n") + 1
+    header, rows = _parse(text[:end] or text, path)
+    if end and end < len(text):
+        number = text.count("\n") + 1
+        if not resume:
+            raise TableError(
+                f"{path}:{number}: the line is cut off; `automl profile` drops it and goes on"
+            )
+        _LOG.warning("%s:%d: dropped a line that was cut off", path, number)
+    return header, rows
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: cannot be read: {error}") from None
-    first, _, rest = text.partition("\n")
-    header = parse_header(first, f"{path}:1")
-    whole, _, cut = rest.rpartition("\n")
-    lines = whole.split("\n") if whole else []
-    if cut and not resume:
-        raise TableError(
-            f"{path}:{len(lines) + 2}: the line is cut off; `automl profile` drops it and goes on"
-        )
-    if cut:
-        _LOG.warning("%s:%d: dropped a line that was cut off", path, len(lines) + 2)
-    return header, list(_rows(lines, header.unit, path))
 
 
 def _rows(lines: list[str], unit: str, path: Path) -> Iterator[Row]:
@@ -74,50 +82,106 @@ def _rows(lines: list[str], unit: str, path: Path) -> Iterator[Row]:
             )
 
 
-def write_table(path: Path, header: TableHeader, rows: Iterable[Row]) -> None:
-    """Write a table whole, or not at all."""
+def create_table(path: Path, header: TableHeader, rows: Iterable[Row]) -> bool:
+    """Write a new table whole, or not at all; False where there is one already, which is kept.
+
+    Raises:
+        TableError: The file cannot be written.
+        LockedError: Another process is about to make it, and does not get done.
+    """
     lines = (row_line(row, header.unit) for row in rows)
-    write_whole(path, "\n".join((_header_line(header), *lines)) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written: {error}") from None
+    with _own(path):
+        if path.exists():
+            return False
+        write_whole(path, "\n".join((_header_line(header), *lines)) + "\n")
+        return True
 
 
-def replace_header(path: Path, header: TableHeader) -> None:
-    """Put another first line before the rows that the file holds now."""
-    with _locked(path) as file:
-        file.readline()
-        rest = file.read().decode("utf-8")
-        write_whole(path, _header_line(header) + "\n" + rest)
+def change_header(path: Path, changes: Mapping[str, Any]) -> tuple[TableHeader, list[Row]]:
+    """Replace fields of the header, all else as it is in the file now.
+
+    Args:
+        path: The file.
+        changes: Fields with their new values.
+
+    Returns:
+        Header and rows that the file holds now, those of other processes among them.
+
+    Raises:
+        TableError: What the file holds cannot be read, or it cannot be written.
+        LockedError: Another process holds the file for too long.
+    """
+    with _own(path):
+        text = _whole_lines(path.read_bytes()).decode("utf-8")
+        header, rows = _parse(text, path)
+        header = header.model_copy(update=dict(changes))
+        write_whole(path, _header_line(header) + text[text.index("\n") :])
+    return header, rows
 
 
-def append_rows(path: Path, unit: str, rows: Iterable[Row], known_size: int = -1) -> int:
-    """Append whole lines that are on disk when this returns; a line that was cut off goes.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a file was when it was last read or written: another state means another's changes."""
 
-    Rows that another process appended in the meantime are left out.
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Seen:
+        """What a file's status says."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def append_rows(
+    path: Path, unit: str, rows: Sequence[Row], seen: Seen | None = None
+) -> tuple[Seen, list[Row]]:
+    """Append rows as whole lines that are on disk when this returns; a line that was cut off goes.
+
+    Rows whose operators another process measured in the meantime are left out.
 
     Args:
         path: The file.
         unit: Name of the field that holds the time.
         rows: What to append.
-        known_size: What this function returned before: a file of that size was not changed since.
+        seen: The state that this function returned before; None has the file read.
 
     Returns:
-        Size of the file in bytes.
+        The file's state, and the rows that it held before; none where it was as `seen`.
+
+    Raises:
+        TableError: What the file holds cannot be read, or it cannot be written.
+        LockedError: Another process holds the file for too long.
     """
-    with _locked(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        keys: set[OpKey] = set()
-        if size != known_size:
-            file.seek(0)
-            content = file.read()
-            size = content.rfind(b"\n") + 1
-            lines = content[:size].decode("utf-8").splitlines()[1:]
-            keys = {parse_row(line, unit, str(path)).key for line in lines}
+    with _own(path), path.open("r+b") as file:
+        held: list[Row] = []
+        if Seen.of(os.fstat(file.fileno())) != seen:
+            content = _whole_lines(file.read())
+            _, held = _parse(content.decode("utf-8"), path)
+            file.truncate(len(content))
+        keys = {row.key for row in held}
         new = "".join(row_line(row, unit) + "\n" for row in rows if row.key not in keys)
-        file.seek(size)
-        file.truncate()
+        file.seek(0, os.SEEK_END)
         file.write(new.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
-        return file.tell()
+        return Seen.of(os.fstat(file.fileno())), held
+
+
+def _whole_lines(content: bytes) -> bytes:
+    """All but what a process left after the last end of a line when it was killed."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _parse(text: str, path: Path) -> tuple[TableHeader, list[Row]]:
+    """Header and rows of whole lines."""
+    first, _, rest = text.partition("\n")
+    header = parse_header(first, f"{path}:1")
+    return header, list(_rows(rest.split("\n")[:-1], header.unit, path))
 
 
 def _header_line(header: TableHeader) -> str:
@@ -125,16 +189,10 @@ def _header_line(header: TableHeader) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for reading and writing and ours alone until the block ends."""
-    while True:
-        try:
-            file = path.open("r+b")
-        except OSError as error:
-            raise TableError(f"{path}: cannot be written: {error}") from None
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                yield file
-                return
-            # another process replaced the file while we waited for the lock
+def _own(path: Path) -> Iterator[None]:
+    """Let no other process write the table until the block ends."""
+    try:
+        with locked(path, WAIT_SECONDS):
+            yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: cannot be written: {error}") from None

@@ -17,7 +17,7 @@ from automl.latency.header import TableHeader
 from automl.latency.interpolate import Interpolator
 from automl.latency.keys import MISSING, SOURCES, OpKey, Timings
 from automl.latency.rows import Row, row_line
-from automl.latency.store import append_rows, read_table, replace_header, write_table
+from automl.latency.store import Seen, append_rows, change_header, create_table, read_table
 
 Floats = NDArray[np.float64]
 
@@ -41,8 +41,9 @@ class LatencyTable:
         self._rows: dict[OpKey, Row] = {}
         self.path = path
         self._interpolator = Interpolator(())
+        self._gained: set[OpKey] = set()  # what other processes measured since this one read
         self._energy = False  # whether some row knows it
-        self._size = -1  # of the file after our last append
+        self._seen: Seen | None = None  # the file after our last append
         self._add(rows)
 
     @classmethod
@@ -64,13 +65,23 @@ class LatencyTable:
         """A new table with its file, which is written whole or not at all.
 
         Raises:
-            TableError: If the file is there already.
+            TableError: If the file is there already, or cannot be written.
         """
-        if path.exists():
-            raise TableError(f"{path}: there is a table already")
         table = cls(header, rows, path)
-        write_table(path, header, table.rows)
+        if not create_table(path, header, table.rows):
+            raise TableError(f"{path}: there is a table already")
         return table
+
+    @classmethod
+    def read_or_create(cls, path: Path, header: TableHeader) -> LatencyTable:
+        """The table of a file, which another process may make at the same time.
+
+        Raises:
+            TableError: If what is there cannot be read, or nothing can be written.
+        """
+        return (
+            cls(header, (), path) if create_table(path, header, ()) else cls.read(path, resume=True)
+        )
 
     @property
     def header(self) -> TableHeader:
@@ -148,27 +159,51 @@ class LatencyTable:
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows; where there is a file they are on disk when this returns.
 
+        The table gains what other processes appended to the file in the meantime. Where they
+        measured the same operator, theirs stays.
+
         Raises:
-            TableError: If a row's operator has a row already, or the file cannot be written.
+            TableError: If this process knew a row of an operator before, or the file cannot be
+                written.
+            LockedError: If another process holds the file for too long.
         """
         for row in rows:
-            if row.key in self._rows:
+            if row.key in self._rows and row.key not in self._gained:
                 raise TableError(f"table {self.name!r} has a row for {row.key} already")
         if self.path is not None:
-            self._size = append_rows(self.path, self._header.unit, rows, self._size)
+            new = [row for row in rows if row.key not in self._rows]
+            self._seen, held = append_rows(self.path, self._header.unit, new, self._seen)
+            self._gain(held)
         self._add(rows)
 
     def set_header(self, header: TableHeader) -> None:
-        """Replace what the table says of itself; the file is replaced whole."""
+        """Replace what the table says of itself; the file is replaced whole.
+
+        Fields that are left as they were keep what other processes made of them in the file.
+
+        Raises:
+            TableError: If the unit is another, or the file cannot be written.
+            LockedError: If another process holds the file for too long.
+        """
         if header.unit != self._header.unit:
             raise TableError(f"table {self.name!r} is in {self._header.unit}, not {header.unit}")
         if self.path is not None:
-            replace_header(self.path, header)
+            changes = {
+                name: value for name, value in header if value != getattr(self._header, name)
+            }
+            header, held = change_header(self.path, changes)
+            self._gain(held)
         self._header = header
         self.__dict__.pop("_predictor", None)
 
+    def _gain(self, held: Sequence[Row]) -> None:
+        self._gained.update(row.key for row in held if row.key not in self._rows)
+        self._add(held)
+
     def _add(self, rows: Iterable[Row]) -> None:
         for row in rows:
+            if row.key in self._rows:
+                continue
             self._rows[row.key] = row
             self._interpolator.add(row)
             self._energy = self._energy or not math.isnan(row.joules)

@@ -120,12 +120,12 @@ def cpu_table(threads: int = 1) -> LatencyTable:
         TableError: If the table that is there cannot be read.
     """
     path = cpu_path(threads)
-    if path.exists():
-        table = LatencyTable.read(path, resume=True)
-        if not {*CPU_PRECISIONS} <= {*table.header.precisions}:  # from an earlier version
-            table.set_header(table.header.model_copy(update={"precisions": CPU_PRECISIONS}))
-        return table
-    return LatencyTable.create(path, _cpu_header(threads))
+    if not path.exists():
+        return LatencyTable.read_or_create(path, _cpu_header(threads))
+    table = LatencyTable.read(path, resume=True)
+    if not {*CPU_PRECISIONS} <= {*table.header.precisions}:  # from an earlier version
+        table.set_header(table.header.model_copy(update={"precisions": CPU_PRECISIONS}))
+    return table
 
 
 def _cpu_header(threads: int) -> TableHeader:

@@ -113,7 +113,7 @@ def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
     """A table without rows for what the runner measures."""
     path, info = table_path(request.target), runner.info
     state = info.conditions
-    return LatencyTable.create(
+    return LatencyTable.read_or_create(
         path,
         TableHeader(
             name=path.stem,

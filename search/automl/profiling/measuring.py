@@ -104,12 +104,17 @@ def profile(
             report.left += tuple(key for key, _ in batch)
             continue
         share = min(_KEY_SECONDS, left / (len(wanted) - done))
+        done += len(batch)
+        batch = [each for each in batch if each[0] not in table]  # others measure beside us
+        if not batch:
+            continue
         slower = _drift(runner, reference)
         for row in _rows(batch, runner, Limits(spread, share * len(batch)), slower, report):
+            if row.key in table:
+                continue
             table.append([row])
             report.measured += 1
             tell(report.measured, len(wanted), row)
-        done += len(batch)
         report.stolen = max(report.stolen, runner.stolen)
         report.warnings = tuple(dict.fromkeys((*report.warnings, *_slowed(runner))))
     report.seconds = time.monotonic() - start
@@ -221,6 +226,7 @@ def _reference(table: LatencyTable, runner: Runner) -> float:
         tries = [_anchor(runner) for _ in range(_ANCHOR_TRIES)]
         row = _row(key, min(tries, key=lambda measured: measured.seconds), 0.0)
         table.append([row])
+        row = table.row(key) or row  # another process was faster
     return row.seconds
 
 
