@@ -1,46 +1,25 @@
-"""The worker as a process: it times, refuses and goes on."""
+"""This machine as a runner: its worker times, refuses and goes on."""
 
 from __future__ import annotations
 
-import ast
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import automl.profiling
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.profiling.microbench import probe
 from automl.profiling.runner import Limits, LocalRunner, Probe
 
 QUICK = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
-WORKER = Path(automl.profiling.__file__).with_name("worker.py")
 
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[LocalRunner]:
     with LocalRunner() as found:
         yield found
-
-
-def test_the_worker_needs_its_runtime_only() -> None:
-    tree = ast.parse(WORKER.read_text(encoding="utf-8"), feature_version=(3, 8))
-    names = {
-        name.split(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-        )
-    }
-    assert names - sys.stdlib_module_names == {"numpy", "onnxruntime"}
 
 
 def test_what_it_is(runner: LocalRunner) -> None:
@@ -78,10 +57,3 @@ def test_a_worker_that_ends_is_an_error() -> None:
 def test_an_unknown_runtime_is_an_error() -> None:
     with pytest.raises(MeasureError, match=r"no runtime 'onnxrunime' \(did you mean onnxruntime"):
         LocalRunner(runtime="onnxrunime")
-
-
-def test_a_worker_that_nobody_asks_ends() -> None:
-    with subprocess.Popen(
-        [sys.executable, str(WORKER), "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    ) as worker:
-        assert worker.wait(600) == -signal.SIGALRM  # the limit guards against a hang
