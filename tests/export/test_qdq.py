@@ -28,7 +28,7 @@ from automl.export.qdq import (
     quantized_onnx,
     record_plan,
 )
-from automl.export.uncalibrated import rough_integer_onnx
+from automl.export.uncalibrated import uncalibrated_onnx
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits
@@ -183,7 +183,7 @@ def test_linear_layers_on_tokens_run_on_integers(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         traced = trace_network(Tokens().eval(), shape)
-    content = rough_integer_onnx(
+    content = uncalibrated_onnx(
         traced.model, Flow(traced.trace), all_layers(traced), "qdq-u8s8", shape
     )
     found = kernels(content, tmp_path / "optimised.onnx")
@@ -195,7 +195,7 @@ def test_float_layers_stay_float_and_shortcuts_keep_their_layout(
     traced: TracedModel, tmp_path: Path
 ) -> None:
     bits = {name: each for name, each in all_layers(traced).items() if name != "stem"}
-    content = rough_integer_onnx(traced.model, Flow(traced.trace), bits, "qdq-u8s8", SHAPE)
+    content = uncalibrated_onnx(traced.model, Flow(traced.trace), bits, "qdq-u8s8", SHAPE)
     found = kernels(content, tmp_path / "optimised.onnx")
     assert found["Conv"] == 1
     assert found["QLinearConv"] == 6

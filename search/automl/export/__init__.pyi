@@ -7,4 +7,4 @@ from .packed import SharedWeights as SharedWeights
 from .packed import Stored as Stored
 from .packed import write_packed as write_packed
 from .uncalibrated import computes_integers as computes_integers
-from .uncalibrated import rough_integer_onnx as rough_integer_onnx
+from .uncalibrated import uncalibrated_onnx as uncalibrated_onnx

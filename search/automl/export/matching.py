@@ -56,7 +56,7 @@ class OperationMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedValues:
     """What operations of a network read and wrote in one pass.
 
     Attributes:
@@ -74,15 +74,17 @@ class Recorded:
 
 def record_values(
     network: nn.Module, wanted: Collection[Address], example: torch.Tensor
-) -> Recorded:
+) -> RecordedValues:
     """Run the network once and keep what the wanted operations read and wrote."""
     walk = _Values(network, wanted)
     with walk.attached():
         network(example)
-    return Recorded(example.numpy(), walk.steps, walk.inputs, walk.outputs)
+    return RecordedValues(example.numpy(), walk.steps, walk.inputs, walk.outputs)
 
 
-def find_operations(model: onnx.ModelProto, recorded: Recorded) -> dict[Address, OperationMatch]:
+def find_operations(
+    model: onnx.ModelProto, recorded: RecordedValues
+) -> dict[Address, OperationMatch]:
     """The ONNX nodes of recorded operations.
 
     Args:

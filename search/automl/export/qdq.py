@@ -20,7 +20,13 @@ from onnx import helper, numpy_helper
 from automl.compression import ActivationQParams, Plan, QParams, QuantizedModel, Source
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
-from automl.export.matching import OperationMatch, Recorded, find_operations, lost, record_values
+from automl.export.matching import (
+    OperationMatch,
+    RecordedValues,
+    find_operations,
+    lost,
+    record_values,
+)
 from automl.export.session import Session
 from automl.profiling import (
     Pairs,
@@ -77,14 +83,14 @@ def quantized_bytes(
     return quantized_onnx(content, model, recorded)
 
 
-def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> Recorded:
+def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> RecordedValues:
     """What the operations that a plan rounds read and write on a random input, unrounded."""
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(tuple(input_shape), generator=generator)
     return record_values(network, {*plan.inputs, *plan.rounding.outputs}, example)
 
 
-def quantized_onnx(content: bytes, model: QuantizedModel, recorded: Recorded) -> bytes:
+def quantized_onnx(content: bytes, model: QuantizedModel, recorded: RecordedValues) -> bytes:
     """The float ONNX model of a quantised model's network as an integer one."""
     proto = with_stored_constants(onnx.load_from_string(content))
     residual = (model.scheme or "").endswith("residual")
@@ -134,7 +140,7 @@ def _agreement(found: Tensor, expected: Tensor, classes: bool) -> Agreement:
     return Agreement(len(found), top1, alike, float(gaps.mean()), float(gaps.max()))
 
 
-def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: Recorded) -> Pairs:
+def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: RecordedValues) -> Pairs:
     plan = model.plan
     matches = find_operations(proto, recorded)
     written = {

@@ -1,4 +1,4 @@
-"""Integer networks on grids found in one pass over a random input: made for measuring."""
+"""Integer networks whose QParams come from one pass over a random input: made for measuring."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from automl.compression import (
     make_plan,
     matrix,
 )
+from automl.errors import QuantizationError, nearest
 from automl.export.float_onnx import float_onnx
-from automl.export.matching import Array, Recorded
+from automl.export.matching import Array, RecordedValues
 from automl.export.qdq import quantized_onnx, record_plan
 from automl.network import FLOAT_BITS, Flow
 from automl.policy import Bits
@@ -30,7 +31,7 @@ def computes_integers(bits: Bits) -> bool:
     return bits.activations < FLOAT_BITS
 
 
-def rough_integer_onnx(
+def uncalibrated_onnx(
     network: nn.Module,
     flow: Flow,
     bits: Mapping[str, Bits],
@@ -45,7 +46,7 @@ def rough_integer_onnx(
         network: Float, already cut to the policy's channels and blocks.
         flow: Of the dense network without the policy's removed blocks.
         bits: Per layer; float where not named, and where only weights have fewer bits.
-        form: Of the target's table.
+        scheme: Of the target's table.
         input_shape: Of one input, batch 1 first.
 
     Raises:
@@ -53,21 +54,26 @@ def rough_integer_onnx(
         QuantizationError: A layer whose bits cannot be chosen.
     """
     integers = {name: each for name, each in bits.items() if computes_integers(each)}
+    for name in integers:
+        if name not in flow.layers:
+            raise QuantizationError(
+                f"no layer {name!r} whose bits can be chosen{nearest(name, flow.layers)}"
+            )
     plan = make_plan(flow, integers, scheme)
     recorded = record_plan(network, plan, input_shape)
-    weights = {name: _weight_grid(network.get_submodule(name)) for name in integers}
+    weights = {name: _weight_qparams(network.get_submodule(name)) for name in integers}
     qparams = _qparams(plan, recorded, bool(SCHEMES[scheme][1]))
     model = QuantizedModel(network, plan, qparams, weights)
     return quantized_onnx(float_onnx(network, input_shape), model, recorded)
 
 
-def _weight_grid(layer: nn.Module) -> QParams:
+def _weight_qparams(layer: nn.Module) -> QParams:
     largest = matrix(layer).abs().amax(2, keepdim=True)
     return QParams((largest / highest(8)).clamp_min(1e-12), 8)
 
 
-def _qparams(plan: Plan, recorded: Recorded, signed: bool) -> dict[Source, ActivationQParams]:
-    """Grids that span the recorded values."""
+def _qparams(plan: Plan, recorded: RecordedValues, signed: bool) -> dict[Source, ActivationQParams]:
+    """QParams that span the recorded values."""
     values: dict[Source, Array] = {}
     for address, sources in plan.inputs.items():
         for source, value in zip(sources, recorded.inputs[address], strict=True):

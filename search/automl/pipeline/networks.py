@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from automl.cost import build_cost_model
-from automl.export import computes_integers, onnx_bytes, rough_integer_onnx
+from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
 from automl.pipeline.precision import floats_of, precisions_of, scheme_of
@@ -129,7 +129,7 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
     if scheme is not None and any(map(computes_integers, policy.bits.values())):
         flow = Flow(traced.trace, policy.removed)
         bits = {name: each for name, each in policy.bits.items() if name in flow.layers}
-        content = rough_integer_onnx(model, flow, bits, scheme, shape)
+        content = uncalibrated_onnx(model, flow, bits, scheme, shape)
     else:
         content = onnx_bytes(model, shape)
     return half_model(content) if floats_of(header) == "fp16" else content
