@@ -417,13 +417,6 @@ def test_targets_fit_in_80_columns(
     assert "cpu" in {target["name"] for target in json.loads(out)}
 
 
-def test_agents_are_described(automl: Any) -> None:
-    _, out, _ = automl("agents")
-    assert {"lagrangian", "uniform"} <= set(out.splitlines())
-    _, out, _ = automl("agents", "--json")
-    assert {"lagrangian", "uniform"} <= {agent["name"] for agent in json.loads(out)}
-
-
 def test_help_loads_nothing_heavy() -> None:
     script = """
         import sys

@@ -72,7 +72,7 @@ AGENTS: Final = Registry[Agent](
             "amc",
             "amc:AmcAgent",
             "He et al., AMC, 2018",
-            "Reinforcement learning (DDPG): walks through the network and keeps a share of each\n"
+            "Reinforcement learning (DDPG): goes through the network and keeps a share of each\n"
             "channel group, within the budget at every step. For hundreds of trials.",
             kinds=("channels",),
             fewest=1,

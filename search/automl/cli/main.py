@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 import automl
-from automl.cli import devices, policies, searches, tables
+from automl.cli import devices, methods, policies, searches, tables
 from automl.errors import AutomlError, Raised, UsageError, nearest
 
 app = typer.Typer(
@@ -26,7 +26,8 @@ app.command("verify")(policies.verify)
 app.command("show")(policies.show)
 app.command("profile")(devices.profile)
 app.command("targets")(devices.targets)
-app.command("agents")(searches.agents)
+app.command("agents")(methods.agents)
+app.command("methods")(methods.methods)
 app.add_typer(tables.app, name="table")
 
 

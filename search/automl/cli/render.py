@@ -44,7 +44,9 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): to_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, set | frozenset):
+        return sorted(to_json(each) for each in value)
+    if isinstance(value, list | tuple):
         return [to_json(each) for each in value]
     if isinstance(value, float) and not isfinite(value):
         return None

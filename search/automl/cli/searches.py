@@ -1,8 +1,7 @@
-"""`automl search` and `automl agents`."""
+"""`automl search`."""
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Annotated
@@ -180,18 +179,3 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
             "automl", "apply", result.policy_path, *flags, "--export", result.out / "model.onnx"
         )
     )
-
-
-def agents(json: options.Json = False) -> None:
-    """List the agents that can search, with their papers."""
-    from automl.agents import AGENTS
-    from automl.cli import render
-
-    found = AGENTS.describe()
-    if json:
-        render.print_json(found)
-        return
-    for agent in found:
-        render.say(agent.name)
-        render.say(textwrap.indent(f"{agent.summary}\n{agent.paper}", "    "))
-    render.say_next("automl search --target cpu --budget 50% --agent uniform")
