@@ -24,7 +24,17 @@ from automl.errors import StudyError
 from automl.policy import Policy
 from automl.solver import solve
 from automl.space import Space, Variable
-from automl.study import Agent, Evaluate, Problem, Sensitivity, State, StudyResult, Trial, run_study
+from automl.study import (
+    Agent,
+    Evaluate,
+    Problem,
+    Sensitivity,
+    State,
+    StudyResult,
+    StudySettings,
+    Trial,
+    run_study,
+)
 
 Score = Callable[[Policy], float]
 
@@ -158,11 +168,13 @@ class AgentContract:
             problem,
             self.make(problem, 3),
             evaluate or (lambda policy: -sensitivity_of(problem, policy)),
-            trials=min(self.trials, 24),
-            storage_url=storage,
-            agent_name=self.name,
-            seed=3,
-            resume=resume,
+            StudySettings(
+                trials=min(self.trials, 24),
+                storage_url=storage,
+                agent_name=self.name,
+                seed=3,
+                resume=resume,
+            ),
         )
 
     def test_only_legal_choices_and_never_over_budget(self) -> None:

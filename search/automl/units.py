@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from automl.errors import UsageError
 
 Quantity = Literal["latency", "macs", "bytes", "joules"]
 #: What a target counts its latency in: cycles where it is a simulator.
 TimeUnit = Literal["seconds", "cycles"]
-#: Order of the columns in arrays of costs.
-QUANTITIES: Final[tuple[Quantity, ...]] = ("latency", "macs", "bytes", "joules")
+#: Order of the columns in arrays of costs: the one place that tells it.
+QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
 
 _ABSOLUTE: Final[dict[str, tuple[Quantity, float]]] = {
     "s": ("latency", 1.0),

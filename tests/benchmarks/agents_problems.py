@@ -23,7 +23,7 @@ from automl.compression.sensitivity import measure_sensitivity, outputs, resized
 from automl.cost.model import resolve_budget
 from automl.files import write_whole
 from automl.network.traced_model import trace_network
-from automl.pipeline.pricing import Choices, price
+from automl.pipeline.pricing import Choices, price_network
 from automl.pipeline.requests import ignore
 from automl.policy.policy import Policy
 from automl.space import Sensitivity, Space, channel_counts
@@ -78,12 +78,11 @@ class Contest:
         shape = (1, *photos.calibration.shape[1:])
         self.traced = trace_network(model, shape, resolutions=resolutions)
         limit = parse_budget(budget)
-        priced = price(
+        priced = price_network(
             self.traced,
             target,
-            Choices(resolutions=resolutions),
+            Choices(resolutions=resolutions, limited=frozenset({limit.quantity})),
             threads=1,
-            timed=limit.quantity == "latency",
             seed=0,
             on_event=ignore,
             keep=out / f"overhead-{name}.json",

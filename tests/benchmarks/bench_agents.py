@@ -32,7 +32,7 @@ from automl.agents.registry import AGENTS, make_agent
 from automl.errors import AutomlError
 from automl.policy.policy import Policy
 from automl.space import channel_counts
-from automl.study.loop import run_study
+from automl.study.loop import StudySettings, run_study
 from automl.study.problem import Trial
 
 CHECKPOINTS = (5_000, 20_000, 60_000, 200_000)
@@ -182,7 +182,7 @@ class Runner:
         try:
             agent = make_agent(agent_name(variant), contest.problem, seed, **agent_options(variant))
             asked = -(-candidates // BATCH) * BATCH
-            result = run_study(contest.problem, agent, score, trials=asked, on_trial=on_trial)
+            result = run_study(contest.problem, agent, score, StudySettings(asked), on_trial)
         except AutomlError as error:
             self.book.add(
                 kind="refused", problem=contest.name, variant=variant, seed=seed, reason=str(error)

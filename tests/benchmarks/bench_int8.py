@@ -37,10 +37,10 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
+from automl.pipeline.context import make_compressor, price_request, reachable_budget
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, timed_onnx
-from automl.pipeline.precision import precisions_of
-from automl.pipeline.preparing import aim, compressor_of
+from automl.pipeline.precision import precisions_of, scheme_of
 from automl.pipeline.pricing import measure_here
 from automl.pipeline.requests import SearchRequest, Task, ignore
 from automl.policy.policy import Bits, Policy
@@ -202,21 +202,23 @@ def searched(request: SearchRequest) -> Row:
 
 def all_integers(request: SearchRequest) -> Row:
     """The same of INT8 everywhere, with the fewest blocks left out that meet the budget."""
-    aimed = aim(request, ignore)
-    compressor = compressor_of(aimed.traced, aimed.priced, request, ignore)
-    costs, network = aimed.priced.costs, aimed.traced.network
+    priced = price_request(request, ignore)
+    budget = reachable_budget(priced, request.budget)
+    scheme = scheme_of(priced.table.header)
+    compressor = make_compressor(priced.traced, priced.space, scheme, request, ignore)
+    costs, network = priced.costs, priced.traced.network
     bits = dict.fromkeys((plan.owner for plan in network.plans if plan.owner), INT8)
     names = [block.name for block in network.blocks]
     for count in range(len(names) + 1):
         spread = np.linspace(0, len(names) - 1, count).round().astype(int)
         policy = Policy(bits=bits, removed=frozenset(names[place] for place in spread))
-        if aimed.budget.allows(costs.cost(policy)):
+        if budget.allows(costs.cost(policy)):
             break
     print(f"int8: {count} of {len(names)} blocks left out", flush=True)
     model = compressor.make(policy)
     compressor.forget()
     shape = request.task.input_shape
-    models = {"dense": onnx_bytes(aimed.traced.model, shape), "small": onnx_bytes(model, shape)}
+    models = {"dense": onnx_bytes(priced.traced.model, shape), "small": onnx_bytes(model, shape)}
     times = measure_here(models, 1)
     test = request.task.data.test
     assert test is not None

@@ -27,8 +27,8 @@ from automl.export.onnx import onnx_bytes
 from automl.network.surgery import smaller
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
+from automl.pipeline.context import make_context, price_request
 from automl.pipeline.networks import network_of
-from automl.pipeline.preparing import aim, prepare
 from automl.pipeline.pricing import measure_here
 from automl.pipeline.requests import SearchRequest, Task, ignore
 from automl.policy.policy import Policy
@@ -131,15 +131,15 @@ def _batches(images: torch.Tensor, labels: torch.Tensor) -> Batches:
 def macs_search(request: SearchRequest, limit: float) -> tuple[nn.Module, Policy, float]:
     """The network of a MACs budget, tightened until it takes at most `limit` of dense latency."""
     request = replace(request, budget=("99%MACs",), resolutions=())
-    aimed = aim(request, ignore)
-    compressor, problem = prepare(aimed, request, ignore)
-    dense = aimed.priced.costs.dense.macs
+    network = price_request(request, ignore)
+    context = make_context(network, request, ignore)
+    compressor, dense = context.compressor, network.costs.dense.macs
     share, step = 0.55, 0.05
     while True:
         budget = Budget((Limit("macs", share * dense),))
-        policy = make_agent("lagrangian", replace(problem, budget=budget), 0).ask(1)[0]
-        model, shape = network_of(aimed.traced, policy)
-        models = {"dense": onnx_bytes(aimed.traced.model, shape), "cut": onnx_bytes(model, shape)}
+        policy = make_agent("lagrangian", context.problem(budget), 0).ask(1)[0]
+        model, shape = network_of(network.traced, policy)
+        models = {"dense": onnx_bytes(network.traced.model, shape), "cut": onnx_bytes(model, shape)}
         times = measure_here(models, 1, 6.0)
         found = times["cut"] / times["dense"]
         print(f"  MACs {share:.0%}: {found:.2f} of the dense latency", flush=True)

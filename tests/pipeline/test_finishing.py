@@ -31,7 +31,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def policy(board: Path, tmp_path_factory: pytest.TempPathFactory) -> PolicyFile:
     """A policy at a lower resolution."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("automl.pipeline.searching.export_onnx", lambda *_, half: 0.0)
+        patch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
         result = search(request(board, tmp_path_factory.mktemp("run"), "60%"))
     channels = {
         name: group.model_copy(update={"kept": 8}) for name, group in result.policy.channels.items()

@@ -12,9 +12,11 @@ from automl.latency.targets import cpu_path, cpu_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
 from automl.pipeline.networks import input_shape, network_of
-from automl.pipeline.pricing import Choices, price
+from automl.pipeline.pricing import Choices, price_network
 from automl.pipeline.requests import Event, ignore
 from automl.policy.policy import Policy
+
+TIMED = Choices(4, limited=frozenset({"latency"}))
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
 ) -> None:
     monkeypatch.setattr("automl.pipeline.networks.FIT_NETWORKS", 2)
     monkeypatch.setattr("automl.pipeline.networks.FIT_SECONDS", 0.5)
-    monkeypatch.setattr("automl.pipeline.searching.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
     changes = {"round_to": 8, "depth": False, "resolutions": (), "trials": 2}
     events: list[Event] = []
     result = search(request("cpu", tmp_path / "run", "90%MACs", "10s", **changes), events.append)
@@ -61,12 +63,12 @@ def test_a_table_without_the_operators_and_without_a_fit_is_refused(
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"linear"' not in line))
     with pytest.raises(TableError):
-        price(traced, str(path), Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
+        price_network(traced, str(path), TIMED, threads=1, seed=0, on_event=ignore)
 
 
 def test_a_target_that_nobody_knows_is_refused(traced: TracedModel) -> None:
     with pytest.raises(TargetError, match="no target 'orinn'"):
-        price(traced, "orinn", Choices(4), threads=1, timed=True, seed=0, on_event=ignore)
+        price_network(traced, "orinn", TIMED, threads=1, seed=0, on_event=ignore)
 
 
 def test_the_network_of_a_policy_has_its_shapes_and_its_input(traced: TracedModel) -> None:

@@ -20,9 +20,9 @@ from automl.export.onnx import onnx_bytes
 from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
 from automl.pipeline import apply, search
-from automl.pipeline.pricing import Choices, price
+from automl.pipeline.pricing import Choices, price_network
 from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Task, ignore
-from automl.pipeline.searching import over_on_the_clock
+from automl.pipeline.results import over_on_the_clock
 from automl.policy.file import read_policy
 from automl.study.problem import Agent
 from automl.userdata.data import Batches, Data
@@ -38,7 +38,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No thorough export (seconds each; tested by itself), no tables of the user's."""
     monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("automl.pipeline.searching.export_onnx", quick_export)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", quick_export)
 
 
 def quick_export(
@@ -92,8 +92,10 @@ def test_policies_are_priced_again_to_what_they_say(board: Path, tmp_path: Path)
     asked = request(board, tmp_path / "run", "60%")
     search(asked)
     traced = trace_network(asked.task.model, SHAPE, resolutions=asked.resolutions)
-    choices = Choices(asked.round_to, asked.depth, asked.resolutions)
-    priced = price(traced, str(board), choices, threads=1, timed=True, seed=0, on_event=ignore)
+    choices = Choices(
+        asked.round_to, asked.depth, asked.resolutions, limited=frozenset({"latency"})
+    )
+    priced = price_network(traced, str(board), choices, threads=1, seed=0, on_event=ignore)
     files = [tmp_path / "run" / "policy.json", *sorted((tmp_path / "run" / "front").iterdir())]
     assert len(files) > 1
     for path in files:
@@ -126,7 +128,7 @@ def test_a_budget_that_the_dense_model_meets_is_said_so(board: Path, tmp_path: P
 def test_work_is_limited_without_measuring_operators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("automl.pipeline.searching.measure_here", lambda *_: {})
+    monkeypatch.setattr("automl.pipeline.results.measure_here", lambda *_: {})
     events: list[Event] = []
     result = search(request("cpu", tmp_path / "run", "50%MACs", round_to=None), events.append)
     assert result.compressed.macs <= 0.5 * result.dense.macs
@@ -184,7 +186,7 @@ def test_an_export_that_is_refused_loses_nothing_else(
     def refuse(*_: object, half: bool) -> float:
         raise ModelError("the model cannot be exported to ONNX: no such operator")
 
-    monkeypatch.setattr("automl.pipeline.searching.export_onnx", refuse)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", refuse)
     with pytest.raises(ModelError, match="cannot be exported"):
         search(request(board, tmp_path / "run", "60%"))
     assert read_policy(tmp_path / "run" / "policy.json").scored_on == "4 test inputs"
@@ -266,7 +268,7 @@ def test_a_cold_start_is_another_search(
         told.append(options)
         return make_agent(*args, **options)
 
-    monkeypatch.setattr("automl.pipeline.searching.make_agent", counted)
+    monkeypatch.setattr("automl.pipeline.running.make_agent", counted)
     cold = request(board, tmp_path / "run", "60%", agent="optuna-tpe", warm_start=False, trials=1)
     search(cold)
     assert search(dataclasses.replace(cold, trials=2, resume=True)).trials == 2

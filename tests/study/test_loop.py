@@ -17,7 +17,7 @@ from automl.errors import StudyError
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.policy.policy import Policy
 from automl.space import build_space
-from automl.study.loop import StudyResult, pareto_front, run_study
+from automl.study.loop import StudyResult, StudySettings, pareto_front, run_study
 from automl.study.problem import Evaluation, Problem, Trial
 
 
@@ -80,12 +80,14 @@ def search(
         problem,
         Climber(problem, seed),
         evaluate,
-        trials=trials,
-        storage_url=None if folder is None else f"sqlite:///{folder}/study.db",
-        agent_name=agent_name,
-        seed=seed,
-        resume=resume,
-        on_trial=on_trial,
+        StudySettings(
+            trials=trials,
+            storage_url=None if folder is None else f"sqlite:///{folder}/study.db",
+            agent_name=agent_name,
+            seed=seed,
+            resume=resume,
+        ),
+        on_trial,
     )
 
 
@@ -161,13 +163,13 @@ def test_an_agent_that_proposes_nothing_is_finished() -> None:
             return super().ask(1) if self.best == -np.inf else []
 
     problem = chain_problem()
-    result = run_study(problem, Finished(problem, 0), score, trials=None)
+    result = run_study(problem, Finished(problem, 0), score, StudySettings())
     assert len(result.trials) == 1
 
 
 def test_no_time_means_no_trial() -> None:
     problem = chain_problem()
-    result = run_study(problem, Climber(problem, 0), score, trials=None, seconds=0.0)
+    result = run_study(problem, Climber(problem, 0), score, StudySettings(seconds=0.0))
     assert result == StudyResult((), None, ())
 
 
@@ -260,10 +262,7 @@ def test_an_agent_that_proposes_otherwise_does_not_resume(tmp_path: Path) -> Non
             problem,
             Climber(problem, 5),
             score,
-            trials=8,
-            storage_url=url,
-            agent_name="climber",
-            resume=True,
+            StudySettings(trials=8, storage_url=url, agent_name="climber", resume=True),
         )
 
 
@@ -363,7 +362,7 @@ def test_full_scores_are_for_who_asks_for_them() -> None:
     problem = chain_problem()
     for agent, asked in ((Climber(problem, 0), True), (Front(problem, 0), False)):
         racer = Racer()
-        result = run_study(problem, agent, racer, trials=20, full_scores=asked)
+        result = run_study(problem, agent, racer, StudySettings(trials=20, full_scores=asked))
         assert {incumbent for _, incumbent in racer.asked} == {None}
         assert {trial.images for trial in result.trials} == {10}
 
@@ -385,16 +384,10 @@ def test_another_score_or_other_options_do_not_resume(
     problem, url = chain_problem(), f"sqlite:///{tmp_path}/study.db"
 
     def again(score_name: str, options: str, resume: bool) -> StudyResult:
-        return run_study(
-            problem,
-            Climber(problem, 0),
-            score,
-            trials=4,
-            storage_url=url,
-            resume=resume,
-            score_name=score_name,
-            options=options,
+        settings = StudySettings(
+            trials=4, storage_url=url, resume=resume, score_name=score_name, options=options
         )
+        return run_study(problem, Climber(problem, 0), score, settings)
 
     again("accuracy", "warm_start=True", False)
     assert len(again("accuracy", "warm_start=True", True).trials) == 4

@@ -10,8 +10,8 @@ import numpy as np
 
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
-from automl.solver import solve
-from automl.space import Kind, Vectors
+from automl.solver import Floats, solve
+from automl.space import Kind, Pairwise
 from automl.study import Problem, Trial
 
 #: Kinds of choices whose sensitivity is weighed against each other, and by how much.
@@ -59,39 +59,41 @@ class LagrangianAgent:
 
     def ask(self, count: int) -> list[Policy]:
         """The next optima that were not proposed yet, none when there are no more."""
-        policies: list[Policy] = []
+        problem, policies = self._problem, list[Policy]()
         while (
             len(policies) < count
             and self._solved < len(self._plans)
             and len(self._proposed) < PROPOSALS
         ):
-            vector = self._solve(self._plans[self._solved])
+            plan = self._plans[self._solved]
             self._solved += 1
-            if vector is not None and vector.tobytes() not in self._proposed:
+            single, pairwise = self._weighed(plan)
+            try:
+                vector = solve(problem.costs, single, problem.budget, plan.held, pairwise).vector
+            except InfeasibleError:
+                if not plan.held:
+                    raise
+                continue  # this resolution cannot meet the budget, others can
+            if vector.tobytes() not in self._proposed:
                 self._proposed.append(vector.tobytes())
-                policies.append(self._problem.space.decode(vector))
+                policies.append(problem.space.decode(vector))
         return policies
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """Nothing: what is proposed does not depend on scores."""
 
-    def _solve(self, plan: _Plan) -> Vectors | None:
+    def _weighed(self, plan: _Plan) -> tuple[list[Floats], Pairwise]:
+        """The sensitivity of each choice and of pairs, a kind's by the plan's factor."""
         variables = self._problem.space.variables
         weights = [plan.factor if each.kind == plan.kind else 1.0 for each in variables]
-        sensitivity = [
+        single = [
             each * weight for each, weight in zip(self._sensitivity.single, weights, strict=True)
         ]
         pairwise = [  # what two choices do together is between them
             ((one, other), each * float(np.sqrt(weights[one] * weights[other])))
             for (one, other), each in self._sensitivity.pairwise
         ]
-        costs, budget = self._problem.costs, self._problem.budget
-        try:
-            return solve(costs, sensitivity, budget, plan.held, tuple(pairwise)).vector
-        except InfeasibleError:
-            if not plan.held:
-                raise
-            return None  # this resolution cannot meet the budget, others can
+        return single, tuple(pairwise)
 
 
 def _plans(problem: Problem) -> list[_Plan]:

@@ -19,9 +19,14 @@ Floats = NDArray[np.float64]
 #: Seconds, source (index into `SOURCES`) and joules of every key.
 Prices = Mapping[OpKey, tuple[float, int, float]]
 
-#: Columns of a lookup's rows: `QUANTITIES`, and the seconds that were not measured.
-LATENCY, MACS, BYTES, JOULES, INTERPOLATED, FITTED = range(6)
-COLUMNS: Final = 6
+#: Columns of a lookup's rows: those of `QUANTITIES`, then the seconds that were not measured.
+LATENCY: Final = QUANTITIES.index("latency")
+MACS: Final = QUANTITIES.index("macs")
+BYTES: Final = QUANTITIES.index("bytes")
+JOULES: Final = QUANTITIES.index("joules")
+INTERPOLATED: Final = len(QUANTITIES)
+FITTED: Final = INTERPOLATED + 1
+COLUMNS: Final = FITTED + 1
 #: A layer is kept as a table over its variables while that has no more entries than this.
 JOINT_ENTRIES: Final = 1 << 16
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from automl.cost.conversions import BlockOutputPrecision, add_auxiliary, conversions
 from automl.cost.factors import (
     BYTES,
+    COLUMNS,
     FITTED,
     INTERPOLATED,
     JOULES,
@@ -70,6 +71,11 @@ class Cost:
     measured: float = math.nan
     interpolated: float = math.nan
     fitted: float = math.nan
+
+    @classmethod
+    def from_row(cls, row: Sequence[float]) -> Cost:
+        """A cost from its quantities in the order of `QUANTITIES`."""
+        return cls(**dict(zip(QUANTITIES, row, strict=True)))
 
     def value(self, quantity: Quantity) -> float:
         """One quantity, in seconds, MACs, bytes or joules."""
@@ -192,7 +198,9 @@ class CostModel:
         self.energy = energy
         self._lookups = tuple(lookups)
         known = 0 < energy[0] == energy[1]
-        self._constant = np.array([constant, 0.0, 0.0, 0.0 if known else math.nan])
+        self._constant = np.zeros(len(QUANTITIES))
+        self._constant[LATENCY] = constant
+        self._constant[JOULES] = 0.0 if known else math.nan
 
     def price(self, vectors: Vectors) -> Floats:
         """Costs [policies, quantities], as `QUANTITIES`, of vectors [policies, variables]."""
@@ -208,7 +216,7 @@ class CostModel:
         vector = self.space.encode(policy)[None]
         if self._dense and not policy.bits and (vector[0] == self.space.dense).all():
             return self._dense
-        row = self._sum(vector, FITTED + 1)[0]
+        row = self._sum(vector, COLUMNS)[0]
         constant = float(self._constant[LATENCY])
         latency = float(row[LATENCY]) + constant
         whole = latency if latency > 0.0 else math.nan
@@ -263,10 +271,13 @@ class CostModel:
 
     def _bindings(self, sizes: Sequence[int]) -> Iterator[CostFactor]:
         """Factors that make an auxiliary variable other than it is dearer than any policy."""
-        most = np.abs(self._constant) + sum(each.rows[:, :4].max(axis=0) for each in self._lookups)
+        count = len(QUANTITIES)
+        most = np.abs(self._constant) + sum(
+            each.rows[:, :count].max(axis=0) for each in self._lookups
+        )
         for number, each in enumerate(self._block_outputs, start=len(self.space.variables)):
             scope, broken = each.violations(sizes)
-            table = np.zeros((*broken.shape, len(QUANTITIES)))
+            table = np.zeros((*broken.shape, count))
             for quantity in (LATENCY, JOULES):
                 table[..., quantity] = np.where(broken, 4.0 * np.nan_to_num(most[quantity]), 0.0)
             yield CostFactor((*scope, number), table)

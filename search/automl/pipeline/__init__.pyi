@@ -1,7 +1,10 @@
+from .context import SearchContext as SearchContext
+from .context import make_context as make_context
+from .context import price_request as price_request
+from .context import reachable_budget as reachable_budget
 from .finishing import apply as apply
 from .finishing import verify as verify
 from .front import search_front as search_front
-from .measure_loop import search as search
 from .profiling import profile as profile
 from .requests import DEFAULT_CALIBRATION as DEFAULT_CALIBRATION
 from .requests import DEFAULT_PRECISIONS as DEFAULT_PRECISIONS
@@ -18,7 +21,10 @@ from .requests import SearchResult as SearchResult
 from .requests import Task as Task
 from .requests import VerifyRequest as VerifyRequest
 from .requests import VerifyResult as VerifyResult
+from .requests import check_measuring as check_measuring
 from .requests import ignore as ignore
+from .running import run_search as run_search
+from .searching import search as search
 from .tables import Checked as Checked
 from .tables import Compared as Compared
 from .tables import check_table as check_table

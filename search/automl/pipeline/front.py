@@ -1,22 +1,26 @@
-"""Several budgets at once: one reading, one set of prices, one database, one memory of scores."""
+"""Several budgets at once share one context: prices, database, and what was scored."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from automl.cost import Limit, resolve_budget
+from automl.cost import Budget, Limit
 from automl.errors import UsageError
+from automl.pipeline.context import (
+    SearchContext,
+    make_context,
+    price_request,
+    reachable_budget,
+)
 from automl.pipeline.log import Log, start
-from automl.pipeline.preparing import Aimed, Prepared, aim, prepare_scores
+from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
-from automl.pipeline.searching import best_of, deliver_best, deliver_dense, study_prepared
-from automl.solver import solve
+from automl.pipeline.results import finish, finish_dense
+from automl.pipeline.running import best_of, run_agent
 from automl.study import StudyResult, Trial
 from automl.units import Quantity, parse_budget
 
@@ -36,9 +40,10 @@ def search_front(
 ) -> tuple[SearchResult, ...]:
     """One search a budget, each in a folder of its own under `request.out`.
 
-    The network is read, priced and prepared once, and no policy is scored twice. All budgets are
-    known to be reachable before anything costly is done. Each budget is given the best policy that
-    fits it, also where the search of another budget found it.
+    The network is traced and priced once, its context is made once, and no policy is scored twice.
+    All budgets are known to be reachable, and no two to be one, before anything costly is done.
+    Each budget is given the best policy that fits it, also where the search of another budget found
+    it.
 
     Args:
         request: Its budget is not used.
@@ -47,7 +52,8 @@ def search_front(
         on_event: Told of progress.
 
     Raises:
-        UsageError: A count with several budgets, or with what takes one budget alone.
+        UsageError: A count with several budgets, or with what takes one budget alone; two budgets
+            that are one.
         InfeasibleError: A budget cannot be met.
     """
     if request.measure:
@@ -61,64 +67,104 @@ def search_front(
             options=("front", "budget"),
         )
     start(request, on_event)
-    aimed = aim(replace(request, budget=_timed_first(budgets)), on_event)
+    network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
     if count:
-        budgets = spread(budgets[0], aimed, count)
-    runs = [(_run(request, budget), _aimed(aimed, budget)) for budget in budgets]
-    searched, prepared = _search_all(runs, on_event)
-    trials = [trial for each in searched if each.result for trial in each.result.trials]
-    return tuple(_delivered(each, prepared, trials) for each in searched)
+        budget = reachable_budget(network, budgets[0])
+        budgets = spread(budgets[0], budget, network, count)
+    runs = _runs(request, budgets, network, on_event)
+    searched = [run for run in runs if not run.met(network)]
+    if not searched:
+        return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
+    context = make_context(network, searched[0].request, searched[0].log)
+    return tuple(_finished(context, runs, _studies(context, searched)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Searched:
-    """One budget's search before anything is delivered; no result where the dense network fits."""
+class _Run:
+    """One budget's search, in a folder of its own."""
 
-    run: SearchRequest
-    aimed: Aimed
+    request: SearchRequest
+    budget: Budget
     log: Log
-    result: StudyResult | None
+
+    def met(self, network: PricedNetwork) -> bool:
+        """Whether the dense network is within the budget."""
+        return self.budget.allows(network.costs.dense)
 
 
-def _search_all(
-    runs: Sequence[tuple[SearchRequest, Aimed]], on_event: OnEvent
-) -> tuple[list[_Searched], Prepared | None]:
-    """All studies, up to one that is interrupted."""
-    searched: list[_Searched] = []
-    prepared: Prepared | None = None
-    for run, aimed in runs:
-        log = start(run, on_event)
-        if aimed.met:
-            searched.append(_Searched(run, aimed, log, None))
-            continue
-        prepared = prepared or prepare_scores(aimed, run, log)
-        aimed_there, result = study_prepared(run, aimed, prepared, log)
-        searched.append(_Searched(run, aimed_there, log, result))
-        if result.interrupted:
+def _runs(
+    request: SearchRequest,
+    budgets: Sequence[tuple[str, ...]],
+    network: PricedNetwork,
+    on_event: OnEvent,
+) -> list[_Run]:
+    """One search a budget; all are known to be possible, and no two to be one.
+
+    Raises:
+        UsageError: Two budgets are one, or would share a folder.
+    """
+    resolved = [reachable_budget(network, budget) for budget in budgets]
+    folders = [_folder(budget) for budget in budgets]
+    for names in (list(map(str, resolved)), list(map(str, folders))):
+        for second, name in enumerate(names):
+            first = names.index(name)
+            if first < second:
+                texts = " and ".join(" with ".join(budgets[each]) for each in (first, second))
+                raise UsageError(
+                    f"the budgets {texts} are one search, {name}: give each once",
+                    options=("budget",),
+                )
+    requests = [
+        replace(request, budget=budget, out=request.out / folder)
+        for budget, folder in zip(budgets, folders, strict=True)
+    ]
+    logs = [start(each, on_event) for each in requests]
+    return [_Run(*each) for each in zip(requests, resolved, logs, strict=True)]
+
+
+def _studies(context: SearchContext, runs: Sequence[_Run]) -> dict[Path, StudyResult]:
+    """All studies by their folders, up to one that is interrupted."""
+    studies: dict[Path, StudyResult] = {}
+    for run in runs:
+        found = run_agent(context, run.budget, run.request, run.log)
+        studies[run.request.out] = found
+        if found.interrupted:
             break
-    return searched, prepared
+    return studies
 
 
-def _delivered(
-    searched: _Searched, prepared: Prepared | None, trials: Sequence[Trial]
-) -> SearchResult:
+def _finished(
+    context: SearchContext, runs: Sequence[_Run], studies: dict[Path, StudyResult]
+) -> Iterator[SearchResult]:
+    """Each budget's best policy, up to a search that was interrupted."""
+    trials = [trial for found in studies.values() for trial in found.trials]
+    for run in runs:
+        if run.met(context.network):
+            yield finish_dense(context.network, run.budget, run.request, run.log)
+            continue
+        found = studies[run.request.out]
+        best = _best_within(run.budget, best_of(found), trials)
+        yield finish(context, run.budget, run.request, found, best, run.log)
+        if found.interrupted:
+            return
+
+
+def _best_within(budget: Budget, best: Trial, trials: Sequence[Trial]) -> Trial:
     """The best policy within the budget, whichever budget's search found it."""
-    if searched.result is None or prepared is None:
-        return deliver_dense(searched.run, searched.aimed, searched.log)
-    best = best_of(searched.result)
     whole = max(trial.images or 0 for trial in trials)
     for trial in trials:
         # One that was given up early has an estimate for a score.
         known = trial.score is not None and (trial.images or 0) == whole
-        within = searched.aimed.budget.allows(trial.cost)
-        if known and within and (trial.score or 0.0) > (best.score or 0.0):
+        if known and budget.allows(trial.cost) and (trial.score or 0.0) > (best.score or 0.0):
             best = trial
-    return deliver_best(searched.run, searched.aimed, prepared, searched.result, best, searched.log)
+    return best
 
 
-def spread(budget: tuple[str, ...], aimed: Aimed, count: int) -> list[tuple[str, ...]]:
+def spread(
+    text: tuple[str, ...], budget: Budget, network: PricedNetwork, count: int
+) -> list[tuple[str, ...]]:
     """The budget and `count` - 1 more, in even steps towards the dense network's cost."""
-    dense = aimed.priced.costs.dense
+    dense = network.costs.dense
 
     def at(step: int, limit: Limit) -> str:
         share = limit.value / dense.value(limit.quantity)
@@ -126,7 +172,7 @@ def spread(budget: tuple[str, ...], aimed: Aimed, count: int) -> list[tuple[str,
         return f"{100 * share:.4g}{_SHARES[limit.quantity]}"
 
     steps = range(1, count)
-    return [budget, *(tuple(at(step, limit) for limit in aimed.budget.limits) for step in steps)]
+    return [text, *(tuple(at(step, limit) for limit in budget.limits) for step in steps)]
 
 
 def _timed_first(budgets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -136,18 +182,6 @@ def _timed_first(budgets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         return any(parse_budget(text).quantity == "latency" for text in budget)
 
     return next(filter(is_timed, budgets), budgets[0])
-
-
-def _aimed(aimed: Aimed, budget: tuple[str, ...]) -> Aimed:
-    costs = aimed.priced.costs
-    unit = aimed.priced.table.header.unit
-    limits = resolve_budget(map(parse_budget, budget), costs.dense, costs.energy, unit)
-    solve(costs, [np.zeros(size) for size in costs.space.sizes], limits)
-    return replace(aimed, budget=limits)
-
-
-def _run(request: SearchRequest, budget: tuple[str, ...]) -> SearchRequest:
-    return replace(request, budget=budget, out=request.out / _folder(budget))
 
 
 def _folder(budget: tuple[str, ...]) -> Path:

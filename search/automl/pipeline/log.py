@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from automl.errors import StudyError
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
@@ -25,14 +28,18 @@ def start(request: SearchRequest, on_event: OnEvent) -> Log:
             options=("resume", "out"),
         )
     request.out.mkdir(parents=True, exist_ok=True)
-    return Log(request.out / "log.jsonl", on_event)
+    return Log(request.out / "log.jsonl", on_event, resume=request.resume)
 
 
 class Log:
-    """Progress to the listener, and finished stages and trials to a file of JSON lines."""
+    """Progress to the listener, and finished stages and trials to a file of JSON lines.
 
-    def __init__(self, path: Path, on_event: OnEvent) -> None:
+    Trials that a resumed study replays have their lines in the file already.
+    """
+
+    def __init__(self, path: Path, on_event: OnEvent, *, resume: bool = False) -> None:
         self._path = path
+        self._written = set(_numbers(path)) if resume else set[int]()
         self._on_event: OnEvent = on_event
         self._start = time.monotonic()
         self._stage = ""
@@ -46,13 +53,35 @@ class Log:
         self._on_event(replace(event, best=self._best))
 
     def trial(self, trial: Trial, best: Trial | None) -> None:
+        """Tell of a finished trial and the best so far."""
         self._trials += 1
         self._best = best.score if best is not None else None
-        line = {"trial": trial.number, "state": trial.state, "score": trial.score}
-        self._write({**line, "seconds": round(trial.seconds, 3), "reason": trial.reason})
+        if trial.number not in self._written:
+            line = {"trial": trial.number, "state": trial.state, "score": trial.score}
+            self._write({**line, "seconds": round(trial.seconds, 3), "reason": trial.reason})
         self(Event("searching", self._trials))
 
     def _write(self, line: dict[str, object]) -> None:
         stamped = {"at_seconds": round(time.monotonic() - self._start, 2), **line}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(stamped) + "\n")
+        with self._path.open("a+b") as file:
+            if file.tell() and not _ends_whole(file):
+                file.write(b"\n")  # after a line that a kill cut off
+            file.write(json.dumps(stamped).encode() + b"\n")
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _numbers(path: Path) -> Iterator[int]:
+    """Numbers of the trials that a log has lines of; a line that was cut off is none."""
+    if not path.is_file():
+        return
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("trial"), int):
+            yield line["trial"]

@@ -7,28 +7,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
-import numpy as np
-
-from automl.cost import build_cost_model, operators_of, resolve_budget
-from automl.errors import UsageError
+from automl.cost import build_cost_model, operators_of
 from automl.latency import Corrected, LatencyTable, OpKey
+from automl.pipeline.context import make_context, reachable_budget
+from automl.pipeline.log import Log
 from automl.pipeline.precision import precisions_of
-from automl.pipeline.preparing import Aimed
-from automl.pipeline.requests import (
-    Event,
-    OnEvent,
-    ProfileRequest,
-    SearchRequest,
-    SearchResult,
-    ignore,
-)
+from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
+from automl.pipeline.results import finish, finish_dense
 from automl.pipeline.runners import is_here, open_runner, own_table
-from automl.pipeline.searching import search as search_once
+from automl.pipeline.running import best_of, run_agent, stored_study
 from automl.policy import Policy
 from automl.profiling import Runner, profile
-from automl.solver import solve
-from automl.study import StudyResult
-from automl.units import parse_budget
+from automl.study import StudyResult, delete_study
 
 #: Most searches before it is said that the winner does not rest on measured rows.
 ROUNDS: Final = 12
@@ -39,35 +30,33 @@ FRONT: Final = 8
 COUNTS: Final = 64
 
 
-def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
-    """`automl.pipeline.searching.search`; with `request.measure` the loop around it.
+def search_measured(network: PricedNetwork, request: SearchRequest, log: Log) -> SearchResult:
+    """Search again and again, until the winner rests on measured rows.
 
     Raises:
-        UsageError: There is nothing to measure for: no latency is limited; or a study is resumed.
-        AutomlError: As `searching.search`, and what keeps the device from being measured.
+        TargetError: The table is one that is not written to.
+        InfeasibleError: The budget cannot be met with the prices that were measured.
+        MeasureError: A device that cannot be reached or lacks the runtime.
     """
-    if not request.measure:
-        if request.ssh:
-            raise UsageError(
-                "a board is given, which a search needs only where it measures",
-                options=("measure", "ssh"),
-            )
-        return search_once(request, on_event)
-    if request.resume:
-        raise UsageError(
-            "a search that measures does not resume: rows are kept in the table, start it again",
-            options=("measure", "resume"),
-        )
-    if not any(parse_budget(text).quantity == "latency" for text in request.budget):
-        raise UsageError(
-            "a search that measures needs a budget of time: nothing else is measured",
-            options=("measure", "budget"),
-        )
     with ExitStack() as stack:
-        return search_once(request, on_event, Measuring(request, on_event, stack))
+        loop = MeasureLoop(request, log, stack)
+        network = loop.measure_dense(network)
+        budget = reachable_budget(network, request.budget)
+        if budget.allows(network.costs.dense):
+            return finish_dense(network, budget, request, log)
+        context = make_context(network, request, log)
+        result = run_agent(context, budget, request, log)
+        while (better := loop.measure_best(context.network, result)) is not None:
+            context = replace(context, network=better)
+            budget = reachable_budget(better, request.budget)
+            delete_study(*stored_study(request))  # its prices are not those of now
+            result = run_agent(context, budget, request, log)
+        best = best_of(result)
+        noted = replace(context.network, notes=loop.notes(context.network, best.policy))
+        return finish(replace(context, network=noted), budget, request, result, best, log)
 
 
-class Measuring:
+class MeasureLoop:
     """Better prices after each search. The device is reached when it is first needed."""
 
     def __init__(self, request: SearchRequest, on_event: OnEvent, stack: ExitStack) -> None:
@@ -78,53 +67,48 @@ class Measuring:
         self._rows = 0
         self._searches = 0
 
-    def first(self, aimed: Aimed) -> Aimed:
+    def measure_dense(self, network: PricedNetwork) -> PricedNetwork:
         """Measure the dense network's operators, by which budgets in per cent are told."""
-        table = aimed.priced.table
+        table, space = network.table, network.space
         if not is_here(table, self._request.threads):
             own_table(self._request.target)  # raises for a table that is not written to
-        dense = aimed.priced.space.decode(aimed.priced.space.dense)
-        self._measure(aimed, self._lacking(aimed, [dense]))
-        return self._priced(aimed)
+        self._measure(table, self._lacking(network, [space.decode(space.dense)]))
+        return priced_again(network)
 
-    def after(self, aimed: Aimed, result: StudyResult) -> Aimed | None:
-        """The same with what the best candidates use measured; None when the winner rests on rows.
-
-        Notes of the answer to the last search are in `notes`.
-        """
+    def measure_best(self, network: PricedNetwork, result: StudyResult) -> PricedNetwork | None:
+        """What the best candidates use measured; None where the winner's prices stand."""
         self._searches += 1
         if result.best is None or result.interrupted or self._searches >= ROUNDS:
             return None
-        if not self._lacking(aimed, [result.best.policy]):
+        if not self._lacking(network, [result.best.policy]):
             return None
         front = [trial.policy for trial in result.front[-FRONT:]]
-        self._measure(aimed, self._lacking(aimed, [result.best.policy, *front]))
-        return self._priced(aimed)
+        self._measure(network.table, self._lacking(network, [result.best.policy, *front]))
+        return priced_again(network)
 
-    def notes(self, aimed: Aimed, policy: Policy) -> tuple[str, ...]:
-        """How much was measured, and what of the winner still was not."""
+    def notes(self, network: PricedNetwork, policy: Policy) -> tuple[str, ...]:
+        """What the user should know: how much was measured, and what of the winner was not."""
         times = "search" if self._searches == 1 else "searches"
         done = f"{self._rows} operators were measured in {self._searches} {times}"
-        lacking = self._unmeasured(aimed, policy)
+        lacking = self._unmeasured(network, policy)
         if lacking:
             said = f"{done}; {len(lacking)} of the winner's were not and are predicted"
         else:
             said = f"{done}: the winner rests on measured rows alone"
         refused = (f"{key.op} is not measured: {why}" for key, why in self._refused.items())
-        return (said, *self._warnings, *dict.fromkeys(refused))
+        return (said, *self._warnings, *dict.fromkeys(refused), *network.notes)
 
-    def _lacking(self, aimed: Aimed, policies: Iterable[Policy]) -> list[OpKey]:
-        keys = [key for policy in policies for key in self._unmeasured(aimed, policy)]
+    def _lacking(self, network: PricedNetwork, policies: Iterable[Policy]) -> list[OpKey]:
+        keys = [key for policy in policies for key in self._unmeasured(network, policy)]
         return [key for key in dict.fromkeys(keys) if key not in self._refused]
 
-    def _unmeasured(self, aimed: Aimed, policy: Policy) -> list[OpKey]:
+    def _unmeasured(self, network: PricedNetwork, policy: Policy) -> list[OpKey]:
         """Operators of a policy without a measured row."""
-        table = aimed.priced.table
-        keys = operators_of(aimed.traced.network, policy, precisions_of(table.header))
+        table = network.table
+        keys = operators_of(network.traced.network, policy, precisions_of(table.header))
         return [key for key in keys if (row := table.row(key)) is None or row.source != "measured"]
 
-    def _measure(self, aimed: Aimed, keys: list[OpKey]) -> None:
-        table = aimed.priced.table
+    def _measure(self, table: LatencyTable, keys: list[OpKey]) -> None:
         held = [key for key in keys if key in table]
         self._refused.update(
             (key, "its row was fitted or interpolated by others, and stays") for key in held
@@ -159,23 +143,15 @@ class Measuring:
             self._runner = open_runner(device, self._stack)
         return self._runner
 
-    def _priced(self, aimed: Aimed) -> Aimed:
-        """The same space with the table's prices of now.
 
-        Raises:
-            InfeasibleError: The budget cannot be met any more.
-        """
-        priced = aimed.priced
-        costs = build_cost_model(
-            aimed.traced.network,
-            priced.space,
-            Corrected(priced.table),
-            overhead=priced.overhead,
-            precisions=precisions_of(priced.table.header),
-            counts=COUNTS,
-        )
-        limits = [parse_budget(text) for text in self._request.budget]
-        unit = priced.table.header.unit
-        budget = resolve_budget(limits, costs.dense, costs.energy, unit)
-        solve(costs, [np.zeros(size) for size in priced.space.sizes], budget)
-        return replace(aimed, priced=replace(priced, costs=costs), budget=budget)
+def priced_again(network: PricedNetwork) -> PricedNetwork:
+    """The same network and choices with the table's prices of now."""
+    costs = build_cost_model(
+        network.traced.network,
+        network.space,
+        Corrected(network.table),
+        overhead=network.overhead,
+        precisions=precisions_of(network.table.header),
+        counts=COUNTS,
+    )
+    return replace(network, costs=costs)

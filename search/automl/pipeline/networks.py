@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.cost import build_cost_model
+from automl.cost import LATENCY, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
@@ -83,8 +83,8 @@ def fit_networks(
         models[str(number)] = timed_onnx(traced, space.decode(vector), table.header)
     times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
     measured = [times[name].seconds for name in models]
-    sums = plain.price(vectors)[:, 0].tolist()
-    counts = [round(count) for count in number_of.price(vectors)[:, 0].tolist()]
+    sums = plain.price(vectors)[:, LATENCY].tolist()
+    counts = [round(count) for count in number_of.price(vectors)[:, LATENCY].tolist()]
     fitted = fit_overhead(sums, counts, measured)
     on_event(Event("fitting overhead", len(vectors), len(vectors)))
     predicted = held_out_seconds(sums, counts, measured)

@@ -18,12 +18,13 @@ from automl.cost import (
 )
 from automl.errors import StudyError
 from automl.files import write_whole
-from automl.latency import FittedOverhead, LatencyTable, OpKey, cpu_table, find_table
+from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table
 from automl.network import TracedModel
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
+from automl.pipeline.runners import is_here
 from automl.profiling import LocalRunner, measure_models, profile
 from automl.space import MAXIMUM_OPTIONS, Space, build_space
 from automl.units import Quantity
@@ -38,10 +39,11 @@ SIMULATED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
-    """A space with its prices.
+class PricedNetwork:
+    """A traced network with its choices and their prices on a target.
 
     Attributes:
+        traced: The network.
         table: The target's table.
         here: Whether the table is this machine's, so that it can be measured.
         space: The choices.
@@ -52,6 +54,7 @@ class Priced:
         notes: What the user should know.
     """
 
+    traced: TracedModel
     table: LatencyTable
     here: bool
     space: Space
@@ -82,26 +85,29 @@ class Choices:
     keep_first_last: bool = False
     limited: frozenset[Quantity] = frozenset()
 
+    @property
+    def timed(self) -> bool:
+        """Whether a latency is limited; without it nothing is measured."""
+        return "latency" in self.limited
 
-def price(
+
+def price_network(
     traced: TracedModel,
     target: str,
     choices: Choices,
     *,
     threads: int,
-    timed: bool,
     seed: int,
     on_event: OnEvent,
     keep: Path | None = None,
-) -> Priced:
+) -> PricedNetwork:
     """Price a network's choices on a target.
 
     Args:
-        reading: The network.
+        traced: The network.
         target: Name of a target, or path of a table.
         choices: What may vary.
         threads: CPU threads, where this machine is meant.
-        timed: Whether a latency is limited; without it nothing is measured.
         seed: Of the networks that the overhead is fitted on.
         on_event: Told of measurements.
         keep: File that the fitted overhead is kept in, so that a resumed study has the same prices.
@@ -111,13 +117,13 @@ def price(
         UsageError: Precisions that the target lacks.
     """
     table = find_table(target, threads=threads)
-    here = table.path is not None and table.path == cpu_table(threads).path
+    here, timed = is_here(table, threads), choices.timed
     precisions, notes = precisions_of(table.header), list[str]()
     bits = choose_bits(
         choices.precisions, target, precisions, choices.limited, choices.keep_first_last
     )
     device = _Device(table, threads, on_event, notes) if here and timed else None
-    space = _space(traced, table, choices, bits, timed, device)
+    space = _space(traced, table, choices, bits, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
@@ -136,8 +142,17 @@ def price(
         allow_missing=not timed,
     )
     words = describe(table, used_names(bits.precisions, precisions), error)
-    overhead = overhead or Overhead()
-    return Priced(table, here, space, costs, overhead, error, words, tuple(dict.fromkeys(notes)))
+    return PricedNetwork(
+        traced=traced,
+        table=table,
+        here=here,
+        space=space,
+        costs=costs,
+        overhead=overhead or Overhead(),
+        error=error,
+        description=words,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _space(
@@ -145,7 +160,6 @@ def _space(
     table: LatencyTable,
     choices: Choices,
     bits: BitChoices,
-    timed: bool,
     device: _Device | None,
 ) -> Space:
     """The choices, channels in steps that save time where time is limited."""
@@ -157,7 +171,7 @@ def _space(
         steps = steps or {group.name: group.channels for group in network.groups}
     if steps is None and device is not None:
         device.fill(probe_keys(network, precision), "granularity")
-    if steps is None and timed:
+    if steps is None and choices.timed:
         steps = learn_granularity(network, table, precision)
     return build_space(
         network,

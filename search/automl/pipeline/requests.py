@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl.errors import UsageError
 from automl.latency import CPU_RUNTIME
+from automl.units import parse_budget
 
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
@@ -49,7 +51,7 @@ class SearchRequest:
     """One search, its inputs resolved.
 
     Attributes:
-        subject: What is compressed.
+        task: What is compressed.
         target: Name of a target, or path of a latency table.
         budget: Budgets as written ("10ms", "50%", "4MB", "60MMACs"); all must hold.
         agent: Name of the agent.
@@ -103,7 +105,7 @@ class ApplyRequest:
     """Make the smaller model of a policy.
 
     Attributes:
-        subject: The dense model, and the data that it is refitted on.
+        task: The dense model, and the data that it is refitted on.
         policy: A read policy file.
         out: Where the state dict goes.
         export: Where the ONNX model goes, or None.
@@ -128,7 +130,7 @@ class VerifyRequest:
     """Measure a policy's model beside the dense one.
 
     Attributes:
-        subject: The dense model.
+        task: The dense model.
         policy: A read policy file.
         target: Name of the target to measure on.
         threads: Threads of the runtime.
@@ -218,7 +220,7 @@ class SearchResult:
     """What a search found. Files are in `out`.
 
     Attributes:
-        dense, compressed: Figures of the model as it came and of the best policy's model.
+        dense, compressed: Metrics of the model as it came and of the best policy's model.
         policy: The best policy, as written.
         policy_path: Where it was written.
         out: The run folder.
@@ -226,7 +228,7 @@ class SearchResult:
         target: The target in words: device, runtime, threads, known error.
         scored_on: Which data the accuracies are from ("10,000 test images").
         interrupted: The study was cut short; the policy is the best until then.
-        notes: What the user should know: frozen parts, budgets met already, capped data.
+        notes: What the user should know: parts left alone, budgets met already, capped data.
     """
 
     dense: Metrics
@@ -247,7 +249,7 @@ class ApplyResult:
 
     Attributes:
         model: Of integers, a `QuantizedModel`.
-        dense, compressed: Figures of the model as it came and of this one.
+        dense, compressed: Metrics of the model as it came and of this one.
         scored_on: Which data the accuracies are from.
         weights_path, export_path, packed_path: Files that were written.
         export_error: Largest difference of the ONNX outputs from the model's; of integers the mean,
@@ -327,6 +329,30 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+
+
+def check_measuring(measure: bool, resume: bool, ssh: Sequence[str], budget: Sequence[str]) -> None:
+    """What measuring in a search does not go with, found before anything is loaded.
+
+    Raises:
+        UsageError: Nothing to measure for, as no latency is limited; a study to resume; or boards
+            that nothing is measured on.
+    """
+    if ssh and not measure:
+        raise UsageError(
+            "a board is given, which a search needs only where it measures",
+            options=("measure", "ssh"),
+        )
+    if measure and resume:
+        raise UsageError(
+            "a search that measures does not resume: rows are kept in the table, start it again",
+            options=("measure", "resume"),
+        )
+    if measure and not any(parse_budget(text).quantity == "latency" for text in budget):
+        raise UsageError(
+            "a search that measures needs a budget of time: nothing else is measured",
+            options=("measure", "budget"),
+        )
 
 
 def ignore(_: Event) -> None:

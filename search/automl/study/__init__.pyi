@@ -4,6 +4,7 @@ from .evaluation import judge as judge
 from .evaluation import ranking as ranking
 from .loop import Evaluate as Evaluate
 from .loop import StudyResult as StudyResult
+from .loop import StudySettings as StudySettings
 from .loop import run_study as run_study
 from .problem import Agent as Agent
 from .problem import Problem as Problem

@@ -56,23 +56,43 @@ class StudyResult:
 OnTrial = Callable[[Trial, Trial | None], None]
 
 
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """How long a study goes on, where it is stored, and what is stored of it.
+
+    Attributes:
+        trials: Most trials in the study, stored ones among them; None for no limit.
+        seconds: Most wall time of this run; None for no limit.
+        storage_url: "sqlite:///file" or a database address; None for memory.
+        name: Name of the study in the storage.
+        agent_name, seed: Of the agent, stored with the study.
+        resume: Whether to go on with a study that has trials.
+        fail_limit: So many failures in a row end the study.
+        full_scores: Give up no candidate early. An agent with a true attribute of that name, which
+            wants to know what is worse than the best as well, is given full scores anyway.
+        score_name: What `evaluate` scores by and how, stored with the study.
+        options: What the agent was told beside its seed, stored with the study.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    storage_url: str | None = None
+    name: str = "search"
+    agent_name: str = ""
+    seed: int = 0
+    resume: bool = False
+    fail_limit: int = 10
+    full_scores: bool = False
+    score_name: str = ""
+    options: str = ""
+
+
 def run_study(
     problem: Problem,
     agent: Agent,
     evaluate: Evaluate,
-    *,
-    trials: int | None,
-    seconds: float | None = None,
-    storage_url: str | None = None,
-    name: str = "search",
-    agent_name: str = "",
-    seed: int = 0,
-    resume: bool = False,
+    settings: StudySettings,
     on_trial: OnTrial | None = None,
-    fail_limit: int = 10,
-    full_scores: bool = False,
-    score_name: str = "",
-    options: str = "",
 ) -> StudyResult:
     """Let the agent propose until it is finished or a limit is reached.
 
@@ -85,35 +105,24 @@ def run_study(
         agent: Built anew with the same seed when a study is resumed.
         evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial. One
             that `StopsEarly` is told the best policy so far, and may give up what cannot beat it.
-        trials: Most trials in the study, stored ones among them; None for no limit.
-        seconds: Most wall time of this run; None for no limit.
-        storage_url: "sqlite:///file" or a database address; None for memory.
-        name: Name of the study in the storage.
-        agent_name, seed: Of the agent, stored with the study.
-        resume: Whether to go on with a study that has trials.
+        settings: Limits and storage.
         on_trial: Called with each finished trial and the best so far.
-        fail_limit: So many failures in a row end the study.
-        full_scores: Give up no candidate early. An agent with a true attribute of that name, which
-            wants to know what is worse than the best as well, is given full scores anyway.
-        score_name: What `evaluate` scores by and how, stored with the study.
-        options: What the agent was told beside its seed, stored with the study.
 
     Raises:
         StudyError: The storage holds another study or cannot be used, `fail_limit` trials in a row
             failed, or the agent does not propose again what is stored.
     """
     interrupted = False
-    with TrialStore(storage_url, name, problem.space) as store:
-        identity = _identity(problem, agent_name, seed)
-        stored = store.claim(replace(identity, score=score_name, options=options), resume)
-        loop = _Loop(problem, evaluate, store, stored, fail_limit)
-        loop.full_scores = full_scores or bool(getattr(agent, "full_scores", False))
-        loop.deadline = inf if seconds is None else time.monotonic() + seconds
-        loop.on_trial = on_trial
-        most = None if trials is None else max(trials, len(stored))
+    full_scores = settings.full_scores or bool(getattr(agent, "full_scores", False))
+    with TrialStore(settings.storage_url, settings.name, problem.space) as store:
+        stored = store.claim(_identity(problem, settings), settings.resume)
+        loop = _Loop(problem, evaluate, store, stored, settings, full_scores, on_trial)
         try:
-            while loop.run_batch(agent, most):
-                pass
+            while count := loop.wanted():
+                proposed = agent.ask(count)[:count]
+                if not proposed:
+                    break
+                agent.tell(loop.finish(proposed, count))
         except KeyboardInterrupt:
             interrupted = True
     quantity = front_quantity(problem)
@@ -131,32 +140,42 @@ class _Loop:
         evaluate: Evaluate,
         store: TrialStore,
         stored: Sequence[Stored],
-        fail_limit: int,
+        settings: StudySettings,
+        full_scores: bool,
+        on_trial: OnTrial | None,
     ) -> None:
-        self.problem = problem
-        self.evaluate = evaluate
-        self.store = store
-        self.stored = stored
-        self.fail_limit = fail_limit
-        self.deadline = inf
-        self.on_trial: OnTrial | None = None
-        self.full_scores = False
         self.trials: list[Trial] = []
         self.best: Trial | None = None
+        self._problem = problem
+        self._evaluate = evaluate
+        self._store = store
+        self._stored = stored
+        self._fail_limit = settings.fail_limit
+        self._full_scores = full_scores
+        self._on_trial = on_trial
+        seconds, trials = settings.seconds, settings.trials
+        self._deadline = inf if seconds is None else time.monotonic() + seconds
+        self._most = None if trials is None else max(trials, len(stored))
         self._quantity: Quantity = front_quantity(problem)
         self._scores: dict[bytes, Trial] = {}
         self._failures: list[str] = []
 
-    def run_batch(self, agent: Agent, most: int | None) -> bool:
-        """Ask once, finish what is proposed, tell; False when the study is at its end."""
-        asked = self._batch(most)
-        if asked == 0 or self._late():
-            return False
-        proposed = agent.ask(asked)[:asked]
-        if not proposed:
-            return False
-        vectors = np.stack([self.problem.space.encode(policy) for policy in proposed])
-        costs = [Cost(*row) for row in self.problem.costs.price(vectors).tolist()]
+    def wanted(self) -> int:
+        """How many policies to ask for; 0 at the end of the study.
+
+        As many as when the next stored trial was asked for.
+        """
+        number = len(self.trials)
+        if number < len(self._stored):
+            return self._stored[number].asked
+        if self._late():
+            return 0
+        return BATCH if self._most is None else min(BATCH, self._most - number)
+
+    def finish(self, proposed: Sequence[Policy], asked: int) -> list[Trial]:
+        """The trials of what was proposed, up to the deadline."""
+        vectors = np.stack([self._problem.space.encode(policy) for policy in proposed])
+        costs = [Cost.from_row(row) for row in self._problem.costs.price(vectors).tolist()]
         finished: list[Trial] = []
         for policy, vector, cost in zip(proposed, vectors, costs, strict=True):
             if self._late():
@@ -164,30 +183,22 @@ class _Loop:
             trial = self._next(policy, vector.tobytes(), cost, asked)
             finished.append(trial)
             self._keep(trial, vector.tobytes())
-        agent.tell(finished)
-        return True
-
-    def _batch(self, most: int | None) -> int:
-        """How many to ask for: as many as when the next stored trial was asked for."""
-        number = len(self.trials)
-        if number < len(self.stored):
-            return self.stored[number].asked
-        return BATCH if most is None else min(BATCH, most - number)
+        return finished
 
     def _late(self) -> bool:
-        return len(self.trials) >= len(self.stored) and time.monotonic() >= self.deadline
+        return len(self.trials) >= len(self._stored) and time.monotonic() >= self._deadline
 
     def _next(self, policy: Policy, key: bytes, cost: Cost, asked: int) -> Trial:
         number = len(self.trials)
-        if number < len(self.stored):
-            return self._replayed(self.stored[number], number, key)
+        if number < len(self._stored):
+            return self._replayed(self._stored[number], number, key)
         trial = self._finish(number, policy, key, cost)
-        self.store.add(trial, asked)
+        self._store.add(trial, asked)
         self._count_failure(trial)
         return trial
 
     def _replayed(self, stored: Stored, number: int, key: bytes) -> Trial:
-        if self.problem.space.encode(stored.policy).tobytes() != key:
+        if self._problem.space.encode(stored.policy).tobytes() != key:
             raise StudyError(
                 f"trial {number} of the stored study is not what the agent proposes now; "
                 "it was stored by another version; another folder or storage starts anew",
@@ -197,7 +208,7 @@ class _Loop:
 
     def _finish(self, number: int, policy: Policy, key: bytes, cost: Cost) -> Trial:
         """Score one policy, unless it is over budget or has a score already."""
-        if not self.problem.budget.allows(cost):
+        if not self._problem.budget.allows(cost):
             return Trial(number, policy, cost, "INFEASIBLE", None, 0.0)
         if key in self._scores:
             return replace(self._scores[key], number=number, seconds=0.0)
@@ -214,10 +225,10 @@ class _Loop:
 
     def _score(self, policy: Policy) -> tuple[float, int | None]:
         """The score and, where it is known, on how many images."""
-        if not isinstance(self.evaluate, StopsEarly):
-            return float(self.evaluate(policy)), None
-        incumbent = None if self.full_scores or self.best is None else self.best.policy
-        scored = self.evaluate.evaluate_against(policy, incumbent)
+        if not isinstance(self._evaluate, StopsEarly):
+            return float(self._evaluate(policy)), None
+        incumbent = None if self._full_scores or self.best is None else self.best.policy
+        scored = self._evaluate.evaluate_against(policy, incumbent)
         return scored.score, scored.images
 
     def _count_failure(self, trial: Trial) -> None:
@@ -225,7 +236,7 @@ class _Loop:
             self._failures.append(trial.reason)
         elif trial.state == "COMPLETE":
             self._failures.clear()
-        if len(self._failures) >= self.fail_limit:
+        if len(self._failures) >= self._fail_limit:
             raise StudyError(
                 f"{len(self._failures)} trials in a row failed; the first: {self._failures[0]}"
             )
@@ -236,8 +247,8 @@ class _Loop:
             self._scores.setdefault(key, trial)
             if self.best is None or self._rank(trial) > self._rank(self.best):
                 self.best = trial
-        if self.on_trial is not None:
-            self.on_trial(trial, self.best)
+        if self._on_trial is not None:
+            self._on_trial(trial, self.best)
 
     def _rank(self, trial: Trial) -> tuple[float, float]:
         assert trial.score is not None
@@ -267,13 +278,15 @@ def pareto_front(trials: Sequence[Trial], quantity: Quantity) -> tuple[Trial, ..
     return tuple(front)
 
 
-def _identity(problem: Problem, agent_name: str, seed: int) -> Identity:
+def _identity(problem: Problem, settings: StudySettings) -> Identity:
     limits = [f"{limit.quantity} {limit.value:.6g}" for limit in problem.budget.limits]
     dense = problem.costs.dense
     return Identity(
-        agent=agent_name,
-        seed=seed,
+        agent=settings.agent_name,
+        seed=settings.seed,
         budget=" and ".join(limits),
         space=problem.space.digest,
         prices=f"latency {dense.latency:.9g}, macs {dense.macs:.9g}, bytes {dense.bytes:.9g}",
+        score=settings.score_name,
+        options=settings.options,
     )

@@ -1,0 +1,266 @@
+"""From a study to what the user is given: the best policy's network, measured, and all files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from automl import __version__
+from automl.agents import AGENTS
+from automl.compression import QuantizedModel
+from automl.cost import Budget, Cost
+from automl.export import export_onnx, onnx_bytes
+from automl.network import TracedModel
+from automl.pipeline.context import SearchContext
+from automl.pipeline.counting import with_counts
+from automl.pipeline.log import Log
+from automl.pipeline.networks import input_shape
+from automl.pipeline.precision import floats_of, scheme_of
+from automl.pipeline.pricing import PricedNetwork, measure_here
+from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
+from automl.pipeline.writing import examples, save_packed, save_weights
+from automl.policy import Model, Policy, PolicyFile, PolicyTarget, Predicted, choices, write_policy
+from automl.study import Ranking, StudyResult, Trial, judge
+from automl.units import format_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedPolicy:
+    """A policy with its network, not yet judged or written.
+
+    Attributes:
+        policy, model: What was chosen, and what it became.
+        trials: So many were in the study.
+        interrupted: The study was cut short.
+        notes: What the user should know of how it was found.
+    """
+
+    policy: Policy
+    model: nn.Module
+    trials: int
+    interrupted: bool
+    notes: tuple[str, ...]
+
+
+def finish(
+    context: SearchContext,
+    budget: Budget,
+    request: SearchRequest,
+    result: StudyResult,
+    best: Trial,
+    log: Log,
+) -> SearchResult:
+    """Finish, measure and write one policy that a study of this context scored."""
+    compressor, network = context.compressor, context.network
+
+    def scored(trial: Trial) -> PolicyFile:
+        file = policy_file(request, network, trial.policy)
+        return _with_score(file, trial, request, context.ranking)
+
+    write_policy(scored(best), request.out / "policy.json")  # safe from here on
+    write_front([scored(trial) for trial in result.front], request.out / "front")
+    log(Event("finishing", 0, 1))
+    compressor.forget(but=best.policy.resolution)
+    model = compressor.make(best.policy)
+    compressor.forget()  # exporting takes memory of its own
+    notes = (context.ranking.note,) if context.ranking.note else ()
+    trials = len(result.trials)
+    finished = FinishedPolicy(best.policy, model, trials, result.interrupted, notes)
+    return _judged_and_written(finished, network, budget, request, log)
+
+
+def finish_dense(
+    network: PricedNetwork, budget: Budget, request: SearchRequest, log: Log
+) -> SearchResult:
+    """Nothing to search for: the dense network is written, and it is said so."""
+    policy = replace(network.space.decode(network.space.dense), bits={})
+    write_front([], request.out / "front")
+    notes = ("the dense model meets this budget already",)
+    finished = FinishedPolicy(policy, network.traced.model, 0, False, notes)
+    return _judged_and_written(finished, network, budget, request, log)
+
+
+def _judged_and_written(
+    finished: FinishedPolicy,
+    network: PricedNetwork,
+    budget: Budget,
+    request: SearchRequest,
+    log: Log,
+) -> SearchResult:
+    """Judge the finished network once, measure it, write everything."""
+    task, costs, policy, model = request.task, network.costs, finished.policy, finished.model
+    batches = task.data.test or task.data.validation
+    scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
+    before = judge(network.traced.model, task.score, batches)
+    after = judge(model, task.score, batches, policy.resolution)
+    file = policy_file(request, network, policy).with_score(after, scored_on)
+    write_policy(file, request.out / "policy.json")
+    log(Event("exporting", 0, 1))
+    _write_model(finished, network.traced, request, half=file.target.floats == "fp16")
+    log(Event("measuring the result", 0, 1))
+    measured = _measured(network, model, policy, request.threads)
+    dense, compressed, counted = with_counts(
+        metrics(network, costs.dense, before, measured.get("dense")),
+        metrics(network, costs.cost(policy), after, measured.get("compressed")),
+        network.traced,
+        model,
+        policy,
+    )
+    log(Event("done", 1, 1))
+    return SearchResult(
+        dense=dense,
+        compressed=compressed,
+        policy=file,
+        policy_path=request.out / "policy.json",
+        out=request.out,
+        trials=finished.trials,
+        target=network.description,
+        scored_on=scored_on,
+        interrupted=finished.interrupted,
+        notes=(
+            *over_on_the_clock(budget, measured.get("compressed")),
+            *counted,
+            *finished.notes,
+            *_notes(request, network),
+        ),
+    )
+
+
+def _write_model(
+    finished: FinishedPolicy, traced: TracedModel, request: SearchRequest, *, half: bool
+) -> None:
+    """The model's weights, those packed into their bits, and its ONNX file."""
+    model, policy = finished.model, finished.policy
+    save_weights(model, request.out / "model.pt")
+    if isinstance(model, QuantizedModel):
+        save_packed(model, request.out / "model.weights")
+    export_onnx(
+        model,
+        input_shape(traced, policy),
+        request.out / "model.onnx",
+        examples(request.task, policy),
+        half=half,
+    )
+
+
+def _measured(
+    network: PricedNetwork, model: nn.Module, policy: Policy, threads: int
+) -> dict[str, float]:
+    """Seconds of the dense and the finished network; none where the target is not this machine."""
+    if not network.here:
+        return {}
+    traced = network.traced
+    models = {
+        "dense": onnx_bytes(traced.model, traced.network.input_shape),
+        "compressed": onnx_bytes(model, input_shape(traced, policy)),
+    }
+    return measure_here(models, threads)
+
+
+def metrics(
+    network: PricedNetwork, cost: Cost, accuracy: float | None, measured: float | None
+) -> Metrics:
+    """What a model costs and is worth."""
+    kept = predicted(network, cost)
+    return Metrics(
+        accuracy,
+        kept.latency_seconds,
+        kept.latency_error,
+        measured,
+        cost.macs,
+        cost.bytes,
+        kept.joules,
+        kept.latency_cycles,
+    )
+
+
+def predicted(network: PricedNetwork, cost: Cost) -> Predicted:
+    """A cost as a policy file keeps it."""
+    timed = not np.isnan(cost.latency)
+    simulated = network.table.header.unit == "cycles"
+    return Predicted(
+        latency_seconds=cost.latency if timed and not simulated else None,
+        latency_cycles=cost.latency if timed and simulated else None,
+        latency_error=network.error if timed else None,
+        macs=cost.macs,
+        bytes=cost.bytes,
+        joules=None if np.isnan(cost.joules) else cost.joules,
+        measured=cost.measured if timed else 0.0,
+        interpolated=cost.interpolated if timed else 0.0,
+        fitted=cost.fitted if timed else 0.0,
+    )
+
+
+def policy_file(request: SearchRequest, network: PricedNetwork, policy: Policy) -> PolicyFile:
+    """The policy with its origin, not yet scored."""
+    traced, header = network.traced.network, network.table.header
+    return PolicyFile(
+        automl=__version__,
+        model=Model(
+            name=request.task.model_name,
+            fingerprint=traced.fingerprint,
+            input_shape=traced.input_shape,
+        ),
+        target=PolicyTarget(
+            name=request.target,
+            description=network.description,
+            table_digest=network.table.digest,
+            scheme=scheme_of(header),
+            floats=floats_of(header),
+        ),
+        budget=request.budget,
+        predicted=predicted(network, network.costs.cost(policy)),
+        dense=predicted(network, network.costs.dense),
+        agent=request.agent,
+        seed=request.seed,
+        **choices(policy, traced),
+    )
+
+
+def write_front(front: Sequence[PolicyFile], folder: Path) -> None:
+    """A front's policies by number, those of an earlier and longer front removed."""
+    folder.mkdir(exist_ok=True)
+    for number, file in enumerate(front):
+        write_policy(file, folder / f"{number:03d}.json")
+    for path in folder.glob("*.json"):
+        if path.stem.isdecimal() and int(path.stem) >= len(front):
+            path.unlink()
+
+
+def _with_score(
+    file: PolicyFile, trial: Trial, request: SearchRequest, ranking: Ranking
+) -> PolicyFile:
+    """A trial's policy with the score that the search gave it."""
+    images = trial.images or request.task.data.validation.images
+    what = f"{ranking.name} of " if ranking.name else ""
+    where = f"{what}{images:,} validation inputs, refitted on fewer images"
+    return file if trial.score is None else file.with_score(trial.score, where)
+
+
+def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]:
+    """What to say when the prediction was within the budget and the clock is not."""
+    limits = [limit.value for limit in budget.limits if limit.quantity == "latency"]
+    if measured is None or not limits or measured <= limits[0]:
+        return ()
+    over = 100 * (measured / limits[0] - 1)
+    return (
+        f"measured, it is {over:.1f} % over the budget of {format_seconds(limits[0])}: "
+        "the prediction was off by that; ask for so much less",
+    )
+
+
+def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for part in network.traced.network.unprunable:
+        by_reason.setdefault(part.reason, []).append(part.name)
+    unprunable = [
+        f"left alone: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({why})"
+        for why, names in by_reason.items()
+    ]
+    cold = not request.warm_start and not AGENTS.takes(request.agent, "warm_start")
+    without = [f"{request.agent} has no warm start to do without"] if cold else []
+    return (*without, *network.notes, *unprunable)

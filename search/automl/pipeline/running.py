@@ -1,0 +1,80 @@
+"""One search of a context within one budget: an agent's study, and its best policy finished."""
+
+from __future__ import annotations
+
+from automl.agents import AGENTS, make_agent
+from automl.cost import Budget
+from automl.errors import StudyError
+from automl.pipeline.context import SearchContext
+from automl.pipeline.log import Log
+from automl.pipeline.requests import SearchRequest, SearchResult
+from automl.pipeline.results import finish
+from automl.study import StudyResult, StudySettings, Trial, run_study
+
+
+def run_search(
+    context: SearchContext, budget: Budget, request: SearchRequest, log: Log
+) -> SearchResult:
+    """Find, finish, measure and write the best policy within the budget.
+
+    Args:
+        context: What is searched.
+        budget: In absolute terms.
+        request: Who searches, for how long and into which folder.
+        log: Of that folder.
+
+    Raises:
+        StudyError: No policy was scored, or the stored study cannot be gone on with.
+        KeyboardInterrupt: The search was ended before a policy was scored.
+    """
+    result = run_agent(context, budget, request, log)
+    return finish(context, budget, request, result, best_of(result), log)
+
+
+def run_agent(
+    context: SearchContext, budget: Budget, request: SearchRequest, log: Log
+) -> StudyResult:
+    """The study alone; its trials stay in the request's storage."""
+    problem, options = context.problem(budget), agent_options(request)
+    address, name = stored_study(request)
+    score = context.ranking.name or request.task.score_name
+    settings = StudySettings(
+        trials=request.trials,
+        seconds=request.seconds,
+        storage_url=address,
+        name=name,
+        agent_name=request.agent,
+        seed=request.seed,
+        resume=request.resume,
+        full_scores=request.full_scores,
+        score_name=f"{score}, in full" if request.full_scores else score,
+        options=", ".join(f"{key}={value}" for key, value in options.items()),
+    )
+    agent = make_agent(request.agent, problem, request.seed, **options)
+    return run_study(problem, agent, context.evaluator, settings, log.trial)
+
+
+def agent_options(request: SearchRequest) -> dict[str, bool]:
+    """What the agent is told beside its seed."""
+    return {"warm_start": request.warm_start} if AGENTS.takes(request.agent, "warm_start") else {}
+
+
+def stored_study(request: SearchRequest) -> tuple[str, str]:
+    """Address and name of the study: the run folder's own, or named after it in the user's."""
+    if request.storage is None:
+        return f"sqlite:///{request.out / 'study.db'}", "search"
+    return request.storage, request.out.as_posix()
+
+
+def best_of(result: StudyResult) -> Trial:
+    """The best trial of a study.
+
+    Raises:
+        StudyError: None was scored.
+        KeyboardInterrupt: None was scored because the study was ended before.
+    """
+    if result.best is not None:
+        return result.best
+    if result.interrupted:
+        raise KeyboardInterrupt  # before a first policy was scored there is nothing to write
+    raise StudyError("no policy was scored: the agent proposed none within the budget")
