@@ -121,3 +121,40 @@ def test_what_takes_one_budget_is_refused(asked: SearchRequest) -> None:
         search_front(asked, [("40%MACs",), ("70%MACs",)], 3)
     with pytest.raises(UsageError, match="prices of one budget better"):
         search_front(replace(asked, measure=True), [("40%MACs",)])
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        ([("50%MACs",), ("50%MACs",)], "50%MACs and 50%MACs are one search"),
+        ([("40%MACs",), ("50%MACs",), ("50.0%MACs",)], "50%MACs and 50.0%MACs are one search"),
+        ([("100%MACs",)], None),
+    ],
+)
+def test_budgets_that_are_one_are_refused_before_anything_is_searched(
+    asked: SearchRequest, budgets: list[tuple[str, ...]], said: str | None
+) -> None:
+    stages: list[str] = []
+    count = 0 if said else 3  # from the dense cost to the dense cost there is nothing to spread
+    with pytest.raises(UsageError, match=said or "are one search"):
+        search_front(asked, budgets, count, lambda event: stages.append(event.stage))
+    assert set(stages) == {"reading the network"}
+    assert not list(asked.out.rglob("study.db"))
+
+
+def test_a_folder_that_holds_a_study_is_refused_before_another_is_searched(
+    asked: SearchRequest,
+) -> None:
+    search_front(asked, [("70%MACs",)])
+    with pytest.raises(StudyError, match="holds a study already"):
+        search_front(asked, [("40%MACs",), ("70%MACs",)])
+    assert not (asked.out / "40pctMACs" / "study.db").exists()
+
+
+def test_budgets_that_the_dense_network_meets_need_no_context(asked: SearchRequest) -> None:
+    stages: list[str] = []
+    results = search_front(
+        asked, [("100%MACs",), ("1GMACs",)], on_event=lambda event: stages.append(event.stage)
+    )
+    assert "calibrating" not in stages
+    assert [result.trials for result in results] == [0, 0]

@@ -11,10 +11,8 @@ from automl.errors import TableError, TargetError
 from automl.latency.targets import cpu_path, cpu_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline import search
-from automl.pipeline.networks import input_shape, network_of
 from automl.pipeline.pricing import Choices, price_network
 from automl.pipeline.requests import Event, ignore
-from automl.policy.policy import Policy
 
 TIMED = Choices(4, limited=frozenset({"latency"}))
 
@@ -69,13 +67,3 @@ def test_a_table_without_the_operators_and_without_a_fit_is_refused(
 def test_a_target_that_nobody_knows_is_refused(traced: TracedModel) -> None:
     with pytest.raises(TargetError, match="no target 'orinn'"):
         price_network(traced, "orinn", TIMED, threads=1, seed=0, on_event=ignore)
-
-
-def test_the_network_of_a_policy_has_its_shapes_and_its_input(traced: TracedModel) -> None:
-    policy = Policy({"block.inner": 4}, resolution=12)
-    made, shape = network_of(traced, policy)
-    assert shape == input_shape(traced, policy) == (1, 3, 12, 12)
-    assert made.get_submodule("block.inner").weight.shape[0] == 4  # type: ignore[union-attr,index]
-    removed, shape = network_of(traced, Policy(removed=frozenset({"block"})))
-    assert shape == SHAPE
-    assert not list(removed.get_submodule("block").parameters())

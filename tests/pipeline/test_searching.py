@@ -13,18 +13,14 @@ import torch
 from tiny import SHAPE, agreement, batches, model, request, task, write_table
 from torch import Tensor, nn
 
-from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit
-from automl.errors import InfeasibleError, ModelError, SpaceError, StudyError
+from automl.errors import InfeasibleError, SpaceError, StudyError
 from automl.export.onnx import onnx_bytes
 from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
 from automl.pipeline import apply, search
 from automl.pipeline.pricing import Choices, price_network
 from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Task, ignore
-from automl.pipeline.results import over_on_the_clock
 from automl.policy.file import read_policy
-from automl.study.problem import Agent
 from automl.userdata.data import Batches, Data
 from automl.userdata.scores import top1_accuracy
 
@@ -180,20 +176,6 @@ def test_ctrl_c_before_the_first_score_leaves_nothing(board: Path, tmp_path: Pat
     assert not (tmp_path / "run" / "policy.json").exists()
 
 
-def test_an_export_that_is_refused_loses_nothing_else(
-    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, half: bool) -> float:
-        raise ModelError("the model cannot be exported to ONNX: no such operator")
-
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", refuse)
-    with pytest.raises(ModelError, match="cannot be exported"):
-        search(request(board, tmp_path / "run", "60%"))
-    assert read_policy(tmp_path / "run" / "policy.json").scored_on == "4 test inputs"
-    assert (tmp_path / "run" / "model.pt").exists()
-    assert list((tmp_path / "run" / "front").iterdir())
-
-
 def test_granularity_is_learned_from_the_table(board: Path, tmp_path: Path) -> None:
     result = search(request(board, tmp_path / "run", "60%", round_to=None))
     widths = [group.kept for group in result.policy.channels.values()]
@@ -212,15 +194,6 @@ def test_a_model_in_which_nothing_can_be_chosen_is_refused(board: Path, tmp_path
     )
     with pytest.raises(SpaceError, match="nothing to choose"):
         search(request(board, tmp_path / "run", "50%MACs", task=alone, resolutions=None))
-
-
-def test_a_budget_that_the_clock_misses_is_said_so() -> None:
-    budget = Budget((Limit("latency", 1e-3), Limit("macs", 1e6)))
-    assert over_on_the_clock(budget, 0.99e-3) == ()
-    assert over_on_the_clock(budget, None) == ()
-    assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
-    (said,) = over_on_the_clock(budget, 1.05e-3)
-    assert "5.0 % over the budget of 1.00 ms" in said
 
 
 def labelled(*, wrong: int = 0) -> Task:
@@ -257,34 +230,3 @@ def test_accuracy_that_tells_candidates_apart_is_kept(board: Path, tmp_path: Pat
     assert first.scored_on == "6 validation inputs, refitted on fewer images"
     assert first.score is not None
     assert first.score >= 0.0
-
-
-def test_a_cold_start_is_another_search(
-    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[dict[str, Any]] = []
-
-    def counted(*args: Any, **options: Any) -> Agent:
-        told.append(options)
-        return make_agent(*args, **options)
-
-    monkeypatch.setattr("automl.pipeline.running.make_agent", counted)
-    cold = request(board, tmp_path / "run", "60%", agent="optuna-tpe", warm_start=False, trials=1)
-    search(cold)
-    assert search(dataclasses.replace(cold, trials=2, resume=True)).trials == 2
-    with pytest.raises(StudyError, match="another options: 'warm_start=False', this search 'warm"):
-        search(dataclasses.replace(cold, warm_start=True, resume=True))
-    search(request(board, tmp_path / "uniform", "60%", agent="uniform"))
-    assert told == [{"warm_start": False}, {"warm_start": False}, {"warm_start": True}, {}]
-
-
-def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
-    asked = request(board, tmp_path / "run", "60%", trials=2, task=labelled(wrong=1))
-    search(asked)
-    with pytest.raises(StudyError, match="another score: 'top-1 accuracy', this search 'top-1 acc"):
-        search(dataclasses.replace(asked, resume=True, full_scores=True))
-
-
-def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:
-    asked = request(board, tmp_path / "run", "60%", agent="uniform", warm_start=False)
-    assert "uniform has no warm start to do without" in search(asked).notes

@@ -101,20 +101,10 @@ def search(
     budgets = [*product(*(text.split(",") for text in settings.budget))]  # 2ms,4ms is two searches
     request = resolve.search_request(with_flags(settings, budget=[*budgets[0]]), resume)
     request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
-    _run(request, budgets, front, resolve.flags_again(settings), json)
-
-
-def _run(
-    request: SearchRequest,
-    budgets: list[tuple[str, ...]],
-    front: int,
-    flags: list[str],
-    json: bool,
-) -> None:
     if front or len(budgets) > 1:
         _run_front(request, budgets, front, json)
     else:
-        _run_one(request, flags, json)
+        _run_one(request, resolve.flags_again(settings), json)
 
 
 def _run_front(

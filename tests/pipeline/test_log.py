@@ -1,0 +1,86 @@
+"""The log of a run holds each finished trial once, however often the run is gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import request, write_table
+
+from automl.cost.model import Cost
+from automl.errors import StudyError
+from automl.pipeline import search
+from automl.pipeline.log import Log, start
+from automl.pipeline.requests import Event, ignore
+from automl.policy.policy import Policy
+from automl.study.problem import Trial
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def trial(number: int) -> Trial:
+    return Trial(number, Policy(), Cost(1.0, 2.0, 3.0), "COMPLETE", 0.5, 0.1)
+
+
+def test_a_resumed_search_logs_no_trial_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    board = write_table(tmp_path / "board.jsonl")
+    asked = request(board, tmp_path / "run", "60%", agent="random", trials=2)
+    search(asked)
+    search(dataclasses.replace(asked, trials=5, resume=True))
+    trials = [line["trial"] for line in lines(tmp_path / "run") if "trial" in line]
+    assert trials == [0, 1, 2, 3, 4]
+
+
+def test_a_line_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    log = Log(path, ignore)
+    log.trial(trial(0), None)
+    whole = path.read_bytes()
+    log.trial(trial(1), None)
+    path.write_bytes(path.read_bytes()[:-20])
+    log = Log(path, ignore, resume=True)
+    log.trial(trial(0), None)
+    assert path.read_bytes()[: len(whole)] == whole
+    log.trial(trial(1), None)
+    broken, stage, last = path.read_text().splitlines()[-3:]
+    assert '"trial": 1' in broken
+    assert json.loads(stage)["stage"] == "searching"
+    assert json.loads(last)["trial"] == 1
+
+
+def test_searching_anew_logs_all_trials(tmp_path: Path) -> None:
+    """As between two searches of one run that measures."""
+    log = Log(tmp_path / "log.jsonl", ignore)
+    for _ in range(2):
+        log.trial(trial(0), None)
+    assert [line["trial"] for line in lines(tmp_path) if "trial" in line] == [0, 0]
+
+
+def test_stages_are_logged_once_and_events_tell_the_best(tmp_path: Path) -> None:
+    events: list[Event] = []
+    log = Log(tmp_path / "log.jsonl", events.append)
+    log(Event("calibrating", 0, 2))
+    log(Event("calibrating", 1, 2))
+    log.trial(trial(0), trial(0))
+    assert [line["stage"] for line in lines(tmp_path) if "stage" in line] == [
+        "calibrating",
+        "searching",
+    ]
+    assert events[-1] == Event("searching", 1, best=0.5)
+
+
+def test_a_folder_with_a_study_is_not_begun_anew(tmp_path: Path) -> None:
+    asked = request("board", tmp_path / "run", "60%")
+    start(asked, ignore)
+    (tmp_path / "run" / "study.db").touch()
+    with pytest.raises(StudyError, match="holds a study already"):
+        start(asked, ignore)
+    start(dataclasses.replace(asked, resume=True), ignore)

@@ -1,0 +1,89 @@
+"""What a search writes and says of what it found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tiny import request, write_table
+
+from automl.cost.model import Budget, Limit
+from automl.errors import ModelError
+from automl.pipeline import search
+from automl.pipeline.results import over_on_the_clock, write_front
+from automl.policy.file import read_policy
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("tables") / "board.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+
+
+def test_a_shorter_front_takes_the_place_of_a_longer_one(board: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = search(request(board, run, "60%"))
+    front = run / "front"
+    numbered = {path.name for path in front.iterdir()}
+    for name in ("007.json", "1000.json"):  # of an earlier and longer front
+        (front / name).write_text((front / "000.json").read_text())
+    (front / "notes.json").write_text("{}")
+    search(request(board, run, "60%", resume=True))
+    assert {path.name for path in front.iterdir()} == {*numbered, "notes.json"}
+    write_front([result.policy], front)
+    assert {path.name for path in front.iterdir()} == {"000.json", "notes.json"}
+    assert read_policy(front / "000.json") == result.policy
+
+
+def test_a_budget_that_is_met_leaves_no_front_of_another_search(
+    board: Path, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'own.db'}"  # so that the folder may be taken again
+    search(request(board, tmp_path / "run", "60%", storage=storage))
+    assert list((tmp_path / "run" / "front").iterdir())
+    search(request(board, tmp_path / "run", "1s", storage=storage))
+    assert not list((tmp_path / "run" / "front").iterdir())
+
+
+def test_an_export_that_is_refused_loses_nothing_else(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, half: bool) -> float:
+        raise ModelError("the model cannot be exported to ONNX: no such operator")
+
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", refuse)
+    with pytest.raises(ModelError, match="cannot be exported"):
+        search(request(board, tmp_path / "run", "60%"))
+    assert read_policy(tmp_path / "run" / "policy.json").scored_on == "4 test inputs"
+    assert (tmp_path / "run" / "model.pt").exists()
+    assert list((tmp_path / "run" / "front").iterdir())
+
+
+def test_a_budget_that_the_clock_misses_is_said_so() -> None:
+    budget = Budget((Limit("latency", 1e-3), Limit("macs", 1e6)))
+    assert over_on_the_clock(budget, 0.99e-3) == ()
+    assert over_on_the_clock(budget, None) == ()
+    assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
+    (said,) = over_on_the_clock(budget, 1.05e-3)
+    assert "5.0 % over the budget of 1.00 ms" in said
+
+
+def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "run", "60%", agent="uniform", warm_start=False)
+    assert "uniform has no warm start to do without" in search(asked).notes
+
+
+def test_what_is_written_is_what_is_said(board: Path, tmp_path: Path) -> None:
+    result = search(dataclasses.replace(request(board, tmp_path / "run", "60%"), seed=5))
+    written = json.loads(result.policy_path.read_text())
+    assert written["predicted"]["macs"] == result.compressed.macs
+    assert written["dense"]["latency_seconds"] == result.dense.predicted_seconds
+    assert written["seed"] == 5
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    assert result.trials == log.count('"trial"')

@@ -1,0 +1,142 @@
+"""From a context and a budget to a result: the study, its options, and the way to the solver."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from test_searching import labelled
+from tiny import request, write_table
+
+from automl.agents import lagrangian
+from automl.agents.registry import make_agent
+from automl.cli.main import run
+from automl.errors import StudyError
+from automl.pipeline import context as contexts
+from automl.pipeline import (
+    make_context,
+    price_request,
+    reachable_budget,
+    run_search,
+    search,
+)
+from automl.pipeline.log import start
+from automl.pipeline.requests import SearchRequest, ignore
+from automl.pipeline.running import best_of, stored_study
+from automl.solver import solve
+from automl.study.loop import StudyResult
+from automl.study.problem import Agent
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("tables") / "board.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+
+
+def test_one_context_is_searched_within_two_budgets(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "all", "60%")
+    network = price_request(asked, ignore)
+    context = make_context(network, asked, ignore)
+    results = []
+    for text in ("60%", "80%"):
+        one = dataclasses.replace(asked, budget=(text,), out=tmp_path / text)
+        budget = reachable_budget(network, one.budget)
+        results.append(run_search(context, budget, one, start(one, ignore)))
+        assert results[-1].policy.budget == (text,)
+        predicted = results[-1].compressed.predicted_seconds
+        assert predicted is not None
+        assert predicted <= budget.limits[0].value
+    alone = search(dataclasses.replace(asked, out=tmp_path / "alone"))
+    assert alone.policy.policy == results[0].policy.policy
+    assert alone.compressed == results[0].compressed
+
+
+OURS = str(Path(contexts.__file__).parents[1])
+
+
+def calls(frame: FrameType | None) -> list[str]:
+    """Functions of the package that are running, outermost first."""
+    names = []
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(OURS):
+            names.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    return names[::-1]
+
+
+def test_the_solver_is_at_most_eight_calls_from_the_command(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a budget can be met, and the agent's first policy."""
+    seen: list[list[str]] = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        seen.append([*calls(sys._getframe(1)), "solve"])
+        return solve(*args, **options)
+
+    monkeypatch.setattr(contexts, "solve", watched)
+    monkeypatch.setattr(lagrangian, "solve", watched)
+    monkeypatch.chdir(tmp_path)
+    source = Path(__file__).with_name("tiny.py")
+    words = ["--target", str(board), "--budget", "60%", "--trials", "1", "--resolutions", "16"]
+    user = ["--model", f"{source}:model", "--data", f"{source}:loaders", "--score"]
+    monkeypatch.setattr(sys, "argv", ["automl", "search", *words, *user, f"{source}:agreement"])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 0
+    feasibility, study = seen[0], seen[1]
+    assert study[-2:] == ["LagrangianAgent.ask", "solve"]
+    assert feasibility[-2:] == ["reachable_budget", "solve"]
+    for way in (feasibility, study):
+        assert way[0] == "run"  # of automl.cli.main, which calls the command
+        assert len(way[1:]) <= 8, way
+
+
+def test_a_cold_start_is_another_search(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def counted(*args: Any, **options: Any) -> Agent:
+        told.append(options)
+        return make_agent(*args, **options)
+
+    monkeypatch.setattr("automl.pipeline.running.make_agent", counted)
+    cold = request(board, tmp_path / "run", "60%", agent="optuna-tpe", warm_start=False, trials=1)
+    search(cold)
+    assert search(dataclasses.replace(cold, trials=2, resume=True)).trials == 2
+    with pytest.raises(StudyError, match="another options: 'warm_start=False', this search 'warm"):
+        search(dataclasses.replace(cold, warm_start=True, resume=True))
+    search(request(board, tmp_path / "uniform", "60%", agent="uniform"))
+    assert told == [{"warm_start": False}, {"warm_start": False}, {"warm_start": True}, {}]
+
+
+def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
+    asked = request(board, tmp_path / "run", "60%", trials=2, task=labelled(wrong=1))
+    search(asked)
+    with pytest.raises(StudyError, match="another score: 'top-1 accuracy', this search 'top-1 acc"):
+        search(dataclasses.replace(asked, resume=True, full_scores=True))
+
+
+def test_a_study_is_in_the_run_folder_or_named_after_it(tmp_path: Path) -> None:
+    asked: SearchRequest = request("board", tmp_path / "run", "60%")
+    assert stored_study(asked) == (f"sqlite:///{tmp_path}/run/study.db", "search")
+    own = dataclasses.replace(asked, storage="sqlite:///own.db")
+    assert stored_study(own) == ("sqlite:///own.db", f"{tmp_path}/run")
+
+
+def test_a_study_without_a_scored_policy_has_no_best() -> None:
+    with pytest.raises(StudyError, match="no policy was scored"):
+        best_of(StudyResult((), None, ()))
+    with pytest.raises(KeyboardInterrupt):
+        best_of(StudyResult((), None, (), interrupted=True))
