@@ -141,7 +141,7 @@ def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ({"resume": True, "measure": True}, "does not resume"),
         ({"budget": ("50%MACs",), "measure": True}, "needs a budget of time"),
-        ({"ssh": ("me@board",)}, "with --measure only"),
+        ({"ssh": ("me@board",)}, "only where it measures"),
     ],
 )
 def test_what_does_not_go_together(tmp_path: Path, more: dict[str, object], said: str) -> None:
