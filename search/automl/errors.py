@@ -86,6 +86,10 @@ class PolicyError(AutomlError, ValueError):
     """A policy file that cannot be read, or a policy for another model."""
 
 
+class PruningError(AutomlError, ValueError):
+    """An importance that does not order the channels that it was given."""
+
+
 class QuantizationError(AutomlError, ValueError):
     """Weights or activations that have no range to quantise, or a packed file that is no good."""
 

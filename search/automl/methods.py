@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -54,6 +55,42 @@ class Method:
     package: str = "automl"
     fault: str = ""
     details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A method with the options that were asked for beside its name."""
+
+    name: str
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+
+def parse_choice(text: str) -> Choice:
+    """A method as it is written: "second-order" or "second-order:ranges=max,correct_bias=false".
+
+    Raises:
+        UsageError: No name, or an option that is not written KEY=VALUE.
+    """
+    name, colon, rest = text.partition(":")
+    options: dict[str, bool | int | float | str] = {}
+    for part in rest.split(",") if colon else ():
+        key, equals, value = part.strip().partition("=")
+        if not (key.isidentifier() and equals and value):
+            raise UsageError(f"{text!r}: {part!r} is no option: write NAME:KEY=VALUE,KEY=VALUE")
+        options[key] = _value(value)
+    if not name:
+        raise UsageError(f"{text!r} names no method: write NAME or NAME:KEY=VALUE")
+    return Choice(name, options)
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
+    return text
 
 
 class Registry(Generic[T]):
@@ -131,6 +168,20 @@ class Registry(Generic[T]):
         """
         return self.load(name)(*arguments, **options)
 
+    def build(self, text: str, *arguments: object) -> T:
+        """The method of a text such as "second-order:ranges=max", made with its options.
+
+        Raises:
+            UsageError: As `parse_choice` and `load`; an option that the method does not take (names
+                the nearest), or takes otherwise.
+        """
+        choice = parse_choice(text)
+        known = inspect.signature(self.load(choice.name)).parameters
+        for key in choice.options:
+            if key not in known:
+                raise UsageError(f"{self.noun} {choice.name} has no {key!r}{nearest(key, known)}")
+        return self.make(choice.name, *arguments, **choice.options)
+
     def takes(self, name: str, option: str) -> bool:
         """Whether the method of that name is made with an option of that name.
 
@@ -156,6 +207,9 @@ def _described(point: EntryPoint) -> Method:
 #: Every registry by its kind: "module:name". A new kind of methods is one line here.
 REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
+    "importances": "automl.compression.importance.registry:IMPORTANCES",
+    "quantizers": "automl.compression.quantization.registry:QUANTIZERS",
+    "reconstructions": "automl.compression.reconstruction.registry:RECONSTRUCTIONS",
     "runtimes": "automl.profiling.runtimes:RUNTIMES",
 }
 

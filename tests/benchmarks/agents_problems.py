@@ -18,7 +18,7 @@ from flowers import SIZES, load_flowers, load_network, network_inputs
 from torch import Tensor, nn
 
 from automl.compression.compressor import Compressor
-from automl.compression.reconstruction.refit import RefitSettings
+from automl.compression.reconstruction.base import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity, outputs, resized
 from automl.cost.model import resolve_budget
 from automl.files import write_whole

@@ -28,6 +28,7 @@ from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 
 from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
+from automl.compression.config import CompressionConfig
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.traced_model import trace_network
@@ -74,7 +75,8 @@ class Bench:
             self.traced.network, depth=False, resolutions=(), precisions=self.precisions.bits
         )
         self.space = Space(tuple(v for v in whole.variables if v.kind == "bits"))
-        self.compressor = Compressor(self.traced, calibration, {}, seed=seed)
+        config = CompressionConfig(seed=seed)
+        self.compressor = Compressor(self.traced, calibration, {}, config=config)
         self.dense = outputs(self.traced.model, self.scored)
         self.scores: dict[bytes, float] = {}
         self.accuracies: dict[bytes, float] = {}

@@ -32,8 +32,8 @@ from torch import nn
 
 from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
-from automl.compression.quantization.layer_rounding import RoundingSettings
-from automl.compression.reconstruction.refit import RefitSettings
+from automl.compression.config import CompressionConfig
+from automl.compression.reconstruction.base import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
@@ -58,7 +58,13 @@ class Bench:
         self.layers = Flow(self.traced.trace).layers
         self.held_out = normalised(data.train[drawn[CALIBRATION:]])
         images = normalised(data.train[drawn[:CALIBRATION]])
-        self.compressor = Compressor(self.traced, images, {}, seed=seed)
+        self.images, self.seed = images, seed
+        self.compressor = self.maker()
+
+    def maker(self, quantization: str = "second-order") -> Compressor:
+        """What makes networks with a quantizer."""
+        config = CompressionConfig(quantization=quantization, seed=self.seed)
+        return Compressor(self.traced, self.images, {}, config=config)
 
     def uniform(self, bits: Bits) -> Policy:
         """The same bits everywhere."""
@@ -172,20 +178,21 @@ def run(
 def ablation(bench: Bench) -> None:
     """Errors of held-out logits with and without each part."""
     cases = (
-        ("nearest", 0, RoundingSettings(second_order=False, correct_bias=False)),
-        ("nearest, bias", 0, RoundingSettings(second_order=False)),
-        ("second order", 0, RoundingSettings(correct_bias=False)),
-        ("second order, bias", 0, RoundingSettings()),
-        ("nearest, bias, refit", 3, RoundingSettings(second_order=False)),
-        ("second order, bias, refit", 3, RoundingSettings()),
-        ("the same, percentile ranges", 3, RoundingSettings(ranges="percentile")),
-        ("the same, full ranges", 3, RoundingSettings(ranges="max")),
+        ("nearest", 0, "nearest:correct_bias=false"),
+        ("nearest, bias", 0, "nearest"),
+        ("second order", 0, "second-order:correct_bias=false"),
+        ("second order, bias", 0, "second-order"),
+        ("nearest, bias, refit", 3, "nearest"),
+        ("second order, bias, refit", 3, "second-order"),
+        ("the same, percentile ranges", 3, "second-order:ranges=percentile"),
+        ("the same, full ranges", 3, "second-order:ranges=max"),
     )
+    makers = {text: bench.maker(text) for text in dict.fromkeys(case[2] for case in cases)}
     settings = replace(SETTINGS, images=256, rows=8_000)
     for bits, scheme in ((Bits(8, 8), "qdq-u8s8"), (Bits(4, 8), "qdq-u8s8"), (Bits(4, 4), None)):
-        for name, rounds, rounding in cases:
-            chosen = replace(settings, rounds=rounds, rounding=rounding)
-            made = bench.make(bench.uniform(bits), scheme, chosen)
+        for name, rounds, quantization in cases:
+            bench.compressor = makers[quantization]
+            made = bench.make(bench.uniform(bits), scheme, replace(settings, rounds=rounds))
             print(f"| w{bits.weights}a{bits.activations} | {name} | {bench.error(made):.5f} |")
 
 

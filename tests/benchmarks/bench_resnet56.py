@@ -26,6 +26,7 @@ from torch import nn
 
 from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
+from automl.compression.config import CompressionConfig
 from automl.compression.sensitivity import measure_sensitivity
 from automl.cost.model import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
@@ -59,7 +60,8 @@ class Bench:
         start = time.process_time()
         counts = {v.name: channel_counts(v) for v in self.space.variables}
         calibration = normalised(data.train[drawn])
-        self.compressor = Compressor(self.traced, calibration, counts, seed=seed)
+        config = CompressionConfig(seed=seed)
+        self.compressor = Compressor(self.traced, calibration, counts, config=config)
         self.sensitivity = measure_sensitivity(
             self.compressor.database, self.space, self.compressor.images[:sensitivity_images]
         )

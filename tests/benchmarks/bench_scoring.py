@@ -33,8 +33,8 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from automl.agents.registry import make_agent
-from automl.compression import compressor as apply
-from automl.compression.reconstruction.refit import RefitSettings, refit
+from automl.compression.reconstruction.base import FULL_REFIT, RefitSettings
+from automl.compression.reconstruction.least_squares import LeastSquares
 from automl.compression.sensitivity import outputs
 from automl.policy.policy import Policy
 from automl.solver.exact import solve
@@ -106,7 +106,9 @@ def measure(bench: Bench, judge: Judge, policy: Policy) -> Row:
     }
     for name, settings in PROXIES.items():
         start = time.process_time()
-        model = bench.compressor.make(policy, settings=settings, finish=settings is not None)
+        model = bench.compressor.make(
+            policy, settings=settings or FULL_REFIT, finish=bool(settings)
+        )
         seconds = time.process_time() - start
         errors, right = judge.metrics(model, max(SCORED))
         found["proxies"][name] = {
@@ -180,7 +182,7 @@ def split(bench: Bench, data: Cifar, repeats: int = 3) -> None:
         evaluate = Evaluator(bench.compressor, validation, score, settings)
         evaluate(bench.propose("lagrangian", 0.6))  # the dense outputs and the first call of torch
         with (
-            patch.object(apply, "refit", clock.timed("refit", refit)),
+            patch.object(LeastSquares, "finish", clock.timed("refit", LeastSquares.finish)),
             patch.object(bench.compressor, "make", made),
         ):
             for number in range(repeats):
@@ -249,12 +251,12 @@ def main() -> None:
     parser.add_argument("--race", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.split or options.evaluate_against:
+    if options.split or options.race:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
         bench = Bench(model, data, options.seed, 512)
         if options.split:
             split(bench, data)
-        if options.evaluate_against:
+        if options.race:
             race(bench, data, options.policies, options.seed)
         return
     if not options.table:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
-from automl.compression.reconstruction.refit import RefitSettings
+from automl.compression.reconstruction.base import RefitSettings
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking

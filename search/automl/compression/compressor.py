@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import torch
 from torch import nn
 
+from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database
+from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.quantization.joint_database import JointDatabase
+from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.quantization.simulation import Plan, make_plan
-from automl.compression.reconstruction.refit import RefitSettings, refit, refit_rounded
+from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
+from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.sensitivity import resized
 from automl.compression.statistics import Features, collect
 from automl.errors import QuantizationError, nearest
@@ -19,6 +25,7 @@ from automl.network import Flow, TracedModel, kept_positions
 from automl.policy import Policy
 
 Tensor = torch.Tensor
+DEFAULT_CONFIG: Final = CompressionConfig()
 #: Bytes that the widest activation of the calibration images may take in one forward pass.
 _ACTIVATION_BYTES = 256 << 20
 
@@ -27,12 +34,17 @@ class Compressor:
     """Makes compressed networks of one model from one set of calibration images.
 
     Args:
-        reading: The model, read.
-        images: Calibration inputs at the dense resolution; as many as fit in memory are used.
+        traced: The model, traced.
+        images: Calibration inputs at the dense resolution; of as many as the config says, those
+            that fit in memory are used.
         counts: Per channel group, the kept counts that may be asked for.
-        seed: Of the sampled positions.
-        form: How integer layers compute on the target (`simulate.SCHEMES`); None for simulators.
+        config: By what weights are made.
+        scheme: How integer layers compute on the target (`simulation.SCHEMES`); None for
+            simulators.
         on_group: Told the name of each group when its channels have been ranked.
+
+    Raises:
+        UsageError: A method of the config that is not there, or options that it does not take.
     """
 
     def __init__(
@@ -41,20 +53,33 @@ class Compressor:
         images: Tensor,
         counts: Mapping[str, Sequence[int]],
         *,
-        seed: int = 0,
+        config: CompressionConfig = DEFAULT_CONFIG,
         scheme: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self.traced = traced
+        self.traced, self.config = traced, config
         self.scheme = scheme
+        images = images[: config.calibration]
         self.images = images[: images_that_fit(traced, images)]
-        self._seed = seed
+        importance = IMPORTANCES.build(config.importance)
+        self._quantizer = QUANTIZERS.build(config.quantization)
+        self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features: dict[int, Features] = {}
         self.database: Database = build_database(
-            traced.model, traced.network, self.features(0), counts, on_group=on_group
+            traced.model, traced.network, self.features(0), counts, importance, on_group=on_group
         )
         #: Rounded weights, (channels x bits) held jointly.
-        self.joint = JointDatabase(self.database, traced.trace, lambda: self.features(0), scheme)
+        self.joint = JointDatabase(
+            self.database, traced.trace, lambda: self.features(0), scheme, self._quantizer
+        )
+
+    @cached_property
+    def inputs_digest(self) -> str:
+        """Of the calibration inputs that are used: other inputs, or another order, differ in it."""
+        content = hashlib.sha256(repr((self.images.dtype, tuple(self.images.shape))).encode())
+        for image in self.images:
+            content.update(image.contiguous().numpy().tobytes())
+        return content.hexdigest()
 
     def features(self, resolution: int) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
@@ -68,7 +93,7 @@ class Compressor:
                 del self._features[other]
             images = resized(self.images, 0 if resolution == dense else resolution)
             self._features[resolution] = collect(
-                self.traced.model, self.traced.trace, images, seed=self._seed
+                self.traced.model, self.traced.trace, images, seed=self.config.seed
             )
         return self._features[resolution]
 
@@ -78,14 +103,14 @@ class Compressor:
         self._features = {size: each for size, each in self._features.items() if size == kept}
 
     def make(
-        self, policy: Policy, *, settings: RefitSettings | None = None, finish: bool = True
+        self, policy: Policy, *, settings: RefitSettings = FULL_REFIT, finish: bool = True
     ) -> nn.Module:
         """The policy's network: a `QuantizedModel` where it has bits.
 
         Args:
             policy: What each part becomes.
-            settings: Of the refit; None for all images and rows.
-            finish: Whether to refit; without it the weights are the database's.
+            settings: How much is done to finish it.
+            finish: Whether to finish it; without it the weights are the database's.
 
         Raises:
             QuantizationError: Bits of no such layer, or activations that are constant or not
@@ -98,12 +123,15 @@ class Compressor:
         model = self.database.candidate(policy)
         if not finish or not (plan.bits or policy.removed or self.database.kept(policy)):
             return model
-        trace, outputs = self.traced.trace, self._outputs(policy)
-        features, removed = self.features(policy.resolution), policy.removed
-        if plan.bits:
-            return refit_rounded(model, trace, features, outputs, plan, removed, settings)
-        refit(model, trace, features, outputs, removed, settings)
-        return model
+        candidate = Candidate(
+            model,
+            self.traced.trace,
+            self.features(policy.resolution),
+            self._outputs(policy),
+            plan,
+            policy.removed,
+        )
+        return self._reconstruction.finish(candidate, self._quantizer, settings)
 
     def plan(self, policy: Policy) -> Plan:
         """What a policy's network rounds; bits of layers in removed blocks mean nothing.

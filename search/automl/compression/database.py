@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.importance.obs import PruningOrder, Reader, eliminate
+from automl.compression.importance.base import Importance
+from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
 from automl.compression.statistics import Features, Moments
 from automl.network import ChannelGroup, Network, smaller
@@ -111,6 +112,7 @@ def build_database(
     network: Network,
     features: Features,
     counts: Mapping[str, Sequence[int]],
+    importance: Importance,
     *,
     on_group: Callable[[str], None] = lambda name: None,
 ) -> Database:
@@ -121,6 +123,7 @@ def build_database(
         network: Its groups.
         features: Statistics of the dense network.
         counts: Per group, the kept counts that a search may ask for.
+        importance: Which channels go first.
         on_group: Told the name of each group when it is done.
     """
     entries = {}
@@ -128,9 +131,9 @@ def build_database(
         if group.name not in counts:
             continue
         readers, slots = _readers(model, group, features)
-        step = max(1, group.channels // 128)
         wanted = sorted({*counts[group.name], group.channels})
-        entries[group.name] = GroupEntry(group, eliminate(readers, wanted, step=step), slots)
+        elimination = importance.eliminate(group, readers, wanted, features)
+        entries[group.name] = GroupEntry(group, elimination, slots)
         on_group(group.name)
     return Database(model, network, entries)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl.compression import Compressor, measure_sensitivity
+from automl.compression import CompressionConfig, Compressor, measure_sensitivity
 from automl.cost import Budget, resolve_budget
 from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import scheme_of
@@ -136,4 +136,5 @@ def make_compressor(
 
     on_event(Event("calibrating", 0, 1))
     images = request.task.data.calibration.inputs
-    return Compressor(traced, images, counts, seed=request.seed, scheme=scheme, on_group=told)
+    config = CompressionConfig(seed=request.seed)
+    return Compressor(traced, images, counts, config=config, scheme=scheme, on_group=told)

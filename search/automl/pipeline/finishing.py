@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression import Compressor, QuantizedModel
+from automl.compression import CompressionConfig, Compressor, QuantizedModel
 from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import cpu_table, find_table
@@ -43,7 +43,9 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, scheme = task.data.calibration.inputs, file.target.scheme
-    compressor = Compressor(traced, images, counts, seed=request.seed, scheme=scheme)
+    compressor = Compressor(
+        traced, images, counts, config=CompressionConfig(seed=request.seed), scheme=scheme
+    )
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from automl.compression import QUICK_ROUNDING, Compressor, RefitSettings, resized
+from automl.compression import Compressor, RefitSettings, resized
 from automl.policy import Policy
 from automl.study.early_stopping import should_stop
 from automl.study.problem import Evaluation
@@ -28,7 +28,7 @@ from automl.userdata import (
 
 Tensor = torch.Tensor
 #: The finishing step of a candidate: a share of the images and rows of the final one.
-IN_THE_LOOP = RefitSettings(images=256, rows=8_000, rounding=QUICK_ROUNDING)
+IN_THE_LOOP = RefitSettings(images=256, rows=8_000, refine=False)
 #: Images that are scored between two looks at whether a candidate can still win.
 CHUNK: Final = 64
 

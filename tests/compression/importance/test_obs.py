@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from automl.compression.importance.obs import PruningOrder, Reader, eliminate
+from automl.compression.importance.elimination import PruningOrder, Reader
+from automl.compression.importance.obs import eliminate
 
 EXACT = 1e-9  # damping small enough to compare with the plain least squares
 

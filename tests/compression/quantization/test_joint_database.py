@@ -13,9 +13,9 @@ from torch import Tensor
 from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
 from automl.compression.layer_matrix import matrix
-from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import output_error
+from automl.compression.quantization.second_order import SecondOrder
 from automl.compression.quantization.simulation import SCHEMES, QuantizedModel
 from automl.network.precision import Flow
 from automl.network.traced_model import trace_network
@@ -51,7 +51,7 @@ def test_joint_beats_rounding_first_and_cutting_afterwards(bits: int) -> None:
     eliminated, _ = made.database.patches(policy)["second"]
     alternatives = []
     for weights in (dense, eliminated):
-        rounded, _ = round_layer(weights, mean, chosen, DEFAULT_ROUNDING)
+        rounded, _ = SecondOrder().round(weights, mean, chosen)
         rounded[:, :, ~stays] = 0.0  # corrections that these columns carried go with them
         alternatives.append(error(rounded))
     rounded_first, cut_first = alternatives

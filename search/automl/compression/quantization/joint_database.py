@@ -18,8 +18,8 @@ import torch
 from automl.compression.database import Database, read_patch, unknown_moments, write_patch
 from automl.compression.layer_matrix import columns, matrix, runs_of
 from automl.compression.quantization.activation_ranges import ActivationQParams
+from automl.compression.quantization.base import Quantizer
 from automl.compression.quantization.codebook import Codebook
-from automl.compression.quantization.layer_rounding import DEFAULT_ROUNDING, round_layer
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias, output_error
 from automl.compression.quantization.simulation import (
@@ -50,7 +50,7 @@ class Rounded:
 
     Attributes:
         values: [runs, outputs, columns that stay], of all outputs.
-        bias: Corrected: [outputs of all runs].
+        bias: Corrected where the quantizer does it: [outputs of all runs].
         store: What the values stand on.
         error: Mean squared error of the outputs, summed over them.
         gain: How much a squared error of what the layer reads, the same in every column, is of the
@@ -71,7 +71,8 @@ class JointDatabase:
         database: The eliminations.
         trace: The dense network's recorded pass.
         features: Of the dense network at its own resolution.
-        form: Of the target's table, one of `simulate.SCHEMES`.
+        scheme: Of the target's table, one of `simulation.SCHEMES`.
+        quantizer: What rounds.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class JointDatabase:
         trace: Trace,
         features: Callable[[], Features],
         scheme: str | None,
+        quantizer: Quantizer,
     ) -> None:
         self.database, self.scheme = database, scheme
+        self._quantizer = quantizer
         self.flow = Flow(trace)
         self._features = features
         self._made: dict[tuple[str, Bits, tuple[tuple[str, int], ...]], Rounded] = {}
@@ -132,7 +135,7 @@ class JointDatabase:
                 found = self.rounded(name, policy, bits)
                 weights[name] = write_rounded(model.get_submodule(name), found, outputs.get(name))
         images = images[:_IMAGES]
-        walk = CalibrationMode(model, plan, images)
+        walk = CalibrationMode(model, plan, images, how=self._quantizer.ranges)
         with walk.attached():
             model(images)
         return QuantizedModel(model, plan, walk.qparams, weights)
@@ -146,7 +149,8 @@ class JointDatabase:
         sources = dict.fromkeys(source for plan in plans for source in plan.sources())
         readers = {address: name for plan in plans for address, name in plan.readers.items()}
         kept = {address: origin for plan in plans for address, origin in plan.kept.items()}
-        finder = QParamsFinder(sources, readers, self.scheme, kept)
+        how = self._quantizer.ranges
+        finder = QParamsFinder(sources, readers, self.scheme, kept, how=how)
         images = self._features().images[:_IMAGES]
         with ObserverMode(self.database.model, finder, images).attached():
             self.database.model(images)
@@ -163,10 +167,11 @@ class JointDatabase:
         wide = torch.cat([index, ones], 1)
         mean = mean.gather(1, wide.unsqueeze(2).expand(-1, -1, mean.shape[2]))
         mean = mean.gather(2, wide.unsqueeze(1).expand(-1, wide.shape[1], -1))
-        values, store = round_layer(weights, mean, bits, DEFAULT_ROUNDING)
+        values, store = self._quantizer.round(weights, mean, bits)
         error = float(output_error(weights, values, mean).sum())
-        corrected = corrected_bias(weights, values, mean, bias)
-        return Rounded(values, corrected, store, error, float(values.square().sum()))
+        if self._quantizer.correct_bias:
+            bias = corrected_bias(weights, values, mean, bias)
+        return Rounded(values, bias, store, error, float(values.square().sum()))
 
     def _columns_kept(self, layer: str, module: Any, policy: Policy) -> Tensor:
         """[runs, columns that stay]: places in the layer's matrix."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,25 +28,20 @@ import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places, set_matrix
+from automl.compression.quantization.base import Quantizer
 from automl.compression.quantization.codebook import Codebook
-from automl.compression.quantization.layer_rounding import (
-    DEFAULT_ROUNDING,
-    RoundingSettings,
-    round_layer,
-)
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias
 from automl.compression.quantization.simulation import (
     CalibrationMode,
-    Plan,
     QuantizedModel,
     Source,
     fake_quantize,
-    make_plan,
 )
-from automl.compression.statistics import INPUT, WEIGHTED, Features, gram, with_ones
+from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
+from automl.compression.statistics import INPUT, WEIGHTED, gram, with_ones
 from automl.errors import QuantizationError
-from automl.network import FLOAT_BITS, Address, Flow, LeafCall, Trace, addresses
+from automl.network import FLOAT_BITS, Address, LeafCall, Trace, addresses
 from automl.policy import Bits
 
 Tensor = torch.Tensor
@@ -58,92 +52,30 @@ _FINE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RefitSettings:
-    """Knobs of the refit.
+class LeastSquares:
+    """Refits each layer on the compressed network's own inputs towards the dense network's values.
 
     Attributes:
         ridge: Pull towards the weights before, relative to the mean second moment of the inputs.
         rounded_ridge: The same of networks with bits: the noise of rounded inputs shrinks what
             least squares finds, all outputs alike, and the pull holds against it.
-        images: At most this many calibration images.
-        rows: At most this many rows a layer, of those that the features hold.
-        rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
-            longer counted as an error; 0 leaves the weights as they are but for their rounding.
-        rounding: Of layers with bits.
     """
 
     ridge: float = 3e-3
     rounded_ridge: float = 3e-2
-    images: int = 1 << 30
-    rows: int = 1 << 30
-    rounds: int = 3
-    rounding: RoundingSettings = DEFAULT_ROUNDING
 
-
-def refit(
-    model: nn.Module,
-    trace: Trace,
-    features: Features,
-    kept_outputs: Mapping[str, Tensor],
-    removed: frozenset[str] = frozenset(),
-    settings: RefitSettings | None = None,
-) -> None:
-    """Refit a compressed network in place.
-
-    Args:
-        model: The compressed network: physically smaller, blocks removed.
-        trace: The dense network's recorded pass.
-        features: The dense network's features at the compressed network's resolution.
-        kept_outputs: Per layer whose outputs were cut, which stay.
-        removed: Blocks that were left out.
-        settings: Knobs.
-    """
-    nothing = make_plan(Flow(trace, removed), {}, None)
-    _run(model, trace, features, kept_outputs, removed, settings, nothing)
-
-
-def refit_rounded(
-    model: nn.Module,
-    trace: Trace,
-    features: Features,
-    kept_outputs: Mapping[str, Tensor],
-    plan: Plan,
-    removed: frozenset[str] = frozenset(),
-    settings: RefitSettings | None = None,
-) -> QuantizedModel:
-    """Refit a compressed network in place, rounding it on the way; as `refit` but for `plan`.
-
-    Args:
-        model: As for `refit`; it becomes the network of the result.
-        trace: The dense network's recorded pass.
-        features: As for `refit`.
-        kept_outputs: Per layer whose outputs were cut, which stay.
-        plan: What is rounded, made without the removed blocks.
-        removed: Blocks that were left out.
-        settings: Knobs.
-
-    Raises:
-        QuantizationError: Activations that are constant or not finite; it names the layer.
-    """
-    walker = _run(model, trace, features, kept_outputs, removed, settings, plan)
-    return QuantizedModel(model, plan, walker.qparams, walker.weights)
-
-
-def _run(
-    model: nn.Module,
-    trace: Trace,
-    features: Features,
-    kept_outputs: Mapping[str, Tensor],
-    removed: frozenset[str],
-    settings: RefitSettings | None,
-    plan: Plan,
-) -> _Refitter:
-    chosen = settings or RefitSettings()
-    images = features.images[: chosen.images]
-    walker = _Refitter(model, trace, features, kept_outputs, removed, chosen, plan, images)
-    with walker.attached():
-        model(images)
-    return walker
+    def finish(
+        self, candidate: Candidate, quantizer: Quantizer, settings: RefitSettings = FULL_REFIT
+    ) -> nn.Module:
+        """As `Reconstruction.finish`: in place, rounded on the way where the plan has bits."""
+        plan, model = candidate.plan, candidate.model
+        ridge = self.rounded_ridge if plan.bits else self.ridge
+        walker = _Refitter(candidate, quantizer, settings, ridge)
+        with walker.attached():
+            model(walker.images)
+        if not plan.bits:
+            return model
+        return QuantizedModel(model, plan, walker.qparams, walker.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,26 +93,21 @@ class _Shortcut:
 
 class _Refitter(CalibrationMode):
     def __init__(
-        self,
-        model: nn.Module,
-        trace: Trace,
-        features: Features,
-        kept_outputs: Mapping[str, Tensor],
-        removed: frozenset[str],
-        settings: RefitSettings,
-        plan: Plan,
-        images: Tensor,
+        self, candidate: Candidate, quantizer: Quantizer, settings: RefitSettings, ridge: float
     ) -> None:
-        super().__init__(model, plan, images, how=settings.rounding.ranges)
+        features, plan = candidate.features, candidate.plan
+        kept, removed = candidate.kept_outputs, candidate.removed
+        self.images = features.images[: settings.images]
+        super().__init__(candidate.model, plan, self.images, how=quantizer.ranges)
         self.weights: dict[str, QParams | Codebook] = {}
-        self._features, self._kept, self._settings = features, kept_outputs, settings
-        self._ridge = settings.rounded_ridge if plan.bits else settings.ridge
-        changed = kept_outputs or removed or not plan.bits
+        self._features, self._kept, self._settings = features, kept, settings
+        self._quantizer, self._ridge = quantizer, ridge
+        changed = kept or removed or not plan.bits
         coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
         self._refits = settings.rounds > 0 and bool(changed or coarse)
-        self._shortcuts = self._find_shortcuts(trace, removed)
+        self._shortcuts = self._find_shortcuts(candidate.trace, removed)
         self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
-        self._captured = {INPUT: images} if INPUT in self._waiting else {}
+        self._captured = {INPUT: self.images} if INPUT in self._waiting else {}
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         name = step.module
@@ -297,11 +224,13 @@ class _Refitter(CalibrationMode):
             module.bias.copy_(weights[:, :, -1].flatten())
 
     def _round(self, name: str, module: Any, moments: Tensor, bits: Bits) -> None:
-        settings, weights = self._settings.rounding, matrix(module)
+        weights = matrix(module)
         for what, numbers in (("weights", weights), ("activations", moments)):
             if not torch.isfinite(numbers).all():
                 raise QuantizationError(f"{name}: {what} that are not finite cannot be quantised")
-        rounded, self.weights[name] = round_layer(weights, moments, bits, settings)
+        rounded, self.weights[name] = self._quantizer.round(
+            weights, moments, bits, refine=self._settings.refine
+        )
         set_matrix(module, rounded)
-        if settings.correct_bias:
+        if self._quantizer.correct_bias:
             module.bias.copy_(corrected_bias(weights, rounded, moments, module.bias))

@@ -11,9 +11,13 @@ from small import MAP, ODD, Block, Plain, Shortcuts, seeded
 from torch import Tensor, nn
 
 from automl.compression.compressor import Compressor
-from automl.compression.reconstruction.refit import RefitSettings, refit
+from automl.compression.quantization.second_order import SecondOrder
+from automl.compression.quantization.simulation import make_plan
+from automl.compression.reconstruction.base import Candidate, RefitSettings
+from automl.compression.reconstruction.least_squares import LeastSquares
 from automl.compression.sensitivity import resized
-from automl.compression.statistics import collect
+from automl.compression.statistics import Features, collect
+from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Policy
 
@@ -28,6 +32,12 @@ def every_count(traced: TracedModel) -> dict[str, tuple[int, ...]]:
 def made(traced: TracedModel, count: int = 32) -> Compressor:
     images = images_for(traced.network.input_shape, count)
     return Compressor(traced, images, every_count(traced))
+
+
+def refit(model: nn.Module, traced: TracedModel, features: Features) -> None:
+    plan = make_plan(Flow(traced.trace), {}, None)
+    candidate = Candidate(model, traced.trace, features, {}, plan)
+    assert LeastSquares().finish(candidate, SecondOrder()) is model
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -46,7 +56,7 @@ def test_the_refit_of_the_dense_network_changes_nothing(name: str) -> None:
     features = collect(traced.model, traced.trace, images, batch=10)
     assert features.targets
     model = copy.deepcopy(traced.model)
-    refit(model, traced.trace, features, {})
+    refit(model, traced, features)
     assert error(outputs_of(model, images), outputs_of(traced.model, images)) < 1e-7
 
 
@@ -156,7 +166,7 @@ def test_a_layer_whose_inputs_are_not_finite_stays_as_it_is() -> None:
     features.aims.pop("first")
     features.targets.pop("first")
     before = model.get_submodule("second").weight.clone()  # type: ignore[operator]
-    refit(model, traced.trace, features, {})
+    refit(model, traced, features)
     assert torch.equal(before, model.get_submodule("second").weight)  # type: ignore[arg-type]
 
 
@@ -184,7 +194,7 @@ def test_fewer_images_are_a_worse_fit_and_fewer_rows_another() -> None:
     expected = outputs_of(traced.model, compressor_.images)
     all_, few, thin = (
         outputs_of(compressor_.make(policy, settings=each), compressor_.images)
-        for each in (None, RefitSettings(images=3), RefitSettings(rows=32))
+        for each in (RefitSettings(), RefitSettings(images=3), RefitSettings(rows=32))
     )
     assert error(all_, expected) < error(few, expected)
     assert not torch.equal(all_, thin)

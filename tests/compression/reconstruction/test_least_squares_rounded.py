@@ -12,23 +12,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
+from automl.compression.config import CompressionConfig
 from automl.compression.layer_matrix import matrix
-from automl.compression.quantization.layer_rounding import RoundingSettings
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.simulation import QuantizedModel, fake_quantize
-from automl.compression.reconstruction.refit import RefitSettings
+from automl.compression.reconstruction.base import FULL_REFIT, RefitSettings
 from automl.errors import QuantizationError
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits, Policy
 
 
-def made(traced: TracedModel, scheme: str | None = "qdq-u8s8", count: int = 32) -> Compressor:
-    return Compressor(traced, images_for(traced.network.input_shape, count), {}, scheme=scheme)
+def made(
+    traced: TracedModel,
+    scheme: str | None = "qdq-u8s8",
+    count: int = 32,
+    quantization: str = "second-order",
+) -> Compressor:
+    images = images_for(traced.network.input_shape, count)
+    config = CompressionConfig(quantization=quantization)
+    return Compressor(traced, images, {}, config=config, scheme=scheme)
 
 
 def finished(
-    compressor: Compressor, policy: Policy, settings: RefitSettings | None = None
+    compressor: Compressor, policy: Policy, settings: RefitSettings = FULL_REFIT
 ) -> QuantizedModel:
     model = compressor.make(policy, settings=settings)
     assert isinstance(model, QuantizedModel)
@@ -62,8 +69,7 @@ def test_layers_that_no_target_is_known_of_are_rounded_on_what_they_read() -> No
     assert "first" not in compressor.features(0).targets
     policy = Policy(bits=dict.fromkeys(("first", "second"), Bits(2, 8)))
     model = finished(compressor, policy)
-    nearest = RefitSettings(rounding=RoundingSettings(second_order=False))
-    other = finished(compressor, policy, nearest)
+    other = finished(made(traced, quantization="nearest"), policy)
     expected = outputs_of(traced.model, compressor.images)
     losses = [error(outputs_of(each, compressor.images), expected) for each in (model, other)]
     assert losses[0] < losses[1]
@@ -83,16 +89,12 @@ def mean_error(model: nn.Module, traced: TracedModel, images: Tensor) -> float:
 
 def test_biases_take_out_the_mean_error() -> None:
     traced = trace_network(seeded(Plain), MAP, resolutions=())
-    compressor, policy = made(traced), Policy(bits={"second": Bits(2, 4)})
+    policy, settings = Policy(bits={"second": Bits(2, 4)}), RefitSettings(rounds=0)
     with_, without = (
-        finished(
-            compressor,
-            policy,
-            RefitSettings(rounds=0, rounding=RoundingSettings(correct_bias=bias)),
-        )
-        for bias in (True, False)
+        finished(made(traced, quantization=f"second-order:correct_bias={bias}"), policy, settings)
+        for bias in ("true", "false")
     )
-    images = compressor.images
+    images = made(traced).images
     assert mean_error(with_, traced, images) < 0.02
     assert mean_error(without, traced, images) > 0.1
 

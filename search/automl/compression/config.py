@@ -1,0 +1,47 @@
+"""By what the weights of a compressed network are made; a policy file holds all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from automl.compression.importance.registry import IMPORTANCES
+from automl.compression.quantization.registry import QUANTIZERS
+from automl.compression.reconstruction.registry import RECONSTRUCTIONS
+from automl.errors import UsageError
+from automl.methods import parse_choice
+
+#: Calibration inputs when no number is asked for.
+DEFAULT_CALIBRATION: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionConfig:
+    """By what a compressor makes weights: the same config and inputs give the same weights.
+
+    Methods are names, with options where they are not the usual ones: "second-order" or
+    "second-order:ranges=percentile,correct_bias=false".
+
+    Attributes:
+        importance: Which channels go first; one of `IMPORTANCES`.
+        reconstruction: How the finished network's weights are found; one of `RECONSTRUCTIONS`.
+        quantization: How weights are rounded; one of `QUANTIZERS`.
+        calibration: At most so many calibration inputs are read.
+        seed: Of the order in which a shuffling loader gives them, and of the places sampled.
+
+    Raises:
+        UsageError: No such method (the nearest is named), or no inputs.
+    """
+
+    importance: str = "obs"
+    reconstruction: str = "least-squares"
+    quantization: str = "second-order"
+    calibration: int = DEFAULT_CALIBRATION
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        IMPORTANCES.get(parse_choice(self.importance).name)
+        RECONSTRUCTIONS.get(parse_choice(self.reconstruction).name)
+        QUANTIZERS.get(parse_choice(self.quantization).name)
+        if self.calibration < 1:
+            raise UsageError(f"calibration takes at least 1 input, not {self.calibration}")

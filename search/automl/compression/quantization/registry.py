@@ -1,0 +1,31 @@
+"""The quantizers by name, ours and those that other packages add."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from automl.methods import Method, Registry
+
+if TYPE_CHECKING:
+    from automl.compression.quantization.base import Quantizer
+
+QUANTIZERS: Final[Registry[Quantizer]] = Registry(
+    "quantizers",
+    (
+        Method(
+            "second-order",
+            "Each weight's rounding error is compensated by those after it, by the inputs' second\n"
+            "moments; scales are fitted, and each column is rounded once more given the others.",
+            "Frantar and Alistarh, Optimal Brain Compression, 2022",
+            "automl.compression.quantization.second_order:SecondOrder",
+            frozenset({"data"}),
+        ),
+        Method(
+            "nearest",
+            "Each weight is rounded to its nearest, on a grid or codebook fitted to the weights.",
+            "the usual baseline",
+            "automl.compression.quantization.nearest:Nearest",
+            frozenset({"data"}),
+        ),
+    ),
+)

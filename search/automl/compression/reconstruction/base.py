@@ -1,0 +1,77 @@
+"""What a reconstruction is: it makes a candidate compute what the dense network does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from automl.compression.quantization.base import Quantizer
+from automl.compression.quantization.simulation import Plan
+from automl.compression.statistics import Features
+from automl.network import Trace
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RefitSettings:
+    """How much is done: less for candidates in a search than for the network that is delivered.
+
+    Attributes:
+        images: At most this many calibration images.
+        rows: At most this many rows a layer, of those that the features hold.
+        rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
+            longer counted as an error; 0 leaves the weights as they are but for their rounding.
+        refine: Whether rounding takes the time for the best.
+    """
+
+    images: int = 1 << 30
+    rows: int = 1 << 30
+    rounds: int = 3
+    refine: bool = True
+
+
+#: Of the network that is delivered.
+FULL_REFIT = RefitSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A compressed network that is not finished.
+
+    Attributes:
+        model: Physically smaller, blocks removed; changed in place.
+        trace: The dense network's recorded pass.
+        features: The dense network's features at the compressed network's resolution.
+        kept_outputs: Per layer whose outputs were cut, which stay.
+        plan: What is rounded, made without the removed blocks; no bits where nothing is.
+        removed: Blocks that were left out.
+    """
+
+    model: nn.Module
+    trace: Trace
+    features: Features
+    kept_outputs: Mapping[str, Tensor]
+    plan: Plan
+    removed: frozenset[str] = frozenset()
+
+
+class Reconstruction(Protocol):
+    """Finishes candidates."""
+
+    def finish(
+        self, candidate: Candidate, quantizer: Quantizer, settings: RefitSettings = FULL_REFIT
+    ) -> nn.Module:
+        """The finished network: a `QuantizedModel` where the plan has bits.
+
+        The same arguments give the same weights; a candidate that computes what the dense network
+        does is left as it is.
+
+        Raises:
+            QuantizationError: Activations that are constant or not finite; it names the layer.
+        """
+        ...
