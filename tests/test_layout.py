@@ -169,8 +169,6 @@ OWED: frozenset[str] = frozenset(
         "cli/render.py",
         "cli/resolve.py",
         "cli/searches.py",
-        "compression/compressor.py",
-        "compression/quantization/layer_rounding.py",
         "cost/factors.py",
         "cost/layer_tables.py",
         "cost/operators.py",

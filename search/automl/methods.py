@@ -179,7 +179,7 @@ class Registry(Generic[T]):
         known = inspect.signature(self.load(choice.name)).parameters
         for key in choice.options:
             if key not in known:
-                raise UsageError(f"{self.noun} {choice.name} has no {key!r}{nearest(key, known)}")
+                raise UnknownNameError(f"option of {self.noun} {choice.name}", key, known)
         return self.make(choice.name, *arguments, **choice.options)
 
     def takes(self, name: str, option: str) -> bool:

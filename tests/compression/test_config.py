@@ -57,7 +57,7 @@ def test_what_there_is_not_is_refused_with_the_nearest(
 def test_an_option_that_a_method_lacks_is_refused_with_the_nearest() -> None:
     traced = trace_network(seeded(Plain), MAP, resolutions=())
     config = CompressionConfig(quantization="nearest:range=max")
-    with pytest.raises(UsageError, match=r"quantizer nearest has no 'range' .*ranges"):
+    with pytest.raises(UsageError, match=r"no option of quantizer nearest 'range' .*ranges"):
         Compressor(traced, images_for(MAP, 2), {}, config=config)
 
 

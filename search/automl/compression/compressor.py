@@ -62,7 +62,7 @@ class Compressor:
         images = images[: config.calibration]
         self.images = images[: images_that_fit(traced, images)]
         importance = IMPORTANCES.build(config.importance)
-        self._quantizer = QUANTIZERS.build(config.quantization)
+        self.quantizer = QUANTIZERS.build(config.quantization)
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features: dict[int, Features] = {}
         self.database: Database = build_database(
@@ -70,7 +70,7 @@ class Compressor:
         )
         #: Rounded weights, (channels x bits) held jointly.
         self.joint = JointDatabase(
-            self.database, traced.trace, lambda: self.features(0), scheme, self._quantizer
+            self.database, traced.trace, lambda: self.features(0), scheme, self.quantizer
         )
 
     @cached_property
@@ -131,7 +131,7 @@ class Compressor:
             plan,
             policy.removed,
         )
-        return self._reconstruction.finish(candidate, self._quantizer, settings)
+        return self._reconstruction.finish(candidate, self.quantizer, settings)
 
     def plan(self, policy: Policy) -> Plan:
         """What a policy's network rounds; bits of layers in removed blocks mean nothing.

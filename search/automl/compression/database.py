@@ -130,7 +130,7 @@ def build_database(
     for group in network.groups:
         if group.name not in counts:
             continue
-        readers, slots = _readers(model, group, features)
+        readers, slots = readers_of(model, group, features)
         wanted = sorted({*counts[group.name], group.channels})
         elimination = importance.eliminate(group, readers, wanted, features)
         entries[group.name] = GroupEntry(group, elimination, slots)
@@ -138,9 +138,10 @@ def build_database(
     return Database(model, network, entries)
 
 
-def _readers(
+def readers_of(
     model: nn.Module, group: ChannelGroup, features: Features
 ) -> tuple[list[Reader], tuple[tuple[str, int], ...]]:
+    """All matrices that read a group's channels, and for each: (module, run of the module)."""
     readers, slots = [], []
     for side in group.consumers:
         module = model.get_submodule(side.module)

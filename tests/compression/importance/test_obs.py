@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from readers import EXACT, error, made, solved
 
-from automl.compression.importance.elimination import PruningOrder, Reader
-from automl.compression.importance.obs import eliminate
+from automl.compression.importance.elimination import Reader
+from automl.compression.importance.obs import Obs, eliminate
+from automl.compression.statistics import Features
+from automl.network.layers import ChannelGroup
+from automl.testing.importances import ImportanceContract
 
-EXACT = 1e-9  # damping small enough to compare with the plain least squares
-
-
-def made(channels: int, times: int, outputs: int, seed: int = 0) -> Reader:
-    """A matrix that reads `times` correlated columns of each channel."""
-    generator = torch.Generator().manual_seed(seed)
-    extent = channels * times
-    mixed = torch.randn(extent, extent, generator=generator)
-    rows = torch.randn(400, extent, generator=generator) @ (mixed / 2 + torch.eye(extent)) + 0.3
-    wide = torch.cat([rows, torch.ones(400, 1)], 1).double()
-    weight = torch.randn(outputs, extent + 1, generator=generator)
-    return Reader(weight, wide.T @ wide / 400, torch.arange(extent).view(channels, times))
-
-
-def error(reader: Reader, weight: Tensor) -> float:
-    """Relative output error of other weights."""
-    moments, before = reader.moments, reader.weight.double()
-    gap = weight.double() - before
-    return float(((gap @ moments) * gap).sum() / ((before @ moments) * before).sum())
-
-
-def solved(reader: Reader, gone: list[int]) -> Tensor:
-    """The weights that are best without some channels, by least squares."""
-    keep = torch.ones(reader.weight.shape[1], dtype=torch.bool)
-    keep[reader.columns[gone].flatten()] = False
-    moments, result = reader.moments, torch.zeros(reader.weight.shape, dtype=torch.float64)
-    side = reader.weight.double() @ moments[:, keep]
-    result[:, keep] = torch.linalg.solve(moments[keep][:, keep], side.T).T
-    return result
+GROUP = ChannelGroup("drawn", 12, (), ())
+FEATURES = Features(torch.zeros(1, 1), {}, {}, {}, {})
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -94,13 +70,6 @@ def test_the_order_does_not_hang_on_the_counts_that_are_wanted(step: int) -> Non
         assert torch.equal(alone.weights[count][0], every.weights[count][0])
 
 
-def test_kept_channels_ascend_and_are_as_many_as_asked_for() -> None:
-    found = PruningOrder((3, 0, 4, 1, 2), {}, {})
-    assert found.kept(5).tolist() == [0, 1, 2, 3, 4]
-    assert found.kept(3).tolist() == [1, 2, 4]
-    assert found.kept(1).tolist() == [2]
-
-
 def test_dead_and_doubled_channels_cost_nothing() -> None:
     rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(6))
     rows = torch.cat([rows, rows[:, :1], torch.zeros(200, 1), torch.ones(200, 1)], 1).double()
@@ -117,3 +86,17 @@ def test_inputs_that_are_all_zero_leave_finite_weights() -> None:
     moments[4, 4] = 1.0
     found = eliminate([Reader(torch.ones(2, 5), moments, torch.arange(4).unsqueeze(1))], [1])
     assert torch.isfinite(found.weights[1][0]).all()
+
+
+def test_wide_groups_lose_several_channels_between_two_updates() -> None:
+    reader = made(12, 1, 4, seed=8)
+    for updates, step in ((12, 1), (6, 2), (5, 2), (128, 1)):
+        found = Obs(damping=EXACT, updates=updates).eliminate(GROUP, [reader], [3], FEATURES)
+        expected = eliminate([reader], [3], damping=EXACT, step=step)
+        assert found.order == expected.order
+    order = Obs(damping=EXACT).order(GROUP, [reader], FEATURES).tolist()
+    assert tuple(order) == eliminate([reader], [1], damping=EXACT).order
+
+
+class TestObs(ImportanceContract):
+    name = "obs"

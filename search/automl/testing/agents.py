@@ -1,12 +1,4 @@
-"""What every agent has to hold to, for tests. Inherit `AgentContract` and say which is yours.
-
-    from automl.testing import AgentContract
-
-    class TestMine(AgentContract):
-        name = "mine"  # of an entry point in the group "automl.agents"; or override `make`
-
-pytest runs it as it is; nothing here needs pytest. The problems are made up: all figures are drawn.
-"""
+"""What every agent has to hold to; see `automl.testing`. All figures of the problems are drawn."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from automl.policy.policy import Policy
 from automl.study.problem import Agent, Problem, Trial
 from automl.testing import AgentContract
 
-PACKAGE = Path(__file__).resolve().parents[1] / "search"
+PACKAGE = Path(__file__).resolve().parents[2] / "search"
 
 
 class Forgetful(RandomAgent):
@@ -92,5 +92,8 @@ def test_an_agent_that_proposes_otherwise_does_not_resume() -> None:
 
 
 def test_the_contract_needs_no_test_runner() -> None:
-    script = "import automl.testing, sys; sys.exit('pytest' in sys.modules)"
+    script = (
+        "import automl.testing as t, sys; [getattr(t, name) for name in t.__all__];"
+        " sys.exit('pytest' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(PACKAGE)})

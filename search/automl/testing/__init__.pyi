@@ -1,0 +1,13 @@
+from .agents import AgentContract as AgentContract
+from .agents import Score as Score
+from .agents import best as best
+from .agents import made_problem as made_problem
+from .agents import run as run
+from .agents import sensitivity_of as sensitivity_of
+from .agents import trial as trial
+from .importances import ImportanceContract as ImportanceContract
+from .networks import made_compressor as made_compressor
+from .networks import made_images as made_images
+from .networks import made_network as made_network
+from .quantizers import QuantizerContract as QuantizerContract
+from .reconstructions import ReconstructionContract as ReconstructionContract

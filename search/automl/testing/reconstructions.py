@@ -1,0 +1,108 @@
+"""What every reconstruction has to hold to; see `automl.testing`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from automl.compression import (
+    RECONSTRUCTIONS,
+    Candidate,
+    CompressionConfig,
+    Compressor,
+    QuantizedModel,
+    Reconstruction,
+    RefitSettings,
+)
+from automl.policy import Bits, Policy
+from automl.testing.networks import loss, made_compressor
+
+#: Bits that rounding to alone is lossy enough for something to be left to win back.
+_BITS = dict.fromkeys(("inner", "outer", "last"), Bits(3, 8))
+
+
+class ReconstructionContract:
+    """Five promises. Inherit it, and override what differs.
+
+    Attributes:
+        name: The reconstruction's, as it is asked for, with options where it needs some.
+    """
+
+    name: ClassVar[str]
+
+    def make(self) -> Reconstruction:
+        """The reconstruction."""
+        return RECONSTRUCTIONS.build(self.name)
+
+    def compressor(self, seed: int = 0) -> Compressor:
+        """A compressor of a drawn network that finishes with it."""
+        config = CompressionConfig(reconstruction=self.name)
+        return made_compressor(config, seed, scheme="qdq-u8s8")
+
+    def policies(self, made: Compressor) -> tuple[Policy, ...]:
+        """Channels alone, bits alone, and both."""
+        half = {group.name: group.channels // 2 for group in made.traced.network.groups}
+        return Policy(half), Policy(bits=_BITS), Policy(half, bits=_BITS)
+
+    def test_a_candidate_that_is_right_is_left_as_it_is(self) -> None:
+        """The dense network, copied."""
+        made = self.compressor()
+        copied = made.database.candidate(Policy())
+        candidate = Candidate(
+            copied, made.traced.trace, made.features(0), {}, made.joint.dense_plan({})
+        )
+        finished = self.make().finish(candidate, made.quantizer)
+        assert not isinstance(finished, QuantizedModel)
+        assert loss(made, finished) < 1e-6
+
+    def test_less_is_lost_than_without_it(self) -> None:
+        """On the calibration inputs, in the mean over three networks."""
+        for number in range(3):
+            finished = unfinished = 0.0
+            for seed in range(3):
+                made = self.compressor(seed)
+                policy = self.policies(made)[number]
+                finished += loss(made, made.make(policy), made.images)
+                unfinished += loss(made, made.make(policy, finish=False), made.images)
+            assert finished < unfinished
+
+    def test_the_same_candidate_gives_the_same_weights(self) -> None:
+        """By one compressor twice, others in between, and by another."""
+        made, other = self.compressor(seed=1), self.compressor(seed=1)
+        for policy in self.policies(made):
+            first = _weights(made.make(policy))
+            assert _same(_weights(made.make(policy)), first)
+            assert _same(_weights(other.make(policy)), first)
+
+    def test_the_dense_network_stays_as_it_is(self) -> None:
+        """Weights and features."""
+        made = self.compressor(seed=2)
+        before = {name: value.clone() for name, value in made.traced.model.state_dict().items()}
+        moments = {name: each.total.clone() for name, each in made.features(0).moments.items()}
+        for policy in self.policies(made):
+            made.make(policy)
+        assert _same(before, dict(made.traced.model.state_dict()))
+        assert _same(moments, {name: each.total for name, each in made.features(0).moments.items()})
+
+    def test_little_can_be_asked_for(self) -> None:
+        """Few images and rows, one round or none: finite weights, rounded where bits say so."""
+        made = self.compressor(seed=3)
+        for rounds in (0, 1):
+            settings = RefitSettings(images=8, rows=64, rounds=rounds, refine=False)
+            for policy in self.policies(made):
+                model = made.make(policy, settings=settings)
+                assert isinstance(model, QuantizedModel) == bool(policy.bits)
+                assert all(torch.isfinite(value).all() for value in _weights(model).values())
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    network = model.network if isinstance(model, QuantizedModel) else model
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[name]) for name, value in one.items()
+    )
