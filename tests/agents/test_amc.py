@@ -1,23 +1,17 @@
 from dataclasses import replace
-from itertools import product
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 from contract import AgentContract, best, made_problem, run, sensitivity_of
 
-import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
-from automl.agents.ddpg import Replay
-from automl.agents.pruning_env import PruningEnv
 from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
-from automl.solver.feasibility import Completion
-from automl.space import Space, Variable, build_space
-from automl.study.problem import Geometry, Problem, Sensitivity, read_geometry
+from automl.space import Space, Variable
+from automl.study.problem import Sensitivity
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = AmcSettings(hidden=64, warm_up=60, actor_rate=1e-3)
@@ -37,42 +31,6 @@ class TestAmcFromNothing(AgentContract):
     }
     trials = 16
     beats_random = False  # with as few trials as this nobody learns
-
-
-def with_limits(problem: Problem, shares: dict[str, float]) -> Problem:
-    dense = problem.costs.dense
-    limits = (Limit("latency", shares["latency"] * dense.latency),)
-    return replace(problem, budget=Budget((*limits, Limit("macs", shares["macs"] * dense.macs))))
-
-
-def real_problem(share: float) -> Problem:
-    network = handmade.network()
-    space = build_space(network, round_to=4)
-    costs = build_cost_model(network, space, handmade.Formula())
-    budget = Budget((Limit("latency", share * costs.dense.latency),))
-    return Problem(space, costs, budget, None, read_geometry(network, space))
-
-
-@pytest.mark.parametrize("two_limits", [False, True])
-def test_an_option_is_refused_exactly_when_nothing_can_make_up_for_it(two_limits: bool) -> None:
-    for seed in range(6):
-        problem = made_problem(5, seed=seed, share=0.3)
-        if two_limits:
-            problem = with_limits(problem, {"latency": 0.35, "macs": 0.3})
-        order = list(range(len(problem.space.variables)))
-        everything = np.array(list(product(*map(range, problem.space.sizes))), dtype=np.int16)
-        allowed = everything[problem.budget.allows_all(problem.costs.price(everything))]
-        completion = Completion(problem, order, {})
-        generator = np.random.default_rng(seed)
-        witness = completion.first
-        for position in order:
-            agree = (allowed[:, :position] == witness[:position]).all(axis=1)
-            possible = set(allowed[agree, position].tolist())
-            wanted = generator.permutation(problem.space.sizes[position]).tolist()
-            expected = next(option for option in wanted if option in possible)
-            witness = completion.choose(witness, position, wanted)
-            assert witness[position] == expected
-        assert problem.budget.allows_all(problem.costs.price(witness[None]))[0]
 
 
 def test_what_cannot_be_met_is_refused_at_once() -> None:
@@ -128,46 +86,6 @@ def test_the_replay_holds_what_was_realised() -> None:
     assert agent.replay.goes_on[:steps, 0].tolist() == [1.0] * (steps - 1) + [0.0]
     # The last column of the state is the action before, 1 at the start.
     assert agent.replay.states[:steps, -1].tolist() == [1.0, *realised[:-1]]
-
-
-def test_the_replay_forgets_the_oldest() -> None:
-    replay = Replay(4, 1)
-    for reward in (1.0, 2.0, 3.0):
-        replay.add(torch.full((2, 1), reward), torch.zeros(2, 1), reward)
-    assert sorted(replay.rewards[:, 0].tolist()) == [2.0, 2.0, 3.0, 3.0]
-
-
-def test_states_describe_layers_between_zero_and_one() -> None:
-    problem = real_problem(0.6)
-    env = PruningEnv(problem)
-    names = [problem.space.variables[variable].name for variable in env.order]
-    assert names == ["stem", "block", "inner", "inner_free", "left"]
-    states = env.replay(env.completion.first).states
-    assert states.min() >= 0.0
-    assert states.max() <= 1.0
-    reduced, rest = states[:, -3], states[:, -2]
-    assert (reduced.diff() <= 0.0).all()  # with all that is left at its least, it can only shrink
-    assert (rest.diff() <= 0.0).all()
-    assert rest[-1] == 0.0
-
-
-def test_geometry_is_that_of_the_layer_behind_each_choice() -> None:
-    problem = real_problem(0.6)
-    found = dict(zip(problem.space.positions, problem.geometry, strict=True))
-    assert found["channels", "inner"] == Geometry(1, False, 16, 24, 32, 32, 1, 1)
-    assert found["channels", "inner_free"].position == 5
-    assert found["block", "block"].position == 1
-
-
-def test_the_resolution_is_lowered_only_where_it_must_be() -> None:
-    problem = real_problem(0.6)
-    resolution = problem.space.of_kind("resolution")[0]
-    assert PruningEnv(problem).held[resolution] == problem.space.sizes[resolution] - 1
-    tight = real_problem(0.05)
-    assert PruningEnv(tight).held[resolution] == 0
-    policies = AmcAgent(tight, 1, settings=QUICK).ask(8)
-    assert policies
-    assert all(tight.budget.allows(tight.costs.cost(policy)) for policy in policies)
 
 
 def test_a_space_without_channels_is_refused_with_what_would_serve() -> None:

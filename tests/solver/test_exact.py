@@ -10,10 +10,9 @@ from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.solver import bucket_elimination as elimination
 from automl.solver.exact import solve
-from automl.solver.local_search import AdditiveProblem, improve, repair
 from automl.space import Vectors
 from automl.study.problem import Problem
-from automl.units import QUANTITIES, format_seconds, round_up
+from automl.units import format_seconds, round_up
 
 
 def every_vector(problem: Problem) -> Vectors:
@@ -74,7 +73,7 @@ def test_a_limit_that_one_policy_meets_exactly_does_not_exclude_it() -> None:
         assert math.isclose(found.sensitivity, least_sensitivity(problem, budget), abs_tol=1e-9)
 
 
-def test_held_variables_stay_and_options_without_finite_harm_are_not_used() -> None:
+def test_held_variables_stay_and_options_without_finite_sensitivity_are_not_used() -> None:
     problem = made_problem(5, seed=1)
     assert solve(problem.costs, sensitivity(problem), problem.budget, {0: 2}).vector[0] == 2
     forbidden = [each.copy() for each in sensitivity(problem)]
@@ -137,16 +136,3 @@ def test_factors_that_hang_together_too_widely(monkeypatch: pytest.MonkeyPatch) 
     assert not found.proven
     assert problem.budget.allows_all(found.costs)
     assert found.sensitivity <= 1.1 * least_sensitivity(problem, problem.budget)
-
-
-def test_repair_and_improve_end_within_the_budget() -> None:
-    problem = made_problem(12, seed=4, share=0.4)
-    allowed = tuple(np.arange(size) for size in problem.space.sizes)
-    additive = AdditiveProblem(problem.costs, sensitivity(problem), problem.budget, allowed)
-    assert additive.columns == [QUANTITIES.index("latency")]
-    repaired = repair(additive, problem.space.dense)
-    assert additive.excess_of(problem.space.dense) > 0.0
-    assert additive.excess_of(repaired) == 0.0
-    improved = improve(additive, repaired)
-    assert additive.excess_of(improved) == 0.0
-    assert additive.sensitivity_of(improved) <= additive.sensitivity_of(repaired)

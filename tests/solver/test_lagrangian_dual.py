@@ -1,49 +1,13 @@
-import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from sums import every_assignment, random_sum, totals
 
-from automl.solver import bucket_elimination as elimination
 from automl.solver import lagrangian_dual
-from automl.solver.bucket_elimination import Factor, Floats, build_chain
+from automl.solver.bucket_elimination import Factor, Floats
 from automl.solver.lagrangian_dual import Optimum, minimise
-
-Sum = tuple[list[int], list[Factor], int]
-
-
-def every_assignment(sizes: list[int]) -> np.ndarray:
-    return np.array(list(itertools.product(*map(range, sizes))))
-
-
-def totals(parts: list[Factor], assignments: np.ndarray) -> Floats:
-    total: Floats = np.zeros(1)
-    for part in parts:
-        total = total + part.table[tuple(assignments[:, list(part.scope)].T)]
-    return total
-
-
-def random_sum(generator: np.random.Generator, costs: int = 1, whole: bool = False) -> Sum:
-    """Unary sensitivity, unary to ternary costs (some negative), and a gate."""
-    variables = int(generator.integers(2, 8))
-    sizes = [int(size) for size in generator.integers(1, 5, variables)]
-    draw = (lambda shape: generator.integers(0, 6, shape)) if whole else generator.random
-    parts = []
-    for variable, size in enumerate(sizes):
-        table = np.zeros((size, 1 + costs))
-        table[:, 0] = draw(size)
-        parts.append(Factor((variable,), table))
-    for _ in range(int(generator.integers(1, 2 * variables))):
-        arity = min(int(generator.integers(1, 4)), variables)
-        scope = tuple(generator.permutation(variables)[:arity].tolist())
-        shape = tuple(sizes[variable] for variable in scope)
-        table = np.zeros((*shape, 1 + costs))
-        table[..., 1:] = draw((*shape, costs)) - (1 if whole else 0.1)
-        if generator.random() < 0.3:
-            table[0] = 0.0  # the first variable is a gate: nothing of this is left
-        parts.append(Factor(scope, table))
-    return sizes, parts, costs
 
 
 def check(found: Optimum | None, sums: Floats, limits: Floats) -> None:
@@ -163,24 +127,3 @@ def test_sixty_layers_by_nine_choices_as_a_milp_solves_them(seed: int) -> None:
         options={"mip_rel_gap": 0.0},
     )
     assert math.isclose(found.sensitivity, solved.fun, rel_tol=1e-6)
-
-
-def test_parts_that_hang_together_too_widely_are_declined(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(elimination, "WIDEST", 1000)
-    parts = [Factor((i, j), np.zeros((8, 8, 2))) for i in range(6) for j in range(i + 1, 6)]
-    assert build_chain([8] * 6, parts, 2) is None
-    assert minimise([8] * 6, parts, np.ones(1)) is None
-
-
-def test_the_order_keeps_a_chain_narrow() -> None:
-    """A ladder of two hundred variables in a shuffled numbering stays a matter of triples."""
-    names = np.random.default_rng(0).permutation(200).tolist()
-    parts = [
-        Factor((a, b), np.random.default_rng(a).random((8, 8, 2)))
-        for a, b in itertools.pairwise(names)
-    ]
-    chain = build_chain([8] * 200, parts, 2)
-    assert chain is not None
-    assert max(len(step.gain) for step in chain.steps) <= 8**3

@@ -1,0 +1,65 @@
+"""Sums minimised exactly, one variable after the other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from sums import every_assignment, random_sum, totals
+
+from automl.solver import bucket_elimination as elimination
+from automl.solver.bucket_elimination import Chain, Factor, Floats, build_chain
+from automl.solver.lagrangian_dual import minimise
+
+
+def chain_of(seed: int, costs: int = 1) -> tuple[Chain, Floats, Floats]:
+    """A chain, and the terms of every assignment."""
+    sizes, parts, _ = random_sum(np.random.default_rng(seed), costs)
+    chain = build_chain(sizes, parts, 1 + costs)
+    assert chain is not None
+    assignments = every_assignment(sizes)
+    return chain, assignments, totals(parts, assignments)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_least_weighted_sum_is_that_of_brute_force(seed: int) -> None:
+    chain, assignments, sums = chain_of(seed, costs=2)
+    for weights in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.7, 2.0]):
+        assignment, terms = chain.minimiser(np.array(weights))
+        least = float((sums @ weights).min())
+        assert math.isclose(float(terms @ weights), least, abs_tol=1e-9)
+        assert math.isclose(float(chain.remaining(np.array(weights))[0][0]), least, abs_tol=1e-9)
+        place = int((assignments == assignment).all(axis=1).argmax())
+        assert np.allclose(sums[place], terms)
+
+
+def test_what_remains_after_the_last_step_is_nothing() -> None:
+    chain, _, _ = chain_of(3)
+    remaining = chain.remaining(np.array([1.0, 0.5]))
+    assert len(remaining) == len(chain.steps) + 1
+    assert remaining[-1].tolist() == [0.0]
+    sizes = [step.frontiers for step in chain.steps]
+    assert [len(each) for each in remaining] == [1, *sizes]
+
+
+def test_parts_that_hang_together_too_widely_are_declined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elimination, "WIDEST", 1000)
+    parts = [Factor((i, j), np.zeros((8, 8, 2))) for i in range(6) for j in range(i + 1, 6)]
+    assert build_chain([8] * 6, parts, 2) is None
+    assert minimise([8] * 6, parts, np.ones(1)) is None
+
+
+def test_the_order_keeps_a_chain_narrow() -> None:
+    """A ladder of two hundred variables in a shuffled numbering stays a matter of triples."""
+    names = np.random.default_rng(0).permutation(200).tolist()
+    parts = [
+        Factor((a, b), np.random.default_rng(a).random((8, 8, 2)))
+        for a, b in itertools.pairwise(names)
+    ]
+    chain = build_chain([8] * 200, parts, 2)
+    assert chain is not None
+    assert max(len(step.gain) for step in chain.steps) <= 8**3
