@@ -40,6 +40,16 @@ def test_the_optimum_is_that_of_brute_force(seed: int, costs: int, whole: bool) 
         assert (terms[1:] <= limits + 1e-9).all()
 
 
+@pytest.mark.parametrize("seed", [1574, 3041, 5519])
+def test_what_is_found_last_is_not_taken_for_what_is_better(seed: int) -> None:
+    """Assignments that meet a limit exactly, beside worse ones whose bound promises more."""
+    generator = np.random.default_rng(seed)
+    sizes, parts, _ = random_sum(generator, costs=int(generator.integers(1, 3)), whole=True)
+    sums = totals(parts, every_assignment(sizes))
+    limits = sums[int(generator.integers(len(sums))), 1:]
+    check(minimise(sizes, parts, limits), sums, limits)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_linear_program_that_fails_leaves_the_gap_to_be_closed(
     seed: int, monkeypatch: pytest.MonkeyPatch

@@ -87,9 +87,12 @@ def close_gap(
             complete = False
         entries = _Entries(states[kept], terms[kept])
         trail.append((parents[kept], options[kept]))
+    nothing = Closing(None, np.zeros(chain.terms), complete, min(lost, best))
     if not len(entries.states):
-        return Closing(None, np.zeros(chain.terms), complete, min(lost, best))
+        return nothing
     winner = int(np.argmin(entries.terms[:, 0]))
+    if entries.terms[winner, 0] >= best - slack:
+        return nothing  # its bound was below the best known, the assignment itself is not
     return Closing(
         _trace(chain.steps, trail, winner), entries.terms[winner], complete, min(lost, best)
     )
