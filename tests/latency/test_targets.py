@@ -15,7 +15,9 @@ from automl.latency.table import LatencyTable
 from automl.latency.targets import (
     CPU,
     cpu_path,
+    cpu_table,
     find_table,
+    is_cpu_table,
     list_targets,
     table_folders,
     user_folder,
@@ -105,3 +107,37 @@ def test_where_the_users_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert user_folder() == tmp_path / "automl" / "tables"
     monkeypatch.delenv("XDG_DATA_HOME")
     assert user_folder() == Path.home() / ".local" / "share" / "automl" / "tables"
+
+
+def test_whose_a_table_is_is_told_without_making_one(home: Path) -> None:
+    assert not is_cpu_table(find_table("rpi4"))
+    assert not is_cpu_table(LatencyTable(HEADER))
+    assert not home.exists()
+    assert is_cpu_table(cpu_table(), 1)
+    assert not is_cpu_table(cpu_table(), 2)
+    assert [path.name for path in home.glob("*.jsonl")] == [cpu_path().name]
+
+
+def test_a_home_that_cannot_be_written_stops_this_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "file"))
+    table = find_table("rpi4")
+    assert not is_cpu_table(table)
+    assert any(target.name == "cpu" for target in list_targets())
+    with pytest.raises(TableError, match="cannot be written"):
+        find_table("cpu")
+
+
+def test_no_home_at_all_stops_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("AUTOML_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert not is_cpu_table(find_table("rpi4"))
+    assert any(target.name == "cpu" for target in list_targets())
+    with pytest.raises(TargetError, match="set AUTOML_HOME"):
+        find_table("cpu")

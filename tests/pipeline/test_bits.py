@@ -81,8 +81,6 @@ def test_a_policy_with_bits_is_made_again_as_it_was(found: SearchResult, tmp_pat
     assert all(torch.equal(before[name], value) for name, value in after.items())
     assert again.packed_bytes == packed.stat().st_size
     assert state_dict(read_packed(packed)).keys() == after.keys()
-    with pytest.raises(UsageError, match="fine-tuning trains floats"):
-        apply(ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", epochs=1))
 
 
 def test_weights_alone_for_a_size(board: Path, tmp_path: Path) -> None:
@@ -147,3 +145,13 @@ def test_a_policy_is_held_against_what_the_target_and_the_model_have(
 
 def named(file: PolicyFile, layer: str) -> PolicyFile:
     return file.model_copy(update={"bits": {layer: Precision(weights=8, activations=8)}})
+
+
+def test_fine_tuning_of_rounded_layers_is_refused_before_anything_is_made(
+    found: SearchResult, tmp_path: Path
+) -> None:
+    stages: list[str] = []
+    asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", epochs=1)
+    with pytest.raises(UsageError, match="fine-tuning trains floats, and this policy rounds"):
+        apply(asked, lambda event: stages.append(event.stage))
+    assert not stages

@@ -10,7 +10,7 @@ import torch
 from tiny import SHAPE, request, task, write_table
 from torch import nn
 
-from automl.errors import DataError, PolicyError
+from automl.errors import DataError, PolicyError, TableError
 from automl.latency.targets import cpu_table
 from automl.pipeline import apply, search, verify
 from automl.pipeline.requests import ApplyRequest, Event, VerifyRequest
@@ -122,3 +122,20 @@ def test_data_without_a_training_part_is_tuned_on_the_calibration_inputs(
     given = dataclasses.replace(task(), data=dataclasses.replace(data, training=None))
     result = apply(ApplyRequest(given, policy, tmp_path / "b.pt", epochs=1))
     assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
+
+
+def test_another_device_is_searched_and_verified_without_a_home(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    result = search(request(board, tmp_path / "run", "60%"))
+    checked = verify(VerifyRequest(task(), result.policy, str(board)))
+    assert checked.compressed.measured_seconds is None
+    for work in (
+        lambda: search(request("cpu", tmp_path / "here", "60%")),
+        lambda: verify(VerifyRequest(task(), result.policy, "cpu")),
+    ):
+        with pytest.raises(TableError, match="cannot be written"):
+            work()

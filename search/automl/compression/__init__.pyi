@@ -18,6 +18,7 @@ from .quantization.simulation import SCHEMES as SCHEMES
 from .quantization.simulation import Plan as Plan
 from .quantization.simulation import QuantizedModel as QuantizedModel
 from .quantization.simulation import Source as Source
+from .quantization.simulation import is_rounded as is_rounded
 from .quantization.simulation import make_plan as make_plan
 from .reconstruction.base import Candidate as Candidate
 from .reconstruction.base import Reconstruction as Reconstruction

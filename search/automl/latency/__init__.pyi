@@ -29,6 +29,7 @@ from .targets import Target as Target
 from .targets import cpu_path as cpu_path
 from .targets import cpu_table as cpu_table
 from .targets import find_table as find_table
+from .targets import is_cpu_table as is_cpu_table
 from .targets import list_targets as list_targets
 from .targets import user_folder as user_folder
 from .transfer import FewShot as FewShot

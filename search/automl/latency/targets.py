@@ -48,24 +48,43 @@ class Target:
 
 
 def user_folder() -> Path:
-    """Where the user's own tables are: AUTOML_HOME/tables, or automl/tables in the data folder."""
-    home = os.environ.get("AUTOML_HOME")
+    """Where the user's own tables are: AUTOML_HOME/tables, or automl/tables in the data folder.
+
+    Raises:
+        TargetError: The user has no home folder.
+    """
+    home, data = os.environ.get("AUTOML_HOME"), os.environ.get("XDG_DATA_HOME")
     if home:
         return Path(home) / "tables"
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "automl" / "tables"
+    if data:
+        return Path(data) / "automl" / "tables"
+    try:
+        return Path.home() / ".local" / "share" / "automl" / "tables"
+    except RuntimeError:
+        raise TargetError(
+            "there is no home folder for tables: set AUTOML_HOME to a folder for them"
+        ) from None
 
 
 def table_folders() -> tuple[Path, ...]:
     """Folders that are searched for tables, in this order."""
     shipped = Path(str(resources.files("automl") / "latency_tables"))
     checkout = Path(__file__).resolve().parents[3] / "latency_tables"
-    return tuple(folder for folder in (user_folder(), shipped, checkout) if folder.is_dir())
+    folders = (_own_folder(), shipped, checkout)
+    return tuple(folder for folder in folders if folder is not None and os.path.isdir(folder))
+
+
+def _own_folder() -> Path | None:
+    """The user's folder, None where there is no home to have it in."""
+    try:
+        return user_folder()
+    except TargetError:
+        return None
 
 
 def list_targets() -> tuple[Target, ...]:
     """All targets, this machine first. Of tables with the same name the first found is listed."""
-    here = cpu_path()
+    here = None if _own_folder() is None else cpu_path()
     found = {CPU: _cpu_target(here)}
     for path in _table_files():
         if path != here:
@@ -98,7 +117,7 @@ def find_table(name_or_path: str | Path, *, threads: int = 1) -> LatencyTable:
     for file in _table_files():
         target = _target(file)
         if wanted in {known.lower() for known in (target.name, *target.aliases)}:
-            return LatencyTable.read(file, resume=file.parent == user_folder())
+            return LatencyTable.read(file, resume=file.parent == _own_folder())
         names += [target.name, *target.aliases]
     raise TargetError(
         f"no target {name!r}{nearest(name, names)}; `automl targets` shows all",
@@ -109,18 +128,30 @@ def find_table(name_or_path: str | Path, *, threads: int = 1) -> LatencyTable:
 
 
 def cpu_path(threads: int = 1) -> Path:
-    """File of this machine's own table."""
+    """File of this machine's own table, which need not exist.
+
+    Raises:
+        TargetError: The user has no home folder.
+    """
     return user_folder() / f"{fingerprint(threads)}{_SUFFIX}"
+
+
+def is_cpu_table(table: LatencyTable, threads: int = 1) -> bool:
+    """Whether a table is this machine's own for a number of threads; no file is made or read."""
+    if table.path is None or _own_folder() is None:
+        return False
+    return table.path.absolute() == cpu_path(threads).absolute()
 
 
 def cpu_table(threads: int = 1) -> LatencyTable:
     """This machine's own table for a number of threads; an empty one is made where there is none.
 
     Raises:
-        TableError: If the table that is there cannot be read.
+        TargetError: The user has no home folder.
+        TableError: If the table that is there cannot be read, or a new one cannot be written.
     """
     path = cpu_path(threads)
-    if not path.exists():
+    if not os.path.exists(path):  # of a folder that may not be looked into, not an error here
         return LatencyTable.read_or_create(path, _cpu_header(threads))
     table = LatencyTable.read(path, resume=True)
     if not {*CPU_PRECISIONS} <= {*table.header.precisions}:  # from an earlier version
@@ -140,12 +171,12 @@ def _cpu_header(threads: int) -> TableHeader:
     )
 
 
-def _cpu_target(path: Path) -> Target:
-    if path.exists():
+def _cpu_target(path: Path | None) -> Target:
+    if path is not None and os.path.exists(path):
         found = _target(path)
         return replace(found, name=CPU, aliases=(found.name,), precisions=CPU_PRECISIONS)
     runtime = f"{CPU_RUNTIME} {cpu_runtime_version()}"
-    return Target(CPU, (), cpu_model(), runtime, CPU_PRECISIONS, 0, None, path)
+    return Target(CPU, (), cpu_model(), runtime, CPU_PRECISIONS, 0, None, path or Path())
 
 
 def _table_files() -> Iterator[Path]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression import CompressionConfig, Compressor, QuantizedModel
+from automl.compression import CompressionConfig, Compressor, QuantizedModel, is_rounded
 from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
-from automl.latency import cpu_table, find_table
-from automl.network import TracedModel, trace_network
+from automl.latency import find_table, is_cpu_table
+from automl.network import Flow, TracedModel, trace_network
 from automl.pipeline.counting import with_counts
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.precision import check_bits, precisions_of, used_names
@@ -25,7 +25,7 @@ from automl.pipeline.requests import (
     ignore,
 )
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import PolicyFile, Predicted, check_fits
+from automl.policy import Policy, PolicyFile, Predicted, check_fits
 from automl.recovery import RecoverySettings, recover
 from automl.study import judge
 
@@ -35,11 +35,13 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
 
     Raises:
         PolicyError: The policy is for another model.
+        UsageError: Epochs for a policy that rounds.
         ModelError: The ONNX file computes something else than the model.
     """
-    file, task = request.policy, request.task
+    file, task, policy = request.policy, request.task, request.policy.policy
     traced = _read(task, file)
-    policy = file.policy
+    if request.epochs:
+        _refuse_rounded(policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, scheme = task.data.calibration.inputs, file.target.scheme
@@ -49,11 +51,6 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:
-        if isinstance(model, QuantizedModel):
-            raise UsageError(
-                "fine-tuning trains floats, and this policy rounds: leave it out",
-                options=("epochs",),
-            )
         _recover(request, traced, model, on_event)
     batches = task.data.test or task.data.validation
     dense = judge(traced.model, task.score, batches)
@@ -98,7 +95,7 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     table = find_table(request.target, threads=threads)
     precisions = precisions_of(table.header)
     check_bits(file.policy, request.target, precisions)
-    here = table.path is not None and table.path == cpu_table(threads).path
+    here = is_cpu_table(table, threads)
     notes = []
     measured: dict[str, float] = {}
     if here:
@@ -129,6 +126,17 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     )
     check_fits(file, traced.network)
     return traced
+
+
+def _refuse_rounded(policy: Policy, traced: TracedModel) -> None:
+    """Raise UsageError where a layer that stays is rounded: what is trained are floats."""
+    left = Flow(traced.trace, policy.removed).layers
+    rounded = [name for name, bits in policy.bits.items() if name in left and is_rounded(bits)]
+    if rounded:
+        raise UsageError(
+            f"fine-tuning trains floats, and this policy rounds {rounded[0]}: leave it out",
+            options=("epochs",),
+        )
 
 
 def _recover(

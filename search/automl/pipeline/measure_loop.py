@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Final
 
 from automl.cost import build_cost_model, operators_of
-from automl.latency import Corrected, LatencyTable, OpKey
+from automl.latency import Corrected, LatencyTable, OpKey, is_cpu_table
 from automl.pipeline.context import make_context, reachable_budget
 from automl.pipeline.log import Log
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
-from automl.pipeline.runners import is_here, open_runner, own_table
+from automl.pipeline.runners import open_runner, own_table
 from automl.pipeline.running import best_of, run_agent, stored_study
 from automl.policy import Policy
 from automl.profiling import Runner, profile
@@ -70,7 +70,7 @@ class MeasureLoop:
     def measure_dense(self, network: PricedNetwork) -> PricedNetwork:
         """Measure the dense network's operators, by which budgets in per cent are told."""
         table, space = network.table, network.space
-        if not is_here(table, self._request.threads):
+        if not is_cpu_table(table, self._request.threads):
             own_table(self._request.target)  # raises for a table that is not written to
         self._measure(table, self._lacking(network, [space.decode(space.dense)]))
         return priced_again(network)

@@ -18,13 +18,12 @@ from automl.cost import (
 )
 from automl.errors import StudyError
 from automl.files import write_whole
-from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table
+from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table, is_cpu_table
 from automl.network import TracedModel
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
-from automl.pipeline.runners import is_here
 from automl.profiling import LocalRunner, measure_models, profile
 from automl.space import MAXIMUM_OPTIONS, Space, build_space
 from automl.units import Quantity
@@ -117,7 +116,7 @@ def price_network(
         UsageError: Precisions that the target lacks.
     """
     table = find_table(target, threads=threads)
-    here, timed = is_here(table, threads), choices.timed
+    here, timed = is_cpu_table(table, threads), choices.timed
     precisions, notes = precisions_of(table.header), list[str]()
     bits = choose_bits(
         choices.precisions, target, precisions, choices.limited, choices.keep_first_last

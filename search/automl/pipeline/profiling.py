@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from automl.cost import required_keys
 from automl.errors import MeasureError, TableError, UsageError
-from automl.latency import OpKey
+from automl.latency import OpKey, is_cpu_table
 from automl.network import TracedModel, trace_network
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.granularity import learn_granularity, probe_keys
@@ -20,7 +20,6 @@ from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
 from automl.pipeline.runners import (
     create_table,
-    is_here,
     measured_table,
     open_runner,
     provenance,
@@ -90,7 +89,7 @@ class _Session:
         self._keys.update(dict.fromkeys(keys))
         if not self.table.lacks(keys):
             return
-        if not len(self.table) and not is_here(self.table, self._request.threads):
+        if not len(self.table) and not is_cpu_table(self.table, self._request.threads):
             header = self.table.header
             said = provenance(self._request, self.runner)
             if said not in header.provenance:

@@ -12,7 +12,6 @@ from automl.latency import (
     CPU_RUNTIME,
     LatencyTable,
     TableHeader,
-    cpu_path,
     cpu_table,
     find_table,
     user_folder,
@@ -102,11 +101,6 @@ def measured_table(request: ProfileRequest) -> LatencyTable | None:
             )
         return cpu_table(request.threads)
     return own_table(request.target)
-
-
-def is_here(table: LatencyTable, threads: int) -> bool:
-    """Whether a table is this machine's own."""
-    return table.path is not None and table.path == cpu_path(threads)
 
 
 def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
