@@ -17,6 +17,7 @@ from automl.cost import Budget, Limit
 from automl.errors import (
     AutomlError,
     InfeasibleError,
+    OptionError,
     Raised,
     SpaceError,
     TargetError,
@@ -103,6 +104,7 @@ def test_cycles_are_told_as_cycles() -> None:
         SpaceError("no", lacks=("bits",), agents=("uniform",), options=("agent",)),
         TargetError("no target 'gpu'", found="gpu", valid=("cpu",)),
         UsageError("no", options=("out",)),
+        OptionError("trials", "no", "here", options=("time",)),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -23,9 +23,10 @@ PACKAGE = ROOT / "search" / "automl"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "units"),
     ("methods",),
-    ("network", "userdata", "example"),
+    ("network", "example"),
     ("policy", "latency"),
-    ("space", "profiling"),
+    ("options",),
+    ("userdata", "space", "profiling"),
     ("compression",),
     ("cost", "recovery", "export"),
     ("study",),

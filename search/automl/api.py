@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, TypeVar
 
 from torch import nn
 
 from automl import pipeline
+from automl.errors import OptionError
+from automl.options import CALIBRATION, Option, Options, SearchOptions, make_options, options_of
 from automl.pipeline import (
-    DEFAULT_CALIBRATION,
-    DEFAULT_PRECISIONS,
-    DEFAULT_TRIALS,
     ApplyRequest,
     ApplyResult,
     OnEvent,
-    SearchRequest,
     SearchResult,
     Task,
     VerifyRequest,
     VerifyResult,
+    check_front,
+    check_single,
     ignore,
+    make_request,
 )
-from automl.policy import PolicyFile, parse_precisions, read_policy
+from automl.policy import PolicyFile, read_policy
 from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
 
-#: Arguments of `search` that are fields of the request as they are.
-_AS_GIVEN: Final = (
-    *("target", "agent", "trials", "seconds", "seed", "resume", "round_to", "depth", "threads"),
-    *("storage", "keep_first_last", "full_scores", "warm_start", "measure", "python"),
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes_options(owner: type[Options], *, without: Sequence[str] = ()) -> Callable[[F], F]:
+    """Put the options of a class in place of `**options`, in the signature and the docstring."""
+    chosen = [each for each in options_of(owner) if each.name not in without]
+
+    def give(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        made = [_parameter(each) for each in chosen]
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *made]
+        )
+        lines = "\n".join(f"    {each.name}: {each.described()}" for each in chosen)
+        function.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{lines}\n"
+        return function
+
+    return give
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    default = inspect.Parameter.empty if option.default is MISSING else option.default
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(option.name, kind, default=default, annotation=option.annotation)
 
 
 def make_task(
     model: nn.Module,
     data: Any,
     score: Callable[..., Any] | str | None = None,
-    calibration: int = DEFAULT_CALIBRATION,
+    calibration: int = CALIBRATION,
     *,
     data_name: str = "data",
 ) -> Task:
@@ -73,85 +96,66 @@ def make_task(
     )
 
 
+@takes_options(SearchOptions)
 def search(
     model: nn.Module,
     data: Any,
     *,
-    target: str,
-    budget: str | Sequence[str],
     score: Callable[..., Any] | str | None = None,
-    out: str | Path = "runs/search",
-    agent: str = "lagrangian",
-    trials: int | None = DEFAULT_TRIALS,
-    seconds: float | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    storage: str | None = None,
-    round_to: int | None = None,
-    depth: bool = True,
-    resolutions: Sequence[int] | None = None,
-    precisions: str | Sequence[str] = DEFAULT_PRECISIONS,
-    keep_first_last: bool = False,
-    calibration: int = DEFAULT_CALIBRATION,
-    threads: int = 1,
-    full_scores: bool = False,
-    warm_start: bool = True,
-    measure: bool = False,
-    ssh: Sequence[str] = (),
-    python: str = "python3",
     on_event: OnEvent = ignore,
+    **options: Any,
 ) -> SearchResult:
     """Search the most accurate compressed model that meets every budget on the target.
 
-    Arguments are those of `make_task` and of `SearchRequest`.
+    Args:
+        model, data, score: As for `make_task`.
+        on_event: Told of progress.
+        options: Below.
 
     Raises:
+        OptionError: An option that cannot be taken; names the nearest.
         AutomlError: What is wrong, by name; `InfeasibleError` with the smallest budget that can be.
     """
-    given = locals()
-    request = SearchRequest(
-        task=make_task(model, data, score, calibration),
-        budget=(budget,) if isinstance(budget, str) else tuple(budget),
-        out=Path(out),
-        resolutions=None if resolutions is None else tuple(resolutions),
-        precisions=_words(precisions),
-        ssh=tuple(ssh),
-        **{name: given[name] for name in _AS_GIVEN},
-    )
-    return pipeline.search(request, on_event)
+    chosen = make_options(SearchOptions, options)
+    check_single(chosen)
+    task = make_task(model, data, score, chosen.calibration)
+    return pipeline.search(make_request(task, chosen), on_event)
 
 
+@takes_options(SearchOptions, without=("budget",))
 def search_front(
     model: nn.Module,
     data: Any,
     *,
-    target: str,
     budgets: Sequence[str | Sequence[str]],
     count: int = 0,
     score: Callable[..., Any] | str | None = None,
-    out: str | Path = "runs/front",
-    calibration: int = DEFAULT_CALIBRATION,
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> tuple[SearchResult, ...]:
     """One search a budget on one preparation; each is given the best that fits, whoever found it.
 
     Args:
-        model, data, score, calibration: As for `make_task`.
-        target: Name of a target, or path of a table.
+        model, data, score: As for `make_task`.
         budgets: A limit each, or several that hold together.
         count: With one budget: so many, in even steps from it to the dense cost.
-        out: A folder for each budget is made in it.
         on_event: Told of progress.
-        options: Other attributes of `SearchRequest`.
+        options: Below. A folder for each budget is made in the run folder.
 
     Raises:
+        OptionError: An option that cannot be taken; names the nearest.
         AutomlError: What is wrong, by name.
     """
     limits = [(each,) if isinstance(each, str) else tuple(each) for each in budgets]
-    task = make_task(model, data, score, calibration)
-    request = SearchRequest(task, target, limits[0], Path(out), **options)
-    return pipeline.search_front(request, limits, count, on_event)
+    if not limits:
+        raise OptionError("budgets", "at least one is needed")
+    searches = [make_options(SearchOptions, {**options, "budget": each}) for each in limits]
+    for each in searches:
+        check_single(each)
+    chosen = searches[0]
+    check_front(chosen, limits, count)
+    task = make_task(model, data, score, chosen.calibration)
+    return pipeline.search_front(make_request(task, chosen), limits, count, on_event)
 
 
 def apply(
@@ -165,7 +169,7 @@ def apply(
     huffman: bool = False,
     epochs: int = 0,
     score: Callable[..., Any] | str | None = None,
-    calibration: int = DEFAULT_CALIBRATION,
+    calibration: int = CALIBRATION,
     seed: int | None = None,
     on_event: OnEvent = ignore,
 ) -> ApplyResult:
@@ -207,10 +211,6 @@ def verify(
     """
     task = make_task(model, data)
     return pipeline.verify(VerifyRequest(task, _read(policy), target, threads), on_event)
-
-
-def _words(precisions: str | Sequence[str]) -> tuple[str, ...]:
-    return parse_precisions(precisions if isinstance(precisions, str) else ",".join(precisions))
 
 
 def _read(policy: PolicyFile | str | Path) -> PolicyFile:

@@ -53,6 +53,25 @@ class UnknownNameError(UsageError):
         self.args = (what, found, self.valid)
 
 
+class OptionError(UsageError):
+    """An option that cannot be taken.
+
+    Attributes:
+        option: Its name, as the key and the argument are written.
+        reason: What is wrong with it.
+        place: Where it was given: its flag, or "automl.toml line 3: trials"; "" where that is not
+            known, and its name stands for it.
+        options: Names of other options that mend it.
+    """
+
+    def __init__(
+        self, option: str, reason: str, place: str = "", *, options: Iterable[str] = ()
+    ) -> None:
+        self.option, self.reason, self.place = option, reason, place
+        super().__init__(f"{place or option}: {reason}", options=options)
+        self.args = (option, reason, place)
+
+
 class ModelError(AutomlError, ValueError):
     """The user's model, its factory or its weights cannot be used."""
 

@@ -72,13 +72,13 @@ def parse_budget(text: str) -> BudgetText:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise UsageError(f"budget {text!r} is not a number with a unit: write {_EXAMPLES}")
+        raise UsageError(f"{text!r} is not a number with a unit: write {_EXAMPLES}")
     number, unit = float(match[1]), match[2].replace("\N{GREEK SMALL LETTER MU}", "µ")
     if number <= 0.0:
-        raise UsageError(f"budget {text!r} must be more than nothing")
+        raise UsageError(f"{text!r} must be more than nothing")
     if not unit:
         raise UsageError(
-            f"budget {text!r} has no unit: write {text.strip()}ms for a time,"
+            f"{text!r} has no unit: write {text.strip()}ms for a time,"
             f" {text.strip()}% for a share of the dense latency, or {_EXAMPLES}"
         )
     if unit[0] in "%xX":
@@ -90,8 +90,8 @@ def parse_budget(text: str) -> BudgetText:
     known = _ABSOLUTE.get(unit.lower())
     if known is None:
         if unit.lower().endswith("j"):
-            raise UsageError(f"budget {text!r} has no unit of energy: write {', '.join(_JOULES)}")
-        raise UsageError(f"budget {text!r} has the unknown unit {unit!r}: write {_EXAMPLES}")
+            raise UsageError(f"{text!r} has no unit of energy: write {', '.join(_JOULES)}")
+        raise UsageError(f"{text!r} has the unknown unit {unit!r}: write {_EXAMPLES}")
     quantity, scale = known
     return BudgetText(quantity, number * scale, relative=False)
 
@@ -102,7 +102,7 @@ _EXAMPLES: Final = "10ms, 50%, 60MMACs, 50%MACs, 4MB or 50%size"
 def _share(text: str, value: float, of: str) -> BudgetText:
     quantity = _SHARES.get(of.lower())
     if quantity is None:
-        raise UsageError(f"budget {text!r} is a share of the unknown {of!r}: write {_EXAMPLES}")
+        raise UsageError(f"{text!r} is a share of the unknown {of!r}: write {_EXAMPLES}")
     return BudgetText(quantity, value, relative=True)
 
 

@@ -36,7 +36,9 @@ def task() -> Task:
 def run(target: str, budget: str, agent: str, seed: int, out: Path) -> tuple[SearchResult, float]:
     """One search and its wall seconds."""
     start = time.monotonic()
-    request = SearchRequest(task(), target, (budget,), out, agent=agent, seed=seed)
+    request = SearchRequest(
+        task=task(), target=target, budget=(budget,), out=out, agent=agent, seed=seed
+    )
     return search(request, ignore), time.monotonic() - start
 
 

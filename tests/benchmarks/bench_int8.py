@@ -170,10 +170,10 @@ def one_search(shared: Path, budget: str, seed: int, ways: list[str]) -> dict[st
     for way in ways:
         with tempfile.TemporaryDirectory() as folder:
             request = SearchRequest(
-                task,
-                "cpu",
-                (budget,),
-                Path(folder),
+                task=task,
+                target="cpu",
+                budget=(budget,),
+                out=Path(folder),
                 seed=seed,
                 resolutions=(),
                 precisions=("float",) if way == "pruning" else ("auto",),

@@ -173,7 +173,12 @@ def compare(data: Cifar, model: nn.Module, traced: TracedModel, seed: int) -> di
     """The default search beside the MACs-only search at the same measured latency."""
     with tempfile.TemporaryDirectory() as folder:
         request = SearchRequest(
-            subject_of(data, model, seed), "cpu", ("50%",), Path(folder), seed=seed, resolutions=()
+            task=subject_of(data, model, seed),
+            target="cpu",
+            budget=("50%",),
+            out=Path(folder),
+            seed=seed,
+            resolutions=(),
         )
         result = search(request, ignore)
         state = torch.load(Path(folder) / "model.pt", weights_only=True)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import pytest
 import torch
 
 from automl import pipeline
-from automl.cli import options
 from automl.cli.main import run
 from automl.cost import Budget, Limit
-from automl.errors import InfeasibleError, StudyError, TargetError, UsageError
+from automl.errors import InfeasibleError, StudyError, TargetError
 from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
@@ -137,13 +136,14 @@ def test_search_asks_for_what_the_flags_say(automl: Any, searching: Pipeline) ->
         out=Path("here"),
         agent="uniform",
         trials=7,
-        seconds=120.0,
+        time=120.0,
         seed=3,
         resume=True,
         storage="sqlite:///own.db",
         round_to=8,
         depth=False,
         resolutions=(),
+        calibration=3,
         threads=2,
         full_scores=True,
         warm_start=False,
@@ -176,8 +176,8 @@ def test_budgets_with_commas_are_several_searches_in_automl_toml_too(
 ) -> None:
     asked: list[tuple[SearchRequest, list[tuple[str, ...]]]] = []
 
-    def front(request: SearchRequest, budgets: list[tuple[str, ...]], *_: Any) -> Any:
-        asked.append((request, budgets))
+    def front(request: SearchRequest, budgets: Sequence[tuple[str, ...]], *_: Any) -> Any:
+        asked.append((request, [*budgets]))
         return (result(), result())
 
     monkeypatch.setattr(pipeline, "search_front", front)
@@ -289,14 +289,37 @@ def test_debug_shows_the_traceback(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("search",), "search needs --target NAME (see automl targets)"),
-        (("search", "--target", "cpu"), "search needs a --budget: 10ms, 50%"),
-        (("search", *MODEL, "--target", "cpu", "--budget", "50"), "budget '50' has no unit"),
-        (("search", *BUDGET, "--time", "soon"), "time 'soon' is not understood"),
-        (("search", *BUDGET, "--round-to", "0"), "round-to '0' is not understood"),
-        (("search", *BUDGET, "--resolutions", "big"), "resolutions 'big' are not understood"),
-        (("search", *BUDGET, "--agent", "unifrom"), "no agent 'unifrom' (did you mean uniform?)"),
-        (("search", *BUDGET, "--trials", "0"), "Invalid value for '--trials'"),
+        (("--budget", "50%,50%"), "--budget: 50% is asked for twice"),
+        (
+            ("--budget", "2ms,4ms", "--ssh", "me@board"),
+            "--ssh: a search needs a board only where it measures (--measure)",
+        ),
+        (("--budget", "4MB", "--measure"), "--measure: needs a budget of time"),
+        (("--budget", "4ms", "--measure", "--resume"), "--measure: such a search does not resume"),
+        (("--budget", "4ms", "--measure", "--front", "3"), "--measure: makes the prices of one"),
+        (("--budget", "2ms,4ms", "--front", "3"), "--front: is spread from one budget"),
+        (("--budget", "4ms", "--keep-first-last"), "--keep-first-last: holds layers in 8 bits"),
+        (("--budget", "4ms", "--python", "python2"), "--python: is the boards' interpreter"),
+    ],
+)
+def test_flags_that_exclude_each_other_are_refused_before_the_model_is_loaded(
+    automl: Any, words: Any, message: str
+) -> None:
+    status, _, err = automl("search", "--model", "no.py:one", "--target", "cpu", *words)
+    assert (status, err.startswith(f"automl: {message}")) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("search",), "--target: has to be given: Device, or path of a table"),
+        (("search", "--target", "cpu"), "--budget: has to be given: 10ms, 50%"),
+        (("search", *MODEL, "--target", "cpu", "--budget", "50"), "--budget: '50' has no unit"),
+        (("search", *BUDGET, "--time", "soon"), "--time: expected a time such as 90s"),
+        (("search", *BUDGET, "--round-to", "0"), "--round-to: expected auto or a whole"),
+        (("search", *BUDGET, "--resolutions", "big"), "--resolutions: expected auto, off"),
+        (("search", *BUDGET, "--agent", "unifrom"), "--agent: no agent 'unifrom' (did"),
+        (("search", *BUDGET, "--trials", "0"), "--trials: expected a whole number"),
         (("search", *BUDGET, "--buget", "1"), "No such option: --buget (did you mean --budget?)"),
         (("serch",), "No such command 'serch'. Did you mean 'search'?"),
         (("search", *BUDGET, "--data", "mine.py:loaders"), "give --model too"),
@@ -463,19 +486,3 @@ def test_an_unexpected_error_is_one_line_unless_debugging(folder: Path) -> None:
 
 def test_version(automl: Any) -> None:
     assert automl("--version") == (0, "automl 0.1.0\n", "")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5min", 90.0), ("2h", 7200.0)]
-)
-def test_times(text: str, seconds: float) -> None:
-    assert options.parse_seconds(text) == seconds
-
-
-def test_shapes_and_sizes() -> None:
-    assert options.parse_input_shape("3x224x192") == (1, 3, 224, 192)
-    assert options.parse_resolutions("192,160") == (160, 192)
-    assert options.parse_resolutions("auto") is None
-    assert options.parse_round_to("auto") is None
-    with pytest.raises(UsageError, match="input shape '3xbig'"):
-        options.parse_input_shape("3xbig")

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from tiny import request, write_table
 
-from automl.errors import InfeasibleError, StudyError, UsageError
+from automl.errors import InfeasibleError, OptionError, StudyError, UsageError
 from automl.pipeline.front import search_front
 from automl.pipeline.requests import Event, SearchRequest
 from automl.policy.file import read_policy
@@ -117,16 +117,31 @@ def test_all_budgets_are_checked_before_anything_is_searched(asked: SearchReques
 
 
 def test_what_takes_one_budget_is_refused(asked: SearchRequest) -> None:
-    with pytest.raises(UsageError, match="a front is spread from one budget"):
+    with pytest.raises(OptionError, match="front: is spread from one budget"):
         search_front(asked, [("40%MACs",), ("70%MACs",)], 3)
-    with pytest.raises(UsageError, match="prices of one budget better"):
-        search_front(replace(asked, measure=True), [("40%MACs",)])
+    with pytest.raises(OptionError, match="measure: makes the prices of one budget better"):
+        search_front(replace(asked, budget=("40%",), measure=True), [("40%MACs",)])
 
 
 @pytest.mark.parametrize(
     ("budgets", "said"),
     [
-        ([("50%MACs",), ("50%MACs",)], "50%MACs and 50%MACs are one search"),
+        ([], "at least one is needed"),
+        ([("5ms",), ()], "at least one is needed"),
+        ([("40%MACs",), ("70%MACs",), ("40%MACs",)], "40%MACs is asked for twice"),
+    ],
+)
+def test_budgets_that_make_no_front_are_refused_before_any_work(
+    asked: SearchRequest, budgets: list[tuple[str, ...]], said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        search_front(asked, budgets)
+    assert not asked.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
         ([("40%MACs",), ("50%MACs",), ("50.0%MACs",)], "50%MACs and 50.0%MACs are one search"),
         ([("100%MACs",)], None),
     ],

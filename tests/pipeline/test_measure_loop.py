@@ -11,7 +11,7 @@ from tiny import request, seconds
 
 from automl import pipeline
 from automl.cost.operators import operators_of
-from automl.errors import TargetError, UsageError
+from automl.errors import TargetError
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
@@ -134,20 +134,6 @@ def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(measure_loop, "ROUNDS", 1)
     result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
     assert "in 1 search; " in result.notes[0]
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"resume": True, "measure": True}, "does not resume"),
-        ({"budget": ("50%MACs",), "measure": True}, "needs a budget of time"),
-        ({"ssh": ("me@board",)}, "only where it measures"),
-    ],
-)
-def test_what_does_not_go_together(tmp_path: Path, more: dict[str, object], said: str) -> None:
-    asked = replace(request("rpi4", tmp_path / "run", "60%"), **more)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=said):
-        pipeline.search(asked)
 
 
 def test_shipped_tables_are_not_written_to(tmp_path: Path) -> None:

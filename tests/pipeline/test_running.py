@@ -140,3 +140,11 @@ def test_a_study_without_a_scored_policy_has_no_best() -> None:
         best_of(StudyResult((), None, ()))
     with pytest.raises(KeyboardInterrupt):
         best_of(StudyResult((), None, (), interrupted=True))
+
+
+def test_without_a_number_of_trials_the_agents_own_is_taken(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.pipeline.runs.default_trials", {"random": 3}.get)
+    asked = request(board, tmp_path / "run", "60%", agent="random", trials=None)
+    assert search(asked).trials == 3

@@ -84,7 +84,7 @@ def request(target: Path | str, out: Path, *budget: str, **changes: Any) -> Sear
     """A short search with granularity 4."""
     settings: dict[str, Any] = {"trials": 4, "round_to": 4, "resolutions": (12, 16)} | changes
     task_ = settings.pop("task", task())
-    return SearchRequest(task_, str(target), budget, out, **settings)
+    return SearchRequest(task=task_, target=str(target), budget=budget, out=out, **settings)
 
 
 def seconds(key: OpKey) -> float:

@@ -12,6 +12,9 @@ from automl.errors import SpaceError
 from automl.methods import Method, Registry
 from automl.study import Agent, Problem
 
+#: Most policies that an agent of another package scores, where it does not tell its own number.
+DEFAULT_TRIALS: Final = 100
+
 
 def _entry(
     name: str,
@@ -19,12 +22,16 @@ def _entry(
     paper: str,
     summary: str,
     *,
+    trials: int | None,
     needs: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     fewest: int = 0,
 ) -> Method:
-    """An agent that searches a space with choices of at least `fewest` of the kinds."""
-    details = {"kinds": kinds, "fewest": fewest}
+    """An agent that searches a space with choices of at least `fewest` of the kinds.
+
+    It scores so many `trials` unless the user says otherwise; with None it ends by itself.
+    """
+    details = {"kinds": kinds, "fewest": fewest, "trials": trials}
     maker = f"automl.agents.{maker}"
     return Method(name, summary, paper, maker, needs=frozenset(needs), details=details)
 
@@ -39,6 +46,7 @@ AGENTS: Final = Registry[Agent](
             "The exact optimum of measured, additive sensitivity within the budget, and a few\n"
             "more under other weights of channels, blocks and resolution. At most eight trials.",
             needs=("sensitivity",),
+            trials=None,
         ),
         _entry(
             "optuna-tpe",
@@ -46,6 +54,7 @@ AGENTS: Final = Registry[Agent](
             "Bergstra et al., 2011",
             "Tree-structured Parzen estimator (Optuna), drawn in a space projected onto the\n"
             "budget, from the additive optimum on.",
+            trials=100,
         ),
         _entry(
             "optuna-nsga2",
@@ -53,6 +62,7 @@ AGENTS: Final = Registry[Agent](
             "Deb et al., 2002",
             "NSGA-II (Optuna): score against cost, a front within the budget in one study.\n"
             "Draws are projected onto the budget.",
+            trials=200,
         ),
         _entry(
             "optuna-cmaes",
@@ -60,6 +70,7 @@ AGENTS: Final = Registry[Agent](
             "Hansen and Ostermeier, 2001",
             "CMA-ES (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on.",
+            trials=200,
         ),
         _entry(
             "optuna-gp",
@@ -67,6 +78,7 @@ AGENTS: Final = Registry[Agent](
             "Snoek et al., 2012",
             "Gaussian process (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on. For up to a few hundred trials.",
+            trials=100,
         ),
         _entry(
             "amc",
@@ -76,6 +88,7 @@ AGENTS: Final = Registry[Agent](
             "channel group, within the budget at every step. For hundreds of trials.",
             kinds=("channels",),
             fewest=1,
+            trials=400,
         ),
         _entry(
             "haq",
@@ -85,6 +98,7 @@ AGENTS: Final = Registry[Agent](
             "activations, then lowers them in order until the cost fits. For hundreds of trials.",
             kinds=("bits",),
             fewest=1,
+            trials=600,
         ),
         _entry(
             "three-dims",
@@ -94,6 +108,7 @@ AGENTS: Final = Registry[Agent](
             "few samples, at its optimum under the budget. Needs no more than twenty trials.",
             kinds=("block", "channels", "resolution"),
             fewest=2,
+            trials=20,
         ),
         _entry(
             "greedy",
@@ -101,6 +116,7 @@ AGENTS: Final = Registry[Agent](
             "Yang et al., NetAdapt, 2018 (without its training)",
             "Step by step to the budget: every part proposes the least lowering that meets the\n"
             "step, the proposal whose completed policy scores best is taken.",
+            trials=200,
         ),
         _entry(
             "uniform",
@@ -108,6 +124,7 @@ AGENTS: Final = Registry[Agent](
             "the usual baseline",
             "One ratio for every channel group and one precision for every layer, the largest\n"
             "within the budget; all blocks stay. One trial.",
+            trials=None,
         ),
         _entry(
             "random",
@@ -115,6 +132,7 @@ AGENTS: Final = Registry[Agent](
             "Li and Talwalkar, 2019 (random search as a baseline)",
             "Random choices, brought into the budget and then raised where room is left.\n"
             "Every trial is feasible.",
+            trials=100,
         ),
     ),
 )
@@ -151,3 +169,14 @@ def make_agent(name: str, problem: Problem, seed: int = 0, **options: object) ->
             agents=(each for each in agents_for(problem) if each != name),
             options=("agent",),
         ) from error
+
+
+def default_trials(name: str) -> int | None:
+    """Most policies that the agent scores where neither a number nor a time is asked for.
+
+    None where the agent ends by itself.
+
+    Raises:
+        UsageError: If there is no such agent.
+    """
+    return cast(int | None, AGENTS.get(name).details.get("trials", DEFAULT_TRIALS))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from automl.cli import options
+from automl.cli.flags import flags_of, takes_flags
+from automl.options import SearchOptions, SpaceOptions, TaskOptions, values_of
 
 if TYPE_CHECKING:
     from automl.latency import Target
     from automl.pipeline import ProfileRequest, ProfileResult
-    from automl.userdata import Settings
 
 Ops = Annotated[
     Path | None,
@@ -86,53 +86,49 @@ def _target_row(target: Target) -> tuple[str, ...]:
     )
 
 
+@takes_flags(
+    *flags_of(
+        TaskOptions,
+        SearchOptions,
+        only=(
+            *("target", "model", "weights", "data", "input_shape", "ssh", "python", "threads"),
+            *("round_to", "depth", "resolutions", "precisions", "seed"),
+        ),
+    )
+)
 def profile(
-    target: options.Target = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    input_shape: options.InputShape = None,
+    *,
     ops: Ops = None,
-    ssh: options.Ssh = None,
-    python: options.Python = "python3",
     runtime: Runtime = None,
     calibrate: Calibrate = None,
     like: Like = None,
     profile: Import = None,
     layer_info: LayerInfo = None,
     precision: Precision = "",
-    round_to: options.RoundTo = None,
-    no_depth: options.NoDepth = False,
-    resolutions: options.Resolutions = None,
-    precisions: options.Precisions = None,
-    threads: options.Threads = None,
-    seed: options.Seed = None,
     json: options.Json = False,
+    **flags: Any,
 ) -> None:
     """Measure the operators that a search will ask for, here or on a board."""
     from automl.cli import resolve
+    from automl.latency import CPU_RUNTIME
+    from automl.pipeline import ProfileRequest
 
-    settings = resolve.settle(
-        target=target,
+    settings = resolve.settle(flags)
+    chosen = settings.make(SpaceOptions)
+    alone = ops is not None or calibrate is not None
+    model, input_shape = (None, ()) if alone else resolve.load_model_alone(settings)
+    request = ProfileRequest(
+        target=settings.values.get("target", "cpu"),
         model=model,
-        weights=weights,
-        data=data,
         input_shape=input_shape,
-        round_to=round_to,
-        depth=False if no_depth else None,
-        resolutions=resolutions,
-        precisions=None if precisions is None else precisions.split(","),
-        threads=threads,
-        seed=seed,
-    )
-    request = replace(
-        _profile_request(settings, ops, calibrate, runtime),
-        ssh=tuple(ssh or ()),
-        python=python,
+        ops=ops,
+        runtime=runtime or CPU_RUNTIME,
+        calibrate=calibrate,
         like=like,
         profile=profile,
         layer_info=layer_info,
         precision=precision,
+        **values_of(chosen),
     )
     _run(request, resolve.flags_again(settings), json)
 
@@ -185,31 +181,3 @@ def _print_profile(result: ProfileResult) -> None:
     render.print_table(("network", "predicted", "measured", "error"), rows)
     if result.error is not None:
         render.say(f"mean error of networks left out of the fit: {100 * result.error:.1f} %")
-
-
-def _profile_request(
-    settings: Settings, ops: Path | None, calibrate: Path | None, runtime: str | None
-) -> ProfileRequest:
-    from automl.cli.resolve import load_model_alone
-    from automl.latency import CPU_RUNTIME
-    from automl.pipeline import DEFAULT_PRECISIONS, ProfileRequest
-    from automl.policy import parse_precisions
-
-    round_to = options.parse_round_to(settings.round_to or "auto")
-    resolutions = options.parse_resolutions(settings.resolutions or "auto")
-    alone = ops is not None or calibrate is not None
-    model, input_shape = (None, ()) if alone else load_model_alone(settings)
-    return ProfileRequest(
-        target=settings.target or "cpu",
-        model=model,
-        input_shape=input_shape,
-        ops=ops,
-        round_to=round_to,
-        depth=settings.depth is not False,
-        resolutions=resolutions,
-        precisions=parse_precisions(",".join(settings.precisions or DEFAULT_PRECISIONS)),
-        threads=settings.threads or 1,
-        seed=settings.seed or 0,
-        calibrate=calibrate,
-        runtime=runtime or CPU_RUNTIME,
-    )

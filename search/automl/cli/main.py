@@ -10,7 +10,7 @@ import typer
 
 import automl
 from automl.cli import devices, methods, policies, searches, tables
-from automl.errors import AutomlError, Raised, UsageError, nearest
+from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 
 app = typer.Typer(
     name="automl",
@@ -81,8 +81,11 @@ _WRITTEN: Final = {"profile": "import", "epochs": "finetune"}
 
 def with_flags(error: AutomlError) -> str:
     """The error's message, and how the options that mend it are written on the command line."""
+    said = str(error)
+    if isinstance(error, OptionError) and not error.place:
+        said = f"{flag_of(error.option)}: {error.reason}"
     flags = [flag_of(option) for option in error.options]
-    return f"{error} ({', '.join(flags)})" if flags else str(error)
+    return f"{said} ({', '.join(flags)})" if flags else said
 
 
 def flag_of(option: str) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from automl.cli import options
+from automl.cli.flags import flags_of, takes_flags
 from automl.errors import UsageError
+from automl.options import SearchOptions, TaskOptions
 
 if TYPE_CHECKING:
     from automl.pipeline import ApplyRequest, ApplyResult
+
+#: Names of what is compressed, as flags.
+TASK: Final = ("model", "weights", "data", "score")
 
 Epochs = Annotated[
     int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
@@ -30,20 +35,17 @@ Out = Annotated[
 ]
 
 
+@takes_flags(*flags_of(TaskOptions, SearchOptions, only=(*TASK, "calibration", "seed")))
 def apply(
     policy: options.PolicyPath,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    score: options.Score = None,
+    *,
     finetune: Epochs = 0,
     export: Export = None,
     packed: Packed = None,
     huffman: Huffman = False,
     out: Out = None,
-    calibration: options.Calibration = None,
-    seed: options.Seed = None,
     json: options.Json = False,
+    **flags: Any,
 ) -> None:
     """Make the smaller model of a policy, and its ONNX."""
     from automl import pipeline
@@ -55,9 +57,7 @@ def apply(
     if huffman and packed is None:
         raise UsageError("--huffman codes the packed weights: give --packed FILE too")
     file = read_policy(policy)
-    settings = resolve.settle(
-        model=model, weights=weights, data=data, score=score, calibration=calibration, seed=seed
-    )
+    settings = resolve.settle(flags)
     request = ApplyRequest(
         task=resolve.load_task(settings),
         policy=file,
@@ -66,7 +66,7 @@ def apply(
         packed=packed,
         huffman=huffman,
         epochs=finetune,
-        seed=file.seed if settings.seed is None else settings.seed,
+        seed=settings.values.get("seed", file.seed),
     )
     with Bar() as bar:
         result = pipeline.apply(request, bar)
@@ -74,8 +74,8 @@ def apply(
         render.print_json(result)
         return
     _print_applied(request, result)
-    flags = resolve.flags_again(settings)
-    render.say_next(resolve.command("automl", "verify", policy, *flags, "--target", "cpu"))
+    again = resolve.flags_again(settings)
+    render.say_next(resolve.command("automl", "verify", policy, *again, "--target", "cpu"))
 
 
 def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
@@ -101,17 +101,10 @@ def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
         render.say(f"ONNX: {result.export_path} ({what} {result.export_error:.2g})")
 
 
-def verify(
-    policy: options.PolicyPath,
-    target: options.Target = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    score: options.Score = None,
-    calibration: options.Calibration = None,
-    threads: options.Threads = None,
-    json: options.Json = False,
-) -> None:
+@takes_flags(
+    *flags_of(TaskOptions, SearchOptions, only=("target", *TASK, "calibration", "threads"))
+)
+def verify(policy: options.PolicyPath, *, json: options.Json = False, **flags: Any) -> None:
     """Measure a policy's model beside the dense one."""
     from automl import pipeline
     from automl.cli import render, resolve
@@ -120,20 +113,12 @@ def verify(
     from automl.policy import read_policy
 
     file = read_policy(policy)
-    settings = resolve.settle(
-        target=target,
-        model=model,
-        weights=weights,
-        data=data,
-        score=score,
-        calibration=calibration,
-        threads=threads,
-    )
+    settings = resolve.settle(flags)
     request = VerifyRequest(
         task=resolve.load_task(settings),
         policy=file,
-        target=settings.target or file.target.name,
-        threads=settings.threads or 1,
+        target=settings.values.get("target", file.target.name),
+        threads=settings.get("threads"),
     )
     with Bar() as bar:
         result = pipeline.verify(request, bar)
@@ -146,8 +131,8 @@ def verify(
     render.print_prediction_error(result.compressed)
     for note in result.notes:
         render.say(f"note: {note}")
-    flags = resolve.flags_again(settings)
-    render.say_next(resolve.command("automl", "apply", policy, *flags, "--export", "model.onnx"))
+    again = resolve.flags_again(settings)
+    render.say_next(resolve.command("automl", "apply", policy, *again, "--export", "model.onnx"))
 
 
 def show(policy: options.PolicyPath, json: options.Json = False) -> None:
@@ -160,5 +145,5 @@ def show(policy: options.PolicyPath, json: options.Json = False) -> None:
         render.print_json(file)
         return
     render.print_policy(file)
-    flags = resolve.flags_of(file.model.name)
+    flags = resolve.flags_for(file.model.name)
     render.say_next(resolve.command("automl", "apply", policy, *flags, "--export", "model.onnx"))

@@ -2,113 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import product
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from automl.cli import options
+from automl.cli.flags import flags_of, takes_flags
+from automl.options import SearchOptions, TaskOptions
 
 if TYPE_CHECKING:
     from automl.pipeline import SearchRequest, SearchResult
 
-AgentName = Annotated[
-    str | None, typer.Option("--agent", metavar="NAME", help="Who searches: see automl agents.")
-]
-Budgets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--budget",
-        metavar="LIMIT",
-        help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable; 2ms,4ms searches both.",
-    ),
-]
 Front = Annotated[
     int,
     typer.Option("--front", min=0, metavar="N", help="N budgets, from --budget up to dense."),
 ]
-Trials = Annotated[
-    int | None, typer.Option("--trials", min=1, metavar="N", help="Most policies to score.")
-]
-Time = Annotated[str | None, typer.Option("--time", metavar="10min", help="Most time to search.")]
-FullScores = Annotated[
-    bool | None,
-    typer.Option("--full-scores", help="Give up no candidate before it saw all inputs."),
-]
-WarmStart = Annotated[
-    bool | None,
-    typer.Option(
-        "--warm-start/--no-warm-start",
-        help="Whether an agent that learns starts from the additive optimum; default: it does.",
-    ),
-]
-Out = Annotated[str | None, typer.Option("--out", metavar="FOLDER", help="Default: runs/NAME.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        metavar="URL",
-        help="Optuna storage of the study, as sqlite:///FILE; default: study.db in --out.",
-    ),
-]
-Measure = Annotated[
-    bool,
-    typer.Option("--measure", help="Measure what the best use, until the winner is measured."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 
-def search(
-    target: options.Target = None,
-    budget: Budgets = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    score: options.Score = None,
-    input_shape: options.InputShape = None,
-    agent: AgentName = None,
-    warm_start: WarmStart = None,
-    full_scores: FullScores = None,
-    trials: Trials = None,
-    time: Time = None,
-    seed: options.Seed = None,
-    out: Out = None,
-    storage: Storage = None,
-    resume: Resume = False,
-    round_to: options.RoundTo = None,
-    no_depth: options.NoDepth = False,
-    resolutions: options.Resolutions = None,
-    precisions: options.Precisions = None,
-    keep_first_last: options.KeepFirstLast = None,
-    calibration: options.Calibration = None,
-    threads: options.Threads = None,
-    front: Front = 0,
-    measure: Measure = False,
-    ssh: options.Ssh = None,
-    python: options.Python = "python3",
-    json: options.Json = False,
-) -> None:
+@takes_flags(*flags_of(TaskOptions, SearchOptions))
+def search(*, front: Front = 0, json: options.Json = False, **flags: Any) -> None:
     """Find the best compressed model within a budget on a device."""
-    given = locals()  # flags by name, which are the keys of automl.toml
+    from automl import pipeline
     from automl.cli import resolve
-    from automl.userdata import Settings, with_flags
 
-    given["budget"] = budget or None
-    given["depth"] = False if no_depth else None
-    given["precisions"] = None if precisions is None else precisions.split(",")
-    settings = resolve.settle(**{key: given[key] for key in Settings.model_fields})
-    budgets = [*product(*(text.split(",") for text in settings.budget))]  # 2ms,4ms is two searches
-    request = resolve.search_request(with_flags(settings, budget=[*budgets[0]]), resume)
-    request = replace(request, measure=measure, ssh=tuple(ssh or ()), python=python)
-    if front or len(budgets) > 1:
-        _run_front(request, budgets, front, json)
+    settings = resolve.settle(flags)
+    chosen = settings.make(SearchOptions)
+    several = front > 0 or len(chosen.budgets) > 1
+    if several:
+        pipeline.check_front(chosen, chosen.budgets, front)
+    request = pipeline.first_request(resolve.load_task(settings), chosen)
+    if several:
+        _run_front(request, chosen.budgets, front, json)
     else:
         _run_one(request, resolve.flags_again(settings), json)
 
 
 def _run_front(
-    request: SearchRequest, budgets: list[tuple[str, ...]], front: int, json: bool
+    request: SearchRequest, budgets: Sequence[tuple[str, ...]], front: int, json: bool
 ) -> None:
     from automl import pipeline
     from automl.cli import render

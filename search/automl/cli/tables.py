@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from automl.cli import options
+from automl.cli.flags import flags_of, takes_flags
+from automl.options import TaskOptions
 
 if TYPE_CHECKING:
     from automl.latency import Comparison, Coverage
@@ -119,23 +121,15 @@ def _print_worst(comparison: Comparison, unit: str) -> None:
 
 
 @app.command("check")
-def check(
-    table: Checkee,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    data: options.Data = None,
-    input_shape: options.InputShape = None,
-    json: options.Json = False,
-) -> None:
+@takes_flags(*flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")))
+def check(table: Checkee, *, json: options.Json = False, **flags: Any) -> None:
     """Look for wrong units, impossible values and more work at less time; cover a model."""
     from automl.cli import render, resolve
     from automl.pipeline import ProfileRequest, check_table
 
     request = None
-    if model is not None:
-        settings = resolve.settle(
-            target=table, model=model, weights=weights, data=data, input_shape=input_shape
-        )
+    if flags["model"] is not None:
+        settings = resolve.settle(flags)
         loaded, shape = resolve.load_model_alone(settings)
         request = ProfileRequest(target=table, model=loaded, input_shape=shape)
     found = check_table(table, request)

@@ -1,5 +1,4 @@
 from .compressor import Compressor as Compressor
-from .config import DEFAULT_CALIBRATION as DEFAULT_CALIBRATION
 from .config import CompressionConfig as CompressionConfig
 from .database import build_database as build_database
 from .database import readers_of as readers_of

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.errors import UsageError
 from automl.methods import parse_choice
-
-#: Calibration inputs when no number is asked for.
-DEFAULT_CALIBRATION: Final = 2000
+from automl.options import CALIBRATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class CompressionConfig:
     importance: str = "obs"
     reconstruction: str = "least-squares"
     quantization: str = "second-order"
-    calibration: int = DEFAULT_CALIBRATION
+    calibration: int = CALIBRATION
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -4,11 +4,9 @@ from .context import price_request as price_request
 from .context import reachable_budget as reachable_budget
 from .finishing import apply as apply
 from .finishing import verify as verify
+from .front import check_front as check_front
 from .front import search_front as search_front
 from .profiling import profile as profile
-from .requests import DEFAULT_CALIBRATION as DEFAULT_CALIBRATION
-from .requests import DEFAULT_PRECISIONS as DEFAULT_PRECISIONS
-from .requests import DEFAULT_TRIALS as DEFAULT_TRIALS
 from .requests import ApplyRequest as ApplyRequest
 from .requests import ApplyResult as ApplyResult
 from .requests import Event as Event
@@ -21,9 +19,11 @@ from .requests import SearchResult as SearchResult
 from .requests import Task as Task
 from .requests import VerifyRequest as VerifyRequest
 from .requests import VerifyResult as VerifyResult
-from .requests import check_measuring as check_measuring
 from .requests import ignore as ignore
 from .running import run_search as run_search
+from .runs import check_single as check_single
+from .runs import first_request as first_request
+from .runs import make_request as make_request
 from .searching import search as search
 from .tables import Checked as Checked
 from .tables import Compared as Compared

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from automl.cost import Budget, Limit
-from automl.errors import UsageError
+from automl.errors import OptionError, UsageError
+from automl.options import SearchOptions
 from automl.pipeline.context import (
     SearchContext,
     make_context,
@@ -52,20 +53,11 @@ def search_front(
         on_event: Told of progress.
 
     Raises:
-        UsageError: A count with several budgets, or with what takes one budget alone; two budgets
-            that are one.
+        OptionError: As `check_front`.
+        UsageError: Two budgets are one.
         InfeasibleError: A budget cannot be met.
     """
-    if request.measure:
-        raise UsageError(
-            "measuring makes the prices of one budget better, and not those of a front",
-            options=("measure", "budget"),
-        )
-    if count and len(budgets) > 1:
-        raise UsageError(
-            f"a front is spread from one budget to the dense cost, and there are {len(budgets)}",
-            options=("front", "budget"),
-        )
+    check_front(request, budgets, count)
     start(request, on_event)
     network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
     if count:
@@ -77,6 +69,34 @@ def search_front(
         return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
     context = make_context(network, searched[0].request, searched[0].log)
     return tuple(_finished(context, runs, _studies(context, searched)))
+
+
+def check_front(options: SearchOptions, budgets: Sequence[tuple[str, ...]], count: int) -> None:
+    """Check, before anything is loaded, that there can be a front.
+
+    Raises:
+        OptionError: No budget, or one twice; a count with several; or an option that takes one
+            budget alone.
+    """
+    if options.measure:
+        raise OptionError(
+            "measure",
+            "makes the prices of one budget better, and not those of a front",
+            options=("budget",),
+        )
+    if not budgets or not all(budgets):
+        raise OptionError("budgets", "at least one is needed")
+    if count < 0:
+        raise OptionError("front", f"expected a whole number from 0 on, found {count}")
+    if count and len(budgets) > 1:
+        raise OptionError(
+            "front",
+            f"is spread from one budget to the dense cost, and there are {len(budgets)}",
+            options=("budget",),
+        )
+    twice = next((one for one in budgets if budgets.count(one) > 1), None)
+    if twice is not None:
+        raise OptionError("budget", f"{' and '.join(twice)} is asked for twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,5 +205,5 @@ def _timed_first(budgets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _folder(budget: tuple[str, ...]) -> Path:
-    words = "-".join(budget).replace("%", "pct")
+    words = "-".join(budget).replace("%", "pct").replace("µ", "u")
     return Path(re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-."))

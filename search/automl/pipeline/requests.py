@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl.errors import UsageError
 from automl.latency import CPU_RUNTIME
-from automl.units import parse_budget
+from automl.options import SearchOptions, SpaceOptions
 
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
     from automl.policy import PolicyFile
     from automl.userdata import Data, Score
-
-#: Policies scored when neither trials nor seconds are given.
-DEFAULT_TRIALS = 32
-#: Precisions that are chosen from when none are asked for.
-DEFAULT_PRECISIONS = ("float",)
-#: Calibration images when none are asked for.
-DEFAULT_CALIBRATION = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,58 +38,22 @@ class Task:
     score_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """One search, its inputs resolved.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest(SearchOptions):
+    """One search: its options, with what they are about.
 
     Attributes:
         task: What is compressed.
-        target: Name of a target, or path of a latency table.
-        budget: Budgets as written ("10ms", "50%", "4MB", "60MMACs"); all must hold.
-        agent: Name of the agent.
-        trials: Most policies to score; None lets the agent end.
-        seconds: Most wall time of the study in seconds; None for no limit.
-        seed: Of everything random.
         out: Folder for the policy, the study, the front and the log.
-        resume: Go on with the study that is in `out`.
-        storage: Address of the database that keeps the study, under the name of `out`; None for a
-            file in `out`.
-        round_to: Channel granularity; None learns it from the target's prices.
-        depth: Whether blocks may be left out.
-        resolutions: Input sizes to choose from; () keeps the dense one, None finds them.
-        precisions: What layers may compute in: "float" alone for no choice, "auto" alone for all
-            that pays on the target, or names ("int8", "w4a6"; "w4" or "w2-w6" for weights alone).
-        keep_first_last: Hold the first and the last layer at 8 bits.
-        threads: Threads that operators are measured with.
-        full_scores: Score every candidate on all validation inputs; without it, one that cannot
-            beat the best any more is given up early, where the score has a value an input.
-        warm_start: Let an agent that learns start from the optimum of additive sensitivity.
-        measure: Measure what the best candidates use until the winner rests on measured rows.
-        ssh: Boards that are measured for that, as "user@host[:port]"; () for this machine.
-        python: Interpreter of the boards that has the runtime.
     """
 
     task: Task
-    target: str
-    budget: tuple[str, ...]
-    out: Path
-    agent: str = "lagrangian"
-    trials: int | None = DEFAULT_TRIALS
-    seconds: float | None = None
-    seed: int = 0
-    resume: bool = False
-    storage: str | None = None
-    round_to: int | None = None
-    depth: bool = True
-    resolutions: tuple[int, ...] | None = None
-    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
-    keep_first_last: bool = False
-    threads: int = 1
-    full_scores: bool = False
-    warm_start: bool = True
-    measure: bool = False
-    ssh: tuple[str, ...] = ()
-    python: str = "python3"
+    out: Path  # pyright: ignore[reportGeneralTypeIssues]  # a request has one for certain
+
+    @property
+    def seconds(self) -> float | None:
+        """Most wall time of the study; None for no limit."""
+        return self.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +99,18 @@ class VerifyRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileRequest:
+class ProfileRequest(SpaceOptions):
     """Measure the operators that a search over a model can ask for, where the table lacks them.
+
+    Integers are measured as they run inside a quantised network. The seed is that of the random
+    policies that predictions are held against.
 
     Attributes:
         target: Name of the target.
         model: Whose operators to measure, or None when `ops` names them.
         input_shape: Shape of one batch-1 input of the model; () where there is no model.
         ops: A file of operators, or None.
-        round_to: Channel granularity; None learns it from the target's prices.
-        depth: Whether blocks may be left out.
-        resolutions: As in `SearchRequest`.
-        precisions: As in `SearchRequest`, of those that the runtime has; integers are measured as
-            they run inside a quantised network.
-        threads: Threads of the runtime.
-        seed: Of the random policies that predictions are held against.
         runtime: Name of what executes the operators, as `automl.profiling.RUNTIMES` lists them.
-        ssh: Boards that are measured, as "user@host[:port]"; () measures this machine.
-        python: Interpreter of the boards that has the runtime.
         calibrate: CSV of whole networks' times that a predictor is fitted to, or None.
         like: Target whose predictor is the start of that.
         profile: Somebody's profile of the model to read in place of measuring, or None.
@@ -172,15 +122,7 @@ class ProfileRequest:
     model: nn.Module | None
     input_shape: tuple[int, ...]
     ops: Path | None = None
-    round_to: int | None = None
-    depth: bool = True
-    resolutions: tuple[int, ...] | None = None
-    precisions: tuple[str, ...] = DEFAULT_PRECISIONS
-    threads: int = 1
-    seed: int = 0
     runtime: str = CPU_RUNTIME
-    ssh: tuple[str, ...] = ()
-    python: str = "python3"
     calibrate: Path | None = None
     like: str | None = None
     profile: Path | None = None
@@ -329,30 +271,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
-def check_measuring(measure: bool, resume: bool, ssh: Sequence[str], budget: Sequence[str]) -> None:
-    """What measuring in a search does not go with, found before anything is loaded.
-
-    Raises:
-        UsageError: Nothing to measure for, as no latency is limited; a study to resume; or boards
-            that nothing is measured on.
-    """
-    if ssh and not measure:
-        raise UsageError(
-            "a board is given, which a search needs only where it measures",
-            options=("measure", "ssh"),
-        )
-    if measure and resume:
-        raise UsageError(
-            "a search that measures does not resume: rows are kept in the table, start it again",
-            options=("measure", "resume"),
-        )
-    if measure and not any(parse_budget(text).quantity == "latency" for text in budget):
-        raise UsageError(
-            "a search that measures needs a budget of time: nothing else is measured",
-            options=("measure", "budget"),
-        )
 
 
 def ignore(_: Event) -> None:

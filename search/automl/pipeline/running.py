@@ -9,6 +9,7 @@ from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish
+from automl.pipeline.runs import most_trials
 from automl.study import StudyResult, StudySettings, Trial, run_study
 
 
@@ -39,7 +40,7 @@ def run_agent(
     address, name = stored_study(request)
     score = context.ranking.name or request.task.score_name
     settings = StudySettings(
-        trials=request.trials,
+        trials=most_trials(request),
         seconds=request.seconds,
         storage_url=address,
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from automl.pipeline.context import make_context, price_request, reachable_budget
 from automl.pipeline.log import start
 from automl.pipeline.measure_loop import search_measured
-from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, check_measuring, ignore
+from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import run_search
 
@@ -20,7 +20,6 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
-    check_measuring(request.measure, request.resume, request.ssh, request.budget)
     log = start(request, on_event)
     network = price_request(request, log)
     budget = reachable_budget(network, request.budget)

@@ -133,7 +133,10 @@ def parse_precision(word: str) -> Bits | range:
     """
     weights, same = _WEIGHTS.fullmatch(word), _SAME.fullmatch(word)
     if weights is not None:
-        return range(int(weights[1]), int(weights[2] or weights[1]) + 1)
+        least, most = int(weights[1]), int(weights[2] or weights[1])
+        if most < least:
+            raise UsageError(f"precision {word!r} descends: write w{most}-w{least}")
+        return range(least, most + 1)
     if same is not None:
         return Bits(int(same[1]), int(same[1]))
     try:

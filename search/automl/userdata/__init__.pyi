@@ -15,4 +15,3 @@ from .scores import Score as Score
 from .scores import top1_accuracy as top1_accuracy
 from .settings import Settings as Settings
 from .settings import read_settings as read_settings
-from .settings import with_flags as with_flags

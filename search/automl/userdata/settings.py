@@ -2,123 +2,135 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from automl.errors import UsageError, nearest
+from automl.errors import OptionError, UsageError, nearest
+from automl.options import Option, Options, SearchOptions, TaskOptions, make_options, options_of
 
 NAME: Final = "automl.toml"
+#: The classes of options whose names are keys of the file.
+OWNERS: Final[tuple[type[Options], ...]] = (TaskOptions, SearchOptions)
 
-Positive = Annotated[int, Field(gt=0)]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+O = TypeVar("O", bound=Options)  # noqa: E741
 
 
-class Settings(BaseModel):
-    """The keys of automl.toml, named like the flags. Relative paths start at the file's folder.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Options that were given, by name.
 
     Attributes:
-        model: file.py:factory or package.module:factory.
-        weights: Path of a state dict.
-        data: file.py:loaders or package.module:loaders.
-        score: "logits", file.py:function or package.module:function.
-        full_scores: Whether no candidate is given up early.
-        input_shape: Shape of one input without the batch, as "3x224x224".
-        target: Name of a target or path of a table.
-        budget: One budget or a list of them, all of which must hold; "2ms,4ms" searches both.
-        agent: Name of the agent.
-        warm_start: Whether an agent that learns starts from the optimum of additive sensitivity.
-        trials: Most policies to score.
-        time: Most time of the study: "10min", "90s", "2h".
-        seed: Of everything random.
-        out: The run folder.
-        storage: Address of the database that keeps studies: "sqlite:///studies.db".
-        round_to: Channel granularity: "auto" or a number.
-        depth: Whether blocks may be left out.
-        resolutions: "auto", "off", or input sizes.
-        precisions: "float", "auto", or what layers may compute in ("int8", "w4" for weights alone).
-        keep_first_last: Whether the first and the last layer stay at 8 bits.
-        calibration: Calibration images.
-        threads: Threads that operators are measured with.
+        values: Checked.
+        places: Where each was given: its flag, or "automl.toml line 3: trials".
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
-    model: str | None = None
-    weights: str | None = None
-    data: str | None = None
-    score: str | None = None
-    full_scores: bool | None = None
-    input_shape: str | None = None
-    target: str | None = None
-    budget: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
-    agent: str | None = None
-    warm_start: bool | None = None
-    trials: Positive | None = None
-    time: str | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
-    out: str | None = None
-    storage: str | None = None
-    round_to: Literal["auto"] | Positive | None = None
-    depth: bool | None = None
-    resolutions: Literal["auto", "off"] | list[Positive] | None = None
-    precisions: Annotated[list[str] | None, BeforeValidator(_as_list)] = None
-    keep_first_last: bool | None = None
-    calibration: Positive | None = None
-    threads: Positive | None = None
+    def with_flags(self, flags: Mapping[Option, object]) -> Settings:
+        """The settings with the flags that were given (not None) in place of these.
+
+        A model on the command line is another than the file's, whose weights are then not taken.
+
+        Raises:
+            OptionError: A value of the wrong kind; names the flag.
+        """
+        given = {each: value for each, value in flags.items() if value not in (None, [])}
+        found = {
+            each.name: each.checked(_read(each, raw), each.flag) for each, raw in given.items()
+        }
+        kept = {k: v for k, v in self.values.items() if k != "weights" or "model" not in found}
+        places = {each.name: each.flag for each in given}
+        return Settings(kept | found, {**self.places, **places})
+
+    def with_values(self, **values: object) -> Settings:
+        """The settings with values that the program itself fills in."""
+        return Settings({**self.values, **values}, self.places)
+
+    def get(self, name: str) -> Any:
+        """The value of an option, or its default where it was not given."""
+        known = {each.name: each for owner in OWNERS for each in options_of(owner)}
+        return self.values.get(name, known[name].default)
+
+    def make(self, owner: type[O]) -> O:
+        """The options of a class, with the defaults of what was not given.
+
+        Raises:
+            OptionError: One is missing, or values exclude each other; names where it was given.
+        """
+        names = {each.name for each in options_of(owner)}
+        try:
+            return make_options(owner, {k: v for k, v in self.values.items() if k in names})
+        except OptionError as error:
+            place = error.place or self.places.get(error.option, "")
+            raise OptionError(error.option, error.reason, place, options=error.options) from None
 
 
-def read_settings(folder: Path) -> Settings:
-    """The settings in `folder`/automl.toml; all unset where there is no such file.
+def read_settings(folder: Path, owners: Sequence[type[Options]] = OWNERS) -> Settings:
+    """The settings in `folder`/automl.toml; none where there is no such file.
+
+    Relative paths start at the file's folder.
+
+    Args:
+        folder: Where the file is.
+        owners: Whose options are its keys.
 
     Raises:
-        UsageError: Not TOML, an unknown key (with the nearest), or a value of the wrong kind.
+        UsageError: Not TOML, or an unknown key (with the nearest).
+        OptionError: A value of the wrong kind; names the line.
     """
     path = folder / NAME
     if not path.is_file():
         return Settings()
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-        settings = Settings.model_validate(found)
+        written = path.read_text(encoding="utf-8")
+        found = tomllib.loads(written)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
-        raise UsageError(f"{path}: {problem}") from problem
-    except ValidationError as problem:
-        raise UsageError(f"{path}: {_first_fault(problem)}") from problem
-    return settings.model_copy(update=_resolved(settings, folder))
+        raise UsageError(f"{NAME}: {problem}") from problem
+    known = {each.name: each for owner in owners for each in options_of(owner)}
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    for key, value in found.items():
+        place = f"{NAME} line {_line_of(key, written)}"
+        if key not in known:
+            raise UsageError(f"{place}: unknown key {key!r}{nearest(key, known)}")
+        places[key] = f"{place}: {key}"
+        values[key] = _resolved(known[key].checked(value, places[key]), folder)
+    return Settings(values, places)
 
 
-def with_flags(settings: Settings, **flags: Any) -> Settings:
-    """The settings with the flags that were given (not None) in place of the file's.
-
-    A model on the command line is another than the file's, whose weights are then not taken.
-    """
-    given = {key: value for key, value in flags.items() if value is not None}
-    if "model" in given:
-        given.setdefault("weights", None)
-    return settings.model_copy(update=given)
+def _read(option: Option, raw: object) -> object:
+    """What a flag's check takes; several texts of one flag are a list."""
+    return option.kind.read(raw) if isinstance(raw, str) else raw
 
 
-def _resolved(settings: Settings, folder: Path) -> dict[str, str]:
-    """Relative paths, from the folder of the file."""
-    paths: dict[str, str] = {}
-    for key in ("model", "data", "score"):
-        spec = getattr(settings, key)
-        if spec is not None and ".py:" in spec:
-            paths[key] = str(folder / spec)
-    for key in ("weights", "out"):
-        if getattr(settings, key) is not None:
-            paths[key] = str(folder / getattr(settings, key))
-    return paths
+def _resolved(value: object, folder: Path) -> object:
+    """A relative path, or file.py:name, from the folder of the file."""
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, str) and ".py:" in value:
+        return str(folder / value)
+    return value
 
 
-def _first_fault(problem: ValidationError) -> str:
-    fault = problem.errors(include_url=False)[0]
-    key = str(fault["loc"][0])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(key, Settings.model_fields)}"
-    return f"{key}: {fault['msg']}, found {fault['input']!r}"
+def _line_of(key: str, written: str) -> int:
+    """The line on which a key of the file begins."""
+    lines = written.splitlines()
+    begins = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[\].=]")
+    for number, line in enumerate(lines):
+        if begins.match(line) and _is_whole("\n".join(lines[:number])):
+            return number + 1
+    return 1
+
+
+def _is_whole(written: str) -> bool:
+    """Whether a part of the file ends outside of a text or a list."""
+    try:
+        tomllib.loads(written)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True

@@ -1,0 +1,16 @@
+from .declare import Option as Option
+from .declare import Options as Options
+from .declare import make_options as make_options
+from .declare import option as option
+from .declare import options_of as options_of
+from .declare import values_of as values_of
+from .kinds import SWITCH as SWITCH
+from .kinds import Kind as Kind
+from .kinds import method as method
+from .kinds import text as text
+from .kinds import texts as texts
+from .kinds import whole as whole
+from .search import CALIBRATION as CALIBRATION
+from .search import SearchOptions as SearchOptions
+from .search import SpaceOptions as SpaceOptions
+from .search import TaskOptions as TaskOptions

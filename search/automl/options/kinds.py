@@ -1,0 +1,185 @@
+"""Kinds of options: the one check of each, wherever a value was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Final
+
+from automl.errors import UsageError
+from automl.methods import registry
+from automl.policy import parse_precisions
+from automl.units import parse_budget
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an option's values are.
+
+    Attributes:
+        check: Gives the value in its own type; raises UsageError with what is wrong. A value that
+            was checked passes again.
+        metavar: What stands for a value in the command's help; "" for a switch.
+        read: What `check` takes, of a flag's text.
+        many: Whether the flag is repeated for several values.
+    """
+
+    check: Callable[[Any], object]
+    metavar: str = ""
+    read: Callable[[str], object] = str
+    many: bool = False
+
+    @property
+    def switch(self) -> bool:
+        """Whether the flag takes no value."""
+        return not self.metavar
+
+
+def _expected(what: str, found: object) -> UsageError:
+    return UsageError(f"expected {what}, found {found!r}")
+
+
+def _number(written: str) -> object:
+    """A flag's whole number; what is none stays text, and is refused as such."""
+    return int(written) if re.fullmatch(r"[+-]?\d+", written.strip()) else written
+
+
+def whole(least: int, metavar: str = "N") -> Kind:
+    """Whole numbers from `least` on."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise _expected(f"a whole number from {least} on", value)
+        return int(value)
+
+    return Kind(check, metavar, _number)
+
+
+def text(metavar: str) -> Kind:
+    """A text, or a path that is kept as one."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str | Path) or not str(value).strip():
+            raise _expected(f"text ({metavar})", value)
+        return str(value)
+
+    return Kind(check, metavar)
+
+
+def texts(metavar: str) -> Kind:
+    """Several texts; one may stand for a list of one."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        found = (value,) if isinstance(value, str) else value
+        if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+            raise _expected(f"text or a list of texts ({metavar})", value)
+        return tuple(found)
+
+    return Kind(check, metavar, many=True)
+
+
+def method(kind: str) -> Kind:
+    """The name of a method of that kind, as `automl methods` lists them."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str):
+            raise _expected("a name", value)
+        return registry(kind).get(value).name
+
+    return Kind(check, "NAME")
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise _expected("a path", value)
+    return Path(value)
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _expected("true or false", value)
+    return value
+
+
+_SECONDS: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: Any) -> float:
+    """Seconds of "90s", "10min", "2h" or a number."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([a-z]*)\s*", value)
+        known = match is not None and match[2] in _SECONDS
+        seconds = float(match[1]) * _SECONDS[match[2]] if match is not None and known else 0.0
+    else:
+        plain = isinstance(value, Real) and not isinstance(value, bool)
+        seconds = float(value) if plain else 0.0
+    if not 0.0 < seconds < inf:
+        raise _expected("a time such as 90s, 10min or 2h", value)
+    return seconds
+
+
+def _granularity(value: Any) -> int | None:
+    """A granularity; None of "auto", which learns it."""
+    if value == "auto":
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise _expected("auto or a whole number from 1 on", value)
+    return int(value)
+
+
+def _resolutions(value: Any) -> tuple[int, ...] | None:
+    """Input sizes in order; () of "off", None of "auto"."""
+    if isinstance(value, str):
+        if value in ("auto", "off"):
+            return None if value == "auto" else ()
+        sizes: list[object] = [_number(part) for part in value.split(",")]
+    else:
+        sizes = list(value) if isinstance(value, list | tuple) else [value]
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
+            raise _expected("auto, off or sizes such as 160,192,224", value)
+    return tuple(sorted({int(size) for size in sizes if isinstance(size, Integral)}))
+
+
+def _precisions(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
+        raise _expected("auto, float or a list such as int8,fp16,w4a6", value)
+    return parse_precisions(",".join(found))
+
+
+def _budget(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise _expected("a limit such as 10ms, 50% or 4MB, or a list of them", value)
+    if not found:
+        raise UsageError("expected a limit such as 10ms, 50% or 4MB, found none")
+    for one in found:
+        for written in one.split(","):
+            parse_budget(written)
+    return tuple(found)
+
+
+def _input_shape(value: Any) -> tuple[int, ...]:
+    """The batch-1 shape of "3x224x224"."""
+    if isinstance(value, tuple):
+        return value
+    parts = value.lower().split("x") if isinstance(value, str) else []
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise _expected("a shape such as 3x224x224", value)
+    return (1, *(int(part) for part in parts))
+
+
+SWITCH: Final = Kind(_switch)
+PATH: Final = Kind(_path, "FILE")
+FOLDER: Final = Kind(_path, "FOLDER")
+DURATION: Final = Kind(_duration, "10min")
+GRANULARITY: Final = Kind(_granularity, "auto|N", _number)
+RESOLUTIONS: Final = Kind(_resolutions, "auto|off|N,N")
+PRECISIONS: Final = Kind(_precisions, "auto|float|LIST")
+BUDGET: Final = Kind(_budget, "LIMIT", many=True)
+INPUT_SHAPE: Final = Kind(_input_shape, "CxHxW")

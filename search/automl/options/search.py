@@ -1,0 +1,180 @@
+"""Every option of a search, once: the command's flags, automl.toml's keys, Python's arguments.
+
+A field made with `option` is a flag of the command, a key of automl.toml and an argument of
+`automl.search`, under one name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from automl.errors import OptionError
+from automl.options.declare import Options, option
+from automl.options.kinds import (
+    BUDGET,
+    DURATION,
+    FOLDER,
+    GRANULARITY,
+    INPUT_SHAPE,
+    PATH,
+    PRECISIONS,
+    RESOLUTIONS,
+    SWITCH,
+    method,
+    text,
+    texts,
+    whole,
+)
+from automl.units import parse_budget
+
+#: Calibration inputs where no number is asked for.
+CALIBRATION: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions(Options):
+    """What is compressed, where it is named and not given as objects. Paths start at the folder."""
+
+    model: str | None = option(
+        text("FILE.py:NAME"), None, help="Factory of your model, or module:NAME."
+    )
+    weights: Path | None = option(PATH, None, help="State dict of the model.")
+    data: str | None = option(
+        text("FILE.py:NAME"),
+        None,
+        help="Function that returns (training, validation[, test]) batches.",
+    )
+    score: str | None = option(
+        text("FILE.py:NAME"),
+        None,
+        help="Function (model, batches) -> number that should grow, or logits;"
+        " default: top-1 accuracy.",
+    )
+    input_shape: tuple[int, ...] | None = option(
+        INPUT_SHAPE, None, help="One input, where no data tells it."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceOptions(Options):
+    """What may be chosen from, and how its operators are measured."""
+
+    seed: int = option(whole(0), 0, help="Of everything random.")
+    round_to: int | None = option(
+        GRANULARITY,
+        None,
+        help="Channel granularity; auto learns it from prices.",
+        unit="channels",
+        shown="auto",
+    )
+    depth: bool = option(SWITCH, True, help="Whether blocks may be left out.")
+    resolutions: tuple[int, ...] | None = option(
+        RESOLUTIONS,
+        None,
+        help="Input sizes to choose from.",
+        unit="pixels",
+        shown="auto",
+    )
+    precisions: tuple[str, ...] = option(
+        PRECISIONS,
+        ("float",),
+        help="What layers compute in: int8,fp16,w4a6; w4 or w2-w6 for weights alone.",
+    )
+    threads: int = option(whole(1), 1, help="Threads that operators are measured with.")
+    ssh: tuple[str, ...] = option(
+        texts("USER@HOST[:PORT]"),
+        (),
+        help="Board to measure; repeatable, for boards of one kind that share the work.",
+    )
+    python: str = option(text("FILE"), "python3", help="The boards' Python that has the runtime.")
+
+    def check_together(self) -> None:
+        """Refuse a board's interpreter without a board."""
+        if self.python != "python3" and not self.ssh:
+            raise OptionError(
+                "python", "is the boards' interpreter, and there are none", options=("ssh",)
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions(SpaceOptions):
+    """One search, or several that differ in their budget."""
+
+    target: str = option(text("NAME"), help="Device, or path of a table.")
+    budget: tuple[str, ...] = option(
+        BUDGET,
+        help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable; 2ms,4ms searches both.",
+    )
+    agent: str = option(method("agents"), "lagrangian", help="Who searches: see automl agents.")
+    warm_start: bool = option(
+        SWITCH,
+        True,
+        help="Whether an agent that learns starts from the additive optimum.",
+    )
+    full_scores: bool = option(SWITCH, False, help="Give up no candidate before it saw all inputs.")
+    trials: int | None = option(
+        whole(1),
+        None,
+        help="Most policies to score.",
+        shown="the agent's own number; with a time, none",
+    )
+    time: float | None = option(DURATION, None, help="Most time to search.", unit="seconds")
+    out: Path | None = option(FOLDER, None, help="Run folder.", shown="runs/NAME")
+    storage: str | None = option(
+        text("URL"),
+        None,
+        help="Optuna storage of the study, as sqlite:///FILE.",
+        shown="study.db in the run folder",
+    )
+    resume: bool = option(SWITCH, False, help="Go on with the run in the run folder.")
+    calibration: int = option(whole(1), CALIBRATION, help="Calibration inputs.")
+    keep_first_last: bool = option(
+        SWITCH, False, help="Keep the first and the last layer at 8 bits."
+    )
+    measure: bool = option(
+        SWITCH, False, help="Measure what the best use, until the winner is measured."
+    )
+
+    @property
+    def budgets(self) -> tuple[tuple[str, ...], ...]:
+        """Limits that hold together, one tuple a search: ("2ms,4ms", "4MB") asks for two."""
+        return tuple(product(*(written.split(",") for written in self.budget)))
+
+    def check_together(self) -> None:
+        """Refuse what would be ignored, or would fail only after hours."""
+        SpaceOptions.check_together(self)
+        budgets = self.budgets
+        twice = next((one for one in budgets if budgets.count(one) > 1), None)
+        if twice is not None:
+            raise OptionError("budget", f"{' and '.join(twice)} is asked for twice")
+        if self.keep_first_last and self.precisions == ("float",):
+            raise OptionError(
+                "keep_first_last",
+                "holds layers in 8 bits, and none are chosen",
+                options=("precisions",),
+            )
+        if self.ssh and not self.measure:
+            raise OptionError(
+                "ssh", "a search needs a board only where it measures", options=("measure",)
+            )
+        if self.measure:
+            self._check_measure()
+
+    def _check_measure(self) -> None:
+        if len(self.budgets) > 1:
+            raise OptionError(
+                "measure", "makes the prices of one budget better: give one", options=("budget",)
+            )
+        if self.resume:
+            raise OptionError(
+                "measure",
+                "such a search does not resume: rows are kept in the table, start it again",
+                options=("resume",),
+            )
+        if not any(parse_budget(limit).quantity == "latency" for limit in self.budget):
+            raise OptionError(
+                "measure", "needs a budget of time: nothing else is measured", options=("budget",)
+            )

@@ -1,0 +1,80 @@
+"""What each kind of option takes and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automl.errors import UsageError
+from automl.options import kinds
+from automl.options.kinds import Kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "value"),
+    [
+        (kinds.whole(0), 0, 0),
+        (kinds.SWITCH, True, True),
+        (kinds.text("NAME"), Path("a/b"), "a/b"),
+        (kinds.texts("NAME"), "one", ("one",)),
+        (kinds.texts("NAME"), ["one", "two"], ("one", "two")),
+        (kinds.method("agents"), "uniform", "uniform"),
+        (kinds.PATH, "w.pt", Path("w.pt")),
+        (kinds.DURATION, "90", 90.0),
+        (kinds.DURATION, "90s", 90.0),
+        (kinds.DURATION, "1.5min", 90.0),
+        (kinds.DURATION, "2h", 7200.0),
+        (kinds.DURATION, 90, 90.0),
+        (kinds.GRANULARITY, "auto", None),
+        (kinds.GRANULARITY, 8, 8),
+        (kinds.RESOLUTIONS, "auto", None),
+        (kinds.RESOLUTIONS, "off", ()),
+        (kinds.RESOLUTIONS, "192,160", (160, 192)),
+        (kinds.RESOLUTIONS, [192, 160, 160], (160, 192)),
+        (kinds.PRECISIONS, "auto", ("auto",)),
+        (kinds.PRECISIONS, ["INT8", "w4"], ("int8", "w4")),
+        (kinds.BUDGET, "2ms,4ms", ("2ms,4ms",)),
+        (kinds.INPUT_SHAPE, "3x224x192", (1, 3, 224, 192)),
+    ],
+)
+def test_a_value_is_read_and_what_was_read_passes_again(
+    kind: Kind, given: Any, value: object
+) -> None:
+    assert kind.check(given) == value
+    if value is not None:
+        assert kind.check(value) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (kinds.whole(1), 0, "expected a whole number from 1 on, found 0"),
+        (kinds.whole(1), True, "expected a whole number from 1 on, found True"),
+        (kinds.whole(1), 1.5, "found 1.5"),
+        (kinds.SWITCH, "yes", "expected true or false, found 'yes'"),
+        (kinds.text("NAME"), "", r"expected text \(NAME\), found ''"),
+        (kinds.texts("NAME"), [1], "expected text or a list of texts"),
+        (kinds.method("agents"), "unifrom", r"no agent 'unifrom' \(did you mean uniform\?\)"),
+        (kinds.method("agents"), 1, "expected a name, found 1"),
+        (kinds.PATH, 3, "expected a path, found 3"),
+        (kinds.DURATION, "soon", "expected a time such as 90s, 10min or 2h, found 'soon'"),
+        (kinds.DURATION, 0, "found 0"),
+        (kinds.DURATION, float("nan"), "found nan"),
+        (kinds.GRANULARITY, 0, "expected auto or a whole number from 1 on, found 0"),
+        (kinds.RESOLUTIONS, "big", "expected auto, off or sizes such as 160,192,224, found 'big'"),
+        (kinds.RESOLUTIONS, [0], r"found \[0\]"),
+        (kinds.RESOLUTIONS, [[160]], r"found \[\[160\]\]"),
+        (kinds.PRECISIONS, "fp8", "precision 'fp8' is not understood"),
+        (kinds.PRECISIONS, 8, "expected auto, float or a list such as int8,fp16,w4a6, found 8"),
+        (kinds.PRECISIONS, "w6-w2", "precision 'w6-w2' descends: write w2-w6"),
+        (kinds.BUDGET, "2ms,50", "'50' has no unit"),
+        (kinds.BUDGET, [], "found none"),
+        (kinds.BUDGET, 50, "expected a limit such as 10ms, 50% or 4MB, or a list of them"),
+        (kinds.INPUT_SHAPE, "3xbig", "expected a shape such as 3x224x224, found '3xbig'"),
+    ],
+)
+def test_what_is_no_such_value_is_refused(kind: Kind, given: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        kind.check(given)

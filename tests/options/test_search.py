@@ -1,0 +1,43 @@
+"""Options that exclude each other are refused before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from automl.errors import OptionError
+from automl.options.search import SearchOptions
+
+
+def options(**given: Any) -> SearchOptions:
+    return SearchOptions(**{"target": "cpu", "budget": "50%"} | given)
+
+
+def test_values_are_in_their_own_type() -> None:
+    found = options(time="2min", resolutions=[192, 160], precisions="int8,w4", round_to="auto")
+    assert (found.budget, found.time, found.resolutions) == (("50%",), 120.0, (160, 192))
+    assert (found.precisions, found.round_to) == (("int8", "w4"), None)
+
+
+def test_commas_ask_for_several_searches() -> None:
+    assert options(budget=["2ms,4ms", "4MB"]).budgets == (("2ms", "4MB"), ("4ms", "4MB"))
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "said"),
+    [
+        ({"budget": "50%,50%"}, "budget", "50% is asked for twice"),
+        ({"keep_first_last": True}, "keep_first_last", "none are chosen"),
+        ({"ssh": "me@board"}, "ssh", "only where it measures"),
+        ({"ssh": "me@board", "budget": "2ms,4ms"}, "ssh", "only where it measures"),
+        ({"measure": True, "budget": "2ms,4ms"}, "measure", "one budget"),
+        ({"measure": True, "resume": True}, "measure", "does not resume"),
+        ({"measure": True, "budget": "4MB"}, "measure", "needs a budget of time"),
+        ({"python": "/opt/python"}, "python", "there are none"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(given: Any, option: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said) as raised:
+        options(**given)
+    assert raised.value.option == option
