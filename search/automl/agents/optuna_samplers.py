@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from automl.policy import Policy
 from automl.solver import Floats, Projection, solve
 from automl.space import Vectors
-from automl.study import Problem, Trial
+from automl.study import Problem, Trial, quiet_optuna
 from automl.units import Quantity
 
 #: Draws in a row that lead to nothing new after which the sampler counts as finished.
@@ -42,10 +42,10 @@ class OptunaAgent(ABC):
             sensitivity.
     """
 
+    @quiet_optuna()
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         self._problem = problem
         self._projection = Projection(problem)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(directions=self.directions(), sampler=self.sampler(seed))
         #: Where in [0, 1] each variable's middle draw falls.
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
@@ -75,6 +75,7 @@ class OptunaAgent(ABC):
         """Whether what is drawn below the budget is raised to it."""
         return True
 
+    @quiet_optuna()
     def ask(self, count: int) -> list[Policy]:
         """New policies; draws that lead to a known one are answered at once with its score."""
         policies: list[Policy] = []
@@ -96,6 +97,7 @@ class OptunaAgent(ABC):
             in_vain += 1
         return policies
 
+    @quiet_optuna()
     def tell(self, trials: Sequence[Trial]) -> None:
         """Answer the draws with the scores of the policies that they led to."""
         for trial in trials:

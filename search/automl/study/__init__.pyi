@@ -6,6 +6,7 @@ from .loop import Evaluate as Evaluate
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings
 from .loop import run_study as run_study
+from .optuna_logging import quiet_optuna as quiet_optuna
 from .problem import Agent as Agent
 from .problem import Problem as Problem
 from .problem import Sensitivity as Sensitivity

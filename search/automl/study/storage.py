@@ -21,6 +21,7 @@ from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Bits, Policy
 from automl.space import Space, Variable
+from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import State, Trial
 
 T = TypeVar("T")
@@ -99,7 +100,6 @@ class TrialStore:
         Raises:
             StudyError: The storage cannot be opened or is not one.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._url = _shown(url) if url else "memory"
         self._space = space
         self._names = [_parameter(variable) for variable in space.variables]
@@ -212,7 +212,8 @@ class TrialStore:
 
     def _try(self, call: Callable[[], T]) -> T:
         """The storage's answer; databases fail in many ways, each becomes one line."""
-        answer = attempt(call)
+        with quiet_optuna():
+            answer = attempt(call)
         if isinstance(answer, Raised):
             raise StudyError(f"study storage {self._url}: {answer}") from answer.error
         return answer
@@ -224,7 +225,8 @@ def delete_study(url: str, name: str) -> None:
     Raises:
         StudyError: The storage cannot be changed, or has no such study.
     """
-    answer = attempt(lambda: optuna.delete_study(study_name=name, storage=url))
+    with quiet_optuna():
+        answer = attempt(lambda: optuna.delete_study(study_name=name, storage=url))
     if isinstance(answer, Raised):
         raise StudyError(f"study storage {_shown(url)}: {answer}") from answer.error
 
