@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from automl.latency.corrected import Corrected
+from automl.latency.corrected import CorrectedPricer
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
@@ -32,7 +32,10 @@ def table(conv: float, linear: float) -> LatencyTable:
 
 def test_fitted_times_are_scaled_and_rows_are_not() -> None:
     found = table(0.5, 4.0)
-    plain, corrected = found.lookup([*CONVS, *LINEAR]), Corrected(found).lookup([*CONVS, *LINEAR])
+    plain, corrected = (
+        found.lookup([*CONVS, *LINEAR]),
+        CorrectedPricer(found).lookup([*CONVS, *LINEAR]),
+    )
     ratio = corrected.seconds / plain.seconds
     assert ratio[[0, 1, 2, 5]] == pytest.approx(1.0)
     assert ratio[3:5] == pytest.approx(0.5)
@@ -48,4 +51,4 @@ def test_without_rows_or_predictor_nothing_changes() -> None:
         ),
     ):
         seconds = plain.lookup(CONVS).seconds
-        assert np.array_equal(Corrected(plain).lookup(CONVS).seconds, seconds, equal_nan=True)
+        assert np.array_equal(CorrectedPricer(plain).lookup(CONVS).seconds, seconds, equal_nan=True)

@@ -99,7 +99,7 @@ def test_without_labels_only_shapes_are_recorded() -> None:
     plain = record(Branches().eval(), torch.randn(1, 3, 6, 6), labelled=False)
     assert [call.out_shapes for call in plain.calls] == [call.out_shapes for call in traced().calls]
     assert plain.bindings == {}
-    assert not any(call.writes.any() for call in plain.calls)
+    assert not any(call.out_labels.any() for call in plain.calls)
 
 
 def test_a_layer_that_runs_twice_has_the_channels_of_both_its_inputs() -> None:

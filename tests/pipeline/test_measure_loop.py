@@ -23,7 +23,7 @@ from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
 from automl.profiling import measuring
 from automl.profiling.device import Conditions
-from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
+from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
 
 HEADER = TableHeader(
     name="my-board",
@@ -53,11 +53,11 @@ class Board:
     def __exit__(self, *_: object) -> None:
         return
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         for index, probe in enumerate(probes):
             key = self.keys[int(probe.weights[0])]
             error = "not supported" if key.op == self.refuses else ""
-            yield Measured(index, seconds(key), 0.01, 9, error)
+            yield Measurement(index, seconds(key), 0.01, 9, error)
 
 
 @pytest.fixture

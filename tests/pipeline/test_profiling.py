@@ -24,7 +24,7 @@ from automl.pipeline import runners
 from automl.pipeline.profiling import profile
 from automl.pipeline.requests import ProfileRequest
 from automl.profiling.device import Conditions
-from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
+from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
 
 STATE = Conditions("Chip", 4, "performance", 1.8e9, 45.0, "15W", 1.8e9)
 
@@ -52,12 +52,12 @@ class Board:
     def close(self) -> None:
         return
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         for index, probe in enumerate(probes):
             self.asked += 1
             if self.asked == self.interrupt_at:
                 raise KeyboardInterrupt
-            yield Measured(index, 1e-9 * len(probe.models[0]), 0.01, 9)
+            yield Measurement(index, 1e-9 * len(probe.models[0]), 0.01, 9)
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_operators_of_a_file(board: Board, tmp_path: Path) -> None:
 def test_networks_that_cannot_be_measured_leave_the_rows(board: Board) -> None:
     refused = Board.run
 
-    def run(probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         if limits.min_passes == 9:  # whole networks
             raise MeasureError("out of memory")
         return refused(board, probes, limits)

@@ -16,7 +16,7 @@ from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.profiling.device import Conditions
 from automl.profiling.measuring import measure_models, profile
-from automl.profiling.runner import Measured
+from automl.profiling.runner import Measurement
 from automl.profiling.runtimes import ANCHOR
 
 HEADER = TableHeader(
@@ -107,7 +107,7 @@ def test_refusals_are_reported_and_the_rest_measured(
     profile(table, KEYS[:1], runner)  # the anchor is there
     first = runner.answers + 2  # after one look at the anchor
     runner.on_answer = lambda count: (
-        Measured(0, math.nan, math.nan, 0, "not for me") if count == first else None
+        Measurement(0, math.nan, math.nan, 0, "not for me") if count == first else None
     )
     odd = OpKey("linear", 8, 8, precision="w4a6")
     report = profile(table, [*KEYS, odd], runner)
@@ -217,6 +217,6 @@ def test_whole_networks(runner: RecordedRunner) -> None:
     found = measure_models({"long": b"12345", "short": b"1"}, runner)
     assert list(found) == ["long", "short"]
     assert found["long"].seconds == pytest.approx(5e-9)
-    runner.on_answer = lambda count: Measured(0, math.nan, math.nan, 0, "too large")
+    runner.on_answer = lambda count: Measurement(0, math.nan, math.nan, 0, "too large")
     with pytest.raises(MeasureError, match="refuses long: too large"):
         measure_models({"long": b"12345"}, runner)

@@ -226,7 +226,7 @@ def test_tensorrt_probes_hold_their_form_and_floats_in_half_precision(key: OpKey
 def test_what_has_no_integer_kernel_is_said() -> None:
     with pytest.raises(MeasureError, match="no integer kernel for 'activation silu'"):
         probe(OpKey("activation", 8, 8, detail="silu", precision="int8"))
-    with pytest.raises(MeasureError, match=r"no form 'qdq-s8u8'.*did you mean"):
+    with pytest.raises(MeasureError, match=r"no quantization scheme 'qdq-s8u8'.*did you mean"):
         probe(OpKey("linear", 8, 8, precision="int8"), scheme="qdq-s8u8")
     with pytest.raises(MeasureError, match=r"conversion 'quantise' \(did you mean quantize"):
         probe(OpKey("convert", 8, 8, detail="quantise", precision="int8"))

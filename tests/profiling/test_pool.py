@@ -11,7 +11,7 @@ import pytest
 from automl.errors import MeasureError
 from automl.profiling.device import Conditions
 from automl.profiling.pool import PooledRunner
-from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
+from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
 
 STATE = Conditions("Chip", 4, "performance", 2e9, 50.0, "15W", 2e9)
 INFO = RuntimeInfo("onnxruntime", "1.0", 1, "aarch64", STATE)
@@ -39,12 +39,12 @@ class Board:
     def __str__(self) -> str:
         return f"board {self.seconds:g}"
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         for index in range(len(probes)):
             self.asked += 1
             if self.asked > self.fails_after:
                 raise MeasureError(f"{self} is gone")
-            yield Measured(index, self.seconds, 0.01, 9)
+            yield Measurement(index, self.seconds, 0.01, 9)
 
 
 def test_all_is_answered_once() -> None:

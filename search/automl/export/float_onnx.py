@@ -20,7 +20,7 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
     Args:
         model: In eval mode, on the CPU.
         input_shape: Of one input, batch 1 first.
-        thorough: Use the exporter that captures the whole program (seconds a model); otherwise
+        thorough: Use the exporter that captures the whole program (seconds per model); otherwise
             the one that records a run, which is enough to measure a network's time.
 
     Raises:

@@ -44,8 +44,8 @@ class OperationMatch:
     """An operation of the network in the ONNX model.
 
     Attributes:
-        node: That reads its operands.
-        value: Name of what it writes.
+        node: That takes its operands.
+        value: Name of its output.
         positions: For each tensor argument, the input of the node that it is; None for those that
             are none (weights, constants).
     """
@@ -57,13 +57,13 @@ class OperationMatch:
 
 @dataclass(frozen=True, slots=True)
 class RecordedValues:
-    """What operations of a network read and wrote in one pass.
+    """Inputs and outputs of operations of a network in one pass.
 
     Attributes:
         example: The network's input.
         steps: The operations by address.
-        read: Their tensor arguments, as they were given.
-        written: Their (first) outputs.
+        inputs: Their tensor arguments, as they were given.
+        outputs: Their (first) outputs.
     """
 
     example: Array
@@ -75,11 +75,11 @@ class RecordedValues:
 def record_values(
     network: nn.Module, wanted: Collection[Address], example: torch.Tensor
 ) -> RecordedValues:
-    """Run the network once and keep what the wanted operations read and wrote."""
-    walk = _Values(network, wanted)
-    with walk.attached():
+    """Run the network once and keep the inputs and outputs of the wanted operations."""
+    tracer = _Values(network, wanted)
+    with tracer.attached():
         network(example)
-    return RecordedValues(example.numpy(), walk.steps, walk.inputs, walk.outputs)
+    return RecordedValues(example.numpy(), tracer.steps, tracer.inputs, tracer.outputs)
 
 
 def find_operations(
@@ -124,7 +124,7 @@ def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
 
 
 def lost(step: LeafCall, what: str) -> ModelError:
-    """What is wrong where a value that an operation reads or writes is not in the file."""
+    """What is wrong where an input or output of an operation is not in the file."""
     where = step.module or f"{step.op} of {step.address[0] or 'the model'}"
     return ModelError(
         f"the ONNX exporter leaves no value where {where} {what}:"
@@ -133,7 +133,7 @@ def lost(step: LeafCall, what: str) -> ModelError:
 
 
 class _Values(ForwardTracer):
-    """What the wanted operations read and wrote."""
+    """Inputs and outputs of the wanted operations."""
 
     def __init__(self, network: nn.Module, wanted: Collection[Address]) -> None:
         super().__init__(network)
@@ -171,29 +171,27 @@ class _Finder:
         }
         self._taken: set[str] = set()
 
-    def match(self, step: LeafCall, read: Sequence[Array], written: Array) -> OperationMatch:
-        value = self._value(step, written)
+    def match(self, step: LeafCall, inputs: Sequence[Array], output: Array) -> OperationMatch:
+        value = self._value(step, output)
         node = self._producers[value]
         if step.op == "linear" and node.op_type == "Add":
             node = self._product(node)
         while node.op_type in MOVES and node.input[0] in self._producers:
-            if any(self._near(node.input[0], operand) for operand in read):
+            if any(self._near(node.input[0], operand) for operand in inputs):
                 break  # the move is the operation itself
             value = node.input[0]
             node = self._producers[value]
         positions: list[int | None] = []
-        for operand in read:
+        for operand in inputs:
             free = [i for i, _ in enumerate(node.input) if i not in positions]
             near = [i for i in free if self._near(node.input[i], operand)]
             positions.append(near[0] if near else None)
         return OperationMatch(node, value, tuple(positions))
 
-    def _value(self, step: LeafCall, written: Array) -> str:
+    def _value(self, step: LeafCall, output: Array) -> str:
         """The first value with the same numbers, of an operator that the operation may become."""
         near = [
-            name
-            for name in self._producers
-            if name not in self._taken and self._near(name, written)
+            name for name in self._producers if name not in self._taken and self._near(name, output)
         ]
         likely = _BECOMES.get(base_name(step.op), ())
         fitting = [name for name in near if self._producers[name].op_type in likely]

@@ -39,8 +39,8 @@ def export_onnx(
     """Write an ONNX file and check it in ONNX Runtime.
 
     Args:
-        model: In eval mode, on the CPU. A `QuantizedModel` becomes an integer network, in the form
-            that it simulates.
+        model: In eval mode, on the CPU. A `QuantizedModel` becomes an integer network, in
+            the scheme that it simulates.
         input_shape: Of one input, batch 1 first.
         path: Where to.
         inputs: What a `QuantizedModel` is checked on, some hundred such as it will see; None for
@@ -74,7 +74,7 @@ def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
     Args:
         model: In eval mode, on the CPU.
         input_shape: Of one input, batch 1 first.
-        thorough: Use the exporter that captures the whole program (seconds a model); otherwise
+        thorough: Use the exporter that captures the whole program (seconds per model); otherwise
             the one that records a run, which is enough to measure a network's time.
 
     Raises:

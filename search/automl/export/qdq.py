@@ -1,7 +1,7 @@
 """ONNX files of integer networks: QuantizeLinear and DequantizeLinear pairs, int8 weights.
 
 The float network is exported, the operations that a `QuantizedModel` rounds are found in it, and
-pairs put where it rounds. Weights that are on grids are stored as int8, one scale an output
+pairs put where it rounds. Rounded weights are stored as int8, one scale per output
 channel; those on codebooks (for size alone) as the floats that they stand for. The file is believed
 only when ONNX Runtime computes what the `QuantizedModel` does.
 """

@@ -7,7 +7,7 @@ from .compare import Side as Side
 from .compare import compare_tables as compare_tables
 from .compare import merge as merge
 from .compare import short as short
-from .corrected import Corrected as Corrected
+from .corrected import CorrectedPricer as CorrectedPricer
 from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
 from .header import TableHeader as TableHeader

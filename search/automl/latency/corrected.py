@@ -16,7 +16,7 @@ from automl.latency.table import LatencyTable
 FEWEST: Final = 3
 
 
-class Corrected:
+class CorrectedPricer:
     """A table whose fitted times are scaled to its measured rows; a `Pricer`.
 
     A predictor that is a third too slow would otherwise make everything that was measured look

@@ -56,7 +56,7 @@ class TableHeader(_Model):
         runtime, runtime_version: What executed the operators.
         threads: CPU threads; None where that means nothing.
         precisions: Precisions that the table can price.
-        form: Which quantised form int8 rows measured ("qdq-u8s8"), None without such rows.
+        scheme: Quantization scheme that int8 rows measured ("qdq-u8s8"), None without such rows.
         unit: Unit of the rows' times, which is also the name of their field.
         batch: Always 1.
         clocks, power_mode, conditions: As noted when it was measured.

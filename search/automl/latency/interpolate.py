@@ -75,33 +75,33 @@ class _Grid:
     """The rows of one family on the grid of their channels, holes filled from inside only."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        read = np.array([row.key.in_channels for row in rows])
-        written = np.array([row.key.out_channels for row in rows])
-        self._tied = bool(np.all(read == written))
+        inputs = np.array([row.key.in_channels for row in rows])
+        outputs = np.array([row.key.out_channels for row in rows])
+        self._tied = bool(np.all(inputs == outputs))
         if self._tied:  # one axis: in = out, as of additions, pools and depthwise convolutions
-            written = np.zeros_like(written)
-        self._read, i = np.unique(read, return_inverse=True)
-        self._written, j = np.unique(written, return_inverse=True)
-        shape = (len(self._read), len(self._written))
+            outputs = np.zeros_like(outputs)
+        self._inputs, i = np.unique(inputs, return_inverse=True)
+        self._outputs, j = np.unique(outputs, return_inverse=True)
+        shape = (len(self._inputs), len(self._outputs))
         self._seconds = np.full(shape, np.nan)
         self._spread = np.full(shape, np.nan)
         self._seconds[i, j] = [row.seconds for row in rows]
         self._spread[i, j] = [0.0 if np.isnan(row.spread) else row.spread for row in rows]
         for values in (self._seconds, self._spread):
             for line in values:
-                _fill(self._written, line)
+                _fill(self._outputs, line)
             for column in values.T:
-                _fill(self._read, column)
+                _fill(self._inputs, column)
 
     def at(self, channels: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Seconds and spread at each (in, out) pair, NaN outside."""
-        read, written = channels[:, 0], channels[:, 1]
+        inputs, outputs = channels[:, 0], channels[:, 1]
         outside = np.zeros(len(channels), dtype=bool)
         if self._tied:
-            outside |= read != written
-            written = np.zeros_like(written)
-        i, down, out_of_rows = _position(self._read, read)
-        j, across, out_of_columns = _position(self._written, written)
+            outside |= inputs != outputs
+            outputs = np.zeros_like(outputs)
+        i, down, out_of_rows = _position(self._inputs, inputs)
+        j, across, out_of_columns = _position(self._outputs, outputs)
         outside |= out_of_rows | out_of_columns
         corners = [(i, j), (i, j + (across > 0)), (i + (down > 0), j)]
         corners.append((i + (down > 0), j + (across > 0)))

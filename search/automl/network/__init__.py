@@ -1,4 +1,4 @@
-"""Reading a network: layers, coupled channels, removable blocks, and physical surgery on them."""
+"""Tracing a network: layers, coupled channels, removable blocks, and physical surgery on them."""
 
 import lazy_loader
 

@@ -21,7 +21,7 @@ def removable(trace: Trace) -> tuple[str, ...]:
         if not name or len(inputs) != 1 or len(outputs) != 1 or inputs[0] == outputs[0]:
             continue
         same = shapes.get(inputs[0]) == shapes.get(outputs[0]) is not None
-        if same and inputs[0] >= 0 and _has_skip(inputs[0], outputs[0], producers):
+        if same and _has_skip(inputs[0], outputs[0], producers):
             found.append(name)
     innermost = [name for name in found if not any(other.startswith(f"{name}.") for other in found)]
     order = {call.step.module or call.step.address[0]: i for i, call in enumerate(trace.calls)}

@@ -15,7 +15,7 @@ from automl.network.trace import Trace
 def find_boundaries(
     flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Sequence[str]
 ) -> tuple[Boundary, ...]:
-    """All places where the precision may change, each value once a reading layer.
+    """All places where the precision may change, each value once per layer that takes it in.
 
     Args:
         flow: Of the dense network.
@@ -43,10 +43,10 @@ def find_boundaries(
 
 
 def _shapes(trace: Trace) -> dict[Address, tuple[int, ...]]:
-    """Shapes of the values by what writes them; of the network's input first."""
+    """Shapes of the values by the operation whose output they are; the network's input first."""
     given = next((call.in_shapes[0] for call in trace.calls if call.inputs), ())
-    written = {call.step.address: call.out_shapes[0] for call in trace.calls if call.outputs}
-    return {NETWORK_INPUT: given, **written}
+    outputs = {call.step.address: call.out_shapes[0] for call in trace.calls if call.outputs}
+    return {NETWORK_INPUT: given, **outputs}
 
 
 def _plan(
@@ -61,7 +61,7 @@ def _plan(
     writer = flow.places.get(origin)
     last = writer is not None and writer.call.last
     channels = width(shapes[-1][origin], last)
-    labels = None if writer is None else flow.trace.union.roots(writer.call.writes)
+    labels = None if writer is None else flow.trace.union.roots(writer.call.out_labels)
     side = Width(channels) if labels is None else grouping.width(labels)
     if side.at({group.name: group.channels for group in grouping.groups}) != channels:
         side = Width(channels)

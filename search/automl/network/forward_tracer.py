@@ -1,4 +1,4 @@
-"""Walking a model: every operation of one forward pass, in order, with an address that stays.
+"""Tracing a model: every operation of one forward pass, in order, with an address that stays.
 
 The address of an operation is the module it runs in and its position among that module's own
 operations, so it is the same in the dense and in the compressed network, whatever was left out
@@ -76,7 +76,7 @@ def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeafCall:
-    """One operation of the walk.
+    """One operation of the traced pass.
 
     Attributes:
         address: Where it is.
@@ -94,7 +94,7 @@ class LeafCall:
 class ForwardTracer(TorchDispatchMode):
     """Calls `given`, `before` and `after` around the operations of the forward passes inside it.
 
-    Subclasses override the methods; they run with the walk suspended. What an operation wrote may
+    Subclasses override the methods; they run with the tracer suspended. What an operation wrote may
     be changed in place in `after`.
     """
 
@@ -136,7 +136,7 @@ class ForwardTracer(TorchDispatchMode):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """The context to run forward passes in: hooks on, no gradients, the walk active.
+        """The context to run forward passes in: hooks on, no gradients, the tracer active.
 
         torch's fused attention is switched off meanwhile, for inside it nothing can be seen.
         """

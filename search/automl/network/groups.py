@@ -114,10 +114,10 @@ def _group(units: list[_Unit], taken: Counter[str]) -> ChannelGroup | None:
             sides.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
     producers = tuple(side for side in sides if side.side != "in")
     consumers = tuple(side for side in sides if side.side == "in")
-    written = [side for side in producers if side.side == "out"]
-    if not written or not consumers or len(units) < 2:
+    outputs = [side for side in producers if side.side == "out"]
+    if not outputs or not consumers or len(units) < 2:
         return None
-    name = written[0].module
+    name = outputs[0].module
     taken[name] += 1
     if taken[name] > 1:
         name = f"{name}#{taken[name]}"

@@ -1,6 +1,6 @@
-"""Which channels hang together: every channel of every tensor carries a label through the network.
+"""Which channels are coupled: every channel of every tensor carries a label through the network.
 
-A layer that writes channels gives them fresh labels. Moving data (views, concatenation, padding,
+The output channels of a layer get fresh labels. Moving data (views, concatenation, padding,
 shuffles) moves the labels with it by running the same operator on them; element-wise arithmetic
 makes the labels of its operands one; what mixes channels without weights of its own freezes them.
 Labels that are one in the end must be pruned together. This finds what a rule per operator misses:
@@ -31,12 +31,12 @@ SPLIT = "its channels are split at fixed places"
 POSITIONS = "its channels are mixed with positions"
 FUNCTIONAL = "its channels are read by weights that belong to no layer"
 ATTENTION = "its channels are mixed by a product of activations"
-TOGETHER = "all of its channels hang together"
+TOGETHER = "all of its channels are coupled"
 WRITTEN = "its channels are written into a part of another tensor"
 
 
 def names(text: str) -> frozenset[str]:
-    """The words of a text: ATen operators are listed as one line, not one a line."""
+    """The words of a text: ATen operators are listed as one line."""
     return frozenset(text.split())
 
 
@@ -74,7 +74,7 @@ class UnionFind:
         self._frozen: dict[int, str] = {NONE: ""}
 
     def fresh(self, count: int) -> Tensor:
-        """New labels, one a channel."""
+        """New labels, one per channel."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         return torch.arange(first, first + count)

@@ -43,7 +43,7 @@ class Layer:
         groups: Groups of a convolution, heads of a matmul, 1 elsewhere.
         in_size, out_size: (height, width) of the maps; (tokens, 1) for linear, (M, 1) for matmul.
         detail: What the op's name leaves open: the function of an activation ("silu"), the mode of
-            a resize, "channel" for a mul or add whose second operand is one value a channel.
+            a resize, "channel" for a mul or add whose second operand is one value per channel.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Side:
 
     Attributes:
         module: Dotted name of the module.
-        side: "out" for what it writes, "in" for what it reads.
+        side: "out" for its outputs, "in" for its inputs.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """
@@ -113,8 +113,8 @@ class ChannelGroup:
     Attributes:
         name: The first producer's module name.
         channels: How many there are to choose from.
-        producers: Sides that write the channels (convolutions, linear layers, batch norms).
-        consumers: Sides that read them, whose weights are refitted when channels go.
+        producers: Sides whose outputs the channels are (convolutions, linear layers, batch norms).
+        consumers: Sides whose inputs they are, whose weights are refitted when channels go.
         partition: Channels must be kept in equal number from each of this many equal runs (grouped
             convolutions); 1 where there is no such tie.
     """
@@ -151,8 +151,8 @@ class LayerPlan:
 
     Attributes:
         layer: The layer of the dense network, at the dense resolution.
-        read: The input side.
-        written: The output side.
+        inputs: The input side.
+        outputs: The output side.
         sizes: Per resolution of the network: (in_size, out_size).
         block: Name of the removable block that it lives in, or "".
         scales_groups: True where the convolution's `groups` shrink with its channels (depthwise).
@@ -175,15 +175,15 @@ class LayerPlan:
         """The layer under a choice of channels and resolution."""
         return self.sized(self.inputs.at(channels), self.outputs.at(channels), resolution_index)
 
-    def sized(self, read: int, written: int, resolution_index: int) -> Layer:
-        """The layer with `read` input and `written` output channels at a resolution."""
+    def sized(self, in_channels: int, out_channels: int, resolution_index: int) -> Layer:
+        """The layer with that many channels at a resolution."""
         in_size, out_size = self.sizes[resolution_index]
         here = self.variants[resolution_index] if self.variants else self.layer
         return replace(
             here,
-            in_channels=read + here.in_channels - self.layer.in_channels,
-            out_channels=written + here.out_channels - self.layer.out_channels,
-            groups=read if self.scales_groups else self.layer.groups,
+            in_channels=in_channels + here.in_channels - self.layer.in_channels,
+            out_channels=out_channels + here.out_channels - self.layer.out_channels,
+            groups=in_channels if self.scales_groups else self.layer.groups,
             in_size=in_size,
             out_size=out_size,
         )
@@ -191,7 +191,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """A value that one layer's precision writes and another's reads: converted where they differ.
+    """A value that goes from one layer's precision to another's: converted where they differ.
 
     Attributes:
         producer: The layer whose bits it is written in, "" for float.

@@ -44,10 +44,10 @@ _COPIES: Final = names("clone copy constant_pad_nd pixel_shuffle pixel_unshuffle
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A value as an operation reads it.
+    """A value as an operation takes it in.
 
     Attributes:
-        origin: The operation that wrote its numbers; views and copies in between are passed over.
+        origin: The operation that computed its numbers; views and copies between are skipped.
         owner: The layer whose precision they have, "" where that is always float.
     """
 
@@ -77,9 +77,9 @@ class Rounding:
     """Which values are rounded under a choice of bits.
 
     Attributes:
-        written: Bits of values that are rounded where they are written, so for every reader.
-        read: Per operation, the bits to which it rounds each operand as it reads; 32 where it does
-            not. A value's grid belongs to its origin and its bits, whoever rounds it.
+        outputs: Bits of values that are rounded as outputs, so for every operation that takes them.
+        inputs: Per operation, the bits to which it rounds each of its operands; 32 where it does
+            not. A value's QParams belong to its origin and its bits, whichever operation rounds it.
     """
 
     outputs: Mapping[Address, int]
@@ -134,10 +134,10 @@ class Flow:
         Args:
             bits: Of the activations that a layer reads, per layer; those that are not named are
                 float, as are those of layers whose weights alone are rounded.
-            form: Of the target.
+            scheme: Of the target.
         """
-        written: dict[Address, int] = {}
-        read: dict[Address, tuple[int, ...]] = {}
+        outputs: dict[Address, int] = {}
+        inputs: dict[Address, tuple[int, ...]] = {}
         last = {operand.origin for operand in self.outputs()}
         for address, place in self.places.items():
             own = bits.get(place.owner, 32)
@@ -145,18 +145,18 @@ class Flow:
             if own >= FLOAT_BITS or (scheme == "reads" and not weighted):
                 continue
             exempt = self._residual(place) if scheme == "qdq-residual" else None
-            read[address] = tuple(
+            inputs[address] = tuple(
                 own if operand.origin != exempt and self._settled(operand) else 32
                 for operand in place.operands
             )
             ends = place.call.step.op == "linear" and address in last  # logits stay float
             if scheme != "reads" and place.settles and not ends:
-                written[address] = own
+                outputs[address] = own
         if scheme == "qdq-residual":
             for place in self.places.values():
                 if bits.get(place.owner, 32) < FLOAT_BITS:
-                    written.pop(self._residual(place) or NETWORK_INPUT, None)
-        return Rounding(written, read)
+                    outputs.pop(self._residual(place) or NETWORK_INPUT, None)
+        return Rounding(outputs, inputs)
 
     def _add(self, call: Call, before: Call | None, users: Mapping[int, list[Call]]) -> None:
         if not call.inputs or not call.outputs:

@@ -28,16 +28,16 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation with what it read and wrote.
+    """One operation with its inputs and outputs.
 
     Attributes:
         step: Where and what.
-        inputs, outputs: Value numbers; inputs that no operation wrote are left out.
+        inputs, outputs: Value numbers; inputs that are no operation's output are left out.
         in_shapes, out_shapes: Shapes of those values.
-        reads, writes: Labels along the channels of the first input and first output.
+        in_labels, out_labels: Labels along the channels of the first input and first output.
         arguments: The operator's plain arguments (numbers, lists), tensors as None.
         known: False where labels could not be followed through it.
-        operands: Shapes of all tensors that it read, weights of functional calls included.
+        operands: Shapes of all tensors that it takes, weights of functional calls included.
         last: True where the channels of four-dimensional values lie last, not second.
     """
 
@@ -46,8 +46,8 @@ class Call:
     outputs: tuple[int, ...]
     in_shapes: tuple[tuple[int, ...], ...]
     out_shapes: tuple[tuple[int, ...], ...]
-    reads: Tensor
-    writes: Tensor
+    in_labels: Tensor
+    out_labels: Tensor
     arguments: tuple[Any, ...] = ()
     known: bool = True
     operands: tuple[tuple[int, ...], ...] = ()
@@ -62,9 +62,10 @@ class Trace:
         calls: Operations in order.
         union: The labels and what became one.
         bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
-        modules: For each module that is not a layer: (values that went in, values that came out).
-        output: Value numbers of the network's outputs.
-        output_shapes: Their shapes.
+        modules: For each module that is not a layer: (values that went in, values that came out);
+            () where one of them is no operation's output, or the module runs twice.
+        output: Value numbers of the network's outputs, as far as they are operations' outputs.
+        output_shapes: Shapes of all outputs.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -75,11 +76,11 @@ class Trace:
     output_shapes: tuple[tuple[int, ...], ...] = ()
 
     def producers(self) -> dict[int, Call]:
-        """The call that wrote each value."""
+        """The call whose output each value is."""
         return {value: call for call in self.calls for value in call.outputs}
 
     def users(self) -> dict[int, list[Call]]:
-        """The calls that read each value."""
+        """The calls whose input each value is."""
         result: dict[int, list[Call]] = {}
         for call in self.calls:
             for value in call.inputs:
@@ -117,11 +118,10 @@ class _Recorder(ForwardTracer):
 
     def finish(self, output: Any) -> Trace:
         tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
-        for tensor in tensors:
-            if id(tensor) in self._ids:
-                labels = self._labels[self._ids[id(tensor)]]
-                self.trace.union.freeze(labels, OUTPUT)
-        self.trace.output = tuple(self._ids.get(id(tensor), -1) for tensor in tensors)
+        known = [self._ids[id(tensor)] for tensor in tensors if id(tensor) in self._ids]
+        for value in known:
+            self.trace.union.freeze(self._labels[value], OUTPUT)
+        self.trace.output = tuple(known)
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
 
@@ -167,7 +167,7 @@ class _Recorder(ForwardTracer):
         args: Any,
         operands: tuple[tuple[int, ...], ...],
     ) -> None:
-        reads = self._line(read[0])
+        line_in = self._line(read[0])
         inputs = tuple(self._ids[id(tensor)] for tensor in read)
         written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         lines = [leaf for leaf in tree_flatten(labels)[0] if isinstance(leaf, Tensor)]
@@ -187,8 +187,8 @@ class _Recorder(ForwardTracer):
                 tuple(outputs),
                 tuple(tuple(tensor.shape) for tensor in read),
                 tuple(tuple(tensor.shape) for tensor in written),
-                reads,
-                self._line(written[0]) if written else reads,
+                line_in,
+                self._line(written[0]) if written else line_in,
                 tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args),
                 labels is not None,
                 operands,
@@ -212,7 +212,8 @@ class _Recorder(ForwardTracer):
 
     def _values(self, tree: Any) -> tuple[int, ...]:
         leaves = [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
-        return tuple(self._ids.get(id(leaf), -1) for leaf in leaves)
+        numbers = tuple(self._ids[id(leaf)] for leaf in leaves if id(leaf) in self._ids)
+        return numbers if len(numbers) == len(leaves) else ()
 
     def _label(self, leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
@@ -278,5 +279,5 @@ class _Recorder(ForwardTracer):
 
 
 def addresses(trace: Trace) -> dict[int, Address]:
-    """Where each value is written (the first output of an operation)."""
+    """The operation whose first output each value is."""
     return {call.outputs[0]: call.step.address for call in trace.calls if call.outputs}

@@ -1,4 +1,4 @@
-"""Reading a network: one trace gives layers, coupled channels, removable blocks and all shapes."""
+"""Tracing a network: one trace gives layers, coupled channels, removable blocks and all shapes."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def _network(
     ladders = [_priced(other, modules).layers for other in sizes.values()]
     widths: dict[Slot, Tensor] = {}
     for index, (call, _) in enumerate(found.entries):
-        widths[f"layer {index}", "reads"] = call.reads
-        widths[f"layer {index}", "writes"] = call.writes
+        widths[f"layer {index}", "input"] = call.in_labels
+        widths[f"layer {index}", "output"] = call.out_labels
     grouping = group_channels(trace, widths, refused)
     blocks = [name for name in removable(trace) if name not in refused]
     flow = Flow(trace)
@@ -203,15 +203,15 @@ def _plan(
     rungs: tuple[Layer, ...],
     blocks: list[str],
 ) -> LayerPlan:
-    read = grouping.width(trace.union.roots(call.reads))
-    written = grouping.width(trace.union.roots(call.writes))
+    inputs = grouping.width(trace.union.roots(call.in_labels))
+    outputs = grouping.width(trace.union.roots(call.out_labels))
     dense = {group.name: group.channels for group in grouping.groups}
-    if read.at(dense) != layer.in_channels:  # its channels are not what labels follow (matmul)
-        read = type(read)(layer.in_channels)
-    if written.at(dense) != layer.out_channels:
-        written = type(written)(layer.out_channels)
+    if inputs.at(dense) != layer.in_channels:  # its channels are not what labels follow (matmul)
+        inputs = type(inputs)(layer.in_channels)
+    if outputs.at(dense) != layer.out_channels:
+        outputs = type(outputs)(layer.out_channels)
     if layer.op == "concat":
-        read = written
+        inputs = outputs
     block = next((name for name in blocks if name in call.step.scope), "")
     scales = layer.op == "depthwise_conv2d"
     sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
@@ -219,7 +219,7 @@ def _plan(
         replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
     )
     variants = () if only_sizes else rungs
-    return LayerPlan(layer, read, written, sizes, block, scales, variants)
+    return LayerPlan(layer, inputs, outputs, sizes, block, scales, variants)
 
 
 def _blocks(

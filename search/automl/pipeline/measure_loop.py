@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from automl.cost import build_cost_model, operators_of
-from automl.latency import Corrected, LatencyTable, OpKey, is_cpu_table
+from automl.latency import CorrectedPricer, LatencyTable, OpKey, is_cpu_table
 from automl.pipeline.context import make_context, reachable_budget
 from automl.pipeline.log import Log
 from automl.pipeline.precision import precisions_of
@@ -149,7 +149,7 @@ def priced_again(network: PricedNetwork) -> PricedNetwork:
     costs = build_cost_model(
         network.traced.network,
         network.space,
-        Corrected(network.table),
+        CorrectedPricer(network.table),
         overhead=network.overhead,
         precisions=precisions_of(network.table.header),
         counts=COUNTS,

@@ -20,15 +20,17 @@ _DETAILS = ("quantize", "dequantize")
 
 
 @dataclass(slots=True)
-class Mixed:
+class MixedModel:
     """A float model, and which of its nodes stay float when it is made an integer one."""
 
     graph: Graph = field(default_factory=Graph)
     floats: set[str] = field(default_factory=set)
 
-    def conv(self, data: str, read: int, written: int, exact: bool, relu: bool = False) -> str:
+    def conv(
+        self, data: str, in_channels: int, out_channels: int, exact: bool, relu: bool = False
+    ) -> str:
         """A 1x1 convolution, float where `exact`."""
-        out = self.graph.conv(data, read, written)
+        out = self.graph.conv(data, in_channels, out_channels)
         self._mark(out, exact)
         return self._mark(self.graph.relu(out), exact) if relu else out
 
@@ -52,7 +54,7 @@ def conversion(key: OpKey, copies: int, converted: bool, apart: bool) -> tuple[b
         key: Of op "convert".
         copies: How many conversions there are where `converted`.
         converted: Whether there are any.
-        apart: Let no two convolutions read one value, as TensorRT would merge them.
+        apart: Let no two convolutions take one value, as TensorRT would merge them.
 
     Raises:
         MeasureError: If the key's detail is neither "quantize" nor "dequantize".
@@ -67,7 +69,7 @@ def conversion(key: OpKey, copies: int, converted: bool, apart: bool) -> tuple[b
 
 
 def _maps(key: OpKey, copies: int, converted: bool, apart: bool) -> tuple[bytes, set[str]]:
-    mixed, channels = Mixed(), key.in_channels
+    mixed, channels = MixedModel(), key.in_channels
     exact = key.detail == "dequantize"  # of those that read the converted values
     count = copies if apart else 1
 
@@ -87,24 +89,24 @@ def _maps(key: OpKey, copies: int, converted: bool, apart: bool) -> tuple[bytes,
 
 
 def _images(key: OpKey, copies: int, converted: bool) -> tuple[bytes, set[str]]:
-    """The network's input, which no convolution writes."""
-    mixed = Mixed()
+    """The network's input, which is no convolution's output."""
+    mixed = MixedModel()
     shape = (1, key.in_channels, *key.in_size)
     inputs = [mixed.graph.input(*shape) for _ in range(copies + 1 if converted else 1)]
-    read = [inputs[i % len(inputs)] for i in range(copies + 1)]
-    parts = [mixed.conv(data, key.in_channels, _NARROW, False) for data in read]
+    taken = [inputs[i % len(inputs)] for i in range(copies + 1)]
+    parts = [mixed.conv(data, key.in_channels, _NARROW, False) for data in taken]
     return mixed.graph.serialise(mixed.sum(parts, False)), mixed.floats
 
 
 def _rows(key: OpKey, copies: int, converted: bool) -> tuple[bytes, set[str]]:
     """Rows of features and vectors, whose layout never changes."""
-    mixed = Mixed()
+    mixed = MixedModel()
     shape = (1, key.in_size[0], key.in_channels)
     exact = key.detail == "dequantize"
     inputs = [mixed.graph.input(*shape) for _ in range(copies + 1)]
     if not exact:
-        read = inputs if converted else inputs[:1] * (copies + 1)
-        return mixed.graph.serialise(mixed.sum(read, False)), mixed.floats
+        taken = inputs if converted else inputs[:1] * (copies + 1)
+        return mixed.graph.serialise(mixed.sum(taken, False)), mixed.floats
     whole = [mixed.sum([inputs[0], data], False) for data in inputs]
     values = whole[1:] if converted else [inputs[0]] * copies
     total = mixed.sum([inputs[0], *values], True)

@@ -1,4 +1,4 @@
-"""Reading profiles that people have already into rows of a latency table."""
+"""Profiles that people have already, as rows of a latency table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME_LENGTH: Final = 120  # of a line's name in a row's origin
 
 
 @dataclass(frozen=True, slots=True)
-class Unmatched:
+class UnmatchedLine:
     """A line that is no operator of the network.
 
     Attributes:
@@ -56,7 +56,7 @@ class ImportResult:
     """
 
     rows: tuple[Row, ...]
-    unmatched: tuple[Unmatched, ...]
+    unmatched: tuple[UnmatchedLine, ...]
     total_seconds: float
     runtime: str
     warnings: tuple[str, ...] = ()
@@ -98,13 +98,13 @@ def import_profile(
         raise UsageError(f"{path}: no line of the profile takes any time")
     matcher = Matcher(network, precision)
     matched: list[tuple[ProfiledNode, RowMatch]] = []
-    unmatched: list[Unmatched] = []
+    unmatched: list[UnmatchedLine] = []
     for node in profile.nodes:
         found = matcher.match(node) if node.seconds > 0 else "takes no time"
         if isinstance(found, RowMatch) and not found.key.precision:
             found = "its precision is not told"
         if isinstance(found, str):
-            unmatched.append(Unmatched(node.name, node.seconds, node.seconds / total, found))
+            unmatched.append(UnmatchedLine(node.name, node.seconds, node.seconds / total, found))
         else:
             matched.append((node, found))
     lines: dict[OpKey, list[tuple[ProfiledNode, RowMatch]]] = defaultdict(list)
@@ -172,7 +172,7 @@ def _notes(lines: Mapping[OpKey, list[tuple[ProfiledNode, RowMatch]]]) -> tuple[
     )
 
 
-def _warnings(unmatched: list[Unmatched], file: str) -> tuple[str, ...]:
+def _warnings(unmatched: list[UnmatchedLine], file: str) -> tuple[str, ...]:
     matched = 1.0 - sum(line.share for line in unmatched)
     if matched >= _FEW:
         return ()

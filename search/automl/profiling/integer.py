@@ -1,4 +1,4 @@
-"""A float ONNX model in the integer form of a target, on grids of no meaning: made for measuring.
+"""A float ONNX model quantised in a target's scheme, with QParams of no meaning: for measuring.
 
 What is timed this way runs between rounded values, as it does inside a quantised network.
 """
@@ -24,7 +24,7 @@ from automl.profiling.qdq import (
     without_clipped_relus,
 )
 
-#: Forms in which integer models are written: unsigned activations with a zero point or symmetric
+#: Schemes in which models are quantised: unsigned activations with a zero point or symmetric
 #: signed ones; with "residual" the convolution that ends in an addition hands on its sum unrounded.
 SCHEMES: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
 #: Operators of a table that integer kernels exist for; all others run in float between
@@ -43,9 +43,9 @@ INTEGER_OPERATORS: Final = (
 )
 
 _WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
-#: Operators whose outputs are among their inputs: the grid stays, and so do the integers.
+#: Operators whose outputs are among their inputs: the QParams stay, and so do the integers.
 _KEEPS: Final = ("MaxPool", "Resize")
-#: Operators that read several maps, all in one layout.
+#: Operators that take several maps, all in one layout.
 _MIXES: Final = ("Add", "Concat")
 _SCALE: Final = 2.0**-5  # holds random values of deviation one
 
@@ -63,7 +63,7 @@ def is_unsigned(scheme: str) -> bool:
 
 
 def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto:
-    """The model with the pairs as the form's runtime wants them.
+    """The model with the pairs as the scheme's runtime wants them.
 
     For ONNX Runtime biases are integers, and what only moves numbers runs on integers.
     """
@@ -75,7 +75,7 @@ def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto
 
 
 def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:
-    """Shapes of the maps that additions and concatenations read rounded."""
+    """Shapes of the maps that additions and concatenations take in rounded."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {
         value.name: tuple(extent.dim_value for extent in value.type.tensor_type.shape.dim)
@@ -95,7 +95,7 @@ def integer_model(content: bytes, scheme: str, floats: Collection[str] = ()) -> 
 
     Args:
         content: The float model, of operators that have integer kernels and of ReLUs.
-        form: One of `SCHEMES`.
+        scheme: One of `SCHEMES`.
         floats: First outputs of the nodes that stay float.
     """
     model = onnx.load_from_string(content)
@@ -119,8 +119,8 @@ class _Everything:
         self._qparams: dict[str, ValueQParams] = {}
 
     def pairs(self) -> Pairs:
-        written: dict[str, ValueQParams] = {}
-        read: dict[tuple[str, int], ValueQParams] = {}
+        outputs: dict[str, ValueQParams] = {}
+        inputs: dict[tuple[str, int], ValueQParams] = {}
         weights: dict[str, WeightQParams] = {}
         unsettled: set[str] = set()
         for node in self._nodes:
@@ -129,20 +129,20 @@ class _Everything:
                 continue
             for position, data in enumerate(node.input):
                 if data and data not in self._constants and data not in unsettled:
-                    read[name, position] = self._qparams_of(data)
+                    inputs[name, position] = self._qparams_of(data)
             if node.op_type in _KEEPS:
                 self._qparams[name] = self._qparams_of(node.input[0])
             if node.op_type in _WEIGHTED:
                 constants = self._constants[node.input[1]]
-                weights[name] = _weight_grid(constants, weight_axis(node), read[name, 0].scale)
+                weights[name] = _weight_qparams(constants, weight_axis(node), inputs[name, 0].scale)
             if self._settles(node):
-                written[name] = self._qparams_of(name, node.op_type == "Relu")
+                outputs[name] = self._qparams_of(name, node.op_type == "Relu")
             else:
                 unsettled.add(name)
-        return Pairs(written, read, weights)
+        return Pairs(outputs, inputs, weights)
 
     def _settles(self, node: onnx.NodeProto) -> bool:
-        """Whether the output is rounded: not where what reads it is fused with the node."""
+        """Whether the output is rounded: not where what takes it in is fused with the node."""
         after = self._readers.get(node.output[0], [])
         if len(after) != 1 or node.output[0] in self._outputs | self._floats:
             return True
@@ -163,7 +163,7 @@ class _Everything:
         return self._qparams[value]
 
 
-def _weight_grid(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightQParams:
+def _weight_qparams(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightQParams:
     """Weights rounded to nearest, the largest of each output channel at 127."""
     others = tuple(dim for dim in range(weights.ndim) if dim != axis)
     scales = np.maximum(np.abs(weights).max(others, keepdims=True) / 127, 1e-12)

@@ -12,7 +12,7 @@ from automl.errors import MeasureError, TableError
 from automl.latency import LatencyTable, OpKey, Row
 from automl.profiling.device import disturbed, slowed
 from automl.profiling.microbench import probe
-from automl.profiling.runner import Limits, Measured, Probe, Runner
+from automl.profiling.runner import Limits, Measurement, Probe, Runner
 from automl.profiling.runtimes import Runtime, find_runtime
 
 #: Called with what is done and what was asked for, after every row.
@@ -230,7 +230,7 @@ def _reference(table: LatencyTable, runner: Runner) -> float:
     return row.seconds
 
 
-def _anchor(runner: Runner) -> Measured:
+def _anchor(runner: Runner) -> Measurement:
     runtime = find_runtime(runner.info.runtime)
     (measured,) = runner.run([probe(runtime.anchor, runtime.name)], _ANCHOR_LIMITS)
     if measured.error:
@@ -249,7 +249,7 @@ def _drift(runner: Runner, reference: float) -> float:
     return slower
 
 
-def _row(key: OpKey, measured: Measured, slower: float) -> Row:
+def _row(key: OpKey, measured: Measurement, slower: float) -> Row:
     return Row(key, measured.seconds, measured.spread + slower, measured.runs)
 
 

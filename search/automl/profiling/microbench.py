@@ -66,7 +66,7 @@ def probe(key: OpKey, runtime: str = CPU_RUNTIME, scheme: str | None = None) -> 
         return _float_probe(key, row.merges)
     scheme = scheme or row.scheme
     if scheme not in SCHEMES:
-        raise MeasureError(f"no form {scheme!r} of integer operators{nearest(scheme, SCHEMES)}")
+        raise MeasureError(f"no quantization scheme {scheme!r}{nearest(scheme, SCHEMES)}")
     if key.op == "convert":
         return _conversion_probe(key, row, scheme)
     if not has_integer_kernel(key.op, key.detail):

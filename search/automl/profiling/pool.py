@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from automl.errors import MeasureError
 from automl.profiling.device import Conditions
-from automl.profiling.runner import Limits, Measured, Probe, RuntimeInfo
+from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
 from automl.profiling.ssh import SSHRunner, differing
 
 #: A batch is cut into so many parts a board: boards that are slower take fewer of them.
@@ -64,7 +64,7 @@ class PooledRunner:
         states = [runner.state for runner in self._runners if runner.state is not None]
         return max(states, key=lambda one: (bool(one.throttled), one.temperature or 0.0))
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`. A board that fails leaves its share to the others, until none is left.
 
         Raises:
@@ -95,12 +95,12 @@ class _Batch:
         self._parts: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         for part in parts:
             self._parts.put(part)
-        self._answers: queue.SimpleQueue[Measured | tuple[SSHRunner, MeasureError | None]]
+        self._answers: queue.SimpleQueue[Measurement | tuple[SSHRunner, MeasureError | None]]
         self._answers = queue.SimpleQueue()
         self._stopped = threading.Event()
         self.failed: list[SSHRunner] = []
 
-    def measure(self, runners: Sequence[SSHRunner]) -> Iterator[Measured]:
+    def measure(self, runners: Sequence[SSHRunner]) -> Iterator[Measurement]:
         left, idle = len(self._probes), list[SSHRunner]()
         for runner in runners:
             self._start(runner)
@@ -108,7 +108,7 @@ class _Batch:
         try:
             while left:
                 found = self._answers.get()
-                if isinstance(found, Measured):
+                if isinstance(found, Measurement):
                     left -= 1
                     yield found
                     continue

@@ -1,6 +1,6 @@
 """QuantizeLinear and DequantizeLinear pairs put into a float ONNX model.
 
-Which values are rounded, to which grids, is said by whoever asks: nodes are named by their first
+The caller says which values are rounded, and with which QParams. Nodes are named by their first
 output. Integer kernels are the runtime's choice; what it fuses decides how pairs are placed.
 """
 
@@ -59,8 +59,8 @@ class Pairs:
     """Where pairs go. Nodes are named by their first output.
 
     Attributes:
-        written: Values that every reader reads rounded.
-        read: Per node and position of an input: the grid that it alone reads it on.
+        outputs: Values that are rounded for every node that takes them.
+        inputs: Per node and position of an input: the QParams with which that node alone takes it.
         weights: Per node with integer weights, which are its second input.
         anchored: Shapes of maps read rounded whose integers are laid out with the channels last, as
             those of ONNX Runtime's integer convolutions are. Otherwise an addition of such a

@@ -49,7 +49,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """What a runner says of one probe.
 
     Attributes:
@@ -105,7 +105,7 @@ class Runner(Protocol):
         """Of the machine after the last batch; None where it was not asked."""
         ...
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """Time the probes of one batch, interleaved; each is given out as soon as it is finished.
 
         Raises:
@@ -157,7 +157,7 @@ class LocalRunner:
         """End the worker."""
         self._pipe.close()
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`."""
         self._requests += 1
         self._pipe.write(request(self._requests, self.info, probes, limits))
@@ -230,8 +230,8 @@ def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Lim
     )
 
 
-def answer(line: dict[str, Any]) -> Measured:
+def answer(line: dict[str, Any]) -> Measurement:
     """A worker's line about one probe."""
     if "error" in line:
-        return Measured(line["probe"], float("nan"), float("nan"), 0, line["error"])
-    return Measured(line["probe"], line["seconds"], line["spread"], line["runs"])
+        return Measurement(line["probe"], float("nan"), float("nan"), 0, line["error"])
+    return Measurement(line["probe"], line["seconds"], line["spread"], line["runs"])

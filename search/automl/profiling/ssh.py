@@ -23,7 +23,7 @@ from automl.profiling.device import Conditions, conditions_from
 from automl.profiling.pipe import Pipe
 from automl.profiling.runner import (
     Limits,
-    Measured,
+    Measurement,
     Probe,
     RuntimeInfo,
     answer,
@@ -132,7 +132,7 @@ class SSHRunner:
         self._closed = True
         self._pipe.close(_FAREWELL)
 
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measured]:
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`. Outlasts lost connections; nothing is answered twice."""
         waiting = list(range(len(probes)))
         while True:

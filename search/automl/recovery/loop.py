@@ -53,7 +53,7 @@ def recover(
     Args:
         student: The compressed network.
         teacher: The dense network, shown the same inputs at the dense resolution.
-        batches: Training data, iterated once an epoch; targets are not read.
+        batches: Training data, iterated once per epoch; targets are not read.
         resolution: The student's input size; 0 for the dense one.
         settings: Knobs.
         on_epoch: Told (epochs done, mean loss) after each.
