@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -263,6 +264,53 @@ def test_private_names_stay_in_their_module(module: str) -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("automl"):
             private = [a.name for a in node.names if a.name.startswith("_") and a.name[1] != "_"]
             assert not private
+
+
+def documented(docstring: str) -> dict[str, set[str]]:
+    """Names that a docstring's sections explain, by section."""
+    found: dict[str, set[str]] = {}
+    names: set[str] = set()
+    depth = 0
+    for line in docstring.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.strip() in ("Args:", "Attributes:", "Raises:", "Returns:"):
+            names, depth = found.setdefault(line.strip(), set()), indent + 4
+        elif indent == depth and (entry := re.match(r"\s*([\w, ]+):", line)):
+            names.update(name.strip() for name in entry[1].split(","))
+        elif line.strip() and indent < depth:
+            names, depth = set(), 0
+    return found
+
+
+def parameters(node: ast.FunctionDef) -> set[str]:
+    arguments = node.args
+    named = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    others = (arguments.vararg, arguments.kwarg)
+    return {each.arg for each in (*named, *others) if each is not None}
+
+
+def fields(node: ast.ClassDef) -> set[str]:
+    """Fields, properties and attributes of a class, and what its __init__ takes."""
+    found = {
+        each.target.id
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+    for method in (each for each in node.body if isinstance(each, ast.FunctionDef)):
+        found |= {method.name} | (parameters(method) if method.name == "__init__" else set())
+        found |= {each.attr for each in ast.walk(method) if isinstance(each, ast.Attribute)}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_explain_what_there_is(module: str) -> None:
+    """A parameter or field that was renamed is renamed in its explanation too."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known = parameters(node) if isinstance(node, ast.FunctionDef) else fields(node)
+            found = documented(ast.get_docstring(node) or "")
+            explained = found.get("Args:", set()) | found.get("Attributes:", set())
+            assert explained <= known, f"{node.name}: {explained - known}"
 
 
 def loaded(statement: str) -> set[str]:

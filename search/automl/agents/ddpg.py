@@ -173,7 +173,7 @@ class DdpgAgent:
     """A deep deterministic policy gradient over the steps of walks.
 
     Args:
-        walk: The environment.
+        env: The environment.
         seed: Of the networks, the exploration and the batches.
         warm_start: Propose the optimum of additive sensitivity first, and put it in the replay
             first, where the problem has a sensitivity.

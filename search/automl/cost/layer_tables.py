@@ -48,8 +48,8 @@ class Axis:
 
     Attributes:
         steps: Per variable of the space: what each of its options adds to the index.
-        read: Input channels at each index, or None where the axis does not decide them.
-        written: Output channels at each index, or None.
+        inputs: Input channels at each index, or None where the axis does not decide them.
+        outputs: Output channels at each index, or None.
         priced: Indices for which prices are asked; those between are interpolated.
     """
 

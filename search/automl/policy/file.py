@@ -55,7 +55,7 @@ class PolicyTarget(_Part):
         name: As it was asked for.
         description: In words.
         table_digest: Of the table.
-        form: Of its quantised graphs; None for simulators and where all is float.
+        scheme: Of its quantised graphs; None for simulators and where all is float.
         floats: What floats of its ONNX files are: fp16 for strongly typed runtimes of that kind.
     """
 

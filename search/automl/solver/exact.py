@@ -61,7 +61,8 @@ def solve(
             used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
-        joint: Sensitivity of pairs of variables beside that of each, as in `Sensitivity.pairwise`.
+        pairwise: Sensitivity of pairs of variables beside that of each, as in
+            `Sensitivity.pairwise`.
 
     Raises:
         InfeasibleError: If no policy meets the budget; names the smallest cost.

@@ -69,7 +69,7 @@ def round_weights(
     Args:
         weights: [runs, outputs, columns].
         moments: Of the inputs, with the ones or without.
-        grid: Of the weights.
+        qparams: Of the weights.
         damping: Added to the moments' diagonal, relative to its mean.
 
     Returns:

@@ -66,11 +66,11 @@ class Plan:
     """Which values a network rounds under a choice of bits.
 
     Attributes:
-        form: Of the target's table, one of `SCHEMES`.
+        scheme: Of the target's table, one of `SCHEMES`.
         bits: Precision per layer; those that are float are left out.
         rounding: Per operation, to how many bits.
-        read: For each operation of `rounding.read`, whose numbers its tensors are, one entry a
-            tensor argument; None where they are not rounded as they are read.
+        inputs: For each operation of `rounding.inputs`, whose numbers its tensors are, one entry
+            per tensor argument; None where they are not rounded as inputs.
         readers: Per origin, the layer that an error about its values names.
         kept: Operations whose outputs are among the numbers that they read, and whose these are:
             they keep the grid, as kernels that only pick integers want it.
@@ -96,7 +96,7 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
     Args:
         flow: Of the network, without the blocks that are left out.
         bits: Per layer; those that are not named are float.
-        form: Of the target's table, one of `SCHEMES`.
+        scheme: Of the target's table, one of `SCHEMES`.
 
     Raises:
         QuantizationError: No such form.
@@ -160,7 +160,7 @@ class FakeQuantizeMode(ForwardTracer):
     Args:
         model: The network that is run inside it.
         plan: What is rounded.
-        grids: Of the plan's sources.
+        qparams: Of the plan's sources.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class QParamsFinder:
     Args:
         sources: The grids that are wanted.
         readers: Per origin, the layer that an error names.
-        form: Of the target's table, one of `SCHEMES`.
+        scheme: Of the target's table, one of `SCHEMES`.
         kept: Operations that keep the grid of what another wrote (`Plan.kept`).
         how: How ranges are found.
         seed: Of the sampled values.
@@ -317,7 +317,7 @@ class QuantizedModel(nn.Module):
     Attributes:
         network: In float, its weights rounded already.
         plan: What is rounded as it runs.
-        grids: Of the plan's sources.
+        qparams: Of the plan's sources.
         weights: Per layer with rounded weights: the grid (integers times a scale a channel) or the
             codebook that they are on.
     """
