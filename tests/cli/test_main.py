@@ -6,97 +6,24 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from command import BUDGET, DENSE, MODEL, SMALL, Pipeline
 
 from automl import pipeline
 from automl.cli.main import run
 from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, StudyError, TargetError
 from automl.pipeline.requests import (
-    ApplyRequest,
-    ApplyResult,
-    Event,
-    Metrics,
-    ProfileRequest,
-    ProfileResult,
     SearchRequest,
     SearchResult,
-    VerifyRequest,
-    VerifyResult,
 )
-from automl.policy.file import write_policy
 from automl.userdata.scores import Logits
-from policy_files import POLICY, policy_file
-
-DENSE = Metrics(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
-SMALL = Metrics(0.915, 1.0e-3, 0.08, 1.05e-3, 5.0e6, 1.1e5)
-
-MINE = """
-import torch
-from torch import nn
-
-def network():
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-
-def loaders():
-    part = [(torch.zeros(4, 3, 2, 2), torch.zeros(4, dtype=torch.long))]
-    return part, part, part
-
-def grayscale():
-    part = [(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long))]
-    return part, part
-"""
-MODEL = ("--model", "mine.py:network", "--data", "mine.py:loaders")
-BUDGET = ("--target", "cpu", "--budget", "50%")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a model, data and a policy."""
-    (tmp_path / "mine.py").write_text(MINE)
-    write_policy(policy_file(), tmp_path / "policy.json")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    return tmp_path
-
-
-@pytest.fixture
-def automl(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command in the working folder: (exit status, stdout, stderr)."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["automl", *words])
-        with pytest.raises(SystemExit) as ended:
-            run()
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return call
-
-
-class Pipeline:
-    """Stands in for the pipeline: keeps what is asked and answers what is set."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.request: Any = None
-
-    def __call__(self, request: Any, on_event: Callable[[Event], None]) -> Any:
-        self.request = request
-        on_event(Event("study", 1, 4, 0.9))
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        return self.answer
+from policy_files import policy_file
 
 
 def result(**changes: Any) -> SearchResult:
@@ -337,107 +264,6 @@ def test_what_the_user_can_mend_ends_with_2(automl: Any, words: Any, message: st
     assert message in err
     assert err.startswith("automl: ")
     assert err.count("\n") == 1
-
-
-def test_apply_makes_the_smaller_model(
-    automl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = ApplyResult(
-        model=torch.nn.Identity(),
-        dense=DENSE,
-        compressed=SMALL,
-        scored_on="4 test inputs",
-        weights_path=Path("model.pt"),
-        export_path=Path("m.onnx"),
-        export_error=3e-7,
-    )
-    fake = Pipeline(answer)
-    monkeypatch.setattr(pipeline, "apply", fake)
-    words = ("policy.json", *MODEL, "--finetune", "2", "--export", "m.onnx", "--seed", "4")
-    status, out, _ = automl("apply", *words)
-    request = fake.request
-    assert isinstance(request, ApplyRequest)
-    assert request.policy.policy == POLICY
-    assert (request.epochs, request.export, request.seed) == (2, Path("m.onnx"), 4)
-    assert status == 0
-    assert "ONNX: m.onnx (largest difference from PyTorch 3e-07)" in out
-    assert out.splitlines()[-1].startswith(
-        "Next: automl verify policy.json --model mine.py:network"
-    )
-    _, out, _ = automl("apply", *words, "--json")
-    assert "model" not in json.loads(out)
-
-
-def test_verify_prints_predicted_beside_measured(
-    automl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = Pipeline(VerifyResult(DENSE, SMALL, "this machine"))
-    monkeypatch.setattr(pipeline, "verify", fake)
-    status, out, _ = automl("verify", "policy.json", *MODEL)
-    assert isinstance(fake.request, VerifyRequest)
-    assert (status, fake.request.target) == (0, "cpu")
-    assert "the prediction is -4.8 % from the measurement" in out
-    automl("verify", "policy.json", *MODEL, "--target", "here", "--threads", "2")
-    assert (fake.request.target, fake.request.threads) == ("here", 2)
-
-
-def test_profile_needs_no_data(automl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = ProfileResult("this machine", Path("t.jsonl"), 10, 3, 6, ("softmax 5x5",))
-    fake = Pipeline(answer)
-    monkeypatch.setattr(pipeline, "profile", fake)
-    status, out, _ = automl("profile", "--model", "mine.py:network", "--input-shape", "3x2x2")
-    assert isinstance(fake.request, ProfileRequest)
-    assert (status, fake.request.input_shape) == (0, (1, 3, 2, 2))
-    assert "asked for 10 operators: 3 were known, 6 measured now, 1 refused" in out
-    assert "refused: softmax 5x5" in out
-    automl("profile", "--ops", "ops.jsonl", "--target", "cpu")
-    assert (fake.request.model, fake.request.ops) == (None, Path("ops.jsonl"))
-    status, _, err = automl("profile", "--model", "mine.py:network")
-    assert (status, "needs --input-shape CxHxW or --data" in err) == (2, True)
-
-
-def test_show_draws_what_is_kept(automl: Any) -> None:
-    status, out, _ = automl("show", "policy.json")
-    assert status == 0
-    rows = {words[0]: words[1:] for words in map(str.split, out.splitlines()) if words}
-    assert rows["stem"] == ["█" * 12 + "░" * 12, "8/16"]
-    assert rows["left"] == ["█" * 6 + "░" * 18, "4/16"]
-    assert "blocks left out: block" in out
-    assert "resolution 16" in out
-    assert "predicted: 1.00 ms ±8 % (100 % measured), 5.00 MMACs, 100 kB" in out
-    assert max(map(len, out.splitlines()[:-1])) <= 80
-    assert out.splitlines()[-1] == (
-        "Next: automl apply policy.json --model mine.py:net --data FILE.py:NAME --export model.onnx"
-    )
-
-
-def test_show_marks_groups_of_blocks_that_are_left_out(automl: Any, folder: Path) -> None:
-    path = folder / "policy.json"
-    content = json.loads(path.read_text())
-    content["channels"]["stage.1.conv"] = {"dense": 8, "kept": 8}
-    content["removed"] = ["stage.1", "stage.2"]
-    path.write_text(json.dumps(content))
-    _, out, _ = automl("show", "policy.json")
-    lines = [line.split() for line in out.splitlines()]
-    assert ["stage.1.conv", "left", "out"] in lines
-    assert ["stage.2", "left", "out"] in lines
-
-
-def test_show_as_json_is_the_file(automl: Any, folder: Path) -> None:
-    _, out, _ = automl("show", "policy.json", "--json")
-    assert json.loads(out) == json.loads((folder / "policy.json").read_text())
-
-
-def test_targets_fit_in_80_columns(
-    automl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AUTOML_HOME", str(folder))
-    status, out, _ = automl("targets")
-    assert status == 0
-    assert max(map(len, out.splitlines())) <= 80
-    assert any(line.split()[:1] == ["cpu"] for line in out.splitlines())
-    _, out, _ = automl("targets", "--json")
-    assert "cpu" in {target["name"] for target in json.loads(out)}
 
 
 def test_help_loads_nothing_heavy() -> None:

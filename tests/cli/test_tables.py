@@ -15,7 +15,7 @@ from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, row_line
 from automl.latency.table import LatencyTable
-from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult, SearchRequest
+from automl.pipeline.requests import SearchRequest
 
 HEADER = TableHeader(name="one", device="Board", runtime="onnxruntime", threads=1)
 Automl = Callable[..., tuple[int, str, str]]
@@ -118,41 +118,6 @@ def test_check_covers_a_model(automl: Automl) -> None:
     assert (coverage["asked"], coverage["measured"], coverage["missing"]) == (1, 1, 0)
     status, out, _ = automl("table", "check", "two.jsonl", *words)
     assert "missing: 1 x linear" in out
-
-
-def test_profile_asks_for_what_was_said(
-    automl: Automl, monkeypatch: pytest.MonkeyPatch, folder: Path
-) -> None:
-    asked: list[ProfileRequest] = []
-
-    def profile(request: ProfileRequest, _: object) -> ProfileResult:
-        asked.append(request)
-        networks = (NetworkTime("dense", 1e-3, 1.1e-3),)
-        return ProfileResult(
-            "Board", Path("t.jsonl"), 5, 1, 3, ("add: no",), ("hot",), networks, 0.09
-        )
-
-    monkeypatch.setattr(pipeline, "profile", profile)
-    status, out, _ = automl(
-        *("profile", "--target", "my-orin", "--model", "net.py:linear", "--input-shape", "64"),
-        *("--ssh", "a@one", "--ssh", "a@two:22", "--runtime", "tensorrt"),
-        *("--python", "/opt/bin/python3", "--seed", "3"),
-    )
-    assert status == 0
-    (request,) = asked
-    assert request.ssh == ("a@one", "a@two:22")
-    assert (request.runtime, request.python, request.seed) == ("tensorrt", "/opt/bin/python3", 3)
-    assert "asked for 5 operators: 1 were known, 3 measured now, 1 refused" in out
-    assert "note: hot" in out
-    assert "-9.1 %" in out
-    assert "mean error of networks left out of the fit: 9.0 %" in out
-    automl("profile", "--target", "my-pi", "--calibrate", "times.csv", "--like", "rpi4")
-    assert asked[1].calibrate == Path("times.csv")
-    assert (asked[1].like, asked[1].model) == ("rpi4", None)
-    words = ("--import", "p.json", "--layer-info", "l.json", "--precision", "fp16")
-    automl("profile", "--target", "x", "--model", "net.py:linear", "--input-shape", "64", *words)
-    assert (asked[2].profile, asked[2].layer_info) == (Path("p.json"), Path("l.json"))
-    assert asked[2].precision == "fp16"
 
 
 def test_search_takes_measure(automl: Automl, monkeypatch: pytest.MonkeyPatch) -> None:

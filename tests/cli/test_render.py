@@ -1,0 +1,75 @@
+"""What is printed: JSON, tables within 80 columns, figures that are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from command import DENSE, SMALL
+
+from automl.cli import render
+from automl.pipeline import Metrics
+
+
+@dataclass(frozen=True)
+class Figure:
+    model: object
+    seconds: float
+    names: tuple[str, ...]
+    kinds: frozenset[str]
+    path: Path
+
+
+def test_json_holds_plain_values_and_null_for_what_is_not_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figure = Figure(object(), float("nan"), ("a", "b"), frozenset({"y", "x"}), Path("here"))
+    render.print_json({"one": figure, 2: float("inf")})
+    assert json.loads(capsys.readouterr().out) == {
+        "one": {"seconds": None, "names": ["a", "b"], "kinds": ["x", "y"], "path": "here"},
+        "2": None,
+    }
+
+
+def printed(dense: Metrics, small: Metrics, score: str, capsys: pytest.CaptureFixture[str]) -> str:
+    render.print_metrics(dense, small, score)
+    return capsys.readouterr().out
+
+
+def test_accuracy_is_told_in_points_and_costs_in_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(DENSE, SMALL, "top-1 accuracy", capsys)
+    assert "-1.50 points" in out
+    assert "x 0.500" in out
+    assert "1.00 ms ±8 %" in out
+    assert max(map(len, out.splitlines())) <= render.WIDTH
+
+
+def test_another_score_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(DENSE, SMALL, "mine.py:score", capsys)
+    assert "points" not in out
+    assert "-0.015" in out
+
+
+def test_rows_of_what_is_not_known_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = replace(DENSE, measured_seconds=None, predicted_seconds=float("nan"))
+    out = printed(unknown, SMALL, "top-1 accuracy", capsys)
+    assert "latency" not in out
+    assert "work" in out
+
+
+def test_a_table_folds_what_is_too_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    render.print_table(("name", "what"), [("short", "word " * 40)], left=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 4
+    assert max(map(len, lines)) <= render.WIDTH
+
+
+def test_the_error_of_a_prediction_is_told_with_its_sign(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render.print_prediction_error(replace(SMALL, predicted_seconds=1.1e-3, measured_seconds=1e-3))
+    assert capsys.readouterr().out == "the prediction is +10.0 % from the measurement\n"
+    render.print_prediction_error(replace(SMALL, measured_seconds=None))
+    assert capsys.readouterr().out == ""
