@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from wheels import unpacked
 
-from automl.errors import UsageError
 from automl.pipeline.profiling import profile
 from automl.pipeline.requests import ProfileRequest
 from automl.profiling.bundle import worker_bundle
@@ -112,21 +111,3 @@ def test_the_command_times_a_folder_of_networks(
     assert result.measured == 0
     assert re.match(r"layer\.tflite: [\d.]+ [mµu]?s ± [\d.]+ %$", result.notes[0])
     assert not result.table_path.exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("ops.json", "LiteRT times whole networks"),
-        ("none.tflite", "No such file"),
-        ("bad.tflite", "not a .tflite file"),
-        ("", "no .tflite file in"),
-    ],
-)
-def test_what_is_no_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    (tmp_path / "bad.tflite").write_bytes(b"not a model at all")
-    ops = tmp_path / name if name else folder
-    with pytest.raises(UsageError, match=message):
-        profile(ProfileRequest("my-board", None, (), ops=ops, runtime="litert"))
