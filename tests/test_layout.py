@@ -166,11 +166,8 @@ OWED: frozenset[str] = frozenset(
         "cli/searches.py",
         "cost/layer_tables.py",
         "cost/operators.py",
-        "pipeline/calibrating.py",
         "pipeline/requests.py",
-        "pipeline/runners.py",
         "pipeline/tables.py",
-        "pipeline/tflite.py",
         "pipeline/writing.py",
         "study/storage.py",
     )
