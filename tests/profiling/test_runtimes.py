@@ -5,24 +5,24 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 import automl
+from automl import methods
 from automl.errors import UsageError
-from automl.latency.keys import op_key
-from automl.methods import registry
-from automl.policy.precisions import Precisions
-from automl.profiling import worker
-from automl.profiling.integer import SCHEMES
-from automl.profiling.microbench import probe
+from automl.methods import Registry, registry
+from automl.profiling import runtimes, worker
 from automl.profiling.runtimes import (
     RUNTIMES,
+    Runtime,
     find_runtime,
     measuring_runtime,
     runtime_of_table,
 )
+from automl.testing.runtimes import RuntimeContract
 
 PACKAGE = Path(automl.__file__).parent
 ROWS = [find_runtime(name) for name in RUNTIMES.ours]
@@ -72,23 +72,54 @@ def test_the_worker_has_a_class_for_each_that_measures() -> None:
     assert set(worker.RUNTIMES) == {row.name for row in ROWS if row.measures}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_row_says_what_the_rest_can_use(row: automl.profiling.Runtime) -> None:
-    assert row.name in RUNTIMES.ours
-    assert row.scheme in SCHEMES
-    assert row.batch > 0
-    assert Precisions(row.precisions).dense == row.dense
-    assert set(row.offered) >= set(row.precisions) if row.takes_onnx else not row.offered
-    assert row.measures or not row.takes_onnx
+def test_rows_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        row.batch = 1  # type: ignore[misc]
+        find_runtime("ncnn").batch = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.takes_onnx], ids=lambda row: row.name)
-def test_the_anchor_can_be_run_and_belongs_into_the_tables(row: automl.profiling.Runtime) -> None:
-    assert row.anchor.precision == row.dense
-    assert op_key(row.anchor.layer(), row.dense) == row.anchor
-    assert probe(row.anchor, row.name).models
+class TestOnnxRuntime(RuntimeContract):
+    name = "onnxruntime"
+
+
+class TestTensorRT(RuntimeContract):
+    name = "tensorrt"
+
+
+class TestLiteRT(RuntimeContract):
+    name = "litert"
+
+
+class TestTFLite(RuntimeContract):
+    name = "tflite"
+
+
+class TestNcnn(RuntimeContract):
+    name = "ncnn"
+
+
+def test_every_row_is_held_by_the_contract() -> None:
+    assert {each.name for each in RuntimeContract.__subclasses__()} >= set(RUNTIMES.ours)
+
+
+def test_a_runtime_of_another_package_is_priced_as_its_row_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "entry_points", lambda group: [POINT])
+    others = Registry[Runtime]("runtimes", RUNTIMES.ours.values())
+    monkeypatch.setattr(runtimes, "RUNTIMES", others)
+    find_runtime.cache_clear()
+    assert runtime_of_table("theirs") == theirs()
+    with pytest.raises(UsageError, match="nothing here measures with Theirs"):
+        measuring_runtime("theirs")
+    find_runtime.cache_clear()
+
+
+def theirs() -> Runtime:
+    """A runtime that another package describes."""
+    return Runtime("theirs", "Theirs", scheme="qdq-u8s8")
+
+
+POINT = EntryPoint("theirs", f"{__name__}:theirs", "automl.runtimes")
 
 
 def test_the_registry_lists_them() -> None:

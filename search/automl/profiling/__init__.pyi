@@ -1,11 +1,13 @@
 from .half import half_model as half_model
 from .imports import ImportResult as ImportResult
 from .imports import import_profile as import_profile
+from .integer import SCHEMES as SCHEMES
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
 from .measuring import ProfileReport as ProfileReport
 from .measuring import measure_models as measure_models
 from .measuring import profile as profile
+from .microbench import probe as probe
 from .overhead import FEWEST_NETWORKS as FEWEST_NETWORKS
 from .overhead import fit_overhead as fit_overhead
 from .overhead import held_out_seconds as held_out_seconds

@@ -3,8 +3,8 @@
 A runtime that measures has a class in `worker.py` (or in a file beside it) under the name of its
 row; the worker runs on boards without automl, and a board is sent automl's own files alone. So
 another package may describe a runtime with an entry point in "automl.runtimes" whose value takes
-nothing and gives a `Runtime`: its tables are then priced and exported for as the row says. To
-measure with it, its class has to be added to the worker here.
+nothing and gives a `Runtime` (held by `automl.testing.RuntimeContract`): its tables are then priced
+and exported for as the row says. To measure with it, its class has to be added to the worker here.
 """
 
 from __future__ import annotations

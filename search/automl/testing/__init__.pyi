@@ -11,3 +11,4 @@ from .networks import made_images as made_images
 from .networks import made_network as made_network
 from .quantizers import QuantizerContract as QuantizerContract
 from .reconstructions import ReconstructionContract as ReconstructionContract
+from .runtimes import RuntimeContract as RuntimeContract
