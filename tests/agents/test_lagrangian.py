@@ -24,7 +24,7 @@ def test_the_first_proposal_is_the_optimum() -> None:
     assert math.isclose(sensitivity_of(problem, policy), least.sensitivity)
 
 
-def test_few_distinct_policies_of_which_the_first_is_best_where_harm_adds_up() -> None:
+def test_few_distinct_policies_of_which_the_first_is_best_where_sensitivity_adds_up() -> None:
     problem = made_problem(30, seed=2)
     trials = run(make_agent("lagrangian", problem), problem, 100)
     assert 2 <= len(trials) <= PROPOSALS

@@ -1,4 +1,4 @@
-"""The walk: addresses that stay, and layers of derived classes visited as layers."""
+"""The tracer: addresses that stay, and layers of derived classes visited as layers."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_a_change_made_before_a_layer_takes_effect_in_the_same_pass() -> None:
     for conv in (nn.Conv2d(3, 4, 3, 2, bias=False), zoo_tokens.SameConv(3, 4, 3, 2, bias=False)):
         model, image = nn.Sequential(conv), torch.randn(1, 3, 9, 9)
         expected = model(image) / 2
-        walk = Halving(model)
-        with walk.attached():
+        tracer = Halving(model)
+        with tracer.attached():
             found = model(image)
         torch.testing.assert_close(found, expected)
-        assert walk.before_steps == walk.after_steps
-        assert [name for name, _ in walk.after_steps] == ["0"]
+        assert tracer.before_steps == tracer.after_steps
+        assert [name for name, _ in tracer.after_steps] == ["0"]
 
 
 def test_a_derived_layer_with_other_weights_or_geometry_is_not_that_layer() -> None:

@@ -72,7 +72,7 @@ def test_a_device_that_runs_channels_in_sixteens_is_offered_sixteens(network: Ne
     assert learned(network, Fake(blocks(16))) == {2: 2, 16: 16, 24: 8, 64: 16, 256: 16}
 
 
-def test_a_device_where_time_does_not_hang_on_channels_is_offered_none(network: Network) -> None:
+def test_a_device_where_time_does_not_depend_on_channels_is_offered_none(network: Network) -> None:
     assert all(step == width for width, step in learned(network, Fake(lambda _: 1.0)).items())
 
 

@@ -44,7 +44,7 @@ def test_what_remains_after_the_last_step_is_nothing() -> None:
     assert [len(each) for each in remaining] == [1, *sizes]
 
 
-def test_parts_that_hang_together_too_widely_are_declined(
+def test_parts_that_depend_on_each_other_too_widely_are_declined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(elimination, "WIDEST", 1000)

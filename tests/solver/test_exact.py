@@ -129,7 +129,7 @@ def test_prices_that_are_no_sum_of_small_factors(
         solve(costs, sensitivity(problem), impossible)
 
 
-def test_factors_that_hang_together_too_widely(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_factors_that_depend_on_each_other_too_widely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elimination, "WIDEST", 30)
     problem = made_problem(6, seed=1, share=0.5)
     found = solve(problem.costs, sensitivity(problem), problem.budget)

@@ -22,7 +22,7 @@ def with_limits(problem: Problem, shares: dict[str, float]) -> Problem:
 
 
 @pytest.mark.parametrize("two_limits", [False, True])
-def test_an_option_is_refused_exactly_when_nothing_can_make_up_for_it(two_limits: bool) -> None:
+def test_an_option_is_refused_exactly_when_nothing_can_compensate_for_it(two_limits: bool) -> None:
     for seed in range(6):
         problem = made_problem(5, seed=seed, share=0.3)
         if two_limits:

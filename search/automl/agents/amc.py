@@ -1,21 +1,25 @@
-"""AMC: an actor-critic agent walks through the network and prunes it part by part.
+"""AMC: an actor-critic agent goes through the network and prunes it part by part.
 
 He et al., "AMC: AutoML for Model Compression and Acceleration on Mobile Devices", ECCV 2018, with
-the deep deterministic policy gradient of Lillicrap et al., 2015. An episode is one policy: a step
-for each removable block and each channel group in network order, an action in [0, 1] each, and the
-score at its end. What differs from the paper and its public code:
+the deep deterministic policy gradient of Lillicrap et al., 2015.
 
-- A step is a channel group (all layers that share the channels) where AMC's is a layer, so residual
-  networks and any kernel size are covered. A block is a step of its own, before its groups: an
-  action of one half or less leaves it out, and its groups are not visited. The resolution and bits
-  stay dense; the resolution is lowered only when the budget cannot be met otherwise.
-- The paper clips an action by what the remaining layers cost at their smallest ratio, linearly,
-  then rounds up, and may end over the budget. Here an action is rounded to the nearest option that
-  leaves the rest a way into the budget, by true prices of every limit, and the end is within it.
-  There is no lower bound of 0.2 but the space's own smallest option.
-- The state's "rest" is that of the later steps, from the first step on, and prices are those of the
+An episode is one policy, and the policy's score is the reward of each step. Each removable block
+and each channel group is a step, in network order. An action is a number in [0, 1].
+
+What differs from the paper and its public code:
+
+- A step is a channel group (all layers that share the channels), where AMC's is a layer. So
+  residual networks and any kernel size are covered.
+- A block is a step of its own, before its groups. An action of one half or less leaves it out, and
+  its groups have no steps then.
+- Bits stay dense. The resolution is lowered only where the budget cannot be met otherwise.
+- An action is rounded to the nearest option that leaves the rest a way into the budget, by true
+  prices of every limit. So the end is within the budget. The paper clips the action by what the
+  remaining layers cost at their smallest ratio, linearly, rounds up, and may end over the budget.
+- There is no lower bound of 0.2 but the space's own smallest option.
+- The state's "rest" is that of the later steps, from the first step on. Prices are those of the
   limited quantities (the worst where several are limited), where the code has MACs or weights.
-- What room an episode leaves is filled at random, one option at a time: without that the random
+- Room that an episode leaves is filled at random, one option at a time. Without that, the random
   episodes of the warm-up spend only part of the budget.
 - What differs in the learning itself stands in `automl.agents.ddpg`, which HAQ shares.
 """

@@ -1,4 +1,4 @@
-"""Bit-widths as walks through the network: steps, states, and bits lowered until the cost fits."""
+"""Bit-widths as an environment: steps, states, and bits lowered until the cost fits."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LayerBits:
 
 
 class BitsEnv:
-    """The environment: two steps a layer, and actions that end in a policy within the budget.
+    """The environment: two steps per layer, and actions that end in a policy within the budget.
 
     Raises:
         SpaceError: If no layer has a choice of bits.

@@ -1,17 +1,17 @@
 """Learning from episodes by a deep deterministic policy gradient, as AMC and HAQ do.
 
-Lillicrap et al., "Continuous control with deep reinforcement learning", 2015. An episode is a walk
-through the network that ends in one policy, whose score is the reward of each of its steps. What
-differs from the public code of AMC and HAQ:
+Lillicrap et al., "Continuous control with deep reinforcement learning", 2015. An episode goes
+through the network and ends in one policy. The policy's score is the reward of each of its steps.
 
-- The replay holds realised actions, not the raw ones, and the first step of an episode like others.
-- Rewards are scaled by the spread of the scores seen, so that the score's unit does not matter, and
-  the actor's logit is held back, or its sigmoid is soon stuck at "keep all" (or nothing).
-- An episode that leads to a known policy is walked again with a wider spread, so that no trial is
-  wasted on it, and the spread has a floor. The agent is finished when that leads to nothing new.
+What differs from the public code of AMC and HAQ:
+
+- The replay holds realised actions, not the raw ones. It holds an episode's first step like others.
+- Rewards are scaled by the spread of the scores seen, so that the score's unit does not matter.
+- The actor's logit is held back. Without that its sigmoid is soon stuck at "keep all" or "nothing".
+- An episode that leads to a known policy is repeated with a wider spread, so that no trial is
+  wasted on it. The spread has a floor. The agent is finished when that leads to nothing new.
 - With a warm start the optimum of additive sensitivity is the first episode in the replay, and the
-  warm-up explores around it: from uniform walks, a few hundred episodes hardly ever come back to
-  it.
+  warm-up explores around it. From uniform episodes, a few hundred hardly ever come back to it.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class DdpgSettings:
     least_sigma: float = 0.02
     """Floor of the spread (not in the code)."""
     widening: float = 1.1
-    """What the spread grows by a walk while walks lead to known policies (not in the code)."""
+    """What the spread grows by with each episode that leads to a known policy (not in the code)."""
     patience: int = 100
-    """Such walks in a row before the agent is finished (not in the code)."""
+    """Such episodes in a row before the agent is finished (not in the code)."""
 
 
 class Actor(nn.Module):
@@ -147,7 +147,7 @@ class Environment(Protocol):
 
     @property
     def order(self) -> Sequence[object]:
-        """What can be a step, in the order of the walk."""
+        """What can be a step, in network order."""
         ...
 
     def additive_optimum(self) -> Vectors | None:
@@ -170,7 +170,7 @@ class Environment(Protocol):
 
 
 class DdpgAgent:
-    """A deep deterministic policy gradient over the steps of walks.
+    """A deep deterministic policy gradient over the steps of an environment.
 
     Args:
         env: The environment.
@@ -208,19 +208,19 @@ class DdpgAgent:
         self.near = None if self.first is None else self.env.shares(self.first)
 
     def ask(self, count: int) -> list[Policy]:
-        """New policies, one an episode; none when the walks lead to nothing new any more."""
+        """New policies, one per episode; none when episodes lead to nothing new any more."""
         policies: list[Policy] = []
         known = {episode.vector.tobytes() for episode in self.waiting} | self.scores.keys()
-        in_vain = 0
-        while len(policies) < count and in_vain < self.settings.patience:
-            episode = self._episode(in_vain)
+        repeated = 0
+        while len(policies) < count and repeated < self.settings.patience:
+            episode = self._episode(repeated)
             key = episode.vector.tobytes()
-            in_vain += 1
+            repeated += 1
             if key not in known:
                 known.add(key)
                 self.waiting.append(episode)
                 policies.append(self.env.problem.space.decode(episode.vector))
-                in_vain = 0
+                repeated = 0
         return policies
 
     def tell(self, trials: Sequence[Trial]) -> None:
@@ -239,14 +239,14 @@ class DdpgAgent:
                     for _ in range(len(episode.states) if episode.learns else 0):
                         self._update(scale)
 
-    def _episode(self, in_vain: int) -> Episode:
-        """Walk once through the network with the policy of now."""
+    def _episode(self, repeated: int) -> Episode:
+        """One episode with the actor of now."""
         if self.first is not None:
             given, self.first = self.first, None
             return self.env.replay(given)
         past = len(self.scores) + len(self.waiting) - self.settings.warm_up
         sigma = self.settings.sigma * self.settings.decay ** max(past, 0)
-        sigma = max(sigma, self.settings.least_sigma) * self.settings.widening**in_vain
+        sigma = max(sigma, self.settings.least_sigma) * self.settings.widening**repeated
 
         def act(position: int, state: Tensor) -> float:
             if past >= 0:
@@ -255,7 +255,7 @@ class DdpgAgent:
                 return _truncated_normal(mean, sigma, self.generator)
             if self.near is None:
                 return float(torch.rand((), generator=self.generator))
-            wide = self.settings.warm_sigma * self.settings.widening**in_vain
+            wide = self.settings.warm_sigma * self.settings.widening**repeated
             return _truncated_normal(self.near[position], wide, self.generator)
 
         with _one_thread():

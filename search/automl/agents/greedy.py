@@ -22,14 +22,14 @@ WIDTH: Final = 8
 
 
 class GreedyAgent:
-    """NetAdapt (Yang et al., 2018): lower one part a step until the budget is met.
+    """NetAdapt (Yang et al., 2018): lower one part per step until the budget is met.
 
     In each step every variable proposes its least lowering that takes the step's share off the
-    excess. NetAdapt trains each proposal for a while and keeps the best; here the proposals with
-    the least sensitivity for what they save are completed to the budget by the same rule, so that
-    each trial is feasible, and the one whose completion scores best is kept. Steps are larger than
-    in the paper. Without a sensitivity the sensitivity of an option is the square of what it takes
-    away.
+    excess. The proposals with the least sensitivity for what they save are completed to the budget
+    by the same rule, so that each trial is feasible. The proposal whose completion scores best is
+    kept. Where no sensitivity was measured, that of an option is the square of what it takes away.
+
+    NetAdapt trains each proposal for a while and keeps the best. Its steps are smaller.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:

@@ -1,36 +1,38 @@
-"""HAQ: an actor-critic agent walks through the network and gives each layer its bit-widths.
+"""HAQ: an actor-critic agent goes through the network and gives each layer its bit-widths.
 
-Wang et al., "HAQ: Hardware-Aware Automated Quantization with Mixed Precision", CVPR 2019. An
-episode is one policy: two steps a layer in network order, first the bits of its weights, then those
-of its activations, an action in [0, 1] each, and the score at its end. When the walk has ended
-and the policy is over the budget, bits are lowered by one option at a time, from the last layer to
-the first, activations before weights, until the cost fits. What differs from the paper and its
-public code:
+Wang et al., "HAQ: Hardware-Aware Automated Quantization with Mixed Precision", CVPR 2019.
 
-- Bits are those that the target has, in equal shares of [0, 1], the ends within them: the code
-  rounds half to even over [least - 0.5, most + 0.5], so an action of 0 means 0 bits where the
-  least is 1. A layer with one choice of an operand has no step for it, so the code's two
-  environments (weights alone for a size, both for a latency) are one here.
-- Latency, energy and size are limited alike, several at once if wanted, by the problem's own
-  prices; the code has one table for one network, and its energy raises NotImplementedError. A sweep
-  does not lower bits whose price alone would not fall (activations, where only the size is over):
-  the code lowers all. Where conversions between layers make that a dead end, the layers take the
-  bits of a policy that is known to fit.
-- The first and the last layer are choices like others: the code sets them to 8 bits, but only in
+An episode is one policy, and the policy's score is the reward of each step. Each layer has two
+steps, in network order: the bits of its weights, then those of its activations. An action is a
+number in [0, 1]. A policy over the budget has its bits lowered after the episode, by one option at
+a time, until the cost fits: the last layer first, activations before weights.
+
+What differs from the paper and its public code:
+
+- Bits are those that the target has. Each has an equal share of [0, 1]. The code rounds half to
+  even over [least - 0.5, most + 0.5], so that an action of 0 means 0 bits where the least is 1.
+- An operand with one choice has no step. So the code's two environments (weights alone for a size,
+  both for a latency) are one here.
+- Latency, energy and size are limited alike, by the problem's own prices, and several may be at
+  once. The code has one table for one network, and its energy raises NotImplementedError.
+- Bits whose price alone would not fall are not lowered, such as activations where only the size is
+  over. The code lowers all.
+- Conversions between layers can make every single step dearer. The layers then take the bits of a
+  policy that is known to fit.
+- The first and the last layer are choices like others. The code sets them to 8 bits, though only in
   policies that were over the budget, and reads its table at the wrong column for the first.
-- What room is left after that is filled at random, one option at a time, as in our AMC: lowering
-  sweeps overshoot, and a policy under the budget is a weak proposal.
-- The replay holds the actions of the policy that was scored, the code those before bits were
-  lowered, for which the reward says nothing; it has no dummy row after an episode.
-- The state has the layer's place, its geometry (type, channels, map, stride, kernel), what its
-  fewest bits save in bytes (for the number of weights; whether it is depthwise shows in that) and
-  in each limited quantity (not in the paper), the last action as realised, and whether weights
-  or activations are chosen, each column in [0, 1]; the code leaves the last bits unscaled in one
-  environment.
-- The score is the problem's, on data that training did not see; the code rewards the best
+- Room that is left is filled at random, one option at a time. Lowering overshoots, and a policy
+  under the budget is a weak proposal.
+- The replay holds the actions of the policy that was scored. The code holds those before bits were
+  lowered, of which the reward says nothing. There is no dummy row after an episode.
+- The state has the layer's place and geometry (type, channels, map, stride, kernel), and the last
+  action as realised. It has what the layer's fewest bits save in bytes, which stands for the number
+  of weights, and in each limited quantity, which the paper does not have. It says whether weights
+  or activations are chosen. Each column is in [0, 1]; the code leaves one unscaled.
+- The score is the problem's, on data that training did not see. The code rewards the best
   *training* accuracy of a fine-tuning epoch. Nothing is fine-tuned here.
-- Channels, blocks and resolution are held dense, or, where the budget cannot be met so, as in the
-  policy of least additive sensitivity within it.
+- Channels, blocks and resolution are held dense. Where the budget cannot be met so, they are held
+  as in the policy of least additive sensitivity within it.
 - What differs in the learning itself stands in `automl.agents.ddpg`, which AMC shares.
 """
 
@@ -51,7 +53,7 @@ class HaqSettings(DdpgSettings):
     """
 
     replay_episodes: int = 64
-    """Length of the replay, in episodes of two steps a layer: 128 transitions a layer."""
+    """Length of the replay, in episodes of two steps per layer: 128 transitions per layer."""
     warm_up: int = 20
     """Episodes without updates, of uniform actions where there is no warm start."""
     warm_sigma: float = 0.02

@@ -36,10 +36,10 @@ class LagrangianAgent:
     Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988.
 
     The sensitivity of each choice was measured when it was made alone, as in SPDY (Frantar and
-    Alistarh, 2022, section 3), but on the network's logits and not layer by layer. Summed
-    sensitivity is fair among choices of one kind and less so between kinds, so the agent also
-    proposes the optima with each kind's sensitivity halved and doubled, and the best at each
-    resolution; the trials tell which was right. What is proposed is always within the budget.
+    Alistarh, 2022, section 3), but on the network's logits and not layer by layer. Sums of it are
+    fair among choices of one kind, and less so between kinds. So the agent also proposes the optima
+    with each kind's sensitivity halved and doubled, and the best at each resolution. The trials
+    tell which was right. What is proposed is always within the budget.
 
     Raises:
         SpaceError: If the problem comes without a sensitivity.

@@ -2,11 +2,12 @@
 
 A sampler that draws options freely has most of its trials over the budget, and soft constraints
 leave it to learn that. Here a sampler draws a place in [0, 1] per variable, from its cheapest to
-its dense option (0.5 is the warm start's), and sees the score of the policy that its draw is
-projected to: the draw is scaled towards a very cheap policy until it fits, or towards the dense one
-while it fits, and then raised one option at a time. Any draw has a score, the objective stays a
-function of the draw, and no trial is rejected. The study in here is the sampler's memory alone; the
-search's own study keeps what is to be kept.
+its dense option; 0.5 is the warm start's. The draw is projected to a policy: it is scaled towards a
+very cheap policy until it fits, or towards the dense one while it fits, and then raised one option
+at a time. The sampler sees the score of that policy. So any draw has a score, the objective stays a
+function of the draw, and no trial is rejected.
+
+The study in here is the sampler's memory alone. The search's own study keeps what is to be kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from automl.study import Problem, Trial, quiet_optuna
 from automl.units import Quantity
 
 #: Draws in a row that lead to nothing new after which the sampler counts as finished.
-_IN_VAIN = 12
+_REPEATED = 12
 #: The variable that decides whether a draw is raised to the budget, beside one a choice.
 _FILL = "fill"
 
@@ -80,8 +81,8 @@ class OptunaAgent(ABC):
         """New policies; draws that lead to a known one are answered at once with its score."""
         policies: list[Policy] = []
         asked = {key for _, key in self._running}
-        in_vain = 0
-        while len(policies) < count and in_vain < _IN_VAIN:
+        repeated = 0
+        while len(policies) < count and repeated < _REPEATED:
             draw = self._study.ask()
             vector = self._projection.evenly(self._drawn(draw), fill=self.fills(draw))
             key = vector.tobytes()
@@ -93,8 +94,8 @@ class OptunaAgent(ABC):
                 asked.add(key)
                 self._running.append((draw.number, key))
                 policies.append(self._problem.space.decode(vector))
-                in_vain = -1
-            in_vain += 1
+                repeated = -1
+            repeated += 1
         return policies
 
     @quiet_optuna()

@@ -1,4 +1,4 @@
-"""Policies as walks through the network: steps, states, and actions that keep to the budget."""
+"""Pruning as an environment: steps, states, and actions that keep to the budget."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Episode:
         vector: The policy.
         states: [steps, features].
         actions: Realised, [steps, 1].
-        learns: Whether updates follow, one a step.
+        learns: Whether updates follow, one per step.
     """
 
     vector: Vectors

@@ -12,14 +12,14 @@ from automl.solver import Projection
 from automl.study import Problem, Trial
 
 #: Draws without a new policy after which the space counts as exhausted.
-_IN_VAIN: Final = 200
+_REPEATED: Final = 200
 
 
 class RandomAgent:
     """Random search (Li and Talwalkar, "Random search and reproducibility for NAS", 2019).
 
-    Each policy is drawn option by option, lowered at random until it fits the budget and raised at
-    random while it does, so that no trial is wasted on what is over budget or far below it.
+    Each policy is drawn option by option. It is lowered at random until it fits the budget, and
+    raised at random while it does. So no trial is wasted on what is over budget or far below it.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
@@ -32,15 +32,15 @@ class RandomAgent:
         """New random policies; fewer when many draws in a row found nothing new."""
         space = self._problem.space
         policies: list[Policy] = []
-        in_vain = 0
-        while len(policies) < count and in_vain < _IN_VAIN:
+        repeated = 0
+        while len(policies) < count and repeated < _REPEATED:
             drawn = space.random(1, self._generator)[0]
             vector = self._projection.randomly(drawn, self._generator)
-            in_vain += 1
+            repeated += 1
             if vector.tobytes() not in self._proposed:
                 self._proposed.add(vector.tobytes())
                 policies.append(space.decode(vector))
-                in_vain = 0
+                repeated = 0
         return policies
 
     def tell(self, trials: Sequence[Trial]) -> None:

@@ -2,15 +2,19 @@
 
 Wang et al., "Accelerate CNNs from Three Dimensions: A Comprehensive Pruning Framework", ICML 2021:
 accuracy as a polynomial of the three, its optimum under a cost limit by Lagrange multipliers. There
-is no public code. What differs:
+is no public code.
 
-- The cost is the problem's own, priced at every mix of the three, and not d * w^2 * r^2. Where the
-  optimum lies inside, (x dF/dx) / elasticity is the same in each dimension, as in the paper, with
-  the elasticities of a smooth surface through those prices; several limits have a multiplier each.
-- Samples are mixes within the budget, most of them at its edge, where the paper prunes along one
-  dimension at a time and trains. The polynomial is a sum of two products of quadratics.
-- The optimum is brought to a mix that truly is within the budget, what room is left is given to the
-  thinnest channel groups, its score is learned, and the fit is made again until nothing new comes.
+What differs:
+
+- The cost is the problem's own, priced at every mix of the three, and not d * w^2 * r^2. The
+  elasticities are those of a smooth surface through these prices. Where the optimum lies inside,
+  (x dF/dx) / elasticity is the same in each dimension, as in the paper. Each limit has a
+  multiplier.
+- Samples are mixes within the budget, most of them at its edge. The paper prunes along one
+  dimension at a time and trains.
+- The polynomial is a sum of two products of quadratics.
+- The optimum is brought to a mix that truly is within the budget. Room that is left goes to the
+  thinnest channel groups. Its score is learned, and the fit is made again until nothing new comes.
 - With a warm start the first sample is the allowed mix nearest to the depth, the mean width and the
   resolution of the optimum of additive sensitivity.
 - Bits stay dense.
@@ -37,7 +41,7 @@ from automl.units import QUANTITIES
 #: Ratios that widths are taken from, and how many different ones are used at most.
 RATIOS: Final = np.arange(1, 201) / 200
 WIDTHS: Final = 48
-#: Samples a dimension, and the share of them at the budget's edge.
+#: Samples per dimension, and the share of them at the budget's edge.
 SAMPLES: Final = 4
 EDGE: Final = 0.75
 #: Optima proposed at most, each from a fit that knows those before.
@@ -338,6 +342,6 @@ def _infeasible(problem: Problem, mixes: Mixes) -> InfeasibleError:
         problem.budget,
         dict(zip(names, mixes.costs.min(axis=0).tolist(), strict=True)),
         subject="mix of depth, one width ratio and resolution",
-        advice="an agent with a width a group may reach it",
+        advice="an agent with a width per group may reach it",
         options=("agent",),
     )

@@ -24,11 +24,13 @@ class UniformAgent:
 
     Every group keeps the option nearest to the ratio and every layer takes the precision nearest
     to the common one. All pairs are priced, so that prices which rise where channels or bits go are
-    no trap. Of the precisions that fit, the best has the most bits in its narrower operand. Where
-    channels are open too, the sum of two shares decides: the ratio, and the bits of the narrower
-    operand out of eight (more count as eight), so that eight bits go before any channel does, and
-    half of the channels go before bits are halved to four. At equal sums the larger ratio wins,
-    then the most bits. The resolution is lowered only where no pair fits.
+    no trap. Of the precisions that fit, the best has the most bits in its narrower operand.
+
+    Where channels are open too, the sum of two shares decides: the ratio, and the bits of the
+    narrower operand out of eight. More than eight bits count as eight. So bits go down to eight
+    before any channel goes, and half of the channels go before bits are halved to four. At equal
+    sums the larger ratio wins, then the most bits. The resolution is lowered only where no pair
+    fits.
     """
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:

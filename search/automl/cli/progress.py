@@ -18,7 +18,7 @@ from automl.pipeline import Event
 
 
 class Bar:
-    """Listens to events; one line a stage. Use as a context manager."""
+    """Listens to events; one line per stage. Use as a context manager."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

@@ -1,8 +1,8 @@
 """A new device from a few whole-network timings and a known device's shape.
 
-The known device's coefficients are the prior's mean. One common factor is nearly free, a factor on
-each kind of coefficient (calls, arithmetic, memory) is held loosely, and each class of operators
-tightly, so that three timings move the scale and ten also the balance.
+The known device's coefficients are the prior's mean. One common factor is nearly free. A factor on
+each kind of coefficient (calls, arithmetic, memory) is held loosely, one on each class of operators
+tightly. So three timings move the scale, and ten also the balance.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def solve(
 
 
 def _by_factors(problem: AdditiveProblem, factors: Sequence[CostFactor]) -> Solution | None:
-    """The answer where the cost is a sum of factors; None where they hang together too widely."""
+    """The answer where the cost is a sum of narrow factors; None where they are too wide."""
     columns = problem.columns
     parts = _sensitivity_factors(problem)
     constant = problem.costs.constant[columns]

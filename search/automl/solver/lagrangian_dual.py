@@ -58,7 +58,7 @@ def minimise(sizes: Sequence[int], parts: Sequence[Factor], limits: Floats) -> O
         limits: Largest sum of each cost [costs].
 
     Returns:
-        None where the parts hang together too widely to be taken apart.
+        None where the parts depend on each other too widely to be taken apart.
     """
     hub = _hub(sizes, parts)
     if hub is None:

@@ -29,7 +29,7 @@ class Reference:
     """What a model's outputs are compared with.
 
     Attributes:
-        rows: One row an image, in the order of the batches.
+        rows: One row per image, in the order of the batches.
         scale: What differences are divided by.
     """
 
