@@ -10,7 +10,10 @@ import difflib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from automl.files import Holder
 
 T = TypeVar("T")
 
@@ -142,7 +145,17 @@ class StudyError(AutomlError, RuntimeError):
 
 
 class LockedError(AutomlError, RuntimeError):
-    """A run folder, a table or a study that another process works in."""
+    """A run folder, a table or a study that another process works in.
+
+    Attributes:
+        holder: The process, where it has said who it is.
+    """
+
+    def __init__(
+        self, message: str = "", *, holder: Holder | None = None, options: Iterable[str] = ()
+    ) -> None:
+        super().__init__(message, options=options)
+        self.holder = holder
 
 
 class MeasureError(AutomlError, RuntimeError):

@@ -86,7 +86,8 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     try:
         holding.acquire(timeout=wait_seconds, poll_interval=0.01)
     except Timeout:
-        raise LockedError(_refusal(path, lock, read_holder(record))) from None
+        holder = read_holder(record)
+        raise LockedError(_refusal(path, lock, holder), holder=holder) from None
     try:
         record.write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
         yield

@@ -7,7 +7,6 @@ a killed search loses none and its policies can be read back.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isnan
@@ -21,6 +20,7 @@ from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Bits, Policy
 from automl.space import Space, Variable
+from automl.study.address import without_password
 from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import State, Trial
 
@@ -100,7 +100,7 @@ class TrialStore:
         Raises:
             StudyError: The storage cannot be opened or is not one.
         """
-        self._url = _shown(url) if url else "memory"
+        self._url = without_password(url) if url else "memory"
         self._space = space
         self._names = [_parameter(variable) for variable in space.variables]
         self._distributions = {
@@ -228,12 +228,7 @@ def delete_study(url: str, name: str) -> None:
     with quiet_optuna():
         answer = attempt(lambda: optuna.delete_study(study_name=name, storage=url))
     if isinstance(answer, Raised):
-        raise StudyError(f"study storage {_shown(url)}: {answer}") from answer.error
-
-
-def _shown(url: str) -> str:
-    """An address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+        raise StudyError(f"study storage {without_password(url)}: {answer}") from answer.error
 
 
 def _parameter(variable: Variable) -> str:

@@ -1,0 +1,177 @@
+"""One search at a time in a study of a database that several machines share.
+
+A row says who holds the study, and a counter in it goes up while the holder lives. Who wants the
+study takes a row whose counter stands still; no clock is compared with another machine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from automl.errors import AutomlError, LockedError, Raised, StudyError, attempt
+from automl.files import Holder
+from automl.study.address import without_password
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+#: How often a holder says that it lives.
+BEAT_SECONDS: Final = 5.0
+#: Beats that have to be missed before a holder counts as gone.
+MISSED_BEATS: Final = 4
+
+_LEASES: Final = sa.Table(
+    "automl_leases",
+    sa.MetaData(),
+    sa.Column("study", sa.String(512), primary_key=True),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+)
+
+
+@contextlib.contextmanager
+def leased(address: str, study: str, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
+    """Own a study of a database until the block ends.
+
+    A holder that ends gives the study back. The study of one that was killed is taken over, which
+    takes `MISSED_BEATS` beats to be sure of.
+
+    Args:
+        address: Of the database, as SQLAlchemy writes it.
+        study: Name of the study, which need not exist.
+        beat_seconds: How often we say that we live; the same for all that share the database.
+
+    Raises:
+        LockedError: Another process holds the study, and who.
+        StudyError: The database cannot be used.
+    """
+    lease = _Lease(address, study)
+    lease.take(beat_seconds)
+    ended = threading.Event()
+    beating = threading.Thread(target=lease.keep, args=(beat_seconds, ended), daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beating.join()
+        lease.give_back()
+
+
+class _Row(NamedTuple):
+    token: str
+    beat: int
+    holder: str
+
+
+class _Lease:
+    """Our claim on a study."""
+
+    def __init__(self, address: str, study: str) -> None:
+        self._address = without_password(address)
+        self._study = study
+        self._token = uuid4().hex
+        self._engine = self._try(lambda: sa.create_engine(address))
+
+    def take(self, beat_seconds: float) -> None:
+        """Hold the study, at once where nobody does, else when its holder is seen to be gone."""
+        self._make_table()
+        seen: _Row | None = None
+        patience = time.monotonic() + MISSED_BEATS * beat_seconds
+        while not self._try(self._insert):
+            found = self._try(self._read)
+            if seen is not None and found is not None and found != seen:
+                raise self._refusal(found)
+            seen = found or seen
+            gone = time.monotonic() > patience
+            if found is not None and gone and self._try(partial(self._take_over, found)):
+                return
+            time.sleep(beat_seconds / 8)
+
+    def keep(self, beat_seconds: float, ended: threading.Event) -> None:
+        """Say that we live until the end, or until the study turns out to be another's."""
+        while not ended.wait(beat_seconds):
+            kept = attempt(self._beat)
+            if isinstance(kept, Raised):
+                _LOG.info("study storage %s: %s", self._address, kept)  # the next beat may do
+            elif not kept:
+                _LOG.warning("study %s in %s was taken over", self._study, self._address)
+                return
+
+    def give_back(self) -> None:
+        """Leave the study to others; a database that is away sees that we beat no more."""
+        attempt(lambda: self._change(sa.delete(_LEASES).where(*self._ours())))
+        self._engine.dispose()
+
+    def _make_table(self) -> None:
+        if isinstance(attempt(lambda: _LEASES.create(self._engine, checkfirst=True)), Raised):
+            # another process may have made it between the check and our try
+            self._try(lambda: _LEASES.create(self._engine, checkfirst=True))
+
+    def _insert(self) -> bool:
+        row = sa.insert(_LEASES).values(
+            study=self._study, token=self._token, beat=0, holder=json.dumps(asdict(Holder.here()))
+        )
+        try:
+            return self._change(row)
+        except IntegrityError:
+            return False
+
+    def _read(self) -> _Row | None:
+        columns = _LEASES.c.token, _LEASES.c.beat, _LEASES.c.holder
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                sa.select(*columns).where(_LEASES.c.study == self._study)
+            ).first()
+        return None if found is None else _Row(*found)
+
+    def _take_over(self, row: _Row) -> bool:
+        """Put us in a holder's place, if it still stands where it was seen to stand."""
+        return self._change(
+            sa.update(_LEASES)
+            .where(
+                _LEASES.c.study == self._study,
+                _LEASES.c.token == row.token,
+                _LEASES.c.beat == row.beat,
+            )
+            .values(token=self._token, beat=0, holder=json.dumps(asdict(Holder.here())))
+        )
+
+    def _beat(self) -> bool:
+        return self._change(sa.update(_LEASES).where(*self._ours()).values(beat=_LEASES.c.beat + 1))
+
+    def _ours(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return _LEASES.c.study == self._study, _LEASES.c.token == self._token
+
+    def _change(self, statement: sa.Insert | sa.Update | sa.Delete) -> bool:
+        with self._engine.begin() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    def _refusal(self, found: _Row) -> LockedError:
+        holder = Holder(**json.loads(found.holder))
+        return LockedError(
+            f"the study {self._study!r} in {self._address} is in use by {holder}",
+            holder=holder,
+            options=("out", "storage"),
+        )
+
+    def _try(self, call: Callable[[], T]) -> T:
+        answer = attempt(call)
+        if isinstance(answer, Raised):
+            if isinstance(answer.error, AutomlError):
+                raise answer.error
+            raise StudyError(f"study storage {self._address}: {answer}") from answer.error
+        return answer
