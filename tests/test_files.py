@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from automl.errors import LockedError
-from automl.files import locked, write_whole
+from automl.files import is_locked, locked, write_whole
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
@@ -103,3 +103,11 @@ def test_a_holder_elsewhere_may_be_gone(tmp_path: Path) -> None:
             locked(tmp_path / "run"),
         ):
             pass
+
+
+def test_a_folder_is_locked_by_a_file_within(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", ".holder"}
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    assert not is_locked(tmp_path / "missing" / "run")

@@ -68,9 +68,10 @@ class Holder:
 def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Own a path until the block ends, among all processes that lock it by this function.
 
-    The lock is the kernel's (`flock`, through filelock) on a file beside the path, so it goes with
-    its process, however that ends. Who holds it is written in a second file. On a disk without
-    `flock` the lock is the file itself, which the crash of another machine leaves behind.
+    The lock is the kernel's (`flock`, through filelock) on a file beside the path, or in it where
+    it is a folder, so it goes with its process, however that ends. Who holds it is written in a
+    second file. On a disk without `flock` the lock is the file itself, which the crash of another
+    machine leaves behind.
 
     Args:
         path: What is owned; it need not exist, its folder must.
@@ -80,8 +81,9 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         LockedError: Another process, or another block of this one, holds it, and who.
         OSError: The lock cannot be made beside the path.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    record = path.with_name(f".{path.name}.holder")
+    within = path.is_dir()
+    lock = path / ".lock" if within else path.with_name(f".{path.name}.lock")
+    record = path / ".holder" if within else path.with_name(f".{path.name}.holder")
     holding = FileLock(lock)
     try:
         holding.acquire(timeout=wait_seconds, poll_interval=0.01)
@@ -94,6 +96,17 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     finally:
         record.unlink(missing_ok=True)
         holding.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody owns a path now; a folder that is not there, nobody does."""
+    try:
+        with locked(path):
+            return False
+    except FileNotFoundError:
+        return False
+    except LockedError:
+        return True
 
 
 def read_holder(record: Path) -> Holder | None:

@@ -11,9 +11,8 @@ import pytest
 from tiny import request, write_table
 
 from automl.cost.model import Cost
-from automl.errors import StudyError
 from automl.pipeline import search
-from automl.pipeline.log import Log, start
+from automl.pipeline.log import Log
 from automl.pipeline.requests import Event, ignore
 from automl.policy.policy import Policy
 from automl.study.problem import Trial
@@ -75,12 +74,3 @@ def test_stages_are_logged_once_and_events_tell_the_best(tmp_path: Path) -> None
         "searching",
     ]
     assert events[-1] == Event("searching", 1, best=0.5)
-
-
-def test_a_folder_with_a_study_is_not_begun_anew(tmp_path: Path) -> None:
-    asked = request("board", tmp_path / "run", "60%")
-    start(asked, ignore)
-    (tmp_path / "run" / "study.db").touch()
-    with pytest.raises(StudyError, match="holds a study already"):
-        start(asked, ignore)
-    start(dataclasses.replace(asked, resume=True), ignore)

@@ -24,9 +24,9 @@ from automl.pipeline import (
     run_search,
     search,
 )
-from automl.pipeline.log import start
-from automl.pipeline.requests import SearchRequest, ignore
-from automl.pipeline.running import best_of, stored_study
+from automl.pipeline.ownership import open_run
+from automl.pipeline.requests import ignore
+from automl.pipeline.running import best_of
 from automl.solver import solve
 from automl.study.loop import StudyResult
 from automl.study.problem import Agent
@@ -51,7 +51,8 @@ def test_one_context_is_searched_within_two_budgets(board: Path, tmp_path: Path)
     for text in ("60%", "80%"):
         one = dataclasses.replace(asked, budget=(text,), out=tmp_path / text)
         budget = reachable_budget(network, one.budget)
-        results.append(run_search(context, budget, one, start(one, ignore)))
+        with open_run(one, ignore) as log:
+            results.append(run_search(context, budget, one, log))
         assert results[-1].policy.budget == (text,)
         predicted = results[-1].compressed.predicted_seconds
         assert predicted is not None
@@ -126,13 +127,6 @@ def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
     search(asked)
     with pytest.raises(StudyError, match="another score: 'top-1 accuracy', this search 'top-1 acc"):
         search(dataclasses.replace(asked, resume=True, full_scores=True))
-
-
-def test_a_study_is_in_the_run_folder_or_named_after_it(tmp_path: Path) -> None:
-    asked: SearchRequest = request("board", tmp_path / "run", "60%")
-    assert stored_study(asked) == (f"sqlite:///{tmp_path}/run/study.db", "search")
-    own = dataclasses.replace(asked, storage="sqlite:///own.db")
-    assert stored_study(own) == ("sqlite:///own.db", f"{tmp_path}/run")
 
 
 def test_a_study_without_a_scored_policy_has_no_best() -> None:

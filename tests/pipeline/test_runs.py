@@ -10,6 +10,7 @@ from tiny import task
 
 from automl.agents.registry import default_trials
 from automl.errors import OptionError
+from automl.files import locked
 from automl.options.search import SearchOptions
 from automl.pipeline.runs import first_request, make_request, most_trials, run_folder
 
@@ -36,6 +37,9 @@ def test_runs_of_one_name_are_numbered(folder: Path) -> None:
     assert first == Path("runs/a.b-net-cpu")
     first.mkdir(parents=True)
     assert run_folder(["a.b:net", "cpu"], resume=False) == first, "no study began there"
+    with locked(first):
+        second = run_folder(["a.b:net", "cpu"], resume=False)
+    assert second == Path("runs/a.b-net-cpu-2"), "a search runs there"
     (first / "policy.json").touch()
     assert run_folder(["a.b:net", "cpu"], resume=False) == Path("runs/a.b-net-cpu-2")
     assert run_folder(["a.b:net", "cpu"], resume=True) == first

@@ -11,6 +11,7 @@ from automl.latency import find_table, is_cpu_table
 from automl.network import Flow, TracedModel, trace_network
 from automl.pipeline.counting import with_counts
 from automl.pipeline.networks import input_shape, timed_onnx
+from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.requests import (
@@ -34,11 +35,15 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     """Make a policy's model: smaller tensors, refitted, fine-tuned if asked, written, exported.
 
     Raises:
+        LockedError: A search is running in a folder that files are written to.
         PolicyError: The policy is for another model.
         UsageError: Epochs for a policy that rounds.
         ModelError: The ONNX file computes something else than the model.
     """
     file, task, policy = request.policy, request.task, request.policy.policy
+    for path in (request.out, request.export, request.packed):
+        if path is not None:
+            refuse_running(path.parent)
     traced = _read(task, file)
     if request.epochs:
         _refuse_rounded(policy, traced)

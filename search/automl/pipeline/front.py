@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,8 @@ from automl.pipeline.context import (
     price_request,
     reachable_budget,
 )
-from automl.pipeline.log import Log, start
+from automl.pipeline.log import Log
+from automl.pipeline.ownership import open_run, own_folder
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish, finish_dense
@@ -58,17 +60,18 @@ def search_front(
         InfeasibleError: A budget cannot be met.
     """
     check_front(request, budgets, count)
-    start(request, on_event)
-    network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
-    if count:
-        budget = reachable_budget(network, budgets[0])
-        budgets = spread(budgets[0], budget, network, count)
-    runs = _runs(request, budgets, network, on_event)
-    searched = [run for run in runs if not run.met(network)]
-    if not searched:
-        return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
-    context = make_context(network, searched[0].request, searched[0].log)
-    return tuple(_finished(context, runs, _studies(context, searched)))
+    with ExitStack() as stack:
+        stack.enter_context(own_folder(request.out))
+        network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
+        if count:
+            budget = reachable_budget(network, budgets[0])
+            budgets = spread(budgets[0], budget, network, count)
+        runs = _runs(request, budgets, network, on_event, stack)
+        searched = [run for run in runs if not run.met(network)]
+        if not searched:
+            return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
+        context = make_context(network, searched[0].request, searched[0].log)
+        return tuple(_finished(context, runs, _studies(context, searched)))
 
 
 def check_front(options: SearchOptions, budgets: Sequence[tuple[str, ...]], count: int) -> None:
@@ -117,8 +120,11 @@ def _runs(
     budgets: Sequence[tuple[str, ...]],
     network: PricedNetwork,
     on_event: OnEvent,
+    stack: ExitStack,
 ) -> list[_Run]:
     """One search a budget; all are known to be possible, and no two to be one.
+
+    Their folders are owned until the stack ends.
 
     Raises:
         UsageError: Two budgets are one, or would share a folder.
@@ -138,7 +144,7 @@ def _runs(
         replace(request, budget=budget, out=request.out / folder)
         for budget, folder in zip(budgets, folders, strict=True)
     ]
-    logs = [start(each, on_event) for each in requests]
+    logs = [stack.enter_context(open_run(each, on_event)) for each in requests]
     return [_Run(*each) for each in zip(requests, resolved, logs, strict=True)]
 
 

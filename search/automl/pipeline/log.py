@@ -1,4 +1,4 @@
-"""A run's folder and its log."""
+"""The log of a run."""
 
 from __future__ import annotations
 
@@ -10,25 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from automl.errors import StudyError
-from automl.pipeline.requests import Event, OnEvent, SearchRequest
+from automl.pipeline.requests import Event, OnEvent
 from automl.study import Trial
-
-
-def start(request: SearchRequest, on_event: OnEvent) -> Log:
-    """The run's folder, and its log.
-
-    Raises:
-        StudyError: The folder holds a study, and it is not to be resumed.
-    """
-    study = request.out / "study.db"
-    if study.exists() and not request.resume:
-        raise StudyError(
-            f"{study} holds a study already: resuming goes on with it, another folder starts anew",
-            options=("resume", "out"),
-        )
-    request.out.mkdir(parents=True, exist_ok=True)
-    return Log(request.out / "log.jsonl", on_event, resume=request.resume)
 
 
 class Log:

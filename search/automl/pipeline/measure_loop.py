@@ -11,12 +11,13 @@ from automl.cost import build_cost_model, operators_of
 from automl.latency import CorrectedPricer, LatencyTable, OpKey, is_cpu_table
 from automl.pipeline.context import make_context, reachable_budget
 from automl.pipeline.log import Log
+from automl.pipeline.ownership import stored_study
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
 from automl.pipeline.runners import open_runner, own_table
-from automl.pipeline.running import best_of, run_agent, stored_study
+from automl.pipeline.running import best_of, run_agent
 from automl.policy import Policy
 from automl.profiling import Runner, profile
 from automl.study import StudyResult, delete_study

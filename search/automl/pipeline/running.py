@@ -7,6 +7,7 @@ from automl.cost import Budget
 from automl.errors import StudyError
 from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
+from automl.pipeline.ownership import stored_study
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish
 from automl.pipeline.runs import most_trials
@@ -58,13 +59,6 @@ def run_agent(
 def agent_options(request: SearchRequest) -> dict[str, bool]:
     """What the agent is told beside its seed."""
     return {"warm_start": request.warm_start} if AGENTS.takes(request.agent, "warm_start") else {}
-
-
-def stored_study(request: SearchRequest) -> tuple[str, str]:
-    """Address and name of the study: the run folder's own, or named after it in the user's."""
-    if request.storage is None:
-        return f"sqlite:///{request.out / 'study.db'}", "search"
-    return request.storage, request.out.as_posix()
 
 
 def best_of(result: StudyResult) -> Trial:

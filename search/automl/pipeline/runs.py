@@ -8,6 +8,7 @@ from pathlib import Path
 
 from automl.agents import default_trials
 from automl.errors import OptionError
+from automl.files import is_locked
 from automl.options import SearchOptions, values_of
 from automl.pipeline.requests import SearchRequest, Task
 
@@ -53,17 +54,23 @@ def most_trials(request: SearchRequest) -> int | None:
 def run_folder(names: Sequence[str], resume: bool) -> Path:
     """runs/NAME, numbered so that no earlier run is touched.
 
-    A folder whose search ended before its study began is taken again. With `resume`, the latest
-    run of that name.
+    A folder whose search ended before its study began is taken again, one whose search is running
+    is not. With `resume`, the latest run of that name.
     """
     words = "-".join(names).replace("%", "pct")
     name = re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.") or "run"
     number = 1
     folder = latest = Path("runs") / name
-    while any((folder / kept).exists() for kept in ("study.db", "policy.json")):
+    while _is_taken(folder):
         latest, number = folder, number + 1
         folder = Path("runs") / f"{name}-{number}"
     return latest if resume else folder
+
+
+def _is_taken(folder: Path) -> bool:
+    """Whether a search was done in a folder, or runs in it."""
+    kept = any((folder / name).exists() for name in ("study.db", "policy.json"))
+    return kept or (folder.is_dir() and is_locked(folder))
 
 
 def _short_name(model: str) -> str:

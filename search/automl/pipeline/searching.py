@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from automl.pipeline.context import make_context, price_request, reachable_budget
-from automl.pipeline.log import start
 from automl.pipeline.measure_loop import search_measured
+from automl.pipeline.ownership import open_run
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import run_search
@@ -20,11 +20,11 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
-    log = start(request, on_event)
-    network = price_request(request, log)
-    budget = reachable_budget(network, request.budget)
-    if request.measure:
-        return search_measured(network, request, log)
-    if budget.allows(network.costs.dense):
-        return finish_dense(network, budget, request, log)
-    return run_search(make_context(network, request, log), budget, request, log)
+    with open_run(request, on_event) as log:
+        network = price_request(request, log)
+        budget = reachable_budget(network, request.budget)
+        if request.measure:
+            return search_measured(network, request, log)
+        if budget.allows(network.costs.dense):
+            return finish_dense(network, budget, request, log)
+        return run_search(make_context(network, request, log), budget, request, log)

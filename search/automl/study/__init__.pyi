@@ -2,6 +2,7 @@ from .evaluation import Evaluator as Evaluator
 from .evaluation import Ranking as Ranking
 from .evaluation import judge as judge
 from .evaluation import ranking as ranking
+from .lease import leased as leased
 from .loop import Evaluate as Evaluate
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings
