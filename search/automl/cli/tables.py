@@ -14,7 +14,7 @@ from automl.options import TaskOptions
 
 if TYPE_CHECKING:
     from automl.latency import Comparison, Coverage
-    from automl.pipeline import Checked, Compared
+    from automl.pipeline import TableCheck, TableComparison
 
 app = typer.Typer(
     help="Merge, compare and check latency tables.",
@@ -72,7 +72,7 @@ def diff(first: First, second: Second, worst: Worst = 10, json: options.Json = F
     render.say_next(command("automl", "table", "check", first))
 
 
-def _print_difference(found: Compared) -> None:
+def _print_difference(found: TableComparison) -> None:
     from automl.cli import render
 
     comparison = found.comparison
@@ -137,11 +137,11 @@ def check(table: Checkee, *, json: options.Json = False, **flags: Any) -> None:
         render.print_json(found)
     else:
         _print_check(found)
-    if found.broken:
+    if found.impossible:
         raise typer.Exit(2)
 
 
-def _print_check(found: Checked) -> None:
+def _print_check(found: TableCheck) -> None:
     from automl.cli import render
     from automl.cli.resolve import command
 

@@ -25,8 +25,8 @@ from .runs import check_single as check_single
 from .runs import first_request as first_request
 from .runs import make_request as make_request
 from .searching import search as search
-from .tables import Checked as Checked
-from .tables import Compared as Compared
+from .tables import TableCheck as TableCheck
+from .tables import TableComparison as TableComparison
 from .tables import check_table as check_table
 from .tables import diff_tables as diff_tables
 from .tables import merge_tables as merge_tables

@@ -38,7 +38,7 @@ ReadOperators = Callable[[Path], list[OpKey]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Timed:
+class _TimedNetwork:
     """A line of the CSV file."""
 
     name: str
@@ -85,7 +85,7 @@ def calibrate(request: ProfileRequest, read_operators: ReadOperators) -> Profile
     )
 
 
-def _networks(timed: list[_Timed], like: Roofline) -> Iterator[NetworkTime]:
+def _networks(timed: list[_TimedNetwork], like: Roofline) -> Iterator[NetworkTime]:
     """Each network predicted from a fit to the others of its precision; none where it is alone."""
     for one in timed:
         precision = one.keys[0].precision
@@ -136,7 +136,9 @@ def _header(
     )
 
 
-def _read_timings(path: Path, precision: str, read_operators: ReadOperators) -> Iterator[_Timed]:
+def _read_timings(
+    path: Path, precision: str, read_operators: ReadOperators
+) -> Iterator[_TimedNetwork]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -160,7 +162,7 @@ def _read_timings(path: Path, precision: str, read_operators: ReadOperators) -> 
 
 def _timed(
     line: dict[str, str | None], where: str, precision: str, read_operators: ReadOperators
-) -> _Timed:
+) -> _TimedNetwork:
     spec, text = line["model"] or "", line["latency_ms"] or ""
     try:
         seconds = float(text) / 1e3
@@ -173,7 +175,7 @@ def _timed(
         keys = read_operators(Path(spec))
         if not keys:
             raise UsageError(f"{where}: {spec} has no operators")
-        return _Timed(spec, keys, seconds)
+        return _TimedNetwork(spec, keys, seconds)
     shape = line.get("input_shape") or "3x224x224"
     sizes = shape.split("x")
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
@@ -181,7 +183,7 @@ def _timed(
     network = trace_network(
         load_model(spec), (1, *(int(size) for size in sizes)), resolutions=()
     ).network
-    return _Timed(spec, [op_key(layer, precision) for layer in network.layers], seconds)
+    return _TimedNetwork(spec, [op_key(layer, precision) for layer in network.layers], seconds)
 
 
 def import_rows(request: ProfileRequest) -> ProfileResult:

@@ -67,7 +67,7 @@ def fit_networks(
     """
     precisions = precisions_of(table.header)
     plain = build_cost_model(traced.network, space, table, precisions=precisions)
-    number_of = build_cost_model(traced.network, space, _One(), precisions=precisions)
+    number_of = build_cost_model(traced.network, space, _UnitPricer(), precisions=precisions)
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
     if space.of_kind("bits"):  # what searches end near: all integers
         drawn = np.concatenate([drawn, integers(space)[None]])
@@ -94,7 +94,7 @@ def fit_networks(
     return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
 
 
-class _One:
+class _UnitPricer:
     """Prices every operator at one, so that a network's price is how many run."""
 
     def lookup(self, keys: Sequence[OpKey]) -> Timings:

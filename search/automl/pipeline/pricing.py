@@ -127,7 +127,7 @@ def price_network(
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
         device.fill(required_keys(traced.network, space, precisions=precisions), MEASURING)
-        fitted = _kept(keep) or device.fit(traced, space, seed)
+        fitted = _read_overhead(keep) or device.fit(traced, space, seed)
         if keep is not None:
             write_whole(keep, fitted.model_dump_json())
         overhead, error = _header_overhead(fitted), fitted.error
@@ -241,7 +241,7 @@ def describe(table: LatencyTable, precision: str, error: float | None) -> str:
     return f"{header.device}, {runtime} {precision}{threads} ({kind}{known})"
 
 
-def _kept(path: Path | None) -> FittedOverhead | None:
+def _read_overhead(path: Path | None) -> FittedOverhead | None:
     if path is None or not path.is_file():
         return None
     try:

@@ -33,7 +33,7 @@ from automl.space import build_space
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedTable:
     """A table that was written, with the rows that came from either."""
 
     path: Path
@@ -44,7 +44,7 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class TableComparison:
     """Two tables beside each other; `unit` is that of their times."""
 
     first: str
@@ -54,7 +54,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class TableCheck:
     """What a table says wrong, and how it covers a model; `path` is the file."""
 
     path: Path
@@ -64,12 +64,12 @@ class Checked:
     coverage: Coverage | None = None
 
     @property
-    def broken(self) -> bool:
+    def impossible(self) -> bool:
         """Whether something was found that no device can have done."""
         return any(finding.kind not in ("noise", "order") for finding in self.findings)
 
 
-def merge_tables(first: str, second: str, out: Path, prefer: Side | None = None) -> Merged:
+def merge_tables(first: str, second: str, out: Path, prefer: Side | None = None) -> MergedTable:
     """Merge two tables of one device into a new file.
 
     Raises:
@@ -79,10 +79,10 @@ def merge_tables(first: str, second: str, out: Path, prefer: Side | None = None)
     one, other = find_table(first), find_table(second)
     header, rows = merge(one, other, prefer=prefer)
     table = LatencyTable.create(out, header.model_copy(update={"name": out.stem}), rows)
-    return Merged(out, table.name, len(table), len(one), len(other))
+    return MergedTable(out, table.name, len(table), len(one), len(other))
 
 
-def diff_tables(first: str, second: str, worst: int = 10) -> Compared:
+def diff_tables(first: str, second: str, worst: int = 10) -> TableComparison:
     """Where two tables disagree and by how much.
 
     Raises:
@@ -91,10 +91,10 @@ def diff_tables(first: str, second: str, worst: int = 10) -> Compared:
     """
     one, other = find_table(first), find_table(second)
     found = compare_tables(one, other, worst=worst)
-    return Compared(one.name, other.name, one.header.unit, found)
+    return TableComparison(one.name, other.name, one.header.unit, found)
 
 
-def check_table(target: str, request: ProfileRequest | None = None) -> Checked:
+def check_table(target: str, request: ProfileRequest | None = None) -> TableCheck:
     """Check a table's file line by line, and how it answers a search over a model.
 
     Args:
@@ -115,7 +115,7 @@ def check_table(target: str, request: ProfileRequest | None = None) -> Checked:
     covered = None
     if request is not None and request.model is not None:
         covered = coverage(table, search_keys(table, request))
-    return Checked(path, table.name, len(table), findings, covered)
+    return TableCheck(path, table.name, len(table), findings, covered)
 
 
 def _devices(path: Path) -> Iterator[LatencyTable]:
