@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from automl.policy.file import Model, PolicyFile, PolicyTarget, Predicted, choices
+from automl.policy.file import MadeWith, Model, PolicyFile, PolicyTarget, Predicted, choices
 from automl.policy.policy import Bits, Policy
 from handmade import network
 
@@ -14,6 +14,16 @@ POLICY = Policy(
     frozenset({"block"}),
     16,
     {"mix": Bits(8, 8)},
+)
+
+
+MADE_WITH = MadeWith(
+    importance="obs",
+    reconstruction="least-squares",
+    quantization="second-order",
+    calibration=2000,
+    seed=3,
+    inputs_digest="d2",
 )
 
 
@@ -27,6 +37,7 @@ def policy_file(policy: Policy = POLICY) -> PolicyFile:
         ),
         target=PolicyTarget(name="cpu", description="this machine", table_digest="d1"),
         budget=("50%", "4MB"),
+        made_with=MADE_WITH,
         predicted=Predicted(
             latency_seconds=0.001, latency_error=0.08, macs=5e6, bytes=1e5, measured=1.0
         ),

@@ -25,6 +25,7 @@ from automl.pipeline import (
     check_single,
     ignore,
     make_request,
+    making_of,
 )
 from automl.policy import PolicyFile, read_policy
 from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
@@ -62,6 +63,7 @@ def make_task(
     score: Callable[..., Any] | str | None = None,
     calibration: int = CALIBRATION,
     *,
+    seed: int = 0,
     data_name: str = "data",
 ) -> Task:
     """A model with its data and score, checked on two inputs.
@@ -72,12 +74,13 @@ def make_task(
             (input, target) batches.
         score: (model, batches) -> float, larger is better, or "logits"; None for top-1 accuracy.
         calibration: Most training inputs to keep.
+        seed: Under which a loader that shuffles yields the same inputs each time.
         data_name: What to call the data.
 
     Raises:
         DataError: Data that is not as described, or that the model does not take.
     """
-    read = make_data(data, calibration, data_name)
+    read = make_data(data, calibration, data_name, seed)
     model = model.to("cpu").eval()
     check_forward(model, read)
     if callable(score):
@@ -118,7 +121,7 @@ def search(
     """
     chosen = make_options(SearchOptions, options)
     check_single(chosen)
-    task = make_task(model, data, score, chosen.calibration)
+    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
     return pipeline.search(make_request(task, chosen), on_event)
 
 
@@ -154,7 +157,7 @@ def search_front(
         check_single(each)
     chosen = searches[0]
     check_front(chosen, limits, count)
-    task = make_task(model, data, score, chosen.calibration)
+    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
     return pipeline.search_front(make_request(task, chosen), limits, count, on_event)
 
 
@@ -169,27 +172,31 @@ def apply(
     huffman: bool = False,
     epochs: int = 0,
     score: Callable[..., Any] | str | None = None,
-    calibration: int = CALIBRATION,
+    calibration: int | None = None,
     seed: int | None = None,
     on_event: OnEvent = ignore,
 ) -> ApplyResult:
     """Make the smaller model of a policy. `policy` is a read policy file or its path.
 
-    Without a `seed`, the policy's own is used, so that the search's model is made again.
+    The search's very model is made again where the data is that of the search; where it is not, a
+    note of the result says so. `calibration` counts for policies alone that do not say with how
+    many inputs they were made (schema 1), `seed` for those and for fine-tuning.
 
     Raises:
         PolicyError: A policy that cannot be read, or for another model.
     """
     file = _read(policy)
+    making = making_of(file, calibration, seed)
     request = ApplyRequest(
-        task=make_task(model, data, score, calibration),
+        task=make_task(model, data, score, making.calibration, seed=making.seed),
         policy=file,
         out=Path(out),
         export=None if export is None else Path(export),
         packed=None if packed is None else Path(packed),
         huffman=huffman,
         epochs=epochs,
-        seed=file.seed if seed is None else seed,
+        calibration=calibration,
+        seed=seed,
     )
     return pipeline.apply(request, on_event)
 

@@ -8,7 +8,7 @@ from compressed import compressor, images_for, random_policy, read, same, state
 from small import MAP, Plain, seeded
 from torch import Tensor
 
-from automl.compression.compressor import Compressor, images_that_fit
+from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
 from automl.errors import QuantizationError
 from automl.network.traced_model import trace_network
@@ -40,7 +40,6 @@ def test_no_more_inputs_are_used_than_the_config_says_and_than_fit(
     monkeypatch.setattr("automl.compression.compressor._ACTIVATION_BYTES", 11 * 4 * 8 * 8 * 8)
     assert made(images).images.shape[0] == 11
     assert made(images, 7).images.shape[0] == 7
-    assert images_that_fit(made(images).traced, images) == 11
 
 
 def test_making_leaves_the_dense_network_and_another_model_alone() -> None:

@@ -15,7 +15,10 @@ from automl.policy.file import (
     read_policy,
     write_policy,
 )
+from automl.policy.policy import Bits
 from policy_files import NETWORK, POLICY, policy_file
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -40,11 +43,61 @@ def test_what_is_written_is_read(written: Path) -> None:
 
 def test_the_file_reads_like_what_it_says(written: Path) -> None:
     content = json.loads(written.read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["channels"]["stem"] == {"dense": 16, "kept": 8}
     assert content["bits"] == {"mix": {"weights": 8, "activations": 8}}
     assert content["removed"] == ["block"]
     assert content["predicted"]["latency_seconds"] == 0.001
+    assert content["made_with"] == {
+        "importance": "obs",
+        "reconstruction": "least-squares",
+        "quantization": "second-order",
+        "calibration": 2000,
+        "seed": 3,
+        "inputs_digest": "d2",
+    }
+
+
+def test_files_of_schema_1_are_read(tmp_path: Path) -> None:
+    found = read_policy(DATA / "schema-1.json")
+    assert (found.schema_version, found.made_with) == (2, None)
+    assert found.target.scheme is None
+    assert found.policy.resolution or found.policy.channels or found.policy.removed
+    old = json.loads((DATA / "schema-1.json").read_text())
+    write_policy(found, tmp_path / "again.json")
+    new = json.loads((tmp_path / "again.json").read_text())
+    for key in ("model", "budget", "channels", "removed", "resolution", "score", "agent", "seed"):
+        assert new[key] == old[key]
+    assert read_policy(tmp_path / "again.json") == found
+
+
+def test_schema_1_called_the_scheme_form_and_schema_2_does_not(tmp_path: Path) -> None:
+    found = read_policy(DATA / "schema-1-form.json")
+    assert found.target.scheme == "qdq-u8s8"
+    assert found.policy.bits == {"stage1.0.conv1": Bits(8, 8)}
+    path = tmp_path / "policy.json"
+    write_policy(found, path)
+    assert "form" not in json.loads(path.read_text())["target"]
+    edit(path, lambda c: c["target"].update(form="qdq-u8s8"))
+    with pytest.raises(PolicyError, match=r"unknown key 'target.form'"):
+        read_policy(path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_kinds_of_choice_that_are_unknown_are_refused(version: int, written: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["schema_version"] = version
+        if version == 1:
+            del content["made_with"]
+        content["forms"] = {"stem": {"form": "rank-spatial", "rank": 16}}
+
+    with pytest.raises(PolicyError, match="unknown key 'forms'"):
+        read_policy(edit(written, change))
+
+
+def test_a_file_of_schema_1_says_nothing_of_how_it_was_made(written: Path) -> None:
+    with pytest.raises(PolicyError, match=r"schema_version: .*, found 1"):
+        read_policy(edit(written, lambda c: c.update(schema_version=1)))
 
 
 def test_a_policy_file_is_frozen() -> None:
@@ -91,7 +144,12 @@ def test_a_missing_file_names_the_nearest(written: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda c: c.update(schema_version=2), "schema_version 2; this automl reads version 1"),
+        (
+            lambda c: c.update(schema_version=3),
+            "schema_version 3; .* reads versions 1 and 2",
+        ),
+        (lambda c: c.pop("made_with"), "made_with is missing"),
+        (lambda c: c["made_with"].pop("seed"), "made_with.*seed is missing"),
         (lambda c: c.pop("schema_version"), "has no schema_version"),
         (lambda c: c.update(chanels={}), r"unknown key 'chanels' \(did you mean channels\?\)"),
         (lambda c: c["model"].pop("fingerprint"), "model.fingerprint is missing"),

@@ -58,15 +58,17 @@ def apply(
         raise UsageError("--huffman codes the packed weights: give --packed FILE too")
     file = read_policy(policy)
     settings = resolve.settle(flags)
+    calibration, seed = settings.values.get("calibration"), settings.values.get("seed")
     request = ApplyRequest(
-        task=resolve.load_task(settings),
+        task=resolve.load_task(settings, pipeline.making_of(file, calibration, seed)),
         policy=file,
         out=out or policy.with_name("model.pt"),
         export=export,
         packed=packed,
         huffman=huffman,
         epochs=finetune,
-        seed=settings.values.get("seed", file.seed),
+        calibration=calibration,
+        seed=seed,
     )
     with Bar() as bar:
         result = pipeline.apply(request, bar)

@@ -15,6 +15,7 @@ from automl.userdata import Settings, read_settings
 if TYPE_CHECKING:
     from torch import nn
 
+    from automl.compression import CompressionConfig
     from automl.pipeline import Task
 
 EXAMPLE_MODEL: Final = "automl.example.model:pretrained"
@@ -37,8 +38,12 @@ def settle(flags: Mapping[str, object]) -> Settings:
     return settings.with_values(model=EXAMPLE_MODEL, data=EXAMPLE_DATA)
 
 
-def load_task(settings: Settings) -> Task:
+def load_task(settings: Settings, making: CompressionConfig | None = None) -> Task:
     """Load the model, its data and its score, and run the model once.
+
+    Args:
+        settings: Where they are.
+        making: How the calibration inputs are read, where it is not the settings that say.
 
     Raises:
         ModelError, DataError: What cannot be used, by name.
@@ -54,7 +59,11 @@ def load_task(settings: Settings) -> Task:
         raise UsageError(f"--model {named.model} needs --data file.py:loaders")
     model = userdata.load_model(named.model, named.weights)
     score = userdata.load_score(named.score, model)
-    data = userdata.load_data(named.data, settings.get("calibration"), settings.get("seed"))
+    if making is None:
+        calibration, seed = settings.get("calibration"), settings.get("seed")
+    else:
+        calibration, seed = making.calibration, making.seed
+    data = userdata.load_data(named.data, calibration, seed)
     if named.input_shape not in (None, data.input_shape):
         found = "x".join(map(str, data.input_shape[1:]))
         raise OptionError("input_shape", f"is not that of the data, which is {found}")

@@ -1,4 +1,6 @@
 from .compressor import Compressor as Compressor
+from .compressor import digest_of as digest_of
+from .compressor import images_used as images_used
 from .config import CompressionConfig as CompressionConfig
 from .database import build_database as build_database
 from .database import readers_of as readers_of

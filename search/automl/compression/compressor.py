@@ -59,8 +59,7 @@ class Compressor:
     ) -> None:
         self.traced, self.config = traced, config
         self.scheme = scheme
-        images = images[: config.calibration]
-        self.images = images[: images_that_fit(traced, images)]
+        self.images = images_used(traced, images, config)
         importance = IMPORTANCES.build(config.importance)
         self.quantizer = QUANTIZERS.build(config.quantization)
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
@@ -76,10 +75,7 @@ class Compressor:
     @cached_property
     def inputs_digest(self) -> str:
         """Of the calibration inputs that are used: other inputs, or another order, differ in it."""
-        content = hashlib.sha256(repr((self.images.dtype, tuple(self.images.shape))).encode())
-        for image in self.images:
-            content.update(image.contiguous().numpy().tobytes())
-        return content.hexdigest()
+        return digest_of(self.images)
 
     def features(self, resolution: int) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
@@ -160,12 +156,20 @@ class Compressor:
         return result
 
 
-def images_that_fit(traced: TracedModel, images: Tensor) -> int:
-    """How many images one forward pass may take at once."""
+def digest_of(images: Tensor) -> str:
+    """Of inputs in their order: their shape, kind of number, and every value."""
+    content = hashlib.sha256(repr((images.dtype, tuple(images.shape))).encode())
+    for image in images:
+        content.update(image.contiguous().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+def images_used(traced: TracedModel, images: Tensor, config: CompressionConfig) -> Tensor:
+    """Of the calibration inputs as many as the config says, of which one forward pass takes all."""
     widest = max(
         (_count(shape) for call in traced.trace.calls for shape in call.out_shapes), default=1
     )
-    return max(8, min(images.shape[0], _ACTIVATION_BYTES // (4 * widest)))
+    return images[: min(config.calibration, max(8, _ACTIVATION_BYTES // (4 * widest)))]
 
 
 def _count(shape: tuple[int, ...]) -> int:

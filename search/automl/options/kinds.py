@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from automl.errors import UsageError
-from automl.methods import registry
+from automl.methods import parse_choice, registry
 from automl.policy import parse_precisions
 from automl.units import parse_budget
 
@@ -89,6 +89,18 @@ def method(kind: str) -> Kind:
         if not isinstance(value, str):
             raise _expected("a name", value)
         return registry(kind).get(value).name
+
+    return Kind(check, "NAME")
+
+
+def method_with_options(kind: str) -> Kind:
+    """As `method`; behind the name stand options of its own: "nearest:ranges=max"."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str):
+            raise _expected("a name", value)
+        registry(kind).get(parse_choice(value).name)
+        return value
 
     return Kind(check, "NAME")
 

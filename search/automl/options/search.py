@@ -24,6 +24,7 @@ from automl.options.kinds import (
     RESOLUTIONS,
     SWITCH,
     method,
+    method_with_options,
     text,
     texts,
     whole,
@@ -130,6 +131,17 @@ class SearchOptions(SpaceOptions):
         shown="study.db in the run folder",
     )
     resume: bool = option(SWITCH, False, help="Go on with the run in the run folder.")
+    importance: str = option(
+        method_with_options("importances"), "obs", help="What ranks channels: see automl methods."
+    )
+    reconstruction: str = option(
+        method_with_options("reconstructions"),
+        "least-squares",
+        help="What finishes a compressed network's weights.",
+    )
+    quantization: str = option(
+        method_with_options("quantizers"), "second-order", help="What rounds weights."
+    )
     calibration: int = option(whole(1), CALIBRATION, help="Calibration inputs.")
     keep_first_last: bool = option(
         SWITCH, False, help="Keep the first and the last layer at 8 bits."

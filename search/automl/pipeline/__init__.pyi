@@ -3,6 +3,7 @@ from .context import make_context as make_context
 from .context import price_request as price_request
 from .context import reachable_budget as reachable_budget
 from .finishing import apply as apply
+from .finishing import making_of as making_of
 from .finishing import verify as verify
 from .front import check_front as check_front
 from .front import search_front as search_front

@@ -136,5 +136,16 @@ def make_compressor(
 
     on_event(Event("calibrating", 0, 1))
     images = request.task.data.calibration.inputs
-    config = CompressionConfig(seed=request.seed)
+    config = config_of(request)
     return Compressor(traced, images, counts, config=config, scheme=scheme, on_group=told)
+
+
+def config_of(request: SearchRequest) -> CompressionConfig:
+    """By what the search's weights are made, and its calibration inputs were read."""
+    return CompressionConfig(
+        importance=request.importance,
+        reconstruction=request.reconstruction,
+        quantization=request.quantization,
+        calibration=request.calibration,
+        seed=request.seed,
+    )

@@ -9,6 +9,7 @@ from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import find_table, is_cpu_table
 from automl.network import Flow, TracedModel, trace_network
+from automl.options import CALIBRATION
 from automl.pipeline.counting import with_counts
 from automl.pipeline.networks import input_shape, timed_onnx
 from automl.pipeline.ownership import refuse_running
@@ -29,6 +30,7 @@ from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Policy, PolicyFile, Predicted, check_fits
 from automl.recovery import RecoverySettings, recover
 from automl.study import judge
+from automl.userdata import seeded
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
@@ -50,9 +52,8 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, scheme = task.data.calibration.inputs, file.target.scheme
-    compressor = Compressor(
-        traced, images, counts, config=CompressionConfig(seed=request.seed), scheme=scheme
-    )
+    config = making_of(file, request.calibration, request.seed)
+    compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     if request.epochs:
@@ -84,8 +85,54 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         integers=isinstance(model, QuantizedModel),
         packed_path=request.packed,
         packed_bytes=packed,
-        notes=notes,
+        notes=(*_differences(request, compressor), *notes),
     )
+
+
+def making_of(file: PolicyFile, calibration: int | None, seed: int | None) -> CompressionConfig:
+    """By what a policy's model is made, and how its calibration inputs are read.
+
+    Args:
+        file: Says so, but where it is of schema 1.
+        calibration: Most calibration inputs where the file does not say; None for the usual.
+        seed: Where the file does not say; None for that of its search.
+
+    Raises:
+        UsageError: A method that is not there; names the nearest.
+    """
+    made = file.made_with
+    if made is None:
+        seed = file.seed if seed is None else seed
+        return CompressionConfig(calibration=calibration or CALIBRATION, seed=seed)
+    return CompressionConfig(
+        importance=made.importance,
+        reconstruction=made.reconstruction,
+        quantization=made.quantization,
+        calibration=made.calibration,
+        seed=made.seed,
+    )
+
+
+def _differences(request: ApplyRequest, compressor: Compressor) -> tuple[str, ...]:
+    """What to say where the model is not that of the search, or not made as was asked for."""
+    made = request.policy.made_with
+    if made is None:
+        return (
+            "the policy does not say by what its search made the model (schema 1): the weights may"
+            " differ from the search's",
+        )
+    notes = []
+    if made.inputs_digest != compressor.inputs_digest:
+        notes.append(
+            "the calibration inputs are not those of the search, or in another order: the weights"
+            " differ from the search's"
+        )
+    if request.calibration not in (None, made.calibration):
+        notes.append(
+            f"made as in its search, with {made.calibration:,} calibration inputs, not"
+            f" {request.calibration:,}"
+        )
+    return tuple(notes)
 
 
 def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
@@ -149,14 +196,15 @@ def _recover(
 ) -> None:
     data = request.task.data
     batches = data.training if data.training is not None else data.calibration
-    recover(
-        model,
-        traced.model,
-        batches,
-        resolution=request.policy.resolution,
-        settings=RecoverySettings(epochs=request.epochs),
-        on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
-    )
+    with seeded(request.policy.seed if request.seed is None else request.seed, batches):
+        recover(
+            model,
+            traced.model,
+            batches,
+            resolution=request.policy.resolution,
+            settings=RecoverySettings(epochs=request.epochs),
+            on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
+        )
 
 
 def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:

@@ -68,7 +68,10 @@ class ApplyRequest:
         packed: Where the weights go in the bits that the policy gave them, or None.
         huffman: Whether they are entropy-coded there.
         epochs: Epochs of fine-tuning on the training data after the refit; 0 for none.
-        seed: Of everything random.
+        calibration: Most calibration inputs that were asked for, None for the usual. A policy that
+            says how many it was made with is made with those.
+        seed: Of the order of the fine-tuning's data, and of all else that the policy does not say;
+            None for that of its search.
     """
 
     task: Task
@@ -78,7 +81,8 @@ class ApplyRequest:
     packed: Path | None = None
     huffman: bool = False
     epochs: int = 0
-    seed: int = 0
+    calibration: int | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from torch import nn
 
 from automl import __version__
 from automl.agents import AGENTS
-from automl.compression import QuantizedModel
+from automl.compression import CompressionConfig, QuantizedModel, digest_of, images_used
 from automl.cost import Budget, Cost
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
-from automl.pipeline.context import SearchContext
+from automl.pipeline.context import SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
 from automl.pipeline.networks import input_shape
@@ -23,7 +23,16 @@ from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, measure_here
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import Model, Policy, PolicyFile, PolicyTarget, Predicted, choices, write_policy
+from automl.policy import (
+    MadeWith,
+    Model,
+    Policy,
+    PolicyFile,
+    PolicyTarget,
+    Predicted,
+    choices,
+    write_policy,
+)
 from automl.study import Ranking, StudyResult, Trial, judge
 from automl.units import format_seconds
 
@@ -36,11 +45,13 @@ class FinishedPolicy:
         policy, model: What was chosen, and what it became.
         trials: So many were in the study.
         interrupted: The study was cut short.
+        made_with: By what the network's weights were made.
         notes: What the user should know of how it was found.
     """
 
     policy: Policy
     model: nn.Module
+    made_with: MadeWith
     trials: int
     interrupted: bool
     notes: tuple[str, ...]
@@ -56,9 +67,10 @@ def finish(
 ) -> SearchResult:
     """Finish, measure and write one policy that a study of this context scored."""
     compressor, network = context.compressor, context.network
+    made_with = describe_making(compressor.config, compressor.inputs_digest)
 
     def scored(trial: Trial) -> PolicyFile:
-        file = policy_file(request, network, trial.policy)
+        file = policy_file(request, network, trial.policy, made_with)
         return _with_score(file, trial, request, context.ranking)
 
     write_policy(scored(best), request.out / "policy.json")  # safe from here on
@@ -69,7 +81,7 @@ def finish(
     compressor.forget()  # exporting takes memory of its own
     notes = (context.ranking.note,) if context.ranking.note else ()
     trials = len(result.trials)
-    finished = FinishedPolicy(best.policy, model, trials, result.interrupted, notes)
+    finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
     return _judged_and_written(finished, network, budget, request, log)
 
 
@@ -80,7 +92,10 @@ def finish_dense(
     policy = replace(network.space.decode(network.space.dense), bits={})
     write_front([], request.out / "front")
     notes = ("the dense model meets this budget already",)
-    finished = FinishedPolicy(policy, network.traced.model, 0, False, notes)
+    config = config_of(request)
+    images = images_used(network.traced, request.task.data.calibration.inputs, config)
+    made_with = describe_making(config, digest_of(images))
+    finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
     return _judged_and_written(finished, network, budget, request, log)
 
 
@@ -97,7 +112,7 @@ def _judged_and_written(
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
     before = judge(network.traced.model, task.score, batches)
     after = judge(model, task.score, batches, policy.resolution)
-    file = policy_file(request, network, policy).with_score(after, scored_on)
+    file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))
     _write_model(finished, network.traced, request, half=file.target.floats == "fp16")
@@ -195,7 +210,21 @@ def predicted(network: PricedNetwork, cost: Cost) -> Predicted:
     )
 
 
-def policy_file(request: SearchRequest, network: PricedNetwork, policy: Policy) -> PolicyFile:
+def describe_making(config: CompressionConfig, inputs_digest: str) -> MadeWith:
+    """A config as a policy file keeps it, with what identifies the calibration inputs."""
+    return MadeWith(
+        importance=config.importance,
+        reconstruction=config.reconstruction,
+        quantization=config.quantization,
+        calibration=config.calibration,
+        seed=config.seed,
+        inputs_digest=inputs_digest,
+    )
+
+
+def policy_file(
+    request: SearchRequest, network: PricedNetwork, policy: Policy, made_with: MadeWith
+) -> PolicyFile:
     """The policy with its origin, not yet scored."""
     traced, header = network.traced.network, network.table.header
     return PolicyFile(
@@ -213,6 +242,7 @@ def policy_file(request: SearchRequest, network: PricedNetwork, policy: Policy) 
             floats=floats_of(header),
         ),
         budget=request.budget,
+        made_with=made_with,
         predicted=predicted(network, network.costs.cost(policy)),
         dense=predicted(network, network.costs.dense),
         agent=request.agent,

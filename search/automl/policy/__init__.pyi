@@ -1,3 +1,4 @@
+from .file import MadeWith as MadeWith
 from .file import Model as Model
 from .file import PolicyFile as PolicyFile
 from .file import PolicyTarget as PolicyTarget

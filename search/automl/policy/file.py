@@ -1,6 +1,6 @@
 """Policy files: a policy as JSON, with where it came from and what it was predicted to cost.
 
-Reading one runs no code. The schema is versioned; unknown versions are refused.
+Reading one runs no code. The schema is versioned: version 1 is read too, unknown ones are refused.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
 from automl.network import Network
 from automl.policy.policy import Bits, Policy
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -62,8 +62,28 @@ class PolicyTarget(_Part):
     name: str
     description: str = ""
     table_digest: str = ""
-    scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
+    scheme: str | None = None
     floats: Literal["fp32", "fp16"] = "fp32"
+
+
+class MadeWith(_Part):
+    """By what the weights of the policy's model were made: `automl.compression.CompressionConfig`.
+
+    Attributes:
+        importance: Which channels went first, with options.
+        reconstruction: How the weights were found, with options.
+        quantization: How they were rounded, with options.
+        calibration: At most so many calibration inputs were read.
+        seed: Of the order in which a shuffling loader gave them, and of the places sampled.
+        inputs_digest: Of the calibration inputs that were used.
+    """
+
+    importance: str
+    reconstruction: str
+    quantization: str
+    calibration: Positive
+    seed: int
+    inputs_digest: str
 
 
 class Predicted(_Part):
@@ -103,6 +123,8 @@ class PolicyFile(_Part):
         bits: Precision per layer; layers that are not named stay as they are.
         removed: Blocks left out.
         resolution: Square input size; 0 keeps the dense one.
+        made_with: By what the model's weights were made; None in files of schema 1, which do not
+            say.
         predicted: Its predicted cost.
         dense: The dense model's predicted cost.
         score: What it scored, None where it was not scored.
@@ -111,7 +133,7 @@ class PolicyFile(_Part):
         seed: With which seed.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA
     automl: str
     model: Model
     target: PolicyTarget
@@ -120,6 +142,7 @@ class PolicyFile(_Part):
     bits: dict[str, Precision] = Field(default_factory=dict)
     removed: tuple[str, ...] = ()
     resolution: Annotated[int, Field(ge=0)] = 0
+    made_with: MadeWith | None
     predicted: Predicted
     dense: Predicted
     score: float | None = None
@@ -192,13 +215,27 @@ def read_policy(path: Path) -> PolicyFile:
         where = f"{path}:{problem.lineno}:{problem.colno}"
         raise PolicyError(f"{where}: not JSON: {problem.msg}{cut}") from problem
     version = found.get("schema_version") if isinstance(found, dict) else None
-    if version != SCHEMA:
+    if version not in (1, SCHEMA):
         what = "no schema_version" if version is None else f"schema_version {version!r}"
-        raise PolicyError(f"policy {path} has {what}; this automl reads version {SCHEMA}")
+        raise PolicyError(f"policy {path} has {what}; this automl reads versions 1 and {SCHEMA}")
     try:
-        return PolicyFile.model_validate(found)
+        return PolicyFile.model_validate(_upgraded(found) if version == 1 else found)
     except ValidationError as problem:
         raise PolicyError(f"policy {path}: {_first_fault(problem)}") from problem
+
+
+def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
+    """A file of schema 1 as one of schema 2: the scheme's old name, and nothing of how it was made.
+
+    What is wrong in it is left for the check of the fields to find.
+    """
+    target = found.get("target")
+    if isinstance(target, dict) and "form" in target and "scheme" not in target:
+        renamed = {"scheme" if key == "form" else key: value for key, value in target.items()}
+        found = {**found, "target": renamed}
+    if "made_with" not in found:
+        found = {**found, "schema_version": SCHEMA, "made_with": None}
+    return found
 
 
 def _first_fault(problem: ValidationError) -> str:

@@ -20,7 +20,7 @@ from automl.policy import Bits, Policy
 from automl.testing.networks import loss, made_compressor
 
 #: Bits that rounding to alone is lossy enough for something to be left to win back.
-_BITS = dict.fromkeys(("inner", "outer", "last"), Bits(3, 8))
+_BITS: dict[str, Bits] = dict.fromkeys(("inner", "outer", "last"), Bits(3, 8))
 
 
 class ReconstructionContract:

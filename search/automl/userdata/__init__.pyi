@@ -13,5 +13,6 @@ from .scores import ImageScore as ImageScore
 from .scores import Logits as Logits
 from .scores import Score as Score
 from .scores import top1_accuracy as top1_accuracy
+from .seeding import seeded as seeded
 from .settings import Settings as Settings
 from .settings import read_settings as read_settings

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from automl.errors import AutomlError, DataError, ModelError, Raised, attempt, nearest
-from automl.userdata.data import Data, read_batches
+from automl.userdata.data import Batches, Data, read_batches
 from automl.userdata.scores import LOGITS, Logits, Score, top1_accuracy
+from automl.userdata.seeding import seeded
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
@@ -210,8 +211,8 @@ def load_data(spec: str, calibration: int, seed: int = 0) -> Data:
         spec: As for `load_object`: a callable without arguments that returns (training, validation)
             or (training, validation, test), each an iterable of (input, target) batches.
         calibration: Most training inputs to keep for calibration.
-        seed: Of torch's global generator while the data is read, so that loaders which shuffle
-            yield the same calibration images each time.
+        seed: Of the generators while the data is read, so that loaders which shuffle yield the
+            same calibration images each time.
 
     Raises:
         DataError: The callable is missing or fails, or its batches are not as described.
@@ -219,19 +220,19 @@ def load_data(spec: str, calibration: int, seed: int = 0) -> Data:
     made = load_object(spec, DataError)
     if not callable(made):
         raise DataError(f"{spec} is a {type(made).__name__}, expected a function")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         parts = _call(made, f"{spec} failed", DataError)
-        return _call(lambda: make_data(parts, calibration, spec), f"{spec} failed", DataError)
+    return _call(lambda: make_data(parts, calibration, spec, seed), f"{spec} failed", DataError)
 
 
-def make_data(parts: Any, calibration: int, name: str = "data") -> Data:
+def make_data(parts: Any, calibration: int, name: str = "data", seed: int = 0) -> Data:
     """`Data` of (training, validation) or (training, validation, test) iterables of batches.
 
     Args:
         parts: The iterables, or `Data`, which is kept but for the limit on calibration.
         calibration: Most training inputs to keep for calibration.
         name: What the user calls the data, for errors.
+        seed: Of the generators while each part is read.
 
     Raises:
         DataError: Another number of parts, or batches that are not as described.
@@ -248,11 +249,18 @@ def make_data(parts: Any, calibration: int, name: str = "data") -> Data:
     for part, source in zip(("training", "validation", "test"), parts, strict=False):
         if not isinstance(source, Iterable):
             raise DataError(f"the {part} data of {name} is a {type(source).__name__}, not iterable")
+
+    def read(part: int, title: str, images: int) -> Batches:
+        with seeded(seed, parts[part]):  # each anew: what one draws changes nothing for the others
+            return read_batches(parts[part], title, images)
+
+    with seeded(seed, parts[0]):
+        again = iter(parts[0]) is not parts[0]
     data = Data(
-        read_batches(parts[0], "training", calibration),
-        read_batches(parts[1], "validation", MAX_VALIDATION),
-        read_batches(parts[2], "test", MAX_TEST) if len(parts) == 3 else None,
-        parts[0] if iter(parts[0]) is not parts[0] else None,
+        read(0, "training", calibration),
+        read(1, "validation", MAX_VALIDATION),
+        read(2, "test", MAX_TEST) if len(parts) == 3 else None,
+        parts[0] if again else None,
     )
     for part, batches in (("training", data.calibration), ("test", data.test)):
         if batches is not None and batches.input_shape != data.input_shape:
