@@ -42,10 +42,9 @@ Tensor = torch.Tensor
 
 #: Share of the inputs on which the file and the simulation must have the same largest output,
 AGREEMENT: Final = 0.99
-#: where two outputs that are nearer to each other than this share of their scale count as alike:
-#: biases that are rounded to 32-bit integers, and sums in another order, move values to the other
-#: side of a rounding now and then, and what follows with them, so that outputs differ by about as
-#: much as rounding itself changes them.
+#: where two outputs that are nearer to each other than this share of their scale count as alike.
+#: Biases rounded to 32-bit integers, and sums in another order, move a value across a rounding now
+#: and then. Outputs then differ by about as much as rounding itself changes them.
 _TIE: Final = 0.01
 #: Largest mean difference of the outputs, relative to their scale.
 _TOLERANCE: Final = 0.02
@@ -59,7 +58,7 @@ class Agreement:
     Attributes:
         inputs: How many were compared.
         top1: Share of them with the same largest output; 1.0 where outputs are no classes.
-        alike: The same, outputs that are nearly the largest counting as it.
+        alike: The same, where an output that is nearly the largest counts as the largest.
         mean, worst: Difference of the outputs, relative to the largest output.
     """
 
@@ -84,7 +83,7 @@ def quantized_bytes(
 
 
 def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> RecordedValues:
-    """What the operations that a plan rounds read and write on a random input, unrounded."""
+    """Inputs and outputs of a plan's operations on a random input, unrounded."""
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(tuple(input_shape), generator=generator)
     return record_values(network, {*plan.inputs, *plan.rounding.outputs}, example)

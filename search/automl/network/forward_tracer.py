@@ -94,8 +94,8 @@ class LeafCall:
 class ForwardTracer(TorchDispatchMode):
     """Calls `given`, `before` and `after` around the operations of the forward passes inside it.
 
-    Subclasses override the methods; they run with the tracer suspended. What an operation wrote may
-    be changed in place in `after`.
+    Subclasses override these methods. They run with the tracer suspended. `after` may change an
+    operation's output in place.
     """
 
     def __init__(self, model: nn.Module) -> None:

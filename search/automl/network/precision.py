@@ -62,8 +62,8 @@ class Place:
     Attributes:
         call: The operation.
         owner: The layer whose precision it takes, "" for float.
-        operands: What it reads, one for each of `call.inputs`.
-        settles: Whether others read its output; False where a ReLU that fuses with it follows.
+        operands: Its inputs, one for each of `call.inputs`.
+        settles: Whether its output is a value of the network; False where a ReLU fuses with it.
     """
 
     call: Call

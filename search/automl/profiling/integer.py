@@ -24,11 +24,12 @@ from automl.profiling.qdq import (
     without_clipped_relus,
 )
 
-#: Schemes in which models are quantised: unsigned activations with a zero point or symmetric
-#: signed ones; with "residual" the convolution that ends in an addition hands on its sum unrounded.
+#: Schemes in which models are quantised. Activations are unsigned with a zero point ("u8"), or
+#: signed and symmetric ("s8"). With "residual" a convolution's output goes into the addition that
+#: ends its block unrounded.
 SCHEMES: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
-#: Operators of a table that integer kernels exist for; all others run in float between
-#: conversions. A resize only to the nearest.
+#: Operators of a table that integer kernels exist for, a resize only where it is to the nearest.
+#: All others run in float between conversions.
 INTEGER_OPERATORS: Final = (
     "conv2d",
     "depthwise_conv2d",
