@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from automl.cost.factors import Overhead
 from automl.cost.layer_tables import INTEGER
-from automl.cost.model import Budget, CostModel, Limit, Overhead, build_cost_model, required_keys
+from automl.cost.model import Budget, CostModel, Limit, build_cost_model, required_keys
 from automl.cost.operators import operators_of
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer

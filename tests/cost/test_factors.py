@@ -12,7 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from automl.cost import factors
-from automl.cost.factors import BYTES, COLUMNS, FITTED, INTERPOLATED, JOULES, LATENCY, MACS, Lookup
+from automl.cost.factors import (
+    BYTES,
+    COLUMNS,
+    FITTED,
+    INTERPOLATED,
+    JOULES,
+    LATENCY,
+    MACS,
+    Lookup,
+    digest,
+)
 from automl.cost.model import Cost
 from automl.units import QUANTITIES
 
@@ -102,3 +112,11 @@ def test_joined_lookups_sum_to_the_same(entries: int, monkeypatch: pytest.Monkey
         factor = one.factor(sizes)
         assert factor.scope == (0, 1, 2)
         assert factor.table.shape == (*sizes, len(QUANTITIES))
+
+
+def test_prices_are_told_apart_by_six_figures() -> None:
+    prices = np.array([[1e-3, np.nan], [2e6, 0.0]])
+    assert digest([prices]) == digest([np.nextafter(prices, 9e9)])
+    assert digest([prices]) != digest([prices * (1.0 + 1e-5)])
+    assert digest([prices]) != digest([prices.reshape(4)])
+    assert digest([prices, prices]) != digest([prices])

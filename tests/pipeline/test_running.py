@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 from test_searching import labelled
-from tiny import request, write_table
+from tiny import batches, request, tiny_network, write_table
 
 from automl.agents import lagrangian
 from automl.agents.registry import make_agent
 from automl.cli.main import run
 from automl.errors import StudyError
+from automl.latency.keys import op_key
+from automl.latency.table import LatencyTable
 from automl.pipeline import context as contexts
 from automl.pipeline import (
     make_context,
@@ -25,7 +29,7 @@ from automl.pipeline import (
     search,
 )
 from automl.pipeline.ownership import open_run
-from automl.pipeline.requests import ignore
+from automl.pipeline.requests import SearchRequest, ignore
 from automl.pipeline.running import best_of
 from automl.solver import solve
 from automl.study.loop import StudyResult
@@ -120,6 +124,57 @@ def test_a_cold_start_is_another_search(
         search(dataclasses.replace(cold, warm_start=True, resume=True))
     search(request(board, tmp_path / "uniform", "60%", agent="uniform"))
     assert told == [{"warm_start": False}, {"warm_start": False}, {"warm_start": True}, {}]
+
+
+def _retrained(asked: SearchRequest, tmp_path: Path) -> SearchRequest:
+    other = copy.deepcopy(asked.task.model)
+    other.get_parameter("head.weight").data.mul_(0.9)
+    return dataclasses.replace(asked, task=dataclasses.replace(asked.task, model=other))
+
+
+def _other_data(asked: SearchRequest, tmp_path: Path) -> SearchRequest:
+    data = dataclasses.replace(asked.task.data, validation=batches(9, 5, 1))
+    return dataclasses.replace(asked, task=dataclasses.replace(asked.task, data=data))
+
+
+def _other_prices(asked: SearchRequest, tmp_path: Path) -> SearchRequest:
+    """The dense network costs the same, so the budget is the same; a choice is dearer."""
+    table = LatencyTable.read(Path(asked.target))
+    dense = {op_key(layer, "fp32") for layer in tiny_network().layers}
+    rows = [
+        r if r.key in dense else dataclasses.replace(r, seconds=2 * r.seconds) for r in table.rows
+    ]
+    LatencyTable.create(tmp_path / "dearer.jsonl", table.header, rows)
+    return dataclasses.replace(asked, target=str(tmp_path / "dearer.jsonl"))
+
+
+def _other_options(asked: SearchRequest, tmp_path: Path) -> SearchRequest:
+    return dataclasses.replace(asked, round_to=8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (_retrained, "is of other weights"),
+        (_other_data, "is of other data"),
+        (_other_prices, "is of other prices"),
+        (_other_options, "is of other space"),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_study_is_not_resumed_by_a_search_of_something_else(
+    changed: Callable[[SearchRequest, Path], SearchRequest],
+    named: str,
+    shared: bool,
+    board: Path,
+    tmp_path: Path,
+) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}" if shared else None
+    asked = request(board, tmp_path / "run", "60%", agent="random", trials=1, storage=storage)
+    search(asked)
+    with pytest.raises(StudyError, match=named):
+        search(dataclasses.replace(changed(asked, tmp_path), resume=True))
+    assert search(dataclasses.replace(asked, resume=True)).trials == 1
 
 
 def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 from .factors import COLUMNS as COLUMNS
 from .factors import LATENCY as LATENCY
 from .factors import MACS as MACS
+from .factors import CostFactor as CostFactor
 from .factors import Lookup as Lookup
+from .factors import Overhead as Overhead
 from .factors import join as join
 from .model import COUNTS_PER_SIDE as COUNTS_PER_SIDE
 from .model import Budget as Budget
 from .model import Cost as Cost
-from .model import CostFactor as CostFactor
 from .model import CostModel as CostModel
 from .model import Limit as Limit
-from .model import Overhead as Overhead
 from .model import build_cost_model as build_cost_model
 from .model import required_keys as required_keys
 from .model import resolve_budget as resolve_budget

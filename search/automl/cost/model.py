@@ -24,6 +24,7 @@ from automl.cost.factors import (
     Lookup,
     Overhead,
     Prices,
+    digest,
     join,
     layer_lookup,
 )
@@ -34,18 +35,6 @@ from automl.network import Network
 from automl.policy import FP32, Policy, Precisions
 from automl.space import Space, Vectors
 from automl.units import QUANTITIES, BudgetText, Quantity, TimeUnit, format_quantity, round_up
-
-__all__ = [
-    "Budget",
-    "Cost",
-    "CostFactor",
-    "CostModel",
-    "Limit",
-    "Overhead",
-    "build_cost_model",
-    "required_keys",
-    "resolve_budget",
-]
 
 Floats = NDArray[np.float64]
 #: Priced counts a side of a layer: with more options than that, those between are interpolated.
@@ -231,6 +220,11 @@ class CostModel:
             interpolated=interpolated,
             fitted=fitted,
         )
+
+    @property
+    def digest(self) -> str:
+        """Hash of the prices of all choices, to six figures; 64 hexadecimal digits."""
+        return digest([self._constant, *(lookup.rows for lookup in self._lookups)])
 
     @property
     def dense(self) -> Cost:

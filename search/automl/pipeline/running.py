@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+
 from automl.agents import AGENTS, make_agent
 from automl.cost import Budget
 from automl.errors import StudyError
@@ -12,6 +15,7 @@ from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish
 from automl.pipeline.runs import most_trials
 from automl.study import StudyResult, StudySettings, Trial, run_study
+from automl.userdata import data_digest, weights_digest
 
 
 def run_search(
@@ -50,7 +54,10 @@ def run_agent(
         resume=request.resume,
         full_scores=request.full_scores,
         score_name=f"{score}, in full" if request.full_scores else score,
-        options=", ".join(f"{key}={value}" for key, value in options.items()),
+        options=_written(options),
+        weights=weights_digest(request.task.model),
+        data=data_digest(request.task.data),
+        compression=_written(asdict(context.compressor.config)),
     )
     agent = make_agent(request.agent, problem, request.seed, **options)
     return run_study(problem, agent, context.evaluator, settings, log.trial)
@@ -59,6 +66,10 @@ def run_agent(
 def agent_options(request: SearchRequest) -> dict[str, bool]:
     """What the agent is told beside its seed."""
     return {"warm_start": request.warm_start} if AGENTS.takes(request.agent, "warm_start") else {}
+
+
+def _written(options: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def best_of(result: StudyResult) -> Trial:

@@ -13,8 +13,9 @@ import numpy as np
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Policy
+from automl.study.identity import Identity
 from automl.study.problem import Agent, Evaluation, Problem, Trial
-from automl.study.storage import Identity, Stored, TrialStore
+from automl.study.storage import Stored, TrialStore
 from automl.units import Quantity
 
 #: Policies asked for at once: an agent that learns is told of them together.
@@ -72,6 +73,8 @@ class StudySettings:
             wants to know what is worse than the best as well, is given full scores anyway.
         score_name: What `evaluate` scores by and how, stored with the study.
         options: What the agent was told beside its seed, stored with the study.
+        weights, data: Digests of what the scores are of, stored with the study.
+        compression: By what candidates' weights are made, stored with the study.
     """
 
     trials: int | None = None
@@ -85,6 +88,9 @@ class StudySettings:
     full_scores: bool = False
     score_name: str = ""
     options: str = ""
+    weights: str = ""
+    data: str = ""
+    compression: str = ""
 
 
 def run_study(
@@ -280,13 +286,15 @@ def pareto_front(trials: Sequence[Trial], quantity: Quantity) -> tuple[Trial, ..
 
 def _identity(problem: Problem, settings: StudySettings) -> Identity:
     limits = [f"{limit.quantity} {limit.value:.6g}" for limit in problem.budget.limits]
-    dense = problem.costs.dense
     return Identity(
+        weights=settings.weights,
+        data=settings.data,
         agent=settings.agent_name,
         seed=settings.seed,
         budget=" and ".join(limits),
         space=problem.space.digest,
-        prices=f"latency {dense.latency:.9g}, macs {dense.macs:.9g}, bytes {dense.bytes:.9g}",
+        prices=problem.costs.digest,
         score=settings.score_name,
+        compression=settings.compression,
         options=settings.options,
     )

@@ -21,6 +21,7 @@ from automl.errors import Raised, StudyError, attempt
 from automl.policy import Bits, Policy
 from automl.space import Space, Variable
 from automl.study.address import without_password
+from automl.study.identity import Identity
 from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import State, Trial
 
@@ -33,30 +34,6 @@ _STATES: Final[dict[State, TrialState]] = {
     "INFEASIBLE": TrialState.PRUNED,
     "FAILED": TrialState.FAIL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a study is about. One is resumed only by a search with the same.
-
-    Attributes:
-        agent, seed: Who proposes.
-        budget: The limits, absolute.
-        space: Digest of the choices.
-        prices: The dense model's predicted cost: it changes when the table does.
-        score: What candidates are ranked by, and whether some are given up early.
-        options: What the agent was told, beside its seed.
-        version: Of this record.
-    """
-
-    agent: str
-    seed: int
-    budget: str
-    space: str
-    prices: str
-    score: str = ""
-    options: str = ""
-    version: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +121,13 @@ class TrialStore:
                 "another folder or storage starts anew",
                 options=("resume", "out"),
             )
-        if found is not None and trials:
-            self._refuse_other(identity, found)
-        elif trials:
-            raise StudyError(f"the study in {self._url} was not written by automl")
+        if trials:
+            differs = "was not written by automl" if found is None else identity.difference(found)
+            if differs:
+                raise StudyError(
+                    f"the study in {self._url} {differs}; another folder or storage starts anew",
+                    options=("out",),
+                )
         self._try(lambda: self._study.set_user_attr(_IDENTITY, asdict(identity)))
         return [self._stored(trial) for trial in trials]
 
@@ -178,15 +158,6 @@ class TrialStore:
             user_attrs=attributes,
         )
         self._try(lambda: self._study.add_trial(frozen))
-
-    def _refuse_other(self, identity: Identity, found: dict[str, Any]) -> None:
-        for key, wanted in reversed(asdict(identity).items()):  # an old record lacks keys
-            if found.get(key) != wanted:
-                raise StudyError(
-                    f"the study in {self._url} has another {key}: {found.get(key)!r}, "
-                    f"this search {wanted!r}; another folder or storage starts anew",
-                    options=("out",),
-                )
 
     def _stored(self, frozen: FrozenTrial) -> Stored:
         attributes = frozen.user_attrs

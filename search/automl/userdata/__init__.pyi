@@ -1,5 +1,7 @@
 from .data import Batches as Batches
 from .data import Data as Data
+from .digests import data_digest as data_digest
+from .digests import weights_digest as weights_digest
 from .loading import check_forward as check_forward
 from .loading import checked_score as checked_score
 from .loading import load_data as load_data
