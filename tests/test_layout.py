@@ -164,9 +164,6 @@ OWED: frozenset[str] = frozenset(
         "cli/options.py",
         "cli/resolve.py",
         "cli/searches.py",
-        "cost/layer_tables.py",
-        "cost/operators.py",
-        "study/storage.py",
     )
 )
 

@@ -8,8 +8,8 @@ that fails to load is named with its package, and the rest goes on; ours cannot 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -112,6 +112,21 @@ class Registry(Generic[T]):
         """The group of entry points in which other packages add theirs."""
         return f"automl.{self.kind}"
 
+    @contextmanager
+    def including(self, method: Method) -> Iterator[None]:
+        """Have one method more for a while: one of a test, or of a notebook.
+
+        Raises:
+            UsageError: Its name is taken.
+        """
+        if method.name in self.names():
+            raise UsageError(f"there is a {self.noun} {method.name!r} already")
+        self._ours[method.name] = method
+        try:
+            yield
+        finally:
+            del self._ours[method.name]
+
     @property
     def ours(self) -> Mapping[str, Method]:
         """The methods that come with automl."""
@@ -208,6 +223,7 @@ def _described(point: EntryPoint) -> Method:
 REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
     "importances": "automl.compression.importance.registry:IMPORTANCES",
+    "kinds": "automl.space.registry:KINDS",
     "quantizers": "automl.compression.quantization.registry:QUANTIZERS",
     "reconstructions": "automl.compression.reconstruction.registry:RECONSTRUCTIONS",
     "runtimes": "automl.profiling.runtimes:RUNTIMES",

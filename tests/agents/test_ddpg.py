@@ -63,6 +63,7 @@ class OneStep:
 
     problem: Problem
     features: int = 1
+    held_kinds: tuple[str, ...] = ()
 
     @property
     def order(self) -> list[int]:

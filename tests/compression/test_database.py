@@ -21,7 +21,7 @@ from small import MAP, Joined, seeded
 from automl.compression import database, layer_matrix
 from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
-from automl.compression.sensitivity import resized
+from automl.compression.resizing import resized
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from automl.compression import layer_matrix, sensitivity
 from automl.compression.compressor import Compressor
 from automl.compression.quantization import bits_sensitivity, joint_database
-from automl.compression.sensitivity import measure_sensitivity, outputs, resized
+from automl.compression.resizing import resized
+from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits
 from automl.space import Space, Variable, build_space
@@ -95,15 +96,6 @@ def test_outputs_do_not_hang_on_the_batch() -> None:
     whole = outputs(made.database.model, made.images)
     torch.testing.assert_close(outputs(made.database.model, made.images, batch=5), whole)
     assert whole.shape == outputs_of(made.database.model, made.images).shape
-
-
-def test_images_are_resized_where_they_are_images_of_another_size() -> None:
-    images = torch.rand(2, 3, 16, 16)
-    assert resized(images, 0) is images
-    assert resized(images, 16) is images
-    assert resized(images, 8).shape == (2, 3, 8, 8)
-    vectors = torch.rand(2, 20)
-    assert resized(vectors, 8) is vectors
 
 
 def test_progress_counts_every_choice() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from automl.cost.factors import Overhead
 from automl.cost.layer_tables import INTEGER
 from automl.cost.model import Budget, CostModel, Limit, build_cost_model, required_keys
 from automl.cost.operators import operators_of
-from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Layer
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import Precisions
@@ -71,32 +69,6 @@ def test_all_that_is_priced_is_asked_for_and_each_conversion_once_a_value() -> N
     converted = [key.detail for key in keys if key.op == "convert"]
     assert sorted(converted) == ["dequantize", "quantize"]  # two readers, one conversion
     assert sum(map(Prices.price, keys)) <= model().cost(stem_alone).latency
-
-
-def test_the_keys_of_a_policy_are_what_it_is_priced_from() -> None:
-    everything = Prices()
-    costs = build_cost_model(traced().network, space(), everything, precisions=TARGET)
-    for vector in costs.space.random(30, np.random.default_rng(5)):
-        policy = costs.space.decode(vector)
-        keys = operators_of(traced().network, policy, TARGET)
-        assert set(keys) <= set(everything.asked)
-        blind = build_cost_model(
-            traced().network, costs.space, Only(keys), precisions=TARGET, allow_missing=True
-        )
-        assert np.isclose(blind.cost(policy).latency, costs.cost(policy).latency, rtol=1e-12)
-
-
-class Only(Prices):
-    """Prices some keys, the others at nothing."""
-
-    def __init__(self, keys: list[OpKey]) -> None:
-        super().__init__()
-        self.keys = set(keys)
-
-    def lookup(self, keys: Sequence[OpKey]) -> Timings:
-        timings = super().lookup(keys)
-        timings.seconds[:] *= [key in self.keys for key in keys]
-        return timings
 
 
 def test_factors_hold_all_of_it_and_bind_what_removed_blocks_pass_on() -> None:

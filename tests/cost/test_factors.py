@@ -21,10 +21,19 @@ from automl.cost.factors import (
     LATENCY,
     MACS,
     Lookup,
+    Overhead,
+    Prices,
     digest,
+    layer_lookup,
+    lookup_of,
 )
+from automl.cost.layer_tables import Builder
 from automl.cost.model import Cost
+from automl.latency.keys import OpKey
+from automl.policy.precisions import FP32
+from automl.space import Space, build_space
 from automl.units import QUANTITIES
+from handmade import Formula, network
 
 REVERSED = """
 import sys
@@ -85,13 +94,7 @@ def drawn(*shape: int, seed: int) -> NDArray[np.float64]:
 
 
 def lookup(variables: tuple[int, ...], sizes: list[int], seed: int) -> Lookup:
-    shape = [sizes[variable] for variable in variables]
-    strides = [int(np.prod(shape[place + 1 :])) for place in range(len(shape))]
-    steps = tuple(
-        (variable, stride * np.arange(sizes[variable]))
-        for variable, stride in zip(variables, strides, strict=True)
-    )
-    return Lookup(steps, drawn(int(np.prod(shape)), seed=seed))
+    return lookup_of(variables, drawn(*(sizes[variable] for variable in variables), seed=seed))
 
 
 @pytest.mark.parametrize("entries", [1 << 16, 12, 1])
@@ -120,3 +123,66 @@ def test_prices_are_told_apart_by_six_figures() -> None:
     assert digest([prices]) != digest([prices * (1.0 + 1e-5)])
     assert digest([prices]) != digest([prices.reshape(4)])
     assert digest([prices, prices]) != digest([prices])
+
+
+SIZES = (2, 3, 4)
+
+
+def drawn_for(*scope: int) -> NDArray[np.float64]:
+    return drawn(*(SIZES[variable] for variable in scope), seed=0)
+
+
+def choices() -> np.ndarray:
+    return np.indices(SIZES, dtype=np.int16).reshape(3, -1)
+
+
+def test_a_lookup_finds_the_row_of_each_assignment() -> None:
+    table = drawn_for(2, 0)
+    lookup = lookup_of((2, 0), table)
+    assert lookup.scope == (0, 2)
+    found = lookup.rows[lookup.index(choices())]
+    np.testing.assert_array_equal(found, table[choices()[2], choices()[0]])
+
+
+def test_columns_that_are_not_given_are_zero() -> None:
+    lookup = lookup_of((1,), drawn_for(1)[:, :2])
+    assert lookup.rows.shape == (3, COLUMNS)
+    assert not lookup.rows[:, 2:].any()
+
+
+def test_a_joint_lookup_is_a_factor_of_the_solver() -> None:
+    table = drawn_for(0, 2)
+    factor = lookup_of((0, 2), table, joint=True).factor(SIZES)
+    assert factor.scope == (0, 2)
+    np.testing.assert_array_equal(factor.table, table[..., :4])
+
+
+def prices(keys: list[OpKey], source: int) -> Prices:
+    return {key: (Formula.price(key), source, 2.0 * Formula.price(key)) for key in keys}
+
+
+@pytest.mark.parametrize("source", [0, 1, 2])
+def test_a_layer_s_rows_say_where_its_seconds_came_from(source: int) -> None:
+    space = build_space(network(), round_to=8)
+    builder = Builder(network(), space, FP32, counts=64)
+    table = next(each for each in builder.tables() if each.plan.layer.name == "expand")
+    overhead = Overhead(scale=2.0, per_operator=1e-5)
+    lookup = layer_lookup(table, prices(table.op_keys(), source), overhead)
+    vector = space.dense.copy()[:, None]
+    row = lookup.rows[lookup.index(vector)][0]
+    seconds = Formula.price(table.op_keys()[-1])
+    assert row[LATENCY] == pytest.approx(2.0 * seconds + 1e-5)
+    assert row[INTERPOLATED] == pytest.approx(2.0 * seconds if source == 1 else 0.0)
+    assert row[FITTED] == pytest.approx(1e-5 + (2.0 * seconds if source == 2 else 0.0))
+    assert row[JOULES] == pytest.approx(2.0 * seconds)
+    assert row[MACS] == table.plan.layer.macs
+    assert row[BYTES] == 4 * (16 * 24 + 24)
+    vector[space.positions["block", "block"]] = 0  # its block is left out: nothing runs
+    assert not lookup.rows[lookup.index(vector)].any()
+
+
+def test_without_prices_the_work_is_known_alone() -> None:
+    (table, *_) = Builder(network(), Space(()), FP32, counts=8).tables()
+    lookup = layer_lookup(table, {}, Overhead())
+    assert lookup.rows[0, MACS] == table.plan.layer.macs
+    assert lookup.rows[0, LATENCY] == 0.0

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import pytest
 
+from automl.errors import PolicyError
 from automl.policy.policy import Bits, Policy
 
-FULL = Policy({"stem": 8}, frozenset({"block"}), 16, {"mix": Bits(8, 4)})
+FULL = Policy(
+    {"stem": 8}, frozenset({"block"}), 16, {"mix": Bits(8, 4)}, {"rank": {"mix": "4", "stem": "2"}}
+)
+
+
+def but(**changes: object) -> Policy:
+    return dataclasses.replace(FULL, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Policy({"stem": 7}, frozenset({"block"}), 16, {"mix": Bits(8, 4)}),
-        Policy({"stam": 8}, frozenset({"block"}), 16, {"mix": Bits(8, 4)}),
-        Policy({"stem": 8}, frozenset(), 16, {"mix": Bits(8, 4)}),
-        Policy({"stem": 8}, frozenset({"block"}), 0, {"mix": Bits(8, 4)}),
-        Policy({"stem": 8}, frozenset({"block"}), 16, {"mix": Bits(4, 8)}),
-        Policy({"stem": 8}, frozenset({"block"}), 16, {"mox": Bits(8, 4)}),
-        Policy({"stem": 8}, frozenset({"block"}), 16),
+        but(channels={"stem": 7}),
+        but(channels={"stam": 8}),
+        but(removed=frozenset()),
+        but(resolution=0),
+        but(bits={"mix": Bits(4, 8)}),
+        but(bits={"mox": Bits(8, 4)}),
+        but(bits={}),
+        but(further={}),
+        but(further={"rank": {"mix": "4"}}),
+        but(further={"rank": {"mix": "2", "stem": "4"}}),
+        but(further={"taps": {"mix": "4", "stem": "2"}}),
     ],
 )
 def test_another_policy_hashes_otherwise(other: Policy) -> None:
@@ -55,3 +67,29 @@ def test_its_choices_cannot_be_changed() -> None:
     assert policy.channels["stem"] == 8
     with pytest.raises(TypeError):
         policy.channels["stem"] = 4  # type: ignore[index]
+    further = {"rank": {"mix": "4"}}
+    policy = Policy(further=further)
+    further["rank"]["mix"] = "8"
+    assert policy.further["rank"]["mix"] == "4"
+    with pytest.raises(TypeError):
+        policy.further["rank"]["mix"] = "8"  # type: ignore[index]
+
+
+def test_a_kind_without_a_choice_says_nothing() -> None:
+    assert Policy(further={"rank": {}}) == Policy()
+
+
+def test_a_kind_that_has_a_field_is_no_further_one() -> None:
+    with pytest.raises(PolicyError, match="'bits' is no further kind: a policy has a field for it"):
+        Policy(further={"bits": {"mix": "w8a8"}})
+
+
+def test_choices_of_two_policies_are_joined_and_the_later_one_wins() -> None:
+    one = Policy({"a": 1}, frozenset({"x"}), 16, {"l": Bits(8, 8)}, {"rank": {"m": "1", "n": "1"}})
+    other = Policy({"b": 2}, frozenset({"y"}), 0, {"l": Bits(4, 4)}, {"rank": {"m": "2"}})
+    both = one | other
+    assert both.channels == {"a": 1, "b": 2}
+    assert both.removed == {"x", "y"}
+    assert both.resolution == 16
+    assert both.bits == {"l": Bits(4, 4)}
+    assert both.further == {"rank": {"m": "2", "n": "1"}}

@@ -18,7 +18,7 @@ from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network
 from automl.policy.policy import Policy
 from automl.space import build_space
 from automl.study.loop import StudyResult, StudySettings, pareto_front, run_study
-from automl.study.problem import Evaluation, Problem, Trial
+from automl.study.problem import Agent, Evaluation, Problem, Trial
 
 
 def chain_problem(share: float = 1.0) -> Problem:
@@ -39,7 +39,7 @@ def chain_problem(share: float = 1.0) -> Problem:
     return Problem(space, costs, Budget((Limit("macs", share * costs.dense.macs),)))
 
 
-class Climber:
+class Climber(Agent):
     """Mutates the best it was told of: what it proposes depends on its seed and all it was told."""
 
     def __init__(self, problem: Problem, seed: int) -> None:

@@ -29,7 +29,7 @@ class Forgetful(RandomAgent):
         super().__init__(problem, seed + Forgetful.made)
 
 
-class Dense:
+class Dense(Agent):
     """Proposes the dense network, whatever the budget, for ever."""
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
@@ -42,7 +42,7 @@ class Dense:
         pass
 
 
-class Wilful:
+class Wilful(Agent):
     """Proposes one policy more than it was asked for."""
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:

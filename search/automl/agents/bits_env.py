@@ -11,9 +11,8 @@ import torch
 
 from automl.agents.pruning_env import Episode
 from automl.errors import InfeasibleError, SpaceError
-from automl.policy import Bits
 from automl.solver import Floats, solve
-from automl.space import Pairwise, Variable, Vectors
+from automl.space import Pairwise, Variable, Vectors, bit_options
 from automl.study import Problem
 from automl.units import QUANTITIES
 
@@ -23,6 +22,8 @@ Operand = Literal["weights", "activations"]
 Move = tuple[int, Operand]
 #: From a step's place in the order, its state and its bits to choose from: which of these.
 Pick = Callable[[int, Tensor, Sequence[int]], int]
+#: Kinds that need not stay dense where the budget cannot be met by bits alone.
+_KNOWN: Final = ("resolution", "block", "channels", "bits")
 _ORDER: Final[tuple[Operand, ...]] = ("weights", "activations")
 
 
@@ -30,7 +31,7 @@ class LayerBits:
     """The precisions of one layer as two choices, one after the other."""
 
     def __init__(self, variable: Variable) -> None:
-        pairs = [option for option in variable.options if isinstance(option, Bits)]
+        pairs = bit_options(variable)
         self._places = {(pair.weights, pair.activations): i for i, pair in enumerate(pairs)}
         self._pairs = tuple(self._places)
         #: Bits of weights to choose from, ascending.
@@ -85,6 +86,9 @@ class BitsEnv:
         self.problem = problem
         self.layer_bits = {variable: LayerBits(variables[variable]) for variable in bits}
         self._base, self._within = _settled(problem, bits)
+        changed = np.flatnonzero(self._base != problem.space.dense).tolist()
+        chosen = {variables[variable].kind for variable in changed}
+        self.held_kinds = problem.space.kinds_but("bits", *chosen)
         self.layers = _network_order(problem, self._base, bits)
         self.order: list[Move] = [(each, operand) for each in self.layers for operand in _ORDER]
         self._layer_states = _described(problem, self.layers)
@@ -220,8 +224,9 @@ def _share(choices: Sequence[int], bits: int) -> float:
 def _settled(problem: Problem, bits: Sequence[int]) -> tuple[Vectors, Vectors]:
     """What is held where bits are not chosen, and a policy within the budget that agrees with it.
 
-    All but bits is dense. Where that cannot meet the budget, it is what it is in the policy of
-    least sensitivity (of least distance from dense, where sensitivity was not measured).
+    All but bits is dense. Where that cannot meet the budget, the other kinds that are known here
+    are what they are in the policy of least sensitivity (of least distance from dense, where
+    sensitivity was not measured).
     """
     space = problem.space
     sensitivity = tuple(np.linspace(1.0, 0.0, size) for size in space.sizes)
@@ -229,10 +234,11 @@ def _settled(problem: Problem, bits: Sequence[int]) -> tuple[Vectors, Vectors]:
     if problem.sensitivity is not None:
         sensitivity, pairwise = problem.sensitivity.single, problem.sensitivity.pairwise
     rest = {i: size - 1 for i, size in enumerate(space.sizes) if i not in set(bits)}
+    unknown = {i: rest[i] for i in rest if space.variables[i].kind not in _KNOWN}
     try:
         vector = solve(problem.costs, sensitivity, problem.budget, rest, pairwise).vector
     except InfeasibleError:
-        vector = solve(problem.costs, sensitivity, problem.budget, pairwise=pairwise).vector
+        vector = solve(problem.costs, sensitivity, problem.budget, unknown, pairwise).vector
     base = vector.copy()
     base[list(bits)] = space.dense[list(bits)]
     return base, vector

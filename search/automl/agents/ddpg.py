@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from automl.agents.pruning_env import Episode
 from automl.policy import Policy
 from automl.space import Vectors
-from automl.study import Problem, Trial
+from automl.study import Agent, Problem, Trial
 
 Tensor = torch.Tensor
 
@@ -144,6 +144,7 @@ class Environment(Protocol):
 
     problem: Problem
     features: int
+    held_kinds: tuple[str, ...]
 
     @property
     def order(self) -> Sequence[object]:
@@ -169,7 +170,7 @@ class Environment(Protocol):
         ...
 
 
-class DdpgAgent:
+class DdpgAgent(Agent):
     """A deep deterministic policy gradient over the steps of an environment.
 
     Args:
@@ -185,6 +186,7 @@ class DdpgAgent:
     ) -> None:
         self.settings = settings
         self.env = env
+        self.held = env.held_kinds
         self.generator = torch.Generator().manual_seed(seed)
         self.filling = np.random.default_rng(seed)
         features, hidden = self.env.features, self.settings.hidden

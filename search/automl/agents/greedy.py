@@ -11,7 +11,7 @@ import numpy as np
 from automl.policy import Policy
 from automl.solver import AdditiveProblem, Floats, neighbours, repair, solve
 from automl.space import Vectors
-from automl.study import Problem, Trial
+from automl.study import Agent, Problem, Trial
 
 #: First step, as a share of the dense network's excess, and how the steps shrink (NetAdapt: 2.5 %
 #: of the resource, 0.96).
@@ -21,7 +21,7 @@ DECAY: Final = 0.96
 WIDTH: Final = 8
 
 
-class GreedyAgent:
+class GreedyAgent(Agent):
     """NetAdapt (Yang et al., 2018): lower one part per step until the budget is met.
 
     In each step every variable proposes its least lowering that takes the step's share off the

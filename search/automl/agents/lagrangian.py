@@ -11,11 +11,12 @@ import numpy as np
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
 from automl.solver import Floats, solve
-from automl.space import Kind, Pairwise
-from automl.study import Problem, Trial
+from automl.space import Pairwise
+from automl.study import Agent, Problem, Trial
 
-#: Kinds of choices whose sensitivity is weighed against each other, and by how much.
-WEIGHED: Final[tuple[Kind, ...]] = ("channels", "block", "resolution", "bits")
+#: Kinds whose sensitivity is weighed against that of the others first; further kinds follow.
+WEIGHED: Final = ("channels", "block", "resolution", "bits")
+#: By how much it is weighed.
 FACTORS: Final = (0.5, 2.0)
 #: Policies proposed at most.
 PROPOSALS: Final = 8
@@ -25,12 +26,12 @@ PROPOSALS: Final = 8
 class _Plan:
     """A problem to solve: the sensitivity of one kind weighed by a factor, some variables held."""
 
-    kind: Kind | None = None
+    kind: str | None = None
     factor: float = 1.0
     held: Mapping[int, int] = field(default_factory=dict)
 
 
-class LagrangianAgent:
+class LagrangianAgent(Agent):
     """Least additive sensitivity within the budget.
 
     Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988.
@@ -99,7 +100,7 @@ class LagrangianAgent:
 def _plans(problem: Problem) -> list[_Plan]:
     """The plain problem first, then weighed kinds, then each resolution."""
     space = problem.space
-    kinds: list[Kind] = [kind for kind in WEIGHED if space.of_kind(kind)]
+    kinds = [kind for kind in dict.fromkeys((*WEIGHED, *space.kinds)) if kind in space.kinds]
     plans = [_Plan()]
     if len(kinds) > 1:
         plans += [_Plan(kind, factor) for kind in kinds for factor in FACTORS]

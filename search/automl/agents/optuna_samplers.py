@@ -12,28 +12,30 @@ The study in here is the sampler's memory alone. The search's own study keeps wh
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from automl.policy import Policy
 from automl.solver import Floats, Projection, solve
-from automl.space import Vectors
-from automl.study import Problem, Trial, quiet_optuna
+from automl.space import Vectors, kind_of
+from automl.study import Agent, Problem, Trial, quiet_optuna
 from automl.units import Quantity
 
+Integers = NDArray[np.int64]
 #: Draws in a row that lead to nothing new after which the sampler counts as finished.
 _REPEATED = 12
 #: The variable that decides whether a draw is raised to the budget, beside one a choice.
 _FILL = "fill"
 
 
-class OptunaAgent(ABC):
+class OptunaAgent(Agent):
     """A sampler of Optuna on draws that are projected onto the budget.
 
     Args:
@@ -50,10 +52,13 @@ class OptunaAgent(ABC):
         self._study = optuna.create_study(directions=self.directions(), sampler=self.sampler(seed))
         #: Where in [0, 1] each variable's middle draw falls.
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
+        self._ranked = _ranked(problem)
         if warm_start and problem.sensitivity is not None:
             known = problem.sensitivity
             found = solve(problem.costs, known.single, problem.budget, pairwise=known.pairwise)
-            first = found.vector
+            first = found.vector.copy()
+            for variable, options in self._ranked.items():
+                first[variable] = np.flatnonzero(options == first[variable])[0]
             self._middle = (first + 0.5) / np.array(problem.space.sizes)
             middle = {f"{index}": 0.5 for index in range(len(first))}
             self._study.enqueue_trial({**middle, _FILL: 1.0})
@@ -118,6 +123,8 @@ class OptunaAgent(ABC):
         below, above = 2.0 * draws * middle, middle + (2.0 * draws - 1.0) * (1.0 - middle)
         places = np.where(draws < 0.5, below, above)
         vector: Vectors = np.minimum(places * sizes, sizes - 1).astype(np.int16)
+        for variable, options in self._ranked.items():
+            vector[variable] = options[vector[variable]]
         return vector
 
     def _answer(self, number: int, key: bytes) -> None:
@@ -126,6 +133,20 @@ class OptunaAgent(ABC):
             self._study.tell(number, state=TrialState.FAIL)
         else:
             self._study.tell(number, values)
+
+
+def _ranked(problem: Problem) -> dict[int, Integers]:
+    """Per variable whose kind has no order: its options by their sensitivity, the dense one last.
+
+    A sampler that draws along a line needs neighbours that are alike.
+    """
+    if problem.sensitivity is None:
+        return {}
+    return {
+        position: np.argsort(-problem.sensitivity.single[position], kind="stable")
+        for position, variable in enumerate(problem.space.variables)
+        if not kind_of(variable.kind).ordered
+    }
 
 
 class TpeAgent(OptunaAgent):

@@ -47,6 +47,11 @@ class PruningEnv:
         self.gates = {inner: gate for gate, inners in problem.space.nested for inner in inners}
         self.order = _network_order(problem)
         self.held, self.completion = _within_budget(problem, self.order)
+        self.held_kinds = tuple(
+            kind
+            for kind in problem.space.kinds_but("block", "channels")
+            if all(self.held[i] == problem.space.sizes[i] - 1 for i in problem.space.of_kind(kind))
+        )
         self._projection = Projection(problem)
         self._least = self.completion.first.copy()
         self._least[self.order] = 0

@@ -9,13 +9,13 @@ import numpy as np
 
 from automl.policy import Policy
 from automl.solver import Projection
-from automl.study import Problem, Trial
+from automl.study import Agent, Problem, Trial
 
 #: Draws without a new policy after which the space counts as exhausted.
 _REPEATED: Final = 200
 
 
-class RandomAgent:
+class RandomAgent(Agent):
     """Random search (Li and Talwalkar, "Random search and reproducibility for NAS", 2019).
 
     Each policy is drawn option by option. It is lowered at random until it fits the budget, and

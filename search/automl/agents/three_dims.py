@@ -17,7 +17,7 @@ What differs:
   thinnest channel groups. Its score is learned, and the fit is made again until nothing new comes.
 - With a warm start the first sample is the allowed mix nearest to the depth, the mean width and the
   resolution of the optimum of additive sensitivity.
-- Bits stay dense.
+- Bits and all other kinds of choices stay dense.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
 from automl.solver import Floats, LogCost, LowRank, fit_log_cost, fit_low_rank, solve
 from automl.space import Space, Vectors, channel_counts
-from automl.study import Problem, Trial
+from automl.study import Agent, Problem, Trial
 from automl.units import QUANTITIES
 
 #: Ratios that widths are taken from, and how many different ones are used at most.
@@ -73,7 +73,7 @@ class Mixes:
     edge: NDArray[np.bool_]
 
 
-class ThreeDimsAgent:
+class ThreeDimsAgent(Agent):
     """Three dimensions (Wang et al., 2021): the best mix of depth, width and resolution.
 
     Args:
@@ -91,6 +91,7 @@ class ThreeDimsAgent:
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         _check(problem.space)
         self._problem = problem
+        self.held = problem.space.kinds_but("block", "channels", "resolution")
         self._generator = np.random.default_rng(seed)
         self.mixes = _mixes(problem)
         if not self.mixes.allowed.any():
@@ -211,17 +212,13 @@ def constrained_optimum(
 def _check(space: Space) -> None:
     dimensions = {"block": "removable blocks", "channels": "channel groups"}
     dimensions["resolution"] = "resolutions"
-    missing = {kind: words for kind, words in dimensions.items() if kind not in _kinds(space)}
+    missing = {kind: words for kind, words in dimensions.items() if kind not in space.kinds}
     if len(missing) > 1:
         raise SpaceError(
             "three-dims weighs depth, width and resolution against each other, and this space has "
             f"no {' and no '.join(missing.values())}",
             lacks=missing,
         )
-
-
-def _kinds(space: Space) -> set[str]:
-    return {variable.kind for variable in space.variables}
 
 
 def _mixes(problem: Problem) -> Mixes:

@@ -9,8 +9,8 @@ import numpy as np
 
 from automl.errors import InfeasibleError
 from automl.policy import Bits, Policy
-from automl.space import Option, Variable, Vectors, channel_counts
-from automl.study import Problem, Trial
+from automl.space import Variable, Vectors, bit_options, channel_counts
+from automl.study import Agent, Problem, Trial
 from automl.units import QUANTITIES
 
 #: Ratios that are tried, from one down.
@@ -19,7 +19,7 @@ RATIOS: Final = np.arange(1000, 0, -1) / 1000
 ENOUGH_BITS: Final = 8
 
 
-class UniformAgent:
+class UniformAgent(Agent):
     """The largest common ratio of kept channels, or bit-width, that fits; all blocks stay.
 
     Every group keeps the option nearest to the ratio and every layer takes the precision nearest
@@ -35,6 +35,7 @@ class UniformAgent:
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self._problem = problem
+        self.held = problem.space.kinds_but("channels", "bits", "resolution")
         self._asked = False
 
     def ask(self, count: int) -> list[Policy]:
@@ -98,23 +99,22 @@ def _candidates(problem: Problem) -> Vectors:
             apart = np.abs(counts[None, :] - each[:, None] * counts[-1])
             vectors[:, index] = apart.argmin(axis=1)
         elif variable.kind == "bits":
-            nearest = {bits: _nearest(variable.options, bits) for bits in precisions}
+            nearest = {bits: _nearest(bit_options(variable), bits) for bits in precisions}
             vectors[:, index] = [nearest[bits] for _, _, bits in wanted]
     return vectors
 
 
 def _precisions(variables: Sequence[Variable]) -> list[Bits]:
     """Every precision that some layer has."""
-    options = (option for variable in variables for option in variable.options)
-    return list(dict.fromkeys(option for option in options if isinstance(option, Bits)))
+    layers = (bit_options(variable) for variable in variables if variable.kind == "bits")
+    return list(dict.fromkeys(bits for options in layers for bits in options))
 
 
-def _nearest(options: Sequence[Option], wanted: Bits) -> int:
+def _nearest(options: Sequence[Bits], wanted: Bits) -> int:
     """The option whose bits differ least."""
 
     def apart(place: int) -> int:
         option = options[place]
-        assert isinstance(option, Bits)
         return abs(option.weights - wanted.weights) + abs(option.activations - wanted.activations)
 
     return min(range(len(options)), key=apart)

@@ -8,6 +8,13 @@ from .importance.base import Importance as Importance
 from .importance.elimination import PruningOrder as PruningOrder
 from .importance.elimination import Reader as Reader
 from .importance.registry import IMPORTANCES as IMPORTANCES
+from .kinds.applying import further_parts as further_parts
+from .kinds.applying import in_place as in_place
+from .kinds.base import Bench as Bench
+from .kinds.base import CompressionKind as CompressionKind
+from .kinds.base import LayerKind as LayerKind
+from .kinds.base import Measurer as Measurer
+from .kinds.base import OneByOne as OneByOne
 from .layer_matrix import matrix as matrix
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.base import Quantizer as Quantizer
@@ -25,6 +32,6 @@ from .reconstruction.base import Candidate as Candidate
 from .reconstruction.base import Reconstruction as Reconstruction
 from .reconstruction.base import RefitSettings as RefitSettings
 from .reconstruction.registry import RECONSTRUCTIONS as RECONSTRUCTIONS
+from .resizing import resized as resized
 from .sensitivity import measure_sensitivity as measure_sensitivity
-from .sensitivity import resized as resized
 from .statistics import Features as Features

@@ -13,14 +13,15 @@ from torch import nn
 from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database
 from automl.compression.importance.registry import IMPORTANCES
+from automl.compression.kinds.applying import further_parts, in_place
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.quantization.simulation import Plan, make_plan
 from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
-from automl.compression.sensitivity import resized
+from automl.compression.resizing import resized
 from automl.compression.statistics import Features, collect
-from automl.errors import QuantizationError, nearest
+from automl.errors import QuantizationError, SpaceError, nearest
 from automl.network import Flow, TracedModel, kept_positions
 from automl.policy import Policy
 
@@ -111,14 +112,17 @@ class Compressor:
         Raises:
             QuantizationError: Bits of no such layer, or activations that are constant or not
                 finite; it names the layer.
+            SpaceError: A further choice that cannot be made, or one beside bits.
         """
-        plan = self.plan(policy)
+        plan, parts = self.plan(policy), further_parts(self.traced.model, policy)
+        if plan.bits and parts:
+            raise SpaceError(f"{parts[0].kind.name} and bits cannot both be chosen in one network")
         if plan.bits and not finish:
             images = resized(self.images, policy.resolution)
             return self.joint.candidate(policy, plan, self._outputs(policy), images)
         model = self.database.candidate(policy)
-        if not finish or not (plan.bits or policy.removed or self.database.kept(policy)):
-            return model
+        if not finish or not (plan.bits or parts or policy.removed or self.database.kept(policy)):
+            return in_place(model, parts)
         candidate = Candidate(
             model,
             self.traced.trace,
@@ -126,8 +130,9 @@ class Compressor:
             self._outputs(policy),
             plan,
             policy.removed,
+            {part.name: part.finish for part in parts},
         )
-        return self._reconstruction.finish(candidate, self.quantizer, settings)
+        return in_place(self._reconstruction.finish(candidate, self.quantizer, settings), parts)
 
     def plan(self, policy: Policy) -> Plan:
         """What a policy's network rounds; bits of layers in removed blocks mean nothing.

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from automl.compression.database import Database, read_patch, write_patch
-from automl.compression.quantization.bits_sensitivity import BitsSensitivity
+from automl.compression.database import Database
+from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.quantization.joint_database import JointDatabase
-from automl.errors import SpaceError
-from automl.network import remove
-from automl.policy import Policy
-from automl.space import Sensitivity, Space, Variable
+from automl.space import Sensitivity, Space, kind_of
 
 Tensor = torch.Tensor
 
@@ -31,7 +25,7 @@ def measure_sensitivity(
     rounded: JointDatabase | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
-    """The sensitivity of every choice alone, and the interaction of bits and channels.
+    """The sensitivity of every choice alone, and of pairs of choices where their kinds know it.
 
     Args:
         database: Candidates' weights; a copy of its model is changed and restored, choice by
@@ -45,7 +39,7 @@ def measure_sensitivity(
         Mean squared difference of the outputs, relative to the variance of the dense outputs.
 
     Raises:
-        SpaceError: The space has bits, and there are no rounded weights.
+        SpaceError: A kind that is unknown or cannot be measured, or bits without rounded weights.
         QuantizationError: Activations that are constant or not finite; it names the layer.
     """
     # results may be made from the database after an interruption, which could leave a choice in it
@@ -55,42 +49,22 @@ def measure_sensitivity(
     total = sum(len(variable.options) for variable in space.variables)
     sensitivity, done = [], 0
 
-    def relative(changed: Tensor) -> float:
-        return float((changed - dense).square().mean()) / variance
+    def change(made: nn.Module, inputs: Tensor) -> float:
+        return float((outputs(made, inputs) - dense).square().mean()) / variance
 
     def told() -> None:
         nonlocal done
         on_choice(done := done + 1, total)
 
-    bits = _bits_sensitivity(rounded, space, lambda made: relative(outputs(made, images)), model)
+    bench = Bench(model, database, rounded, images, change)
+    measurers = {
+        name: compression_kind(kind_of(name)).measurer(space, bench) for name in space.kinds
+    }
     for variable in space.variables:
-        if bits and variable.kind == "bits":
-            row = bits.row(variable, told)
-        else:
-            row = np.zeros(len(variable.options))
-            for index, option in enumerate(variable.options[:-1]):
-                row[index] = relative(_outputs_with(model, database, variable, option, images))
-                told()
+        sensitivity.append(measurers[variable.kind].row(variable, told))
         done += 1
-        sensitivity.append(row)
-    return Sensitivity(
-        tuple(sensitivity), images.shape[0], bits.pairwise(sensitivity) if bits else ()
-    )
-
-
-def _bits_sensitivity(
-    rounded: JointDatabase | None,
-    space: Space,
-    sensitivity_of: Callable[[nn.Module], float],
-    model: nn.Module,
-) -> BitsSensitivity | None:
-    if not space.of_kind("bits"):
-        return None
-    if rounded is None:
-        raise SpaceError(
-            "the space has bits: their sensitivity cannot be measured without the rounding"
-        )
-    return BitsSensitivity(rounded, space, sensitivity_of, model)
+    pairwise = (each for kind in measurers.values() for each in kind.pairwise(sensitivity))
+    return Sensitivity(tuple(sensitivity), images.shape[0], tuple(pairwise))
 
 
 def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
@@ -100,51 +74,6 @@ def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
     return torch.cat(parts)
 
 
-def resized(images: Tensor, resolution: int) -> Tensor:
-    """The images at another square resolution (bilinear, antialiased); unchanged where it fits."""
-    if not resolution or images.dim() != 4 or images.shape[-1] == resolution:
-        return images
-    size = (resolution, resolution)
-    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-
-
 def _flat(output: object, images: int) -> Tensor:
     leaves = tree_leaves(output)
     return torch.cat([leaf.reshape(images, -1) for leaf in leaves if isinstance(leaf, Tensor)], 1)
-
-
-def _outputs_with(
-    model: nn.Module, database: Database, variable: Variable, option: object, images: Tensor
-) -> Tensor:
-    if variable.kind == "channels" and isinstance(option, int):
-        with _patched(model, database.patches(Policy({variable.name: option}))):
-            return outputs(model, images)
-    if variable.kind == "block":
-        with _without(model, variable.name):
-            return outputs(model, images)
-    if variable.kind == "resolution" and isinstance(option, int):
-        return outputs(model, resized(images, option))
-    return outputs(model, images)
-
-
-@contextmanager
-def _patched(model: nn.Module, patches: Mapping[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    before = {name: read_patch(model.get_submodule(name)) for name in patches}
-    try:
-        for name, patch in patches.items():
-            write_patch(model.get_submodule(name), patch)
-        yield
-    finally:
-        for name, patch in before.items():
-            write_patch(model.get_submodule(name), patch)
-
-
-@contextmanager
-def _without(model: nn.Module, block: str) -> Iterator[None]:
-    parent, _, leaf = block.rpartition(".")
-    original = model.get_submodule(block)
-    try:
-        remove(model, frozenset({block}))
-        yield
-    finally:
-        setattr(model.get_submodule(parent), leaf, original)

@@ -5,6 +5,7 @@ from .factors import CostFactor as CostFactor
 from .factors import Lookup as Lookup
 from .factors import Overhead as Overhead
 from .factors import join as join
+from .factors import lookup_of as lookup_of
 from .model import COUNTS_PER_SIDE as COUNTS_PER_SIDE
 from .model import Budget as Budget
 from .model import Cost as Cost

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost.layer_tables import FREE, Builder, LayerTable, Modes
+from automl.cost.layer_tables import Builder, LayerTable, Way, Ways
 from automl.network import Boundary
 from automl.policy import Bits, is_float
 
@@ -39,27 +39,27 @@ class BlockOutputPrecision:
     Attributes:
         gate: The block's variable.
         inside: The variable of the bits that the block, when it is kept, writes its output in.
-        source: The variable, auxiliary or not, of what entered; -1 where that is always float.
-        moved: Per option of the source, the option of `inside` that it is; one entry for -1.
+        source: The variable, auxiliary or not, of what entered; None where that is always float.
+        moved: Per option of the source, the option of `inside` that it is; one entry for none.
         size: Number of options, those of `inside`.
     """
 
     gate: int
     inside: int
-    source: int
+    source: int | None
     moved: Integers
     size: int
 
     def follow(self, choices: NDArray[np.int16]) -> NDArray[np.int16]:
         """Its option [policies] from those of all variables before it [variables, policies]."""
-        entered = self.moved.astype(np.int16)[choices[self.source] if self.source >= 0 else 0]
+        entered = self.moved.astype(np.int16)[0 if self.source is None else choices[self.source]]
         left: NDArray[np.int16] = np.where(choices[self.gate] > 0, choices[self.inside], entered)
         return left
 
     def settle(self, held: dict[int, int]) -> int | None:
         """Its option when these variables are held; None where that is not enough to tell."""
         inside = held.get(self.inside)
-        entered = held.get(self.source) if self.source >= 0 else 0
+        entered = 0 if self.source is None else held.get(self.source)
         passed = None if entered is None else int(self.moved[entered])
         gate = held.get(self.gate)
         if gate is None:
@@ -72,7 +72,7 @@ class BlockOutputPrecision:
         Args:
             sizes: Options of all variables, the auxiliary ones after those of the space.
         """
-        told = [self.gate, self.inside, *([self.source] if self.source >= 0 else [])]
+        told = [self.gate, self.inside, *([] if self.source is None else [self.source])]
         scope = tuple(sorted({*told}))
         grid = np.indices([sizes[variable] for variable in scope], dtype=np.int16)
         choices = np.zeros((max(scope) + 1, grid[0].size), dtype=np.int16)
@@ -88,17 +88,17 @@ def add_auxiliary(builder: Builder) -> tuple[Builder, tuple[BlockOutputPrecision
     choosers: dict[str, Choice] = {}
     if not builder.precisions.simulated:
         for block in builder.network.blocks:
-            gate = positions.get(("block", block.name), -1)
+            gate = positions.get(("block", block.name))
             written = builder.own_choice(block.leaves)
-            if gate < 0 or written is None or block.leaves not in block.layers:
+            if gate is None or written is None or block.leaves not in block.layers:
                 continue
             inside, options = written
             entering = choosers.get(block.enters) or builder.own_choice(block.enters)
-            source, before = entering or (-1, (options[-1],))
-            moved = [options.index(bits) if bits in options else -1 for bits in before]
-            ends = np.array(moved) % len(options)
+            source, before = entering or (None, (options[-1],))
+            dense = len(options) - 1
+            moved = [options.index(bits) if bits in options else dense for bits in before]
             choosers[block.leaves] = (len(space.variables) + len(found), options)
-            found.append(BlockOutputPrecision(gate, inside, source, ends, len(options)))
+            found.append(BlockOutputPrecision(gate, inside, source, np.array(moved), len(options)))
     return replace(builder, choosers=choosers), tuple(found)
 
 
@@ -114,22 +114,26 @@ def conversions(builder: Builder) -> Iterator[LayerTable]:
         written = builder.choice(producer, block)
         read = [*dict.fromkeys(builder.choice(each.consumer, block) for each in boundaries)]
         for first in range(0, len(read), READERS):
-            modes = _modes(written, read[first : first + READERS])
-            if modes.names:
-                yield builder.table(replace(boundaries[0].plan, block=block), modes)
+            ways = _ways(written, read[first : first + READERS])
+            if ways.priced:
+                yield builder.table(replace(boundaries[0].plan, block=block), ways)
 
 
-def _modes(written: Choice | None, read: Sequence[Choice | None]) -> Modes:
+def _ways(written: Choice | None, read: Sequence[Choice | None]) -> Ways:
     """How a value is converted under each choice of its writer's and its readers' bits."""
     parties = [written, *read]
     choosers = tuple((each[0], len(each[1])) for each in parties if each is not None)
-    names: list[str] = []
-    for bits in product(*(each[1] if each is not None else (Bits(),) for each in parties)):
-        floats = [is_float(each) for each in bits]
-        if all(floats[1:]) if floats[0] else not any(floats[1:]):
-            names.append("")
-        else:
-            names.append("quantize" if floats[0] else "dequantize")
-    priced = tuple(sorted({*names} - {""}))
-    chosen = tuple(priced.index(name) if name else FREE for name in names)
-    return Modes(priced, chosen, (Bits(),) * len(chosen), choosers)
+    names = [
+        conversion(is_float(bits[0]), [is_float(each) for each in bits[1:]])
+        for bits in product(*(each[1] if each is not None else (Bits(),) for each in parties))
+    ]
+    priced = tuple(sorted({name for name in names if name}))
+    chosen = tuple(priced.index(name) if name else None for name in names)
+    return Ways(tuple(map(Way, priced)), chosen, (Bits(),) * len(chosen), choosers)
+
+
+def conversion(writes_float: bool, read_floats: Sequence[bool]) -> str:
+    """What becomes of a value: "quantize", "dequantize", or "" where all read what was written."""
+    if all(reads_float == writes_float for reads_float in read_floats):
+        return ""
+    return "quantize" if writes_float else "dequantize"

@@ -94,43 +94,46 @@ def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Looku
     """A layer's rows. What has no prices is 0 in them: the cost model's constant is NaN then."""
     rows = np.zeros((*table.shape, COLUMNS))
     rows[..., MACS], rows[..., BYTES] = table.work()
-    if prices and table.modes.names:
-        rows[..., [LATENCY, INTERPOLATED, FITTED]] = _seconds(table, prices, overhead)
-        joules = np.array([prices[key][2] for key in table.op_keys()])
-        rows[..., JOULES], _ = table.spread(joules)
+    if prices and table.ways.priced:
+        rows[..., [LATENCY, INTERPOLATED, FITTED]], rows[..., JOULES] = _priced(
+            table, prices, overhead
+        )
     steps: list[tuple[int, Integers]] = []
     strides = [math.prod(table.shape[position + 1 :]) for position in range(len(table.shape))]
-    if table.resolution_variable >= 0:
+    if table.resolution_variable is not None:
         steps.append((table.resolution_variable, strides[0] * np.arange(table.shape[0])))
     stride = strides[1]
-    for variable, size in reversed(table.modes.choosers):
+    for variable, size in reversed(table.ways.choosers):
         steps.append((variable, stride * np.arange(size)))
         stride *= size
     for axis, stride in zip(table.axes, strides[2:], strict=True):
         steps += [(variable, stride * step) for variable, step in axis.steps]
     flat = rows.reshape(-1, COLUMNS)
-    if table.gate >= 0:
+    if table.gate is not None:
         steps.append((table.gate, np.array([len(flat), 0])))
         flat = np.concatenate([flat, np.zeros_like(flat)])
     return Lookup(tuple(steps), flat)
 
 
-def _seconds(table: LayerTable, prices: Prices, overhead: Overhead) -> Floats:
-    """Seconds in all, interpolated and fitted [*table.shape, 3]."""
-    found = np.array([prices[key] for key in table.op_keys()])
+def _priced(table: LayerTable, prices: Prices, overhead: Overhead) -> tuple[Floats, Floats]:
+    """Seconds in all, interpolated and fitted [*table.shape, 3], and joules [*table.shape]."""
+    operators = table.operators()
+    entry = np.repeat(np.arange(len(operators)), [len(keys) for keys in operators])
+    found = np.array([prices[key] for keys in operators for key in keys])
     seconds, source = found[:, 0] * overhead.scale, found[:, 1]
-    whole, between = table.spread(seconds)
-    fitted, _ = table.spread(np.where(source == SOURCES.index("fitted"), seconds, 0.0))
-    inner, _ = table.spread(np.where(source == SOURCES.index("interpolated"), seconds, 0.0))
-    runs = table.runs.reshape(1, -1, *([1] * len(table.axes)))
-    return np.stack(
-        [
-            whole + overhead.per_operator * runs,
-            np.where(between, whole - fitted, inner),
-            fitted + overhead.per_operator * runs,
-        ],
-        axis=-1,
-    )
+
+    def spread(each: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Sums over the operators of each entry, at all indices."""
+        sums: Floats = np.bincount(entry, each, len(operators)).astype(np.float64)
+        return table.spread(sums)
+
+    whole, between = spread(seconds)
+    fitted, _ = spread(np.where(source == SOURCES.index("fitted"), seconds, 0.0))
+    inner, _ = spread(np.where(source == SOURCES.index("interpolated"), seconds, 0.0))
+    running, _ = spread(np.ones(len(seconds)))
+    extra = overhead.per_operator * running
+    parts = [whole + extra, np.where(between, whole - fitted, inner), fitted + extra]
+    return np.stack(parts, axis=-1), spread(found[:, 2])[0]
 
 
 def join(lookups: Sequence[Lookup], sizes: Sequence[int]) -> list[Lookup]:
@@ -149,12 +152,8 @@ def join(lookups: Sequence[Lookup], sizes: Sequence[int]) -> list[Lookup]:
         rows = lookup.rows[lookup.index(choices)]
         joined[home] = joined[home] + rows if home in joined else rows
     for scope, rows in joined.items():
-        strides = [math.prod(sizes[v] for v in scope[i + 1 :]) for i in range(len(scope))]
-        steps = tuple(
-            (variable, stride * np.arange(sizes[variable]))
-            for variable, stride in zip(scope, strides, strict=True)
-        )
-        wide.append(Lookup(steps, rows, joint=True))
+        table = rows.reshape(*(sizes[variable] for variable in scope), COLUMNS)
+        wide.append(lookup_of(scope, table, joint=True))
     return wide
 
 
@@ -165,3 +164,20 @@ def digest(prices: Iterable[Floats]) -> str:
         rounded = np.nan_to_num(array.astype(np.float32), nan=-1.0)
         found.update(f"{array.shape};".encode() + rounded.tobytes())
     return found.hexdigest()
+
+
+def lookup_of(scope: tuple[int, ...], table: Floats, *, joint: bool = False) -> Lookup:
+    """A table as a lookup.
+
+    Args:
+        scope: Variables.
+        table: [options of each variable of the scope..., columns]; columns that are missing are 0.
+        joint: Whether the scope is ascending.
+    """
+    rows = np.zeros((math.prod(table.shape[:-1]), COLUMNS))
+    rows[:, : table.shape[-1]] = table.reshape(len(rows), -1)
+    steps = tuple(
+        (variable, math.prod(table.shape[place + 1 : -1]) * np.arange(table.shape[place]))
+        for place, variable in enumerate(scope)
+    )
+    return Lookup(steps, rows, joint)

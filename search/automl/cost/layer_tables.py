@@ -1,7 +1,8 @@
 """One layer's price for every choice that it depends on, as an array.
 
-A layer's price depends on what it reads and writes (in channels), the resolution, the precision of
-its owner, and whether its block is kept. Channel counts that come from several groups (a
+A layer's price depends on what it reads and writes (in channels), the resolution, the way in which
+it runs (as itself or as other operators, in the precision of its owner), and whether its block is
+kept. Channel counts that come from several groups (a
 concatenation) are indexed by their sum, so that a dense block of sixty layers stays a table of a
 few hundred rows.
 """
@@ -9,10 +10,11 @@ few hundred rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Final
+from functools import cached_property, partial
+from itertools import chain, product
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from automl.latency import OpKey, op_key
 from automl.network import Layer, LayerPlan, Network, Width
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
-from automl.space import Space, channel_counts
+from automl.space import Space, bit_options, channel_counts, kind_of
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,8 +40,8 @@ INTEGER: Final = (
     "concat",
     "resize",
 )
-#: Where nothing is priced.
-FREE: Final = -1
+#: What a layer runs as.
+Lowering = Callable[[Layer], tuple[Layer, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,32 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Modes:
+class Way:
+    """How a layer can run.
+
+    Attributes:
+        precision: As the table writes it; "quantize" or "dequantize" of a conversion.
+        lower: What it runs as; None for itself.
+    """
+
+    precision: str
+    lower: Lowering | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
     """In which ways a layer can run, and what chooses between them.
 
     Attributes:
-        names: What is priced: precisions, or "quantize" and "dequantize" of a conversion.
-        chosen: Per assignment of the choosers in C order: index into `names`, or `FREE`.
+        priced: The ways, each once.
+        chosen: Per assignment of the choosers in C order: index into `priced`; None where nothing
+            runs.
         bits: Per assignment: what the weights are stored in.
         choosers: Variables with the number of their options.
     """
 
-    names: tuple[str, ...]
-    chosen: tuple[int, ...] = (0,)
+    priced: tuple[Way, ...]
+    chosen: tuple[int | None, ...] = (0,)
     bits: tuple[Bits, ...] = (Bits(),)
     choosers: tuple[tuple[int, int], ...] = ()
 
@@ -97,60 +113,49 @@ class LayerTable:
     Attributes:
         plan: The layer.
         resolutions: Indices into `plan.sizes` to choose from.
-        modes: The ways in which it runs.
+        ways: The ways in which it runs.
         axes: Of its channels: none, one or two.
-        resolution_variable, gate: Variables of the space, or -1.
+        resolution_variable, gate: Variables of the space, where it depends on them.
     """
 
     plan: LayerPlan
     resolutions: tuple[int, ...]
-    modes: Modes
+    ways: Ways
     axes: tuple[Axis, ...]
-    resolution_variable: int = -1
-    gate: int = -1
+    resolution_variable: int | None = None
+    gate: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[resolutions, assignments of the modes' choosers, size of each axis]."""
+        """[resolutions, assignments of the ways' choosers, size of each axis]."""
         return (
             len(self.resolutions),
-            len(self.modes.chosen),
+            len(self.ways.chosen),
             *(axis.size for axis in self.axes),
         )
 
-    @property
-    def runs(self) -> NDArray[np.bool_]:
-        """Where something is priced: [assignments of the modes' choosers]."""
-        running: NDArray[np.bool_] = np.array(self.modes.chosen) != FREE
-        return running
-
-    def op_keys(self) -> list[OpKey]:
-        """What has to be priced, in C order of [resolutions, modes, priced of each axis]."""
+    def operators(self) -> list[tuple[OpKey, ...]]:
+        """What has to be priced, in C order of [resolutions, ways, priced of each axis]."""
         priced = [axis.priced for axis in self.axes]
         read, written = (counts.ravel().tolist() for counts in self._counts(priced))
         return [
-            _key(self.plan.sized(inputs, outputs, resolution), mode)
+            _keys(self.plan.sized(inputs, outputs, resolution), way)
             for resolution in self.resolutions
-            for mode in self.modes.names
+            for way in self.ways.priced
             for inputs, outputs in zip(read, written, strict=True)
         ]
 
-    def key_of(self, choices: Sequence[int]) -> OpKey | None:
-        """What runs where channels and resolution have one option; None where nothing does."""
-        if self.gate >= 0 and not choices[self.gate]:
-            return None
-        index = 0
-        for variable, options in self.modes.choosers:
-            index = index * options + choices[variable]
-        mode = self.modes.chosen[index]
-        return None if mode == FREE else self.op_keys()[mode]
+    def op_keys(self) -> list[OpKey]:
+        """All operators that have to be priced."""
+        return list(chain.from_iterable(self.operators()))
 
     def spread(self, priced: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Prices of all indices from those of `op_keys()` [keys], and which were interpolated."""
+        """Prices of all indices from those of `operators()`, and which were interpolated."""
         lengths = [len(axis.priced) for axis in self.axes]
-        table = priced.reshape(len(self.resolutions), len(self.modes.names), *lengths)
-        table = np.concatenate([table, np.zeros_like(table[:, :1])], axis=1)  # the last is free
-        table = table[:, list(self.modes.chosen)]
+        free = len(self.ways.priced)
+        table = priced.reshape(len(self.resolutions), free, *lengths)
+        table = np.concatenate([table, np.zeros_like(table[:, :1])], axis=1)
+        table = table[:, [free if way is None else way for way in self.ways.chosen]]
         between = np.zeros(self.shape, dtype=np.bool_)
         for position, axis in enumerate(self.axes, start=2):
             if len(axis.priced) < axis.size:
@@ -178,11 +183,28 @@ class LayerTable:
         if layer.op in WEIGHTED:
             weights[:] = products * (layer.kernel[0] * layer.kernel[1])
         biases = written if layer.op in WEIGHTED else 2 * written if layer.op == "norm" else 0
-        for column, bits in enumerate(self.modes.bits):
+        for column, bits in enumerate(self.ways.bits):
             if layer.op not in WEIGHTED:  # a norm follows its owner's bits, but is not rounded
                 bits = bits if bits.weights >= FLOAT_BITS else Bits()
-            weights[:, column] = packed_bytes(weights[:, column], written, biases, bits)
+            way = self.ways.chosen[column]
+            lower = None if way is None else self.ways.priced[way].lower
+            if lower is None:
+                weights[:, column] = packed_bytes(weights[:, column], written, biases, bits)
+            else:
+                macs[:, column], weights[:, column] = self._lowered(lower, bits, read, written)
         return macs, weights
+
+    def _lowered(
+        self, lower: Lowering, bits: Bits, read: Integers, written: Integers
+    ) -> tuple[Floats, Floats]:
+        """MACs and bytes of what the layer runs as: [resolutions, size of each axis]."""
+        work = [
+            work_of(lower(self.plan.sized(inputs, outputs, resolution)), bits)
+            for resolution in self.resolutions
+            for inputs, outputs in zip(read.ravel().tolist(), written.ravel().tolist(), strict=True)
+        ]
+        macs, sizes = np.array(work).T.reshape(2, len(self.resolutions), *read.shape)
+        return macs, sizes
 
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
         """Read and written channels over the grid of axis indices."""
@@ -206,10 +228,29 @@ class LayerTable:
         return read * written // groups
 
 
-def _key(layer: Layer, mode: str) -> OpKey:
+def _keys(layer: Layer, way: Way) -> tuple[OpKey, ...]:
     if layer.op == "convert":
-        return op_key(replace(layer, detail=mode), "int8")
-    return op_key(layer, mode)
+        return (op_key(replace(layer, detail=way.precision), "int8"),)
+    if way.lower is None:
+        return (op_key(layer, way.precision),)
+    return tuple(op_key(each, way.precision) for each in way.lower(layer))
+
+
+def work_of(layers: Sequence[Layer], bits: Bits) -> tuple[int, float]:
+    """MACs and bytes of weights of operators that run in place of one layer, its bias in the last.
+
+    Args:
+        layers: The operators.
+        bits: What their weights are stored in.
+    """
+    size = 0.0
+    for layer in layers:
+        if layer.op in WEIGHTED:
+            pairs = layer.in_channels * layer.out_channels // layer.groups
+            weights = float(pairs * layer.kernel[0] * layer.kernel[1])
+            biases = layer.out_channels if layer is layers[-1] else 0
+            size += float(packed_bytes(weights, layer.out_channels, biases, bits))
+    return sum(layer.macs for layer in layers), size
 
 
 @dataclass(frozen=True)
@@ -234,31 +275,28 @@ class Builder:
     def tables(self) -> Iterator[LayerTable]:
         """One a layer, in network order."""
         for plan in self.network.plans:
-            yield self.table(plan, self._modes(plan))
+            yield self.table(plan, self._ways(plan))
 
-    def table(self, plan: LayerPlan, modes: Modes) -> LayerTable:
-        """The table of one layer that runs in these modes."""
+    def table(self, plan: LayerPlan, ways: Ways) -> LayerTable:
+        """The table of one layer that runs in these ways."""
         positions = self.space.positions
         settled = _settle(plan, self.network, self.space)
         axes = _axes(settled, self.space, self.counts)
-        gate = positions.get(("block", plan.block), -1) if plan.block else -1
-        resolution = positions.get(("resolution", ""), -1)
-        return LayerTable(settled, self._resolutions(resolution), modes, axes, resolution, gate)
+        gate = positions.get(("block", plan.block)) if plan.block else None
+        resolution = positions.get(("resolution", ""))
+        resolutions = self._resolutions(plan, resolution)
+        return LayerTable(settled, resolutions, ways, axes, resolution, gate)
 
-    def _resolutions(self, variable: int) -> tuple[int, ...]:
-        sizes: Sequence[int] = self.network.resolutions[-1:]
-        if variable >= 0:
-            options = self.space.variables[variable].options
-            sizes = [size for size in options if isinstance(size, int)]
-        return tuple(self.network.resolutions.index(size) for size in sizes) or (-1,)
+    def _resolutions(self, plan: LayerPlan, variable: int | None) -> tuple[int, ...]:
+        if variable is None:
+            return (len(plan.sizes) - 1,)
+        sizes = cast(tuple[int, ...], self.space.variables[variable].options)
+        return tuple(map(self.network.resolutions.index, sizes))
 
     def own_choice(self, layer: str) -> tuple[int, tuple[Bits, ...]] | None:
         """The variable of a layer's bits with its options; None where it has none."""
-        variable = self.space.positions.get(("bits", layer), -1)
-        if variable < 0:
-            return None
-        options = self.space.variables[variable].options
-        return variable, tuple(option for option in options if isinstance(option, Bits))
+        variable = self.space.positions.get(("bits", layer))
+        return None if variable is None else (variable, bit_options(self.space.variables[variable]))
 
     def choice(self, owner: str, block: str = "") -> tuple[int, tuple[Bits, ...]] | None:
         """What decides the precision of what an owner's followers in a block (or none) do."""
@@ -270,18 +308,34 @@ class Builder:
     def _blocks(self) -> Mapping[str, str]:
         return {plan.layer.name: plan.block for plan in self.network.plans}
 
-    def _modes(self, plan: LayerPlan) -> Modes:
+    def _ways(self, plan: LayerPlan) -> Ways:
         dense, op = self.precisions.dense, plan.layer.op
         choice = self.choice(plan.owner, plan.block)
-        variable, options = choice or (-1, (bits_of(dense),))
+        options = (bits_of(dense),) if choice is None else choice[1]
         names = [self.precisions.name_of(bits) for bits in options]
         if op not in INTEGER:
             names = [dense] * len(names)
-        choosers = ((variable, len(options)),) if choice else ()
+        choosers = () if choice is None else ((choice[0], len(options)),)
         if self.precisions.simulated and op not in WEIGHTED:
-            return Modes((), (FREE,) * len(names), options, choosers)
-        priced = tuple(dict.fromkeys(names))
-        return Modes(priced, tuple(map(priced.index, names)), options, choosers)
+            return Ways((), (None,) * len(names), options, choosers)
+        form, lowerings = self._lowerings.get(plan.layer.name, (None, (None,)))
+        if form is not None:
+            choosers = ((form, len(lowerings)), *choosers)
+        ways = [Way(name, lower) for lower, name in product(lowerings, names)]
+        priced = tuple(dict.fromkeys(ways))
+        bits = options * len(lowerings)
+        return Ways(priced, tuple(map(priced.index, ways)), bits, choosers)
+
+    @cached_property
+    def _lowerings(self) -> Mapping[str, tuple[int, tuple[Lowering | None, ...]]]:
+        """Per layer that can run as others: the variable, and what each option makes of it."""
+        found: dict[str, tuple[int, tuple[Lowering | None, ...]]] = {}
+        for position, variable in enumerate(self.space.variables):
+            kind = kind_of(variable.kind)
+            if kind.lowers:
+                lowered = [partial(kind.lower, option) for option in variable.options[:-1]]
+                found[variable.name] = position, (*lowered, None)  # the dense one is itself
+        return found
 
 
 def _settle(plan: LayerPlan, network: Network, space: Space) -> LayerPlan:

@@ -2,37 +2,102 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
-from automl.cost.conversions import add_auxiliary, conversions
-from automl.cost.layer_tables import Builder
-from automl.latency import OpKey
+from automl.cost.conversions import conversion
+from automl.cost.layer_tables import INTEGER, WEIGHTED, Lowering
+from automl.latency import OpKey, op_key
 from automl.network import Network
-from automl.policy import Policy, Precisions, bits_of, fineness
-from automl.space import Space, Variable
+from automl.policy import Bits, Policy, Precisions, bits_of, is_float
+from automl.space import further_choices
 
 
 def operators_of(network: Network, policy: Policy, precisions: Precisions) -> list[OpKey]:
-    """Operators and conversions of a policy's network, each once."""
-    dense = bits_of(precisions.dense)
-    offered = tuple(sorted({*policy.bits.values(), dense}, key=fineness))
-    layers = {plan.owner for plan in network.plans} - {""} if policy.bits else ()
-    variables = [Variable("resolution", "", (policy.resolution or network.resolutions[-1],))]
-    variables += [Variable("block", block.name, (0, 1)) for block in network.blocks]
-    variables += [Variable("channels", each, (kept,)) for each, kept in policy.channels.items()]
-    variables += [Variable("bits", name, offered) for name in sorted(layers)]
-    builder, block_outputs = add_auxiliary(
-        Builder(network, Space(tuple(variables)), precisions, counts=1)
-    )
-    chosen = [0] * (len(variables) + len(block_outputs))
-    for number, variable in enumerate(variables):
-        if variable.kind == "block":
-            chosen[number] = int(variable.name not in policy.removed)
-        elif variable.kind == "bits":
-            chosen[number] = offered.index(policy.bits.get(variable.name, dense))
-    choices = np.array(chosen, dtype=np.int16)[:, None]
-    for number, each in enumerate(block_outputs, start=len(variables)):
-        choices[number] = each.follow(choices)
-    tables = (*builder.tables(), *conversions(builder))
-    found = (table.key_of(choices[:, 0].tolist()) for table in tables)
-    return [key for key in dict.fromkeys(found) if key is not None]
+    """Operators and conversions of a policy's network, each once.
+
+    Raises:
+        SpaceError: A choice of an unknown kind, or one that its kind cannot read.
+    """
+    made = _Made(network, policy, precisions)
+    return list(dict.fromkeys((*made.layers(), *made.conversions())))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A policy's network."""
+
+    network: Network
+    policy: Policy
+    precisions: Precisions
+
+    def layers(self) -> Iterator[OpKey]:
+        """What runs, in network order."""
+        for plan in self.network.plans:
+            if plan.block in self.policy.removed and plan.block:
+                continue
+            op = plan.layer.op
+            if self.precisions.simulated and op not in WEIGHTED:
+                continue
+            bits = self._written_in(plan.owner, plan.block)
+            name = self.precisions.name_of(bits) if op in INTEGER else self.precisions.dense
+            layer = plan.at(self._channels, self._resolution)
+            lower = self._lowerings.get(plan.layer.name)
+            for each in (layer,) if lower is None else lower(layer):
+                yield op_key(each, name)
+
+    def conversions(self) -> Iterator[OpKey]:
+        """Where a value is read in another precision than it is written in."""
+        if self.precisions.simulated:
+            return
+        for boundary in self.network.boundaries:
+            block = boundary.reader_block
+            if block in self.policy.removed and block:
+                continue
+            written, read = (
+                is_float(self._written_in(layer, block))
+                for layer in (boundary.producer, boundary.consumer)
+            )
+            if detail := conversion(written, [read]):
+                layer = boundary.plan.at(self._channels, self._resolution)
+                yield op_key(replace(layer, detail=detail), "int8")
+
+    def _written_in(self, layer: str, block: str) -> Bits:
+        """The bits that a layer's output is in where a block (or none) reads it.
+
+        What a removed block would have written is what entered it.
+        """
+        while layer in self._passed and self._blocks.get(layer) != block:
+            layer = self._passed[layer]
+        return self.policy.bits.get(layer, bits_of(self.precisions.dense))
+
+    @cached_property
+    def _passed(self) -> Mapping[str, str]:
+        """Per last layer of a removed block: the layer that wrote what entered the block."""
+        return {
+            block.leaves: block.enters
+            for block in self.network.blocks
+            if block.name in self.policy.removed and block.leaves in block.layers
+        }
+
+    @cached_property
+    def _blocks(self) -> Mapping[str, str]:
+        return {plan.layer.name: plan.block for plan in self.network.plans}
+
+    @cached_property
+    def _channels(self) -> Mapping[str, int]:
+        return self.network.dense_channels | dict(self.policy.channels)
+
+    @cached_property
+    def _resolution(self) -> int:
+        sizes = self.network.resolutions
+        return sizes.index(self.policy.resolution) if self.policy.resolution else len(sizes) - 1
+
+    @cached_property
+    def _lowerings(self) -> Mapping[str, Lowering]:
+        return {
+            part: partial(kind.lower, option)
+            for kind, part, option in further_choices(self.policy)
+            if kind.lowers
+        }

@@ -80,6 +80,7 @@ def finish(
     model = compressor.make(best.policy)
     compressor.forget()  # exporting takes memory of its own
     notes = (context.ranking.note,) if context.ranking.note else ()
+    notes = (*notes, *held_notes(request.agent, result.held))
     trials = len(result.trials)
     finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
     return _judged_and_written(finished, network, budget, request, log)
@@ -281,6 +282,13 @@ def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]
         f"measured, it is {over:.1f} % over the budget of {format_seconds(limits[0])}: "
         "the prediction was off by that; ask for so much less",
     )
+
+
+def held_notes(agent: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """What to say of kinds of choices that the agent did not make."""
+    if not kinds:
+        return ()
+    return (f"{agent} does not choose {' and '.join(kinds)}: held as in the dense model",)
 
 
 def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
 from automl.network import Network
+from automl.policy.further import check_further
 from automl.policy.policy import Bits, Policy
 
 SCHEMA: Final = 2
@@ -125,6 +126,7 @@ class PolicyFile(_Part):
         resolution: Square input size; 0 keeps the dense one.
         made_with: By what the model's weights were made; None in files of schema 1, which do not
             say.
+        further: Per further kind of choice, per part: the option as the kind writes it.
         predicted: Its predicted cost.
         dense: The dense model's predicted cost.
         score: What it scored, None where it was not scored.
@@ -143,6 +145,7 @@ class PolicyFile(_Part):
     removed: tuple[str, ...] = ()
     resolution: Annotated[int, Field(ge=0)] = 0
     made_with: MadeWith | None
+    further: dict[str, dict[str, str]] = Field(default_factory=dict)
     predicted: Predicted
     dense: Predicted
     score: float | None = None
@@ -158,6 +161,7 @@ class PolicyFile(_Part):
             frozenset(self.removed),
             self.resolution,
             {name: Bits(each.weights, each.activations) for name, each in self.bits.items()},
+            self.further,
         )
 
     def with_score(self, score: float, scored_on: str) -> PolicyFile:
@@ -166,7 +170,7 @@ class PolicyFile(_Part):
 
 
 def choices(policy: Policy, network: Network) -> dict[str, Any]:
-    """The fields of a `PolicyFile` that hold a policy: channels, bits, removed, resolution."""
+    """The fields of a `PolicyFile` that hold a policy."""
     dense = network.dense_channels
     kept = {name: policy.channels[name] for name in dense if name in policy.channels}
     order = [block.name for block in network.blocks]
@@ -178,6 +182,7 @@ def choices(policy: Policy, network: Network) -> dict[str, Any]:
         },
         "removed": tuple(sorted(policy.removed, key=order.index)),
         "resolution": policy.resolution,
+        "further": {kind: dict(options) for kind, options in policy.further.items()},
     }
 
 
@@ -198,7 +203,8 @@ def read_policy(path: Path) -> PolicyFile:
 
     Raises:
         PolicyError: No such file, not JSON (with line and column), of an unknown version, or a
-            field that is missing, unknown or wrong, by name.
+            field that is missing, unknown or wrong, by name; a kind of choice that is unknown
+            (with the nearest), or an option that it does not know.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -219,9 +225,11 @@ def read_policy(path: Path) -> PolicyFile:
         what = "no schema_version" if version is None else f"schema_version {version!r}"
         raise PolicyError(f"policy {path} has {what}; this automl reads versions 1 and {SCHEMA}")
     try:
-        return PolicyFile.model_validate(_upgraded(found) if version == 1 else found)
+        file = PolicyFile.model_validate(_upgraded(found) if version == 1 else found)
     except ValidationError as problem:
         raise PolicyError(f"policy {path}: {_first_fault(problem)}") from problem
+    check_further(file.further, f"policy {path}: further")
+    return file
 
 
 def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
@@ -268,6 +276,10 @@ def check_fits(file: PolicyFile, network: Network) -> None:
     _check_names("block", file.removed, [block.name for block in network.blocks])
     owners = [plan.layer.name for plan in network.plans if plan.owner == plan.layer.name]
     _check_names("layer", file.bits, owners)
+    parts = {plan.layer.name for plan in network.plans}
+    parts |= {*network.dense_channels, *(block.name for block in network.blocks)}
+    for options in file.further.values():
+        _check_names("part", options, parts)
     for name, channels in file.channels.items():
         dense = network.dense_channels[name]
         if channels.dense != dense or channels.kept > dense:

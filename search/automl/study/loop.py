@@ -46,12 +46,14 @@ class StudyResult:
         best: The highest score; at equal scores the cheapest. None where nothing was scored.
         front: Trials that no other beats in both score and cost, cheapest first.
         interrupted: Ctrl-C ended the study.
+        held: Kinds of choices that the agent left dense.
     """
 
     trials: tuple[Trial, ...]
     best: Trial | None
     front: tuple[Trial, ...]
     interrupted: bool = False
+    held: tuple[str, ...] = ()
 
 
 OnTrial = Callable[[Trial, Trial | None], None]
@@ -69,8 +71,7 @@ class StudySettings:
         agent_name, seed: Of the agent, stored with the study.
         resume: Whether to go on with a study that has trials.
         fail_limit: So many failures in a row end the study.
-        full_scores: Give up no candidate early. An agent with a true attribute of that name, which
-            wants to know what is worse than the best as well, is given full scores anyway.
+        full_scores: Give up no candidate early, also where the agent does not ask for that.
         score_name: What `evaluate` scores by and how, stored with the study.
         options: What the agent was told beside its seed, stored with the study.
         weights, data: Digests of what the scores are of, stored with the study.
@@ -119,7 +120,7 @@ def run_study(
             failed, or the agent does not propose again what is stored.
     """
     interrupted = False
-    full_scores = settings.full_scores or bool(getattr(agent, "full_scores", False))
+    full_scores = settings.full_scores or agent.full_scores
     with TrialStore(settings.storage_url, settings.name, problem.space) as store:
         stored = store.claim(_identity(problem, settings), settings.resume)
         loop = _Loop(problem, evaluate, store, stored, settings, full_scores, on_trial)
@@ -133,7 +134,7 @@ def run_study(
             interrupted = True
     quantity = front_quantity(problem)
     return StudyResult(
-        tuple(loop.trials), loop.best, pareto_front(loop.trials, quantity), interrupted
+        tuple(loop.trials), loop.best, pareto_front(loop.trials, quantity), interrupted, agent.held
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from automl.cost import Budget, Cost, CostModel
 from automl.network import LayerPlan, Network
 from automl.policy import Policy
-from automl.space import Sensitivity, Space, Variable
+from automl.space import Sensitivity, Space, Variable, kind_of
 
 __all__ = [
     "Agent",
@@ -100,11 +100,20 @@ class Evaluation:
 
 
 class Agent(Protocol):
-    """Proposes policies and learns from their trials.
+    """Proposes policies and learns from their trials. Inherit it, and change what differs.
 
     `ask` may return fewer policies than asked for; none means that the agent is finished. `ask`
     does not change what the agent has learned; `tell` does.
+
+    Attributes:
+        full_scores: Whether it wants to know of every candidate what it scores on all inputs: one
+            that cannot beat the best is given up early otherwise.
+        held: Kinds of the problem's space that it does not choose. It holds them dense: always
+            where it does not know them, else as far as the budget allows.
     """
+
+    full_scores: bool = False
+    held: tuple[str, ...] = ()
 
     def ask(self, count: int) -> list[Policy]:
         """Up to `count` policies to score next."""
@@ -116,7 +125,7 @@ class Agent(Protocol):
 
 
 def read_geometry(network: Network, space: Space) -> tuple[Geometry, ...]:
-    """The layer behind each variable of a space.
+    """The layer behind each variable of a space: the first that its kind says it is about.
 
     That is a channel group's first producer, a block's first layer, the layer whose bits are
     chosen, and the network's first layer for the resolution.
@@ -125,18 +134,9 @@ def read_geometry(network: Network, space: Space) -> tuple[Geometry, ...]:
 
 
 def _geometry(plans: Sequence[LayerPlan], variable: Variable) -> Geometry:
-    def is_meant(plan: LayerPlan) -> bool:
-        match variable.kind:
-            case "channels":
-                return variable.name in dict(plan.outputs.parts)
-            case "block":
-                return plan.block == variable.name
-            case "bits":
-                return plan.layer.name == variable.name
-            case "resolution":
-                return True
-
-    position = next((place for place, plan in enumerate(plans) if is_meant(plan)), 0)
+    kind = kind_of(variable.kind)
+    places = (i for i, plan in enumerate(plans) if kind.is_at(plan, variable.name))
+    position = next(places, 0)
     layer = plans[position].layer
     return Geometry(
         position,

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy import Bits, Policy
-from automl.space import Space, Variable
+from automl.policy import Policy
+from automl.space import Space, Variable, kind_of
 from automl.study.address import without_password
 from automl.study.identity import Identity
 from automl.study.optuna_logging import quiet_optuna
@@ -76,10 +76,12 @@ class TrialStore:
 
         Raises:
             StudyError: The storage cannot be opened or is not one.
+            SpaceError: A kind of choice that is unknown.
         """
         self._url = without_password(url) if url else "memory"
         self._space = space
         self._names = [_parameter(variable) for variable in space.variables]
+        self._values = [_values(variable) for variable in space.variables]
         self._distributions = {
             name: _distribution(variable)
             for name, variable in zip(self._names, space.variables, strict=True)
@@ -138,10 +140,7 @@ class TrialStore:
             StudyError: The storage cannot be written.
         """
         vector = self._space.encode(trial.policy).tolist()
-        options = [
-            variable.options[index]
-            for variable, index in zip(self._space.variables, vector, strict=True)
-        ]
+        chosen = [values[index] for values, index in zip(self._values, vector, strict=True)]
         attributes = {
             "state": trial.state,
             "reason": trial.reason,
@@ -153,7 +152,7 @@ class TrialStore:
         frozen = optuna.trial.create_trial(
             state=_STATES[trial.state],
             value=trial.score,
-            params=dict(zip(self._names, map(_value, options), strict=True)),
+            params=dict(zip(self._names, chosen, strict=True)),
             distributions=self._distributions,
             user_attrs=attributes,
         )
@@ -164,10 +163,7 @@ class TrialStore:
         if frozen.params.keys() != self._distributions.keys() or "state" not in attributes:
             raise StudyError(f"trial {frozen.number} in {self._url} was not written by automl")
         vector = self._space.dense.copy()
-        for position, (name, variable) in enumerate(
-            zip(self._names, self._space.variables, strict=True)
-        ):
-            values = [_value(option) for option in variable.options]
+        for position, (name, values) in enumerate(zip(self._names, self._values, strict=True)):
             vector[position] = values.index(frozen.params[name])
         cost = {k: float("nan") if v is None else v for k, v in attributes["cost"].items()}
         return Stored(
@@ -206,15 +202,20 @@ def _parameter(variable: Variable) -> str:
     return f"{variable.kind}:{variable.name}" if variable.name else variable.kind
 
 
-def _value(option: int | Bits) -> int | str:
-    return f"w{option.weights}a{option.activations}" if isinstance(option, Bits) else option
+def _values(variable: Variable) -> list[int | str]:
+    """A variable's options as a storage keeps them: numbers in order, or the kind's own text."""
+    kind = kind_of(variable.kind)
+    return [
+        option if kind.ordered and isinstance(option, int) else kind.format(option)
+        for option in variable.options
+    ]
 
 
 def _distribution(variable: Variable) -> BaseDistribution:
     """Evenly spaced numbers as integers, all else as categories."""
-    values = [_value(option) for option in variable.options]
+    values = _values(variable)
     numbers = [value for value in values if isinstance(value, int)]
     gaps = {after - before for before, after in itertools.pairwise(numbers)}
-    if len(numbers) == len(values) and len(gaps) == 1:
+    if len(numbers) == len(values) and len(gaps) == 1 and min(gaps) > 0:
         return IntDistribution(numbers[0], numbers[-1], step=gaps.pop())
     return CategoricalDistribution(values)

@@ -6,6 +6,9 @@ from .agents import run as run
 from .agents import sensitivity_of as sensitivity_of
 from .agents import trial as trial
 from .importances import ImportanceContract as ImportanceContract
+from .kinds import MADE_UP as MADE_UP
+from .kinds import MadeUpKind as MadeUpKind
+from .kinds import with_made_up_kind as with_made_up_kind
 from .networks import made_compressor as made_compressor
 from .networks import made_images as made_images
 from .networks import made_network as made_network

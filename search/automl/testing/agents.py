@@ -11,11 +11,11 @@ from unittest import SkipTest
 import numpy as np
 
 from automl.agents import make_agent
-from automl.cost import COLUMNS, LATENCY, MACS, Budget, Cost, CostModel, Limit, Lookup, join
+from automl.cost import COLUMNS, LATENCY, MACS, Budget, Cost, CostModel, Limit, join, lookup_of
 from automl.errors import StudyError
 from automl.policy import Policy
 from automl.solver import solve
-from automl.space import Space, Variable
+from automl.space import KINDS, Space, Variable
 from automl.study import (
     Agent,
     Evaluate,
@@ -27,6 +27,7 @@ from automl.study import (
     Trial,
     run_study,
 )
+from automl.testing.kinds import MADE_UP, MadeUpKind, with_made_up_kind
 
 Score = Callable[[Policy], float]
 
@@ -58,14 +59,9 @@ def made_problem(groups: int, seed: int = 0, share: float = 0.5, blocks: bool = 
         price = price * np.where((counts[0] + 1) % 2, 1.34, 1.0) + 0.2
         if index in gates:
             price = price * counts[-1]
-        rows = np.zeros((price.size, COLUMNS))
-        rows[:, LATENCY], rows[:, MACS] = 1e-4 * price.ravel(), price.ravel()
-        strides = np.cumprod([1, *shape[:0:-1]])[::-1]
-        steps = tuple(
-            (variable, int(stride) * np.arange(size))
-            for variable, stride, size in zip(scope, strides, shape, strict=True)
-        )
-        lookups.append(Lookup(steps, rows))
+        table = np.zeros((*shape, COLUMNS))
+        table[..., LATENCY], table[..., MACS] = 1e-4 * price, price
+        lookups.append(lookup_of(tuple(scope), table))
     costs = CostModel(space, join(lookups, space.sizes), 1e-5)
     sensitivity = tuple(
         generator.lognormal() * (1.0 - np.arange(1, size + 1) / size) ** 1.7 for size in space.sizes
@@ -125,7 +121,7 @@ def best(trials: list[Trial]) -> float:
 
 
 class AgentContract:
-    """Twelve promises. Inherit it, and override what differs.
+    """Thirteen promises. Inherit it, and override what differs.
 
     Attributes:
         name: The agent's, as it is asked for.
@@ -272,6 +268,23 @@ class AgentContract:
         problem = self.made(9, seed=8)
         assert len(self.make(problem).ask(1)) == 1
         assert len(self.make(problem).ask(3)) <= 3
+
+    def test_what_it_does_not_choose_stays_dense_and_it_says_so(self) -> None:
+        """A kind of choice that it has not heard of is searched, or held and named in `held`."""
+        with KINDS.including(MADE_UP):
+            problem = with_made_up_kind(self.made(9, seed=12))
+            agent, again = self.make(problem, 7), self.make(problem, 7)
+            policies = [each.policy for each in run(agent, problem, self.trials)]
+            assert policies == [each.policy for each in run(again, problem, self.trials)]
+            vectors = np.stack([problem.space.encode(policy) for policy in policies])
+            moved = (vectors != problem.space.dense).any(axis=0)
+            changed = {
+                variable.kind
+                for variable, each in zip(problem.space.variables, moved.tolist(), strict=True)
+                if each
+            }
+            assert changed.isdisjoint(agent.held)
+            assert MadeUpKind.name in changed or MadeUpKind.name in agent.held
 
     def test_it_beats_random_at_equal_evaluations(self) -> None:
         """In the mean over three problems whose optimum is known."""

@@ -15,7 +15,7 @@ from automl.compression.quantization.second_order import SecondOrder
 from automl.compression.quantization.simulation import make_plan
 from automl.compression.reconstruction.base import Candidate, RefitSettings
 from automl.compression.reconstruction.least_squares import LeastSquares
-from automl.compression.sensitivity import resized
+from automl.compression.resizing import resized
 from automl.compression.statistics import Features, collect
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network

@@ -25,7 +25,7 @@ from automl.compression.quantization.joint_database import JointDatabase, write_
 from automl.compression.quantization.simulation import Plan, QuantizedModel, is_rounded
 from automl.network import FLOAT_BITS
 from automl.policy import Bits, Policy
-from automl.space import Pairwise, Space, Variable
+from automl.space import Pairwise, Space, Variable, bit_options, channel_counts
 
 #: Activations beside which weights that are measured apart are integers, not a codebook.
 _INTEGER = 8
@@ -54,7 +54,7 @@ class BitsSensitivity:
         self._plans: dict[tuple[str, int], Plan] = {}
         for position in space.of_kind("bits"):
             variable = space.variables[position]
-            for activations in {32, *(bits.activations for bits in options_of(variable))}:
+            for activations in {32, *(bits.activations for bits in bit_options(variable))}:
                 plan = rounded.dense_plan({variable.name: Bits(32, activations)})
                 self._plans[variable.name, activations] = plan
         self._qparams = rounded.dense_qparams(list(self._plans.values()))
@@ -63,7 +63,7 @@ class BitsSensitivity:
         self, variable: Variable, on_option: Callable[[], None] = lambda: None
     ) -> NDArray[np.float64]:
         """Sensitivity of each option beyond that of the dense one, which is last."""
-        options = options_of(variable)
+        options = bit_options(variable)
         sensitivities = np.zeros(len(options))
         if len(options) == 1:
             return sensitivities
@@ -122,8 +122,8 @@ class BitsSensitivity:
 
     def _changes(self, layer: Variable, group: Variable) -> NDArray[np.float64]:
         """[counts, bits]: what a layer's sensitivity gains where it reads fewer channels."""
-        counts = [count for count in group.options if isinstance(count, int)]
-        options = options_of(layer)
+        counts = channel_counts(group)
+        options = bit_options(layer)
         whole = [bits for bits in options if bits.weights < FLOAT_BITS]
         table = np.zeros((len(counts), len(options)))
         if not whole:
@@ -151,11 +151,6 @@ class BitsSensitivity:
         sources = self._plans[layer, bits.activations].inputs.get((layer, 0), ())
         steps = [self._qparams[source].scale for source in sources if source]
         return sum(step * step for step in steps) / 12
-
-
-def options_of(variable: Variable) -> list[Bits]:
-    """The options of a variable of bits."""
-    return [option for option in variable.options if isinstance(option, Bits)]
 
 
 def _is_grid(options: Sequence[Bits]) -> bool:

@@ -98,6 +98,13 @@ class JointDatabase:
         """Names of the channel groups whose channels a layer reads."""
         return tuple(self._read.get(layer, ()))
 
+    def moments_of(self, layer: str) -> Tensor:
+        """Mean second moments of what a layer of the dense network reads, as `Moments.total`."""
+        moments = self._features().moments.get(layer)
+        if moments is None:
+            moments = unknown_moments(matrix(self.database.model.get_submodule(layer)))
+        return moments.total / moments.rows
+
     def rounded(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
         """A layer's weights under a policy's channels, rounded to some bits.
 
@@ -159,8 +166,7 @@ class JointDatabase:
     def _round(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
         module: Any = self.database.model.get_submodule(layer)
         weights, bias = self.database.patches(policy).get(layer) or read_patch(module)
-        moments = self._features().moments.get(layer) or unknown_moments(weights)
-        mean = moments.total / moments.rows
+        mean = self.moments_of(layer)
         index = self._columns_kept(layer, module, policy)
         weights = weights.gather(2, index.unsqueeze(1).expand(-1, weights.shape[1], -1))
         ones = torch.full_like(index[:, :1], mean.shape[2] - 1)

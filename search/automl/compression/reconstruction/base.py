@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -50,6 +50,8 @@ class Candidate:
         kept_outputs: Per layer whose outputs were cut, which stay.
         plan: What is rounded, made without the removed blocks; no bits where nothing is.
         removed: Blocks that were left out.
+        finishes: Per layer that takes another form: what becomes of it, given the mean second
+            moments of what it reads, when it was solved. The next layers are to see it.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Candidate:
     kept_outputs: Mapping[str, Tensor]
     plan: Plan
     removed: frozenset[str] = frozenset()
+    finishes: Mapping[str, Callable[[nn.Module, Tensor], None]] = field(default_factory=dict)
 
 
 class Reconstruction(Protocol):

@@ -101,7 +101,7 @@ class _Refitter(CalibrationMode):
         super().__init__(candidate.model, plan, self.images, how=quantizer.ranges)
         self.weights: dict[str, QParams | Codebook] = {}
         self._features, self._kept, self._settings = features, kept, settings
-        self._quantizer, self._ridge = quantizer, ridge
+        self._quantizer, self._ridge, self._finishes = quantizer, ridge, candidate.finishes
         changed = kept or removed or not plan.bits
         coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
         self._refits = settings.rounds > 0 and bool(changed or coarse)
@@ -116,14 +116,16 @@ class _Refitter(CalibrationMode):
         shortcut = self._shortcut(name, module) if name in self._features.targets else None
         bits = self.plan.bits.get(name, Bits())
         solved = shortcut is not None and self._refits
-        rounded = bits.weights < FLOAT_BITS
-        if not (solved or rounded):
+        rounded, finish = bits.weights < FLOAT_BITS, self._finishes.get(name)
+        if not (solved or rounded or finish):
             return
         chosen = self._places(name, module, args[0])
         wide = with_ones(input_rows(module, args[0], chosen))
         moments = gram(wide).double() / wide.shape[1]
         if shortcut is not None and solved:
             self._solve(name, module, wide, moments.clone(), shortcut)
+        if finish:
+            finish(module, moments)
         if rounded:
             self._round(name, module, moments, bits)
 

@@ -1,0 +1,78 @@
+"""Further kinds of choices applied to a network, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.compression.kinds.base import CompressionKind, compression_kind
+from automl.errors import SpaceError, nearest
+from automl.policy import Policy
+from automl.space import further_choices
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherPart:
+    """A part of a network that a further kind changes.
+
+    Attributes:
+        kind: What is chosen.
+        name: Of the module.
+        option: What it becomes.
+    """
+
+    kind: CompressionKind[Any]
+    name: str
+    option: Any
+
+    def finish(self, module: nn.Module, moments: Tensor | None) -> None:
+        """As `CompressionKind.finish`."""
+        self.kind.finish(self.option, module, moments)
+
+
+def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
+    """What a policy changes beside channels, blocks, resolution and bits.
+
+    Options that are the dense ones, and parts of blocks that are left out, are not among it.
+
+    Raises:
+        SpaceError: An unknown kind or option, one that cannot be applied, a part that the model
+            lacks, or one that is chosen twice.
+    """
+    names = dict(model.named_modules())
+    gone = tuple(f"{block}." for block in policy.removed)
+    found: dict[str, FurtherPart] = {}
+    for kind, part, option in further_choices(policy):
+        made = compression_kind(kind)
+        if part not in names:
+            raise SpaceError(f"{kind.name} of {part!r}: no such part{nearest(part, names)}")
+        if not made.changes(option) or f"{part}.".startswith(gone):
+            continue
+        if part in found:
+            other = found[part].kind.name
+            raise SpaceError(f"{other} and {kind.name} of {part!r} cannot both be chosen")
+        found[part] = FurtherPart(made, part, option)
+    return tuple(found.values())
+
+
+def in_place(model: nn.Module, parts: Sequence[FurtherPart]) -> nn.Module:
+    """A network with what runs in its parts' places.
+
+    Args:
+        model: Changed in place. Parts that are not finished become what is nearest to them without
+            data; those that are stay what they are.
+        parts: What is changed.
+    """
+    for part in parts:
+        module = model.get_submodule(part.name)
+        part.finish(module, None)
+        parent, _, leaf = part.name.rpartition(".")
+        replacement = part.kind.build(part.option, module).train(module.training)
+        setattr(model.get_submodule(parent), leaf, replacement)
+    return model

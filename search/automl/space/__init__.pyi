@@ -1,0 +1,16 @@
+from .build import build_space as build_space
+from .build import open_space as open_space
+from .kind import MAXIMUM_OPTIONS as MAXIMUM_OPTIONS
+from .kind import ChoiceKind as ChoiceKind
+from .kind import SpaceSettings as SpaceSettings
+from .kind import Variable as Variable
+from .kind import bit_options as bit_options
+from .kind import channel_counts as channel_counts
+from .kind import sixteenth as sixteenth
+from .registry import KINDS as KINDS
+from .registry import further_choices as further_choices
+from .registry import kind_of as kind_of
+from .space import Pairwise as Pairwise
+from .space import Sensitivity as Sensitivity
+from .space import Space as Space
+from .space import Vectors as Vectors

@@ -1,0 +1,92 @@
+"""The space of a network: what each kind leaves open in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from automl.errors import SpaceError
+from automl.network import Network
+from automl.policy import Bits
+from automl.space.kind import SpaceSettings, Variable
+from automl.space.registry import kind_of
+from automl.space.space import Space
+
+#: Kinds that are open where the settings leave something open for them.
+BUILT_IN = ("resolution", "block", "channels", "bits")
+
+
+def build_space(
+    network: Network,
+    *,
+    round_to: int | Mapping[str, int] = 1,
+    resolutions: Sequence[int] | None = None,
+    depth: bool = True,
+    minimum_share: float = 0.0,
+    precisions: Sequence[Bits] = (),
+    weight_only: Sequence[int] = (),
+    keep_first_last: bool = False,
+) -> Space:
+    """The space of a network: its resolution, its blocks, its channel groups and layers' bits.
+
+    The options are those of `SpaceSettings`.
+
+    Raises:
+        SpaceError: As `open_space`.
+    """
+    settings = SpaceSettings(
+        round_to=round_to,
+        resolutions=resolutions,
+        depth=depth,
+        minimum_share=minimum_share,
+        precisions=precisions,
+        weight_only=weight_only,
+        keep_first_last=keep_first_last,
+    )
+    return open_space(network, settings)
+
+
+def open_space(network: Network, settings: SpaceSettings) -> Space:
+    """The space of a network: what each kind leaves open in it.
+
+    Raises:
+        SpaceError: If the network does not run at one of the resolutions, a kind is unknown, two
+            choices give one layer another form, or nothing is left to choose.
+    """
+    opened = [kind_of(name) for name in dict.fromkeys((*BUILT_IN, *settings.kinds))]
+    variables = [each for kind in opened for each in kind.variables(network, settings)]
+    if all(len(variable.options) == 1 for variable in variables):
+        raise SpaceError(
+            "nothing to choose: no channel group, block, resolution or bits are open"
+            + "".join(f", no {name}" for name in settings.kinds)
+        )
+    _refuse_two_forms(variables)
+    positions = {(variable.kind, variable.name): i for i, variable in enumerate(variables)}
+    nested = [
+        (
+            positions["block", block.name],
+            tuple(
+                positions[kind.name, part]
+                for kind in opened
+                for part in kind.inside(block)
+                if (kind.name, part) in positions
+            ),
+        )
+        for block in network.blocks
+        if ("block", block.name) in positions
+    ]
+    return Space(tuple(variables), tuple(nested))
+
+
+def _refuse_two_forms(variables: Sequence[Variable]) -> None:
+    """One layer has one form, and a layer of another form computes in float.
+
+    Raises:
+        SpaceError: Two choices of one layer, by name.
+    """
+    forming = [each for each in variables if each.kind == "bits" or kind_of(each.kind).lowers]
+    count = Counter(each.name for each in forming)
+    for each in forming:
+        if each.kind != "bits" and count[each.name] > 1:
+            other = next(o.kind for o in forming if o.name == each.name and o.kind != each.kind)
+            raise SpaceError(f"{other} and {each.kind} of {each.name!r} cannot both be chosen")

@@ -1,0 +1,169 @@
+"""The choices: what a search may vary, as vectors of option indices."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl.errors import SpaceError
+from automl.policy import Policy
+from automl.space.kind import Variable
+from automl.space.registry import KINDS, choices_of, kind_of
+
+#: Option indices, one column per variable: [variables] or [policies, variables].
+Vectors = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Space:
+    """All choices of a search.
+
+    Attributes:
+        variables: In the order of a vector's entries.
+        nested: Per block variable: (its index, indices of the variables that live inside the block
+            and mean nothing when it is left out).
+
+    Raises:
+        SpaceError: A variable of an unknown kind; names the nearest.
+    """
+
+    variables: tuple[Variable, ...]
+    nested: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            kind_of(kind)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds that the variables are of, each once."""
+        return tuple(dict.fromkeys(variable.kind for variable in self.variables))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of options per variable."""
+        return tuple(len(variable.options) for variable in self.variables)
+
+    @cached_property
+    def dense(self) -> Vectors:
+        """The vector of the dense network."""
+        return np.array([size - 1 for size in self.sizes], dtype=np.int16)
+
+    @cached_property
+    def size(self) -> int:
+        """How many different networks there are (inner choices of left-out blocks not counted)."""
+        inside = {inner for _, inners in self.nested for inner in inners}
+        gates = {gate for gate, _ in self.nested}
+        total = math.prod(
+            size for i, size in enumerate(self.sizes) if i not in inside and i not in gates
+        )
+        for gate, inners in self.nested:
+            without = self.sizes[gate] - 1
+            total *= without + math.prod(self.sizes[inner] for inner in inners)
+        return total
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all choices; a study is not resumed with another space."""
+        text = repr((self.variables, self.nested))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def positions(self) -> Mapping[tuple[str, str], int]:
+        """Index of each variable by (kind, name)."""
+        return {(variable.kind, variable.name): i for i, variable in enumerate(self.variables)}
+
+    def of_kind(self, kind: str) -> tuple[int, ...]:
+        """Indices of the variables of one kind."""
+        return tuple(i for i, variable in enumerate(self.variables) if variable.kind == kind)
+
+    def kinds_but(self, *kinds: str) -> tuple[str, ...]:
+        """Names of the kinds that leave something to choose, but for these."""
+        open_kinds = (each.kind for each in self.variables if len(each.options) > 1)
+        return tuple(name for name in dict.fromkeys(open_kinds) if name not in kinds)
+
+    def encode(self, policy: Policy) -> Vectors:
+        """The policy as a vector [variables].
+
+        Raises:
+            SpaceError: If the policy makes a choice that the space does not hold, or one of an
+                unknown kind.
+        """
+        vector = self.dense.copy()
+        for name in dict.fromkeys((*KINDS.ours, *policy.further)):
+            kind = kind_of(name)
+            for part, option in choices_of(kind, policy).items():
+                position = self.positions.get((name, part))
+                if position is None:
+                    raise SpaceError(f"the space has no choice of {name} {part!r}".rstrip())
+                vector[position] = self._index(position, option)
+        return self.canonical(vector)
+
+    def _index(self, position: int, option: Any) -> int:
+        """The option's position among those of a variable."""
+        variable = self.variables[position]
+        try:
+            return variable.options.index(option)
+        except ValueError:
+            kind = kind_of(variable.kind)
+            shown = ", ".join(map(kind.show, variable.options))
+            what = f"{kind.name} of {variable.name!r}" if variable.name else kind.name
+            found = kind.show(option)
+            raise SpaceError(f"{what} cannot be {found}: the space has {shown}") from None
+
+    def decode(self, vector: Vectors) -> Policy:
+        """The policy of a vector [variables]; every variable of the space is named in it."""
+        chosen: dict[str, dict[str, Any]] = {}
+        for variable, index in zip(self.variables, vector.tolist(), strict=True):
+            chosen.setdefault(variable.kind, {})[variable.name] = variable.options[index]
+        policy = Policy()
+        for kind, options in chosen.items():
+            policy |= kind_of(kind).policy(options)
+        return policy
+
+    def canonical(self, vectors: Vectors) -> Vectors:
+        """Vectors [..., variables] with the insides of left-out blocks set to dense.
+
+        Networks are equal exactly when their canonical vectors are.
+        """
+        result = vectors.copy()
+        for gate, inners in self.nested:
+            if inners:
+                columns = list(inners)
+                kept = vectors[..., gate, None] == self.sizes[gate] - 1
+                result[..., columns] = np.where(kept, vectors[..., columns], self.dense[columns])
+        return result
+
+    def random(self, count: int, generator: np.random.Generator) -> Vectors:
+        """`count` canonical vectors [count, variables], each option as likely as the next."""
+        drawn = generator.integers(0, self.sizes, size=(count, len(self.sizes)))
+        return self.canonical(drawn.astype(np.int16))
+
+
+#: Extra sensitivity of pairs of choices: (two variables, table over the options of both).
+Pairwise = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What each choice does to the network when it is made alone.
+
+    Attributes:
+        single: Per variable of the space, per option: mean squared change of the logits relative to
+            their variance, 0 for the dense option. Additive to first order.
+        images: How many calibration images it was measured on.
+        pairwise: What two choices do beyond the sum of both, where that is known: (two variables of
+            the space, sensitivity [options of the one, options of the other], 0 where either is
+            dense).
+    """
+
+    single: tuple[NDArray[np.float64], ...]
+    images: int
+    pairwise: Pairwise = ()

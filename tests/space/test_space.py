@@ -1,0 +1,128 @@
+"""Vectors and policies are each other's inverse, and what is no choice is refused."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+
+from automl.errors import SpaceError
+from automl.policy.policy import Bits, Policy
+from automl.space import KINDS, Space, Variable
+from automl.testing import MADE_UP, MadeUpKind
+
+
+def small() -> Space:
+    return Space(
+        (
+            Variable("resolution", "", (16, 32)),
+            Variable("block", "b", (0, 1)),
+            Variable("channels", "inner", (4, 8, 12)),
+            Variable("channels", "outer", (2, 4)),
+            Variable("bits", "conv", (Bits(8, 8), Bits(32, 32))),
+        ),
+        nested=((1, (2,)),),
+    )
+
+
+def test_vectors_and_policies_are_each_others_inverse() -> None:
+    space = small()
+    for vector in space.random(50, np.random.default_rng(0)):
+        policy = space.decode(vector)
+        assert np.array_equal(space.encode(policy), vector)
+
+
+def test_dense_is_the_last_option_everywhere() -> None:
+    space = small()
+    dense = space.decode(space.dense)
+    assert dense.channels == {"inner": 12, "outer": 4}
+    assert dense.resolution == 32
+    assert dense.removed == frozenset()
+    assert np.array_equal(space.encode(Policy()), space.dense)
+
+
+def test_what_lives_in_a_block_that_is_left_out_does_not_count() -> None:
+    space = small()
+    left_out = Policy({"inner": 4}, frozenset({"b"}))
+    assert np.array_equal(space.encode(left_out), space.encode(Policy({}, frozenset({"b"}))))
+    kept = space.encode(Policy({"inner": 4}))
+    assert np.array_equal(space.canonical(kept), kept)
+
+
+def test_size_counts_different_networks() -> None:
+    space = small()
+    everything = np.array(
+        list(itertools.product(*(range(size) for size in space.sizes))), dtype=np.int16
+    )
+    distinct = np.unique(space.canonical(everything), axis=0)
+    assert space.size == len(distinct) == 2 * (1 + 3) * 2 * 2
+
+
+def test_random_vectors_are_legal_and_repeatable() -> None:
+    space = small()
+    drawn = space.random(500, np.random.default_rng(3))
+    assert np.array_equal(drawn, space.random(500, np.random.default_rng(3)))
+    assert (drawn >= 0).all()
+    assert (drawn < space.sizes).all()
+    assert np.array_equal(drawn, space.canonical(drawn))
+    assert len(np.unique(drawn, axis=0)) == space.size
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (Policy({"inner": 5}), "channels of 'inner' cannot be 5: the space has 4, 8, 12"),
+        (Policy({"nobody": 5}), "no choice of channels 'nobody'"),
+        (Policy(removed=frozenset({"inner"})), "no choice of block 'inner'"),
+        (Policy(resolution=24), "resolution cannot be 24"),
+    ],
+)
+def test_choices_that_the_space_lacks_are_named(policy: Policy, said: str) -> None:
+    with pytest.raises(SpaceError, match=said):
+        small().encode(policy)
+
+
+def test_digest_tells_spaces_apart_and_survives_pickling() -> None:
+    space = small()
+    assert pickle.loads(pickle.dumps(space)).digest == space.digest
+    assert Space(space.variables).digest != space.digest
+
+
+def unknown() -> Space:
+    with KINDS.including(MADE_UP):
+        return Space((Variable(MadeUpKind.name, "part", ("least", "dense")),))
+
+
+def test_a_space_of_an_unknown_kind_is_none() -> None:
+    with pytest.raises(SpaceError, match=r"no kind of choice 'chanels' \(did you mean channels"):
+        Space((Variable("chanels", "g", (1, 2)),))
+
+
+def test_an_unknown_kind_is_refused_where_vectors_are_made_and_read() -> None:
+    space = unknown()  # as it comes out of a process that knows the kind
+    with pytest.raises(SpaceError, match="no kind of choice 'made-up'"):
+        space.decode(space.dense)
+    with pytest.raises(SpaceError, match="no kind of choice 'made-up'"):
+        space.encode(Policy(further={"made-up": {"part": "least"}}))
+
+
+def test_a_further_kind_is_encoded_by_its_own_text() -> None:
+    space = unknown()
+    with KINDS.including(MADE_UP):
+        policy = space.decode(np.array([0], dtype=np.int16))
+        assert policy == Policy(further={"made-up": {"part": "least"}})
+        assert space.encode(policy).tolist() == [0]
+        with pytest.raises(SpaceError, match="made-up of 'part' cannot be more: the space has lea"):
+            space.encode(Policy(further={"made-up": {"part": "more"}}))
+
+
+def test_options_are_said_as_people_write_them() -> None:
+    with pytest.raises(SpaceError, match="bits of 'conv' cannot be w4a4: the space has int8, fp32"):
+        small().encode(Policy(bits={"conv": Bits(4, 4)}))
+
+
+def test_kinds_that_leave_something_open() -> None:
+    space = Space((*small().variables, Variable("bits", "held", (Bits(8, 8),))))
+    assert space.kinds == ("resolution", "block", "channels", "bits")
+    assert space.kinds_but("channels", "block") == ("resolution", "bits")
+    assert Space(space.variables[-1:]).kinds_but() == ()

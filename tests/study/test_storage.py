@@ -1,0 +1,129 @@
+"""Finished trials come back from a storage as they went in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from automl.cost.model import Cost
+from automl.errors import SpaceError, StudyError
+from automl.policy.policy import Bits, Policy
+from automl.space import KINDS, Space, Variable
+from automl.study.identity import Identity
+from automl.study.problem import Trial
+from automl.study.storage import TrialStore, delete_study
+from automl.testing import MADE_UP
+from toy_kind import known
+
+IDENTITY = Identity("random", 0, "weights", "data", "space", "prices", "1 MB")
+VARIABLES = (
+    Variable("resolution", "", (16, 32)),
+    Variable("block", "b", (0, 1)),
+    Variable("channels", "g", (4, 8, 12)),
+    Variable("channels", "uneven", (4, 8, 9)),
+    Variable("bits", "c", (Bits(4, 32), Bits(8, 8), Bits())),
+    Variable("taper", "c2", (1, 2, 4, None)),
+    Variable("taper", "c3", (None,)),
+)
+
+
+def trial(number: int, policy: Policy, **more: object) -> Trial:
+    cost = Cost(float("nan"), 2.0, 3.0)
+    known_fields = {"state": "COMPLETE", "score": 0.5, "seconds": 1.5, **more}
+    return Trial(number, policy, cost, **known_fields)  # type: ignore[arg-type]
+
+
+def test_what_is_stored_is_read_by_another_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with known():
+        space = Space(VARIABLES)
+        policies = [space.decode(each) for each in space.random(12, np.random.default_rng(0))]
+        with TrialStore(url, "search", space) as store:
+            assert store.claim(IDENTITY, resume=False) == []
+            for number, policy in enumerate(policies):
+                store.add(trial(number, policy, images=7), asked=4)
+        with TrialStore(url, "search", space) as store:
+            found = store.claim(IDENTITY, resume=True)
+        assert [each.policy for each in found] == policies
+        assert {(each.asked, each.images, each.score) for each in found} == {(4, 7, 0.5)}
+        assert np.isnan(found[0].cost.latency)
+        assert found[0].trial(3).number == 3
+
+
+def test_a_trial_without_a_score_keeps_its_reason(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    space = Space(VARIABLES[:2])
+    policy = space.decode(space.dense)
+    with TrialStore(url, "search", space) as store:
+        store.claim(IDENTITY, resume=False)
+        store.add(trial(0, policy, state="FAILED", score=None, reason="torn"), asked=1)
+        store.add(trial(1, policy, state="INFEASIBLE", score=None), asked=1)
+        stored = store.claim(IDENTITY, resume=True)
+    assert [(each.state, each.score, each.reason) for each in stored] == [
+        ("FAILED", None, "torn"),
+        ("INFEASIBLE", None, ""),
+    ]
+
+
+def test_options_are_parameters_that_a_dashboard_can_draw(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with known():
+        space = Space(VARIABLES)
+        with TrialStore(url, "search", space) as store:
+            store.claim(IDENTITY, resume=False)
+            store.add(trial(0, space.decode(space.dense)), asked=1)
+    (frozen,) = optuna.load_study(study_name="search", storage=url).get_trials()
+    assert frozen.params == {
+        "resolution": 32,
+        "block:b": 1,
+        "channels:g": 12,
+        "channels:uneven": 9,
+        "bits:c": "w32a32",
+        "taper:c2": "dense",
+        "taper:c3": "dense",
+    }
+    assert frozen.distributions["channels:g"] == IntDistribution(4, 12, step=4)
+    assert frozen.distributions["channels:uneven"] == CategoricalDistribution((4, 8, 9))
+    assert frozen.distributions["bits:c"] == CategoricalDistribution(("w4a32", "w8a8", "w32a32"))
+    assert frozen.distributions["taper:c2"] == CategoricalDistribution(
+        ("rank 1", "rank 2", "rank 4", "dense")
+    )
+
+
+def test_a_space_of_a_kind_that_is_not_known_here_cannot_be_stored() -> None:
+    with KINDS.including(MADE_UP):
+        space = Space((Variable("made-up", "part", ("least", "dense")),))
+    with pytest.raises(SpaceError, match="no kind of choice 'made-up'"):
+        TrialStore(None, "search", space)
+
+
+def test_another_search_does_not_go_on_with_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    space = Space(VARIABLES[:2])
+    with TrialStore(url, "search", space) as store:
+        store.claim(IDENTITY, resume=False)
+        store.add(trial(0, space.decode(space.dense)), asked=1)
+    with TrialStore(url, "search", space) as store:
+        with pytest.raises(StudyError, match="has another agent: 'random', this search 'amc'"):
+            store.claim(replace(IDENTITY, agent="amc"), resume=True)
+        with pytest.raises(StudyError, match="holds 1 trials already"):
+            store.claim(IDENTITY, resume=False)
+    delete_study(url, "search")
+    with TrialStore(url, "search", space) as store:
+        assert store.claim(IDENTITY, resume=False) == []
+
+
+def test_a_study_of_others_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name="search", direction="maximize")
+    study.optimize(lambda each: each.suggest_float("x", 0, 1), n_trials=1)
+    with (
+        TrialStore(url, "search", Space(VARIABLES[:2])) as store,
+        pytest.raises(StudyError, match="was not written by automl"),
+    ):
+        store.claim(IDENTITY, resume=True)
