@@ -187,15 +187,25 @@ class Registry(Generic[T]):
         """The method of a text such as "second-order:ranges=max", made with its options.
 
         Raises:
-            UsageError: As `parse_choice` and `load`; an option that the method does not take (names
-                the nearest), or takes otherwise.
+            UsageError: As `check`; an option whose value the method refuses.
+        """
+        choice = self.check(text)
+        return self.make(choice.name, *arguments, **choice.options)
+
+    def check(self, text: str) -> Choice:
+        """What a text names; the method is loaded only where options stand behind its name.
+
+        Raises:
+            UsageError: As `parse_choice`, `get` and `load`; an option that the method does not take
+                (names the nearest).
         """
         choice = parse_choice(text)
-        known = inspect.signature(self.load(choice.name)).parameters
+        self.get(choice.name)
+        known = inspect.signature(self.load(choice.name)).parameters if choice.options else ()
         for key in choice.options:
             if key not in known:
                 raise UnknownNameError(f"option of {self.noun} {choice.name}", key, known)
-        return self.make(choice.name, *arguments, **choice.options)
+        return choice
 
     def takes(self, name: str, option: str) -> bool:
         """Whether the method of that name is made with an option of that name.

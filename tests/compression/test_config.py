@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compressed import images_for, state
-from small import MAP, Plain, seeded
+from small import Plain, seeded
 
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
@@ -43,6 +43,7 @@ def test_options_stand_behind_the_name() -> None:
         ({"reconstruction": "squares"}, r"no reconstruction 'squares' .*least-squares"),
         ({"quantization": "nearst"}, r"no quantizer 'nearst' \(did you mean nearest\?\)"),
         ({"quantization": "nearest:ranges"}, "'ranges' is no option: write NAME:KEY=VALUE"),
+        ({"quantization": "nearest:range=max"}, r"no option of quantizer nearest 'range'.*ranges"),
         ({"quantization": ""}, "names no method"),
         ({"calibration": 0}, "at least 1 input, not 0"),
     ],
@@ -52,13 +53,6 @@ def test_what_there_is_not_is_refused_with_the_nearest(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         CompressionConfig(**options)  # type: ignore[arg-type]
-
-
-def test_an_option_that_a_method_lacks_is_refused_with_the_nearest() -> None:
-    traced = trace_network(seeded(Plain), MAP, resolutions=())
-    config = CompressionConfig(quantization="nearest:range=max")
-    with pytest.raises(UsageError, match=r"no option of quantizer nearest 'range' .*ranges"):
-        Compressor(traced, images_for(MAP, 2), {}, config=config)
 
 
 @pytest.mark.parametrize(

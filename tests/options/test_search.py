@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from automl.errors import OptionError
+from automl.options.declare import make_options
 from automl.options.search import SearchOptions
 
 
@@ -41,3 +42,26 @@ def test_what_would_be_ignored_is_refused(given: Any, option: str, said: str) ->
     with pytest.raises(OptionError, match=said) as raised:
         options(**given)
     assert raised.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("importance", "ob", r"no importance 'ob' \(did you mean obs\?\)"),
+        (
+            "reconstruction",
+            "least-squares:rige=1",
+            r"least-squares 'rige' \(did you mean ridge\?\)",
+        ),
+        ("quantization", "nearst:ranges=max", r"no quantizer 'nearst' \(did you mean nearest\?\)"),
+        ("quantization", 8, "a name"),
+    ],
+)
+def test_methods_of_compression_are_checked_with_their_options(
+    option: str, value: object, reason: str
+) -> None:
+    given = {"target": "cpu", "budget": "50%"}
+    with pytest.raises(OptionError, match=reason):
+        make_options(SearchOptions, {**given, option: value})
+    chosen = make_options(SearchOptions, {**given, "quantization": "nearest:ranges=max"})
+    assert chosen.quantization == "nearest:ranges=max"

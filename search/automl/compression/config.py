@@ -8,7 +8,6 @@ from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.errors import UsageError
-from automl.methods import parse_choice
 from automl.options import CALIBRATION
 
 
@@ -27,7 +26,7 @@ class CompressionConfig:
         seed: Of the order in which a shuffling loader gives them, and of the places sampled.
 
     Raises:
-        UsageError: No such method (the nearest is named), or no inputs.
+        UsageError: No such method or option (the nearest is named), or no inputs.
     """
 
     importance: str = "obs"
@@ -37,8 +36,8 @@ class CompressionConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        IMPORTANCES.get(parse_choice(self.importance).name)
-        RECONSTRUCTIONS.get(parse_choice(self.reconstruction).name)
-        QUANTIZERS.get(parse_choice(self.quantization).name)
+        IMPORTANCES.check(self.importance)
+        RECONSTRUCTIONS.check(self.reconstruction)
+        QUANTIZERS.check(self.quantization)
         if self.calibration < 1:
             raise UsageError(f"calibration takes at least 1 input, not {self.calibration}")

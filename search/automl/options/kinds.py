@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from automl.errors import UsageError
-from automl.methods import parse_choice, registry
+from automl.methods import registry
 from automl.policy import parse_precisions
 from automl.units import parse_budget
 
@@ -99,7 +99,7 @@ def method_with_options(kind: str) -> Kind:
     def check(value: Any) -> str:
         if not isinstance(value, str):
             raise _expected("a name", value)
-        registry(kind).get(parse_choice(value).name)
+        registry(kind).check(value)
         return value
 
     return Kind(check, "NAME")
