@@ -96,6 +96,29 @@ def test_readme(tmp_path: Path) -> None:
     assert any("measured latency" in text for text in printed)
 
 
+def test_python(tmp_path: Path) -> None:
+    printed = follow("docs/python.md", tmp_path)
+    assert len(printed) == 6
+    assert "trials: expected a whole number from 1 on, found 0" in printed[-1]
+
+
+#: What the README's Python takes for granted: a model with its data.
+GIVEN = """
+from networks import loaders, network
+
+model, (training, validation, test) = network(), loaders()
+"""
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (block,) = [fence.text for fence in fences("README.md") if fence.language == "python"]
+    given = next(fence for fence in fences("docs/python.md") if fence.file == "networks.py")
+    (tmp_path / "networks.py").write_text(given.text, encoding="utf-8")
+    check = "assert not result.model.training\nassert result.compressed.measured_seconds > 0\n"
+    (tmp_path / "block.py").write_text(GIVEN + block + check, encoding="utf-8")
+    execute([sys.executable, "block.py"], tmp_path)
+
+
 @pytest.mark.parametrize("target", ["search", "test"])
 def test_make_targets(target: str) -> None:
     """The two commands of the README's first screen exist; what they run is tested elsewhere."""

@@ -3,60 +3,34 @@
     import automl
 
     result = automl.search(model, (training, validation), target="cpu", budget="50%")
-    smaller = automl.apply(result.policy, model, (training, validation)).model
+    result.model  # the compressed model, ready to run; its files are in result.out
+
+What there is (docs/python.md has an example of each):
+
+    search, search_front      one search, or one a budget
+    apply, verify             make a policy's model again; measure it beside the dense one
+    profile                   measure a device's operators into a table
+    prepare, search_problem   a search with a score of your own for each policy
+    list_targets              devices that can be searched for
+    list_methods              all that is chosen by name: list_methods("agents")
+    read_policy               a policy file, which runs no code
+    SearchOptions             every option, which `search` takes as arguments
+
+    SearchResult, ApplyResult, VerifyResult, ProfileResult, StudyResult    what they answer
+    Policy, PolicyFile, Metrics, Event, Preparation, Problem, Trial        what these hold
+    AutomlError               root of all errors; its leaves beside it say what is wrong
 
 Importing this package loads neither torch nor optuna: names are found when they are used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from automl.api import apply as apply
-    from automl.api import search as search
-    from automl.api import search_front as search_front
-    from automl.api import verify as verify
-    from automl.errors import AutomlError as AutomlError
-    from automl.pipeline import SearchResult as SearchResult
-    from automl.policy import Policy as Policy
-    from automl.policy import PolicyFile as PolicyFile
-    from automl.policy import read_policy as read_policy
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "apply": "automl.api",
-    "search": "automl.api",
-    "search_front": "automl.api",
-    "verify": "automl.api",
-    "AutomlError": "automl.errors",
-    "Policy": "automl.policy.policy",
-    "PolicyFile": "automl.policy.file",
-    "read_policy": "automl.policy.file",
-    "SearchResult": "automl.pipeline.requests",
-}
-
-__all__ = [
-    "AutomlError",
-    "Policy",
-    "PolicyFile",
-    "SearchResult",
-    "__version__",
-    "apply",
-    "read_policy",
-    "search",
-    "search_front",
-    "verify",
-]
-
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'automl' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+__getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [*_names, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __dir__() -> list[str]:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from torch import nn
 
 from automl import pipeline
+from automl.agents import AGENTS, default_trials, make_agent
 from automl.errors import OptionError
-from automl.options import CALIBRATION, Option, Options, SearchOptions, make_options, options_of
+from automl.latency import list_targets as list_targets
+from automl.methods import Method, registry
+from automl.options import (
+    CALIBRATION,
+    ApplyOptions,
+    Option,
+    Options,
+    ProfileOptions,
+    SearchOptions,
+    make_options,
+    make_values,
+    options_of,
+    values_of,
+)
 from automl.pipeline import (
     ApplyRequest,
     ApplyResult,
     OnEvent,
+    Preparation,
+    ProfileResult,
     SearchResult,
     Task,
     VerifyRequest,
@@ -26,16 +42,27 @@ from automl.pipeline import (
     ignore,
     make_request,
     making_of,
+    profile_request,
 )
-from automl.policy import PolicyFile, read_policy
+from automl.policy import Policy, PolicyFile, read_policy
+from automl.study import Problem, StudyResult, StudySettings, Trial, run_study
 from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def takes_options(owner: type[Options], *, without: Sequence[str] = ()) -> Callable[[F], F]:
+#: Options of `search` that are those of its study.
+STUDY: Final = (
+    *("agent", "warm_start", "full_scores", "trials", "time", "storage", "resume", "seed"),
+)
+
+
+def takes_options(
+    owner: type[Options], *, without: Collection[str] = (), only: Collection[str] = ()
+) -> Callable[[F], F]:
     """Put the options of a class in place of `**options`, in the signature and the docstring."""
-    chosen = [each for each in options_of(owner) if each.name not in without]
+    named = only or [each.name for each in options_of(owner) if each.name not in without]
+    chosen = [each for each in options_of(owner) if each.name in named]
 
     def give(function: F) -> F:
         signature = inspect.signature(function)
@@ -161,44 +188,38 @@ def search_front(
     return pipeline.search_front(make_request(task, chosen), limits, count, on_event)
 
 
+@takes_options(ApplyOptions)
 def apply(
     policy: PolicyFile | str | Path,
     model: nn.Module,
     data: Any,
     *,
-    out: str | Path = "model.pt",
-    export: str | Path | None = None,
-    packed: str | Path | None = None,
-    huffman: bool = False,
-    epochs: int = 0,
     score: Callable[..., Any] | str | None = None,
-    calibration: int | None = None,
-    seed: int | None = None,
     on_event: OnEvent = ignore,
+    **options: Any,
 ) -> ApplyResult:
-    """Make the smaller model of a policy. `policy` is a read policy file or its path.
+    """Make the smaller model of a policy.
 
     The search's very model is made again where the data is that of the search; where it is not, a
-    note of the result says so. `calibration` counts for policies alone that do not say with how
-    many inputs they were made (schema 1), `seed` for those and for fine-tuning.
+    note of the result says so.
+
+    Args:
+        policy: A read policy file, or its path.
+        model, data, score: As for `make_task`.
+        on_event: Told of progress.
+        options: Below.
 
     Raises:
+        OptionError: An option that cannot be taken.
         PolicyError: A policy that cannot be read, or for another model.
     """
-    file = _read(policy)
-    making = making_of(file, calibration, seed)
-    request = ApplyRequest(
-        task=make_task(model, data, score, making.calibration, seed=making.seed),
-        policy=file,
-        out=Path(out),
-        export=None if export is None else Path(export),
-        packed=None if packed is None else Path(packed),
-        huffman=huffman,
-        epochs=epochs,
-        calibration=calibration,
-        seed=seed,
-    )
-    return pipeline.apply(request, on_event)
+    chosen, file = make_options(ApplyOptions, options), _read(policy)
+    making = making_of(file, chosen.calibration, chosen.seed)
+    beside = Path() if isinstance(policy, PolicyFile) else Path(policy).parent
+    given = values_of(chosen)
+    given["out"] = chosen.out or beside / "model.pt"
+    task = make_task(model, data, score, making.calibration, seed=making.seed)
+    return pipeline.apply(ApplyRequest(task=task, policy=file, **given), on_event)
 
 
 def verify(
@@ -210,7 +231,14 @@ def verify(
     threads: int = 1,
     on_event: OnEvent = ignore,
 ) -> VerifyResult:
-    """Measure a policy's model beside the dense one. `policy` is a read policy file or its path.
+    """Measure a policy's model beside the dense one.
+
+    Args:
+        policy: A read policy file, or its path.
+        model, data: As for `make_task`.
+        target: Where it is measured.
+        threads: Of the runtime.
+        on_event: Told of progress.
 
     Raises:
         PolicyError: A policy that cannot be read, or for another model.
@@ -218,6 +246,102 @@ def verify(
     """
     task = make_task(model, data)
     return pipeline.verify(VerifyRequest(task, _read(policy), target, threads), on_event)
+
+
+@takes_options(ProfileOptions)
+def profile(
+    model: nn.Module | None = None,
+    input_shape: Sequence[int] = (),
+    *,
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> ProfileResult:
+    """Measure the operators that a search over the model can ask for, where the table lacks them.
+
+    Args:
+        model: None where the options name the operators.
+        input_shape: Of one input: channels, height, width.
+        on_event: Told of progress.
+        options: Below.
+
+    Raises:
+        OptionError: An option that cannot be taken.
+        MeasureError: A device that cannot be measured.
+    """
+    chosen = make_options(ProfileOptions, options)
+    shape = (1, *input_shape) if input_shape else ()
+    if model is not None:
+        model = model.to("cpu").eval()
+    return pipeline.profile(profile_request(chosen, model, shape), on_event)
+
+
+@takes_options(SearchOptions)
+def prepare(
+    model: nn.Module,
+    data: Any,
+    *,
+    score: Callable[..., Any] | str | None = None,
+    on_event: OnEvent = ignore,
+    **options: Any,
+) -> Preparation:
+    """All that comes before a search: what is chosen from, its prices, and what makes a policy.
+
+    Takes what `search` takes, and raises what it raises.
+    """
+    chosen = make_options(SearchOptions, options)
+    check_single(chosen)
+    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
+    return pipeline.prepare(make_request(task, chosen), on_event)
+
+
+@takes_options(SearchOptions, only=STUDY)
+def search_problem(
+    problem: Problem,
+    evaluate: Callable[[Policy], float],
+    *,
+    on_trial: Callable[[Trial, Trial | None], None] | None = None,
+    **options: Any,
+) -> StudyResult:
+    """Let an agent search a problem, with any score of a policy: larger is better.
+
+    Args:
+        problem: From `prepare`, or your own.
+        evaluate: Called with policies within the budget alone, with none of them twice. What it
+            raises makes a failed trial.
+        on_trial: Called with each trial and the best so far.
+        options: Below.
+
+    Raises:
+        OptionError: An option that cannot be taken.
+        SpaceError: The agent cannot search this problem; names those that can.
+        StudyError: The storage holds another study, or every trial fails.
+    """
+    given = make_values(SearchOptions, options, only=STUDY)
+    agent, told = given["agent"], {}
+    if AGENTS.takes(agent, "warm_start"):
+        told["warm_start"] = given["warm_start"]
+    unlimited = given["trials"] is None and given["time"] is None
+    settings = StudySettings(
+        trials=default_trials(agent) if unlimited else given["trials"],
+        seconds=given["time"],
+        storage_url=given["storage"],
+        agent_name=agent,
+        seed=given["seed"],
+        resume=given["resume"],
+        full_scores=given["full_scores"],
+        options=", ".join(f"{key}={value}" for key, value in told.items()),
+    )
+    made = make_agent(agent, problem, given["seed"], **told)
+    return run_study(problem, made, evaluate, settings, on_trial)
+
+
+def list_methods(kind: str = "agents") -> tuple[Method, ...]:
+    """All of a kind that is chosen by name: "agents", "importances", ...
+
+    Raises:
+        UnknownNameError: No such kind; names the nearest.
+    """
+    return registry(kind).describe()
 
 
 def _read(policy: PolicyFile | str | Path) -> PolicyFile:

@@ -66,7 +66,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def search(request: SearchRequest, _: object) -> SearchResult:
         requests.append(request)
         path = Path("runs/x")
-        return SearchResult(*CYCLES, policy_file(), path / "policy.json", path, 4, "it", "inputs")
+        made, found = request.task.model, path / "policy.json"
+        return SearchResult(made, *CYCLES, policy_file(), found, path, 4, "it", "inputs")
 
     def apply(request: ApplyRequest, _: object) -> ApplyResult:
         requests.append(request)
@@ -115,7 +116,7 @@ def test_no_bits_are_chosen_unless_they_are_asked_for(automl: Automl, asked: lis
     [
         ((*SEARCH, "--precisions", "fp8"), "precision 'fp8' is not understood: write auto, float"),
         ((*SEARCH, "--precisions", "auto,int8"), "auto stands by itself"),
-        (("apply", "policy.json", "--huffman"), "give --packed FILE too"),
+        (("apply", "policy.json", "--huffman"), "and none are written (--packed)"),
     ],
 )
 def test_what_is_not_understood_ends_with_2(

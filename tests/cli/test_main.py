@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command import BUDGET, DENSE, MODEL, SMALL, Pipeline
 
 from automl import pipeline
@@ -28,6 +29,7 @@ from policy_files import policy_file
 
 def result(**changes: Any) -> SearchResult:
     found = SearchResult(
+        model=torch.nn.Identity(),
         dense=DENSE,
         compressed=SMALL,
         policy=policy_file(),

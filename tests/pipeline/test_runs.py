@@ -56,6 +56,14 @@ def test_trials_are_the_agents_own_number_unless_a_time_is_given(folder: Path) -
     assert most() is None, "the solver ends by itself"
 
 
+def test_the_folder_of_a_front_is_taken_too(folder: Path) -> None:
+    first = run_folder(["front"], resume=False)
+    (first / "50pct").mkdir(parents=True)
+    assert run_folder(["front"], resume=False) == first
+    (first / "50pct" / "study.db").touch()
+    assert run_folder(["front"], resume=False) == Path("runs/front-2")
+
+
 def test_several_budgets_are_no_single_search(folder: Path) -> None:
     several = options(budget="2ms,4ms")
     with pytest.raises(OptionError, match=r"^budget: asks for several searches"):

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from automl.cli import options
 from automl.cli.flags import flags_of, takes_flags
-from automl.options import SearchOptions, SpaceOptions, TaskOptions, values_of
+from automl.options import ProfileOptions, TaskOptions
 
 if TYPE_CHECKING:
     from automl.latency import Target
     from automl.pipeline import ProfileRequest, ProfileResult
-
-Ops = Annotated[
-    Path | None,
-    typer.Option("--ops", metavar="FILE", help="Operators to measure, or .tflite networks."),
-]
-
-Runtime = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime", metavar="NAME", help="onnxruntime (unless another is given), tensorrt, litert."
-    ),
-]
-Calibrate = Annotated[
-    Path | None,
-    typer.Option("--calibrate", metavar="CSV", help="Fit to whole networks' times in place."),
-]
-Like = Annotated[
-    str | None, typer.Option("--like", metavar="TARGET", help="Known device to calibrate from.")
-]
-Import = Annotated[
-    Path | None,
-    typer.Option(
-        "--import", metavar="FILE", help="Read a profile of trtexec, ONNX Runtime or TFLite."
-    ),
-]
-LayerInfo = Annotated[
-    Path | None,
-    typer.Option("--layer-info", metavar="FILE", help="trtexec's layer info of that profile."),
-]
-Precision = Annotated[
-    str, typer.Option("--precision", metavar="NAME", help="Of a profile that does not tell it.")
-]
 
 
 def targets(json: options.Json = False) -> None:
@@ -87,50 +52,19 @@ def _target_row(target: Target) -> tuple[str, ...]:
 
 
 @takes_flags(
-    *flags_of(
-        TaskOptions,
-        SearchOptions,
-        only=(
-            *("target", "model", "weights", "data", "input_shape", "ssh", "python", "threads"),
-            *("round_to", "depth", "resolutions", "precisions", "seed"),
-        ),
-    )
+    *flags_of(ProfileOptions),
+    *flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")),
 )
-def profile(
-    *,
-    ops: Ops = None,
-    runtime: Runtime = None,
-    calibrate: Calibrate = None,
-    like: Like = None,
-    profile: Import = None,
-    layer_info: LayerInfo = None,
-    precision: Precision = "",
-    json: options.Json = False,
-    **flags: Any,
-) -> None:
+def profile(*, json: options.Json = False, **flags: Any) -> None:
     """Measure the operators that a search will ask for, here or on a board."""
     from automl.cli import resolve
-    from automl.latency import CPU_RUNTIME
-    from automl.pipeline import ProfileRequest
+    from automl.pipeline import profile_request
 
-    settings = resolve.settle(flags)
-    chosen = settings.make(SpaceOptions)
-    alone = ops is not None or calibrate is not None
+    settings = resolve.settle(flags, ProfileOptions)
+    chosen = settings.make(ProfileOptions)
+    alone = chosen.ops is not None or chosen.calibrate is not None
     model, input_shape = (None, ()) if alone else resolve.load_model_alone(settings)
-    request = ProfileRequest(
-        target=settings.values.get("target", "cpu"),
-        model=model,
-        input_shape=input_shape,
-        ops=ops,
-        runtime=runtime or CPU_RUNTIME,
-        calibrate=calibrate,
-        like=like,
-        profile=profile,
-        layer_info=layer_info,
-        precision=precision,
-        **values_of(chosen),
-    )
-    _run(request, resolve.flags_again(settings), json)
+    _run(profile_request(chosen, model, input_shape), resolve.flags_again(settings), json)
 
 
 def _run(request: ProfileRequest, flags: list[str], json: bool) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any, Final
 
 from automl.cli import options
 from automl.cli.flags import flags_of, takes_flags
-from automl.errors import UsageError
-from automl.options import SearchOptions, TaskOptions
+from automl.options import ApplyOptions, SearchOptions, TaskOptions, values_of
 
 if TYPE_CHECKING:
     from automl.pipeline import ApplyRequest, ApplyResult
@@ -18,35 +14,9 @@ if TYPE_CHECKING:
 #: Names of what is compressed, as flags.
 TASK: Final = ("model", "weights", "data", "score")
 
-Epochs = Annotated[
-    int, typer.Option("--finetune", min=0, metavar="EPOCHS", help="Train after the refit.")
-]
-Export = Annotated[
-    Path | None, typer.Option("--export", metavar="FILE", help="Write an ONNX model, checked.")
-]
-Packed = Annotated[
-    Path | None,
-    typer.Option("--packed", metavar="FILE", help="Write the weights in the bits they have."),
-]
-Huffman = Annotated[bool, typer.Option("--huffman", help="Entropy-code the packed weights.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="FILE", help="State dict; default: model.pt by the policy."),
-]
 
-
-@takes_flags(*flags_of(TaskOptions, SearchOptions, only=(*TASK, "calibration", "seed")))
-def apply(
-    policy: options.PolicyPath,
-    *,
-    finetune: Epochs = 0,
-    export: Export = None,
-    packed: Packed = None,
-    huffman: Huffman = False,
-    out: Out = None,
-    json: options.Json = False,
-    **flags: Any,
-) -> None:
+@takes_flags(*flags_of(TaskOptions, only=TASK), *flags_of(ApplyOptions))
+def apply(policy: options.PolicyPath, *, json: options.Json = False, **flags: Any) -> None:
     """Make the smaller model of a policy, and its ONNX."""
     from automl import pipeline
     from automl.cli import render, resolve
@@ -54,22 +24,13 @@ def apply(
     from automl.pipeline import ApplyRequest
     from automl.policy import read_policy
 
-    if huffman and packed is None:
-        raise UsageError("--huffman codes the packed weights: give --packed FILE too")
     file = read_policy(policy)
-    settings = resolve.settle(flags)
-    calibration, seed = settings.values.get("calibration"), settings.values.get("seed")
-    request = ApplyRequest(
-        task=resolve.load_task(settings, pipeline.making_of(file, calibration, seed)),
-        policy=file,
-        out=out or policy.with_name("model.pt"),
-        export=export,
-        packed=packed,
-        huffman=huffman,
-        epochs=finetune,
-        calibration=calibration,
-        seed=seed,
-    )
+    settings = resolve.settle(flags, ApplyOptions, without=("out",))
+    chosen = settings.make(ApplyOptions)
+    making = pipeline.making_of(file, chosen.calibration, chosen.seed)
+    given = values_of(chosen)
+    given["out"] = chosen.out or policy.with_name("model.pt")
+    request = ApplyRequest(task=resolve.load_task(settings, making), policy=file, **given)
     with Bar() as bar:
         result = pipeline.apply(request, bar)
     if json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from automl.cli.flags import flags_of
 from automl.errors import OptionError, UsageError
-from automl.options import SearchOptions, TaskOptions
+from automl.options import Options, SearchOptions, TaskOptions
 from automl.userdata import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -22,15 +22,23 @@ EXAMPLE_MODEL: Final = "automl.example.model:pretrained"
 EXAMPLE_DATA: Final = "automl.example.data:loaders"
 
 
-def settle(flags: Mapping[str, object]) -> Settings:
+def settle(
+    flags: Mapping[str, object], *own: type[Options], without: Collection[str] = ()
+) -> Settings:
     """The settings of this folder with the flags that were given, and the example for the rest.
+
+    Args:
+        flags: By name; None where one was not given.
+        own: Options of the command that are no keys of automl.toml.
+        without: Keys of the file that mean something else to the command.
 
     Raises:
         UsageError: A broken automl.toml, or data or weights without a model.
         OptionError: A value of the wrong kind; says where it was given.
     """
-    known = {each.name: each for each in flags_of(TaskOptions, SearchOptions)}
-    settings = read_settings(Path.cwd()).with_flags({known[name]: flags[name] for name in flags})
+    known = {each.name: each for each in flags_of(TaskOptions, SearchOptions, *own)}
+    filed = read_settings(Path.cwd()).but(without)
+    settings = filed.with_flags({known[name]: flags[name] for name in flags})
     if "model" in settings.values:
         return settings
     if settings.values.keys() & {"data", "weights"}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ class Option:
         unit: Of a value that is a plain number; "" where it has none.
         shown: The default in words; "" where the help says it.
         annotation: Type of its values, as Python writes it.
+        written: What its flag is called, where that is not its name.
     """
 
     name: str
@@ -32,11 +33,12 @@ class Option:
     unit: str
     shown: str
     annotation: str
+    written: str = ""
 
     @property
     def flag(self) -> str:
         """Its flag: the name with hyphens for underscores."""
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{(self.written or self.name).replace('_', '-')}"
 
     @property
     def default_text(self) -> str:
@@ -71,7 +73,13 @@ class Option:
 
 
 def option(
-    kind: Kind, default: object = MISSING, *, help: str, unit: str = "", shown: str = ""
+    kind: Kind,
+    default: object = MISSING,
+    *,
+    help: str,
+    unit: str = "",
+    shown: str = "",
+    written: str = "",
 ) -> Any:
     """A field of a class of options. Without a default it has to be given.
 
@@ -81,8 +89,9 @@ def option(
         help: What it decides, in one line.
         unit: Of a plain number.
         shown: The default in words, for the help.
+        written: What its flag is called, where that is not its name.
     """
-    metadata = {"kind": kind, "help": help, "unit": unit, "shown": shown}
+    metadata = {"kind": kind, "help": help, "unit": unit, "shown": shown, "written": written}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -124,6 +133,20 @@ class Options:
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 
+def make_values(
+    owner: type[Options], given: Mapping[str, Any], only: Collection[str]
+) -> dict[str, Any]:
+    """The checked values of some options of a class, of arguments by name.
+
+    Raises:
+        UsageError: An argument that is none of them; names the nearest.
+        OptionError: A value of the wrong kind.
+    """
+    known = {each.name: each for each in options_of(owner) if each.name in only}
+    _refuse_unknown(given, known)
+    return {name: each.checked(given.get(name, each.default)) for name, each in known.items()}
+
+
 def make_options(owner: type[O], given: Mapping[str, Any]) -> O:
     """The options of a class, of arguments by name.
 
@@ -133,13 +156,17 @@ def make_options(owner: type[O], given: Mapping[str, Any]) -> O:
             missing.
     """
     known = {each.name: each for each in options_of(owner)}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"no argument {name!r}{nearest(name, known)}")
+    _refuse_unknown(given, known)
     for name, each in known.items():
         if each.default is MISSING and name not in given:
             raise OptionError(name, f"has to be given: {each.help}")
     return owner(**given)
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Option]) -> None:
+    for name in given:
+        if name not in known:
+            raise UsageError(f"no argument {name!r}{nearest(name, known)}")
 
 
 def values_of(options: Options) -> dict[str, Any]:

@@ -21,10 +21,13 @@ from .requests import Task as Task
 from .requests import VerifyRequest as VerifyRequest
 from .requests import VerifyResult as VerifyResult
 from .requests import ignore as ignore
+from .requests import profile_request as profile_request
 from .running import run_search as run_search
 from .runs import check_single as check_single
 from .runs import first_request as first_request
 from .runs import make_request as make_request
+from .searching import Preparation as Preparation
+from .searching import prepare as prepare
 from .searching import search as search
 from .tables import TableCheck as TableCheck
 from .tables import TableComparison as TableComparison

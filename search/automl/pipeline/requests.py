@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl.latency import CPU_RUNTIME
-from automl.options import SearchOptions, SpaceOptions
+from automl.options import ProfileOptions, SearchOptions, SpaceOptions, values_of
 
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
@@ -134,6 +134,16 @@ class ProfileRequest(SpaceOptions):
     precision: str = ""
 
 
+def profile_request(
+    options: ProfileOptions, model: nn.Module | None, input_shape: tuple[int, ...]
+) -> ProfileRequest:
+    """What the options ask for, of a model or of none."""
+    given = values_of(options)
+    given["runtime"] = options.runtime or CPU_RUNTIME
+    given["precision"] = options.precision or ""
+    return ProfileRequest(model=model, input_shape=input_shape, **given)
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What one model costs and is worth.
@@ -166,6 +176,7 @@ class SearchResult:
     """What a search found. Files are in `out`.
 
     Attributes:
+        model: The compressed model, ready to run; of integers, a `QuantizedModel`.
         dense, compressed: Metrics of the model as it came and of the best policy's model.
         policy: The best policy, as written.
         policy_path: Where it was written.
@@ -177,6 +188,7 @@ class SearchResult:
         notes: What the user should know: parts left alone, budgets met already, capped data.
     """
 
+    model: nn.Module
     dense: Metrics
     compressed: Metrics
     policy: PolicyFile

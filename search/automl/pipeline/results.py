@@ -128,6 +128,7 @@ def _judged_and_written(
     )
     log(Event("done", 1, 1))
     return SearchResult(
+        model=model.eval(),
         dense=dense,
         compressed=compressed,
         policy=file,

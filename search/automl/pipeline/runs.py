@@ -68,9 +68,12 @@ def run_folder(names: Sequence[str], resume: bool) -> Path:
 
 
 def _is_taken(folder: Path) -> bool:
-    """Whether a search was done in a folder, or runs in it."""
-    kept = any((folder / name).exists() for name in ("study.db", "policy.json"))
-    return kept or (folder.is_dir() and is_locked(folder))
+    """Whether a search, or one of a front's, was done in a folder or runs in it."""
+    if not folder.is_dir():
+        return False
+    folders = (folder, *(each for each in folder.iterdir() if each.is_dir()))
+    kept = any((each / name).exists() for each in folders for name in ("study.db", "policy.json"))
+    return kept or is_locked(folder)
 
 
 def _short_name(model: str) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
 from automl.pipeline.context import make_context, price_request, reachable_budget
 from automl.pipeline.measure_loop import search_measured
 from automl.pipeline.ownership import open_run
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import run_search
+from automl.policy import Policy
+from automl.study import Problem
 
 
 def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
@@ -28,3 +35,31 @@ def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
         if budget.allows(network.costs.dense):
             return finish_dense(network, budget, request, log)
         return run_search(make_context(network, request, log), budget, request, log)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """All that comes before a search.
+
+    Attributes:
+        problem: What is chosen from, its prices, the budget, and what each choice does alone.
+        make: The network of a policy, refitted, in evaluation mode; of integers, a
+            `QuantizedModel`.
+        evaluate: The score that a search would give a policy.
+    """
+
+    problem: Problem
+    make: Callable[[Policy], nn.Module]
+    evaluate: Callable[[Policy], float]
+
+
+def prepare(request: SearchRequest, on_event: OnEvent = ignore) -> Preparation:
+    """All that `search` does before its study.
+
+    Raises:
+        AutomlError: As `search`.
+    """
+    network = price_request(request, on_event)
+    budget = reachable_budget(network, request.budget)
+    context = make_context(network, request, on_event)
+    return Preparation(context.problem(budget), context.compressor.make, context.evaluator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -46,6 +46,10 @@ class Settings:
         kept = {k: v for k, v in self.values.items() if k != "weights" or "model" not in found}
         places = {each.name: each.flag for each in given}
         return Settings(kept | found, {**self.places, **places})
+
+    def but(self, names: Collection[str]) -> Settings:
+        """The settings without some."""
+        return Settings({k: v for k, v in self.values.items() if k not in names}, self.places)
 
     def with_values(self, **values: object) -> Settings:
         """The settings with values that the program itself fills in."""
