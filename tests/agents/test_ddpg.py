@@ -13,7 +13,7 @@ from automl.agents.ddpg import Actor, Critic, DdpgAgent, DdpgSettings, Replay
 from automl.agents.pruning_env import Episode
 from automl.cost.model import Cost
 from automl.space import Space, Variable, Vectors
-from automl.study.problem import Problem, Trial
+from automl.study.problem import Completed, Failed, Problem
 
 Tensor = torch.Tensor
 COST = Cost(1.0, 1.0, 1.0)
@@ -106,7 +106,7 @@ def learned(direction: float) -> tuple[float, float]:
         policies = agent.ask(4)
         agent.tell(
             [
-                Trial(0, policy, COST, "COMPLETE", direction * float(vector[0]) / 199, 0.0)
+                Completed(0, policy, COST, 0.0, direction * float(vector[0]) / 199)
                 for policy in policies
                 for vector in (problem.space.encode(policy),)
             ]
@@ -134,6 +134,6 @@ def test_a_failed_trial_is_dropped() -> None:
     problem = one_step(50)
     agent = DdpgAgent(OneStep(problem), 0, warm_start=False, settings=SETTINGS)
     (policy,) = agent.ask(1)
-    agent.tell([Trial(0, policy, COST, "FAILED", None, 0.0, "drawn")])
+    agent.tell([Failed(0, policy, COST, 0.0, "drawn")])
     assert agent.replay.written == 0
     assert not agent.waiting

@@ -11,7 +11,7 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
-from automl.study.problem import Problem, Sensitivity
+from automl.study.problem import Completed, Problem, Sensitivity
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = HaqSettings(hidden=48, warm_up=10, batch=32, actor_rate=1e-3)
@@ -52,6 +52,7 @@ def test_the_replay_holds_what_was_scored() -> None:
     problem = bits_problem(5, seed=2, share=0.3)
     agent = HaqAgent(problem, 1, warm_start=False, settings=QUICK)
     (trial,) = run(agent, problem, 1)
+    assert isinstance(trial, Completed)
     bits = [trial.policy.bits[f"l{layer}"] for layer in range(5)]
     middle = {2: 1 / 6, 4: 0.5, 8: 5 / 6}
     realised = [middle[each] for pair in bits for each in (pair.weights, pair.activations)]
@@ -102,8 +103,8 @@ def test_it_learns_from_nothing_to_near_the_known_optimum() -> None:
     least = solve(problem.costs, problem.sensitivity.single, problem.budget)
     assert least.proven
     trials = run(HaqAgent(problem, 5, warm_start=False, settings=QUICK), problem, 80)
-    by_chance = np.mean([trial.score for trial in trials[: QUICK.warm_up] if trial.score])
-    learned = np.mean([trial.score for trial in trials[-30:] if trial.score])
+    scores = [trial.score for trial in trials if isinstance(trial, Completed)]
+    by_chance, learned = np.mean(scores[: QUICK.warm_up]), np.mean(scores[-30:])
     assert learned > by_chance + 0.3 * (-least.sensitivity - by_chance)
     assert -least.sensitivity - best(trials) < 0.1 * (-least.sensitivity - by_chance)
 

@@ -29,7 +29,7 @@ def test_few_distinct_policies_of_which_the_first_is_best_where_sensitivity_adds
     trials = run(make_agent("lagrangian", problem), problem, 100)
     assert 2 <= len(trials) <= PROPOSALS
     assert len({problem.space.encode(trial.policy).tobytes() for trial in trials}) == len(trials)
-    assert trials[0].score == best(trials)
+    assert best(trials[:1]) == best(trials)
 
 
 def test_without_sensitivity_it_says_what_is_missing() -> None:

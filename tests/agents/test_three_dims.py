@@ -78,13 +78,15 @@ def score(policy: Policy) -> float:
 def search(problem: Problem, seed: int = 0) -> tuple[Policy, float, int]:
     """The best policy, its score, and how many trials it took."""
     agent = ThreeDimsAgent(problem, seed)
-    done = []
+    done: list[Policy] = []
     while policies := agent.ask(8):
-        told = [trial(problem, len(done) + i, each, score(each)) for i, each in enumerate(policies)]
-        agent.tell(told)
-        done += told
-    best = max(done, key=lambda each: each.score or 0.0)
-    return best.policy, best.score or 0.0, len(done)
+        first = len(done)
+        agent.tell(
+            [trial(problem, first + i, each, score(each)) for i, each in enumerate(policies)]
+        )
+        done += policies
+    best = max(done, key=score)
+    return best, score(best), len(done)
 
 
 def test_the_split_follows_the_device() -> None:

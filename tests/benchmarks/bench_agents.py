@@ -33,7 +33,7 @@ from automl.errors import AutomlError
 from automl.policy.policy import Policy
 from automl.space import channel_counts
 from automl.study.loop import StudySettings, run_study
-from automl.study.problem import Trial
+from automl.study.problem import Completed, Trial
 
 CHECKPOINTS = (5_000, 20_000, 60_000, 200_000)
 #: What AMC's paper searches for, in episodes, as evaluations.
@@ -173,9 +173,9 @@ class Runner:
                 )
             return self.book.scores[contest.name, key]
 
-        def on_trial(trial: Trial, best: Trial | None) -> None:
+        def on_trial(trial: Trial, best: Completed | None) -> None:
             if trial is best and trial.number < candidates:
-                assert trial.score is not None
+                assert isinstance(trial, Completed)
                 curve.append((trial.number + 1, trial.score, policy_key(contest, trial.policy)))
 
         start = time.process_time()

@@ -35,7 +35,7 @@ from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.policy.precisions import Precisions
 from automl.space import Space, build_space
-from automl.study.problem import Problem, Trial, read_geometry
+from automl.study.problem import Completed, Problem, Trial, read_geometry
 
 TRIALS = 60
 #: Images: of the statistics, of a candidate's ranges, scored, of the sensitivity, of the last test.
@@ -125,7 +125,7 @@ def search(bench: Bench, problem: Problem, entrant: Entrant) -> tuple[Policy, fl
         if not policies:
             break
         told = [
-            Trial(len(done) + i, each, problem.costs.cost(each), "COMPLETE", bench.score(each), 0.0)
+            Completed(len(done) + i, each, problem.costs.cost(each), 0.0, bench.score(each))
             for i, each in enumerate(policies)
         ]
         agent.tell(told)

@@ -15,15 +15,15 @@ from automl.pipeline import search
 from automl.pipeline.log import Log
 from automl.pipeline.requests import Event, ignore
 from automl.policy.policy import Policy
-from automl.study.problem import Trial
+from automl.study.problem import Completed
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def trial(number: int) -> Trial:
-    return Trial(number, Policy(), Cost(1.0, 2.0, 3.0), "COMPLETE", 0.5, 0.1)
+def trial(number: int) -> Completed:
+    return Completed(number, Policy(), Cost(1.0, 2.0, 3.0), 0.1, 0.5)
 
 
 def test_a_resumed_search_logs_no_trial_twice(

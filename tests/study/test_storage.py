@@ -15,12 +15,15 @@ from automl.errors import SpaceError, StudyError
 from automl.policy.policy import Bits, Policy
 from automl.space import KINDS, Space, Variable
 from automl.study.identity import Identity
-from automl.study.problem import Trial
+from automl.study.problem import Completed, Failed, Infeasible, Trial
 from automl.study.storage import TrialStore, delete_study
 from automl.testing import MADE_UP
 from toy_kind import known
 
 IDENTITY = Identity("random", 0, "weights", "data", "space", "prices", "1 MB")
+COST = Cost(float("nan"), 2.0, 3.0)
+#: The quantities that it does not know, as numbers.
+UNKNOWN = dict.fromkeys(("latency", "joules", "measured", "interpolated", "fitted"), 0.0)
 VARIABLES = (
     Variable("resolution", "", (16, 32)),
     Variable("block", "b", (0, 1)),
@@ -32,10 +35,8 @@ VARIABLES = (
 )
 
 
-def trial(number: int, policy: Policy, **more: object) -> Trial:
-    cost = Cost(float("nan"), 2.0, 3.0)
-    known_fields = {"state": "COMPLETE", "score": 0.5, "seconds": 1.5, **more}
-    return Trial(number, policy, cost, **known_fields)  # type: ignore[arg-type]
+def trial(number: int, policy: Policy, images: int | None = None) -> Completed:
+    return Completed(number, policy, COST, 1.5, 0.5, images)
 
 
 def test_what_is_stored_is_read_by_another_process(tmp_path: Path) -> None:
@@ -49,25 +50,43 @@ def test_what_is_stored_is_read_by_another_process(tmp_path: Path) -> None:
                 store.add(trial(number, policy, images=7), asked=4)
         with TrialStore(url, "search", space) as store:
             found = store.claim(IDENTITY, resume=True)
-        assert [each.policy for each in found] == policies
-        assert {(each.asked, each.images, each.score) for each in found} == {(4, 7, 0.5)}
-        assert np.isnan(found[0].cost.latency)
-        assert found[0].trial(3).number == 3
+        assert [told(each.trial) for each in found] == [
+            told(trial(number, policy, images=7)) for number, policy in enumerate(policies)
+        ]
+        assert {each.asked for each in found} == {4}
+        assert np.isnan(found[0].trial.cost.latency)
 
 
-def test_a_trial_without_a_score_keeps_its_reason(tmp_path: Path) -> None:
+def told(trial: Trial) -> tuple[object, ...]:
+    """A trial with the known part of its cost: what is no number is not even equal to itself."""
+    return type(trial), replace(trial, cost=replace(trial.cost, **UNKNOWN))
+
+
+def test_each_trial_is_read_back_as_what_came_of_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     space = Space(VARIABLES[:2])
     policy = space.decode(space.dense)
+    trials: list[Trial] = [
+        Failed(0, policy, COST, 0.5, "torn"),
+        Infeasible(1, policy, COST, 0.0),
+        Completed(2, policy, COST, 1.5, 0.0, 64),
+        Completed(3, policy, COST, 1.5, -0.5),
+    ]
     with TrialStore(url, "search", space) as store:
         store.claim(IDENTITY, resume=False)
-        store.add(trial(0, policy, state="FAILED", score=None, reason="torn"), asked=1)
-        store.add(trial(1, policy, state="INFEASIBLE", score=None), asked=1)
+        for each in trials:
+            store.add(each, asked=1)
         stored = store.claim(IDENTITY, resume=True)
-    assert [(each.state, each.score, each.reason) for each in stored] == [
-        ("FAILED", None, "torn"),
-        ("INFEASIBLE", None, ""),
+    assert [told(each.trial) for each in stored] == [told(each) for each in trials]
+    study = optuna.load_study(study_name="search", storage=url)
+    assert [(each.state.name, each.value) for each in study.trials] == [
+        ("FAIL", None),
+        ("PRUNED", None),
+        ("COMPLETE", 0.0),
+        ("COMPLETE", -0.5),
     ]
+    names = [each.user_attrs["state"] for each in study.trials]
+    assert names == [each.state for each in trials]
 
 
 def test_options_are_parameters_that_a_dashboard_can_draw(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from automl.agents.pruning_env import Episode
 from automl.policy import Policy
 from automl.space import Vectors
-from automl.study import Agent, Problem, Trial
+from automl.study import Agent, Completed, Problem, Trial
 
 Tensor = torch.Tensor
 
@@ -228,7 +228,8 @@ class DdpgAgent(Agent):
     def tell(self, trials: Sequence[Trial]) -> None:
         """Put the scored episodes into the replay and learn; what has no score is dropped."""
         for trial in trials:
-            self.scores[self.env.problem.space.encode(trial.policy).tobytes()] = trial.score
+            key = self.env.problem.space.encode(trial.policy).tobytes()
+            self.scores[key] = trial.score if isinstance(trial, Completed) else None
         known = [episode for episode in self.waiting if episode.vector.tobytes() in self.scores]
         self.waiting = [each for each in self.waiting if each.vector.tobytes() not in self.scores]
         scores = [score for score in self.scores.values() if score is not None]

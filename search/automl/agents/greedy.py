@@ -11,7 +11,7 @@ import numpy as np
 from automl.policy import Policy
 from automl.solver import AdditiveProblem, Floats, neighbours, repair, solve
 from automl.space import Vectors
-from automl.study import Agent, Problem, Trial
+from automl.study import Agent, Completed, Problem, Trial
 
 #: First step, as a share of the dense network's excess, and how the steps shrink (NetAdapt: 2.5 %
 #: of the resource, 0.96).
@@ -60,7 +60,7 @@ class GreedyAgent(Agent):
         """Keep the scores; a trial without one counts as the worst."""
         for trial in trials:
             key = self._problem.space.encode(trial.policy).tobytes()
-            self._scores[key] = -math.inf if trial.score is None else trial.score
+            self._scores[key] = trial.score if isinstance(trial, Completed) else -math.inf
 
     def _fresh(self) -> list[Vectors]:
         """Completed proposals that nobody was asked to score, each once."""

@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from automl.policy import Policy
 from automl.solver import Floats, Projection, solve
 from automl.space import Vectors, kind_of
-from automl.study import Agent, Problem, Trial, quiet_optuna
+from automl.study import Agent, Completed, Problem, Trial, quiet_optuna
 from automl.units import Quantity
 
 Integers = NDArray[np.int64]
@@ -73,9 +73,9 @@ class OptunaAgent(Agent):
         """One per objective."""
         return [StudyDirection.MAXIMIZE]
 
-    def values(self, trial: Trial, score: float) -> list[float]:
+    def values(self, trial: Completed) -> list[float]:
         """Objectives of a scored trial."""
-        return [score]
+        return [trial.score]
 
     def fills(self, draw: optuna.trial.Trial) -> bool:
         """Whether what is drawn below the budget is raised to it."""
@@ -108,7 +108,7 @@ class OptunaAgent(Agent):
         """Answer the draws with the scores of the policies that they led to."""
         for trial in trials:
             key = self._problem.space.encode(trial.policy).tobytes()
-            scored = None if trial.score is None else self.values(trial, trial.score)
+            scored = self.values(trial) if isinstance(trial, Completed) else None
             self._values[key] = scored
             for number, running in self._running:
                 if running == key:
@@ -195,6 +195,6 @@ class NsgaAgent(OptunaAgent):
         """Score up, cost down."""
         return [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
 
-    def values(self, trial: Trial, score: float) -> list[float]:
+    def values(self, trial: Completed) -> list[float]:
         """Score, and the first limited quantity."""
-        return [score, trial.cost.value(self._quantity)]
+        return [trial.score, trial.cost.value(self._quantity)]

@@ -35,7 +35,7 @@ from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
 from automl.solver import Floats, LogCost, LowRank, fit_log_cost, fit_low_rank, solve
 from automl.space import Space, Vectors, channel_counts
-from automl.study import Agent, Problem, Trial
+from automl.study import Agent, Completed, Problem, Trial
 from automl.units import QUANTITIES
 
 #: Ratios that widths are taken from, and how many different ones are used at most.
@@ -119,7 +119,7 @@ class ThreeDimsAgent(Agent):
     def tell(self, trials: Sequence[Trial]) -> None:
         """Keep the scores and where they were reached; what has no score is left out."""
         for trial in trials:
-            if trial.score is not None:
+            if isinstance(trial, Completed):
                 vector = self._problem.space.encode(trial.policy)
                 self._points.append(_points(self._problem.space, vector[None])[0])
                 self._scores.append(trial.score)

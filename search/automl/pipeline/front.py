@@ -24,7 +24,7 @@ from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish, finish_dense
 from automl.pipeline.running import best_of, run_agent
-from automl.study import StudyResult, Trial
+from automl.study import Completed, StudyResult
 from automl.units import Quantity, parse_budget
 
 _SHARES: Final[dict[Quantity, str]] = {
@@ -163,7 +163,12 @@ def _finished(
     context: SearchContext, runs: Sequence[_Run], studies: dict[Path, StudyResult]
 ) -> Iterator[SearchResult]:
     """Each budget's best policy, up to a search that was interrupted."""
-    trials = [trial for found in studies.values() for trial in found.trials]
+    trials = [
+        trial
+        for found in studies.values()
+        for trial in found.trials
+        if isinstance(trial, Completed)
+    ]
     for run in runs:
         if run.met(context.network):
             yield finish_dense(context.network, run.budget, run.request, run.log)
@@ -175,13 +180,13 @@ def _finished(
             return
 
 
-def _best_within(budget: Budget, best: Trial, trials: Sequence[Trial]) -> Trial:
+def _best_within(budget: Budget, best: Completed, trials: Sequence[Completed]) -> Completed:
     """The best policy within the budget, whichever budget's search found it."""
     whole = max(trial.images or 0 for trial in trials)
     for trial in trials:
         # One that was given up early has an estimate for a score.
-        known = trial.score is not None and (trial.images or 0) == whole
-        if known and budget.allows(trial.cost) and (trial.score or 0.0) > (best.score or 0.0):
+        known = (trial.images or 0) == whole
+        if known and budget.allows(trial.cost) and trial.score > best.score:
             best = trial
     return best
 

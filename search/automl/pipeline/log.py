@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from automl.pipeline.requests import Event, OnEvent
-from automl.study import Trial
+from automl.study import Completed, Failed, Trial
 
 
 class Log:
@@ -35,13 +35,15 @@ class Log:
             self._stage = event.stage
         self._on_event(replace(event, best=self._best))
 
-    def trial(self, trial: Trial, best: Trial | None) -> None:
+    def trial(self, trial: Trial, best: Completed | None) -> None:
         """Tell of a finished trial and the best so far."""
         self._trials += 1
         self._best = best.score if best is not None else None
         if trial.number not in self._written:
-            line = {"trial": trial.number, "state": trial.state, "score": trial.score}
-            self._write({**line, "seconds": round(trial.seconds, 3), "reason": trial.reason})
+            score = trial.score if isinstance(trial, Completed) else None
+            reason = trial.reason if isinstance(trial, Failed) else ""
+            line = {"trial": trial.number, "state": trial.state, "score": score}
+            self._write({**line, "seconds": round(trial.seconds, 3), "reason": reason})
         self(Event("searching", self._trials))
 
     def _write(self, line: dict[str, object]) -> None:

@@ -33,7 +33,7 @@ from automl.policy import (
     choices,
     write_policy,
 )
-from automl.study import Ranking, StudyResult, Trial, judge
+from automl.study import Completed, Ranking, StudyResult, judge
 from automl.units import format_seconds
 
 
@@ -62,14 +62,14 @@ def finish(
     budget: Budget,
     request: SearchRequest,
     result: StudyResult,
-    best: Trial,
+    best: Completed,
     log: Log,
 ) -> SearchResult:
     """Finish, measure and write one policy that a study of this context scored."""
     compressor, network = context.compressor, context.network
     made_with = describe_making(compressor.config, compressor.inputs_digest)
 
-    def scored(trial: Trial) -> PolicyFile:
+    def scored(trial: Completed) -> PolicyFile:
         file = policy_file(request, network, trial.policy, made_with)
         return _with_score(file, trial, request, context.ranking)
 
@@ -264,13 +264,13 @@ def write_front(front: Sequence[PolicyFile], folder: Path) -> None:
 
 
 def _with_score(
-    file: PolicyFile, trial: Trial, request: SearchRequest, ranking: Ranking
+    file: PolicyFile, trial: Completed, request: SearchRequest, ranking: Ranking
 ) -> PolicyFile:
     """A trial's policy with the score that the search gave it."""
     images = trial.images or request.task.data.validation.images
     what = f"{ranking.name} of " if ranking.name else ""
     where = f"{what}{images:,} validation inputs, refitted on fewer images"
-    return file if trial.score is None else file.with_score(trial.score, where)
+    return file.with_score(trial.score, where)
 
 
 def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]:

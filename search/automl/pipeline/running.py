@@ -14,7 +14,7 @@ from automl.pipeline.ownership import stored_study
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish
 from automl.pipeline.runs import most_trials
-from automl.study import StudyResult, StudySettings, Trial, run_study
+from automl.study import Completed, StudyResult, StudySettings, run_study
 from automl.userdata import data_digest, weights_digest
 
 
@@ -72,7 +72,7 @@ def _written(options: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
-def best_of(result: StudyResult) -> Trial:
+def best_of(result: StudyResult) -> Completed:
     """The best trial of a study.
 
     Raises:

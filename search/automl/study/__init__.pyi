@@ -9,6 +9,9 @@ from .loop import StudySettings as StudySettings
 from .loop import run_study as run_study
 from .optuna_logging import quiet_optuna as quiet_optuna
 from .problem import Agent as Agent
+from .problem import Completed as Completed
+from .problem import Failed as Failed
+from .problem import Infeasible as Infeasible
 from .problem import Problem as Problem
 from .problem import Sensitivity as Sensitivity
 from .problem import State as State

@@ -14,7 +14,7 @@ from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
 from automl.policy import Policy
 from automl.study.identity import Identity
-from automl.study.problem import Agent, Evaluation, Problem, Trial
+from automl.study.problem import Agent, Completed, Evaluation, Failed, Infeasible, Problem, Trial
 from automl.study.storage import Stored, TrialStore
 from automl.units import Quantity
 
@@ -50,13 +50,13 @@ class StudyResult:
     """
 
     trials: tuple[Trial, ...]
-    best: Trial | None
-    front: tuple[Trial, ...]
+    best: Completed | None
+    front: tuple[Completed, ...]
     interrupted: bool = False
     held: tuple[str, ...] = ()
 
 
-OnTrial = Callable[[Trial, Trial | None], None]
+OnTrial = Callable[[Trial, Completed | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,9 @@ def run_study(
     Args:
         problem: Space, prices and budget.
         agent: Built anew with the same seed when a study is resumed.
-        evaluate: Score of a policy, larger is better; what it raises makes a FAILED trial. One
-            that `StopsEarly` is told the best policy so far, and may give up what cannot beat it.
+        evaluate: Score of a policy, larger is better; what it raises makes a `Failed` trial.
+            One that `StopsEarly` is told the best policy so far, and may give up what cannot beat
+            it.
         settings: Limits and storage.
         on_trial: Called with each finished trial and the best so far.
 
@@ -152,7 +153,7 @@ class _Loop:
         on_trial: OnTrial | None,
     ) -> None:
         self.trials: list[Trial] = []
-        self.best: Trial | None = None
+        self.best: Completed | None = None
         self._problem = problem
         self._evaluate = evaluate
         self._store = store
@@ -164,7 +165,7 @@ class _Loop:
         self._deadline = inf if seconds is None else time.monotonic() + seconds
         self._most = None if trials is None else max(trials, len(stored))
         self._quantity: Quantity = front_quantity(problem)
-        self._scores: dict[bytes, Trial] = {}
+        self._scores: dict[bytes, Completed] = {}
         self._failures: list[str] = []
 
     def wanted(self) -> int:
@@ -198,37 +199,36 @@ class _Loop:
     def _next(self, policy: Policy, key: bytes, cost: Cost, asked: int) -> Trial:
         number = len(self.trials)
         if number < len(self._stored):
-            return self._replayed(self._stored[number], number, key)
+            return self._replayed(self._stored[number].trial, key)
         trial = self._finish(number, policy, key, cost)
         self._store.add(trial, asked)
         self._count_failure(trial)
         return trial
 
-    def _replayed(self, stored: Stored, number: int, key: bytes) -> Trial:
-        if self._problem.space.encode(stored.policy).tobytes() != key:
+    def _replayed(self, trial: Trial, key: bytes) -> Trial:
+        if self._problem.space.encode(trial.policy).tobytes() != key:
             raise StudyError(
-                f"trial {number} of the stored study is not what the agent proposes now; "
+                f"trial {trial.number} of the stored study is not what the agent proposes now; "
                 "it was stored by another version; another folder or storage starts anew",
                 options=("out",),
             )
-        return stored.trial(number)
+        return trial
 
     def _finish(self, number: int, policy: Policy, key: bytes, cost: Cost) -> Trial:
         """Score one policy, unless it is over budget or has a score already."""
         if not self._problem.budget.allows(cost):
-            return Trial(number, policy, cost, "INFEASIBLE", None, 0.0)
+            return Infeasible(number, policy, cost, 0.0)
         if key in self._scores:
             return replace(self._scores[key], number=number, seconds=0.0)
         start = time.monotonic()
         scored = attempt(lambda: self._score(policy))
         seconds = time.monotonic() - start
         if isinstance(scored, Raised):
-            return Trial(number, policy, cost, "FAILED", None, seconds, str(scored))
+            return Failed(number, policy, cost, seconds, str(scored))
         score, images = scored
         if not isfinite(score):
-            reason = f"the score is {score}"
-            return Trial(number, policy, cost, "FAILED", None, seconds, reason)
-        return Trial(number, policy, cost, "COMPLETE", score, seconds, images=images)
+            return Failed(number, policy, cost, seconds, f"the score is {score}")
+        return Completed(number, policy, cost, seconds, score, images)
 
     def _score(self, policy: Policy) -> tuple[float, int | None]:
         """The score and, where it is known, on how many images."""
@@ -239,9 +239,9 @@ class _Loop:
         return scored.score, scored.images
 
     def _count_failure(self, trial: Trial) -> None:
-        if trial.state == "FAILED":
+        if isinstance(trial, Failed):
             self._failures.append(trial.reason)
-        elif trial.state == "COMPLETE":
+        elif isinstance(trial, Completed):
             self._failures.clear()
         if len(self._failures) >= self._fail_limit:
             raise StudyError(
@@ -250,15 +250,14 @@ class _Loop:
 
     def _keep(self, trial: Trial, key: bytes) -> None:
         self.trials.append(trial)
-        if trial.score is not None:
+        if isinstance(trial, Completed):
             self._scores.setdefault(key, trial)
             if self.best is None or self._rank(trial) > self._rank(self.best):
                 self.best = trial
         if self._on_trial is not None:
             self._on_trial(trial, self.best)
 
-    def _rank(self, trial: Trial) -> tuple[float, float]:
-        assert trial.score is not None
+    def _rank(self, trial: Completed) -> tuple[float, float]:
         return trial.score, -trial.cost.value(self._quantity)
 
 
@@ -269,14 +268,14 @@ def front_quantity(problem: Problem) -> Quantity:
     return problem.budget.limits[0].quantity if problem.budget.limits else "macs"
 
 
-def pareto_front(trials: Sequence[Trial], quantity: Quantity) -> tuple[Trial, ...]:
+def pareto_front(trials: Sequence[Trial], quantity: Quantity) -> tuple[Completed, ...]:
     """Scored trials that no other beats in both score and cost, cheapest first, each point once."""
     scored = [
         (trial.cost.value(quantity), -trial.score, trial.number, trial)
         for trial in trials
-        if trial.score is not None
+        if isinstance(trial, Completed)
     ]
-    front: list[Trial] = []
+    front: list[Completed] = []
     best = inf
     for _, negative, _, trial in sorted(scored, key=lambda row: row[:3]):
         if negative < best:

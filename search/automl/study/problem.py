@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from automl.cost import Budget, Cost, CostModel
 from automl.network import LayerPlan, Network
@@ -13,8 +13,12 @@ from automl.space import Sensitivity, Space, Variable, kind_of
 
 __all__ = [
     "Agent",
+    "Completed",
     "Evaluation",
+    "Failed",
+    "FinishedTrial",
     "Geometry",
+    "Infeasible",
     "Problem",
     "Sensitivity",
     "State",
@@ -22,6 +26,7 @@ __all__ = [
     "read_geometry",
 ]
 
+#: What came of a trial, as storages and logs write it.
 State = Literal["COMPLETE", "INFEASIBLE", "FAILED"]
 
 
@@ -67,28 +72,58 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One policy and what came of it.
+class FinishedTrial:
+    """One policy that was proposed, whatever came of it.
 
     Attributes:
         number: Position in the study, from 0.
         policy: What was proposed.
         cost: Its predicted cost.
-        state: COMPLETE has a score; INFEASIBLE was over budget and not scored; FAILED raised.
-        score: Higher is better; None unless COMPLETE.
         seconds: Wall time that the trial took.
-        reason: Why it failed, or "".
-        images: On how many inputs it was scored, where that is known.
     """
 
     number: int
     policy: Policy
     cost: Cost
-    state: State
-    score: float | None
     seconds: float
-    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(FinishedTrial):
+    """A policy that was scored.
+
+    Attributes:
+        score: Higher is better.
+        images: On how many inputs it was scored, where that is known.
+    """
+
+    state: ClassVar[State] = "COMPLETE"
+
+    score: float
     images: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasible(FinishedTrial):
+    """A policy over the budget, which was not scored."""
+
+    state: ClassVar[State] = "INFEASIBLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(FinishedTrial):
+    """A policy that could not be scored.
+
+    Attributes:
+        reason: What was raised in place of a score, or what the score was.
+    """
+
+    state: ClassVar[State] = "FAILED"
+
+    reason: str
+
+
+Trial: TypeAlias = Completed | Infeasible | Failed
 
 
 @dataclass(frozen=True, slots=True)

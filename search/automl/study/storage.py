@@ -18,12 +18,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
 from automl.errors import Raised, StudyError, attempt
-from automl.policy import Policy
 from automl.space import Space, Variable, kind_of
 from automl.study.address import without_password
 from automl.study.identity import Identity
 from automl.study.optuna_logging import quiet_optuna
-from automl.study.problem import State, Trial
+from automl.study.problem import Completed, Failed, Infeasible, State, Trial
 
 T = TypeVar("T")
 
@@ -40,27 +39,8 @@ _STATES: Final[dict[State, TrialState]] = {
 class Stored:
     """A finished trial as it was stored, with the size of the batch that it was asked for in."""
 
-    policy: Policy
-    cost: Cost
-    state: State
-    score: float | None
-    seconds: float
-    reason: str
+    trial: Trial
     asked: int
-    images: int | None = None
-
-    def trial(self, number: int) -> Trial:
-        """The trial as an agent is told of it."""
-        return Trial(
-            number,
-            self.policy,
-            self.cost,
-            self.state,
-            self.score,
-            self.seconds,
-            self.reason,
-            self.images,
-        )
 
 
 class TrialStore:
@@ -131,7 +111,7 @@ class TrialStore:
                     options=("out",),
                 )
         self._try(lambda: self._study.set_user_attr(_IDENTITY, asdict(identity)))
-        return [self._stored(trial) for trial in trials]
+        return [self._stored(number, trial) for number, trial in enumerate(trials)]
 
     def add(self, trial: Trial, asked: int) -> None:
         """Store a finished trial, whole or not at all.
@@ -143,22 +123,22 @@ class TrialStore:
         chosen = [values[index] for values, index in zip(self._values, vector, strict=True)]
         attributes = {
             "state": trial.state,
-            "reason": trial.reason,
+            "reason": trial.reason if isinstance(trial, Failed) else "",
             "seconds": trial.seconds,
-            "images": trial.images,
+            "images": trial.images if isinstance(trial, Completed) else None,
             "asked": asked,
             "cost": {key: None if isnan(v) else v for key, v in asdict(trial.cost).items()},
         }
         frozen = optuna.trial.create_trial(
             state=_STATES[trial.state],
-            value=trial.score,
+            value=trial.score if isinstance(trial, Completed) else None,
             params=dict(zip(self._names, chosen, strict=True)),
             distributions=self._distributions,
             user_attrs=attributes,
         )
         self._try(lambda: self._study.add_trial(frozen))
 
-    def _stored(self, frozen: FrozenTrial) -> Stored:
+    def _stored(self, number: int, frozen: FrozenTrial) -> Stored:
         attributes = frozen.user_attrs
         if frozen.params.keys() != self._distributions.keys() or "state" not in attributes:
             raise StudyError(f"trial {frozen.number} in {self._url} was not written by automl")
@@ -166,16 +146,13 @@ class TrialStore:
         for position, (name, values) in enumerate(zip(self._names, self._values, strict=True)):
             vector[position] = values.index(frozen.params[name])
         cost = {k: float("nan") if v is None else v for k, v in attributes["cost"].items()}
-        return Stored(
-            policy=self._space.decode(vector),
-            cost=Cost(**cost),
-            state=attributes["state"],
-            score=frozen.value if attributes["state"] == "COMPLETE" else None,
-            seconds=attributes["seconds"],
-            reason=attributes["reason"],
-            asked=attributes["asked"],
-            images=attributes["images"],
-        )
+        plain = (number, self._space.decode(vector), Cost(**cost), attributes["seconds"])
+        trial: Trial = Infeasible(*plain)
+        if attributes["state"] == Failed.state:
+            trial = Failed(*plain, attributes["reason"])
+        elif frozen.value is not None:
+            trial = Completed(*plain, frozen.value, attributes["images"])
+        return Stored(trial, attributes["asked"])
 
     def _try(self, call: Callable[[], T]) -> T:
         """The storage's answer; databases fail in many ways, each becomes one line."""

@@ -18,7 +18,10 @@ from automl.solver import solve
 from automl.space import KINDS, Space, Variable
 from automl.study import (
     Agent,
+    Completed,
     Evaluate,
+    Failed,
+    Infeasible,
     Problem,
     Sensitivity,
     State,
@@ -83,8 +86,11 @@ def trial(
 ) -> Trial:
     """A finished trial, its score kept where it is complete."""
     cost: Cost = problem.costs.cost(policy)
-    scored = score if state == "COMPLETE" else None
-    return Trial(number, policy, cost, state, scored, 0.0, "drawn" if state == "FAILED" else "")
+    if state == "COMPLETE":
+        return Completed(number, policy, cost, 0.0, score)
+    if state == "FAILED":
+        return Failed(number, policy, cost, 0.0, "drawn")
+    return Infeasible(number, policy, cost, 0.0)
 
 
 def run(
@@ -117,7 +123,7 @@ def run(
 
 def best(trials: list[Trial]) -> float:
     """The largest score."""
-    return max(trial.score for trial in trials if trial.score is not None)
+    return max(trial.score for trial in trials if isinstance(trial, Completed))
 
 
 class AgentContract:
@@ -199,7 +205,7 @@ class AgentContract:
         """From its storage, asked and told as it was before."""
         problem = self.made(6, seed=9)
         unbroken = self.study(problem)
-        scored = sum(trial.state == "COMPLETE" for trial in unbroken.trials)
+        scored = sum(isinstance(trial, Completed) for trial in unbroken.trials)
         with tempfile.TemporaryDirectory() as folder:
             storage = f"sqlite:///{folder}/study.db"
             broken = self.study(problem, _breaking(problem, scored // 3), storage=storage)
@@ -221,9 +227,8 @@ class AgentContract:
             return float("nan") if asked[0] % 4 == 3 else -sensitivity_of(problem, policy)
 
         trials = self.study(problem, evaluate).trials
-        failed = [trial for trial in trials if trial.state == "FAILED"]
+        failed = [trial for trial in trials if isinstance(trial, Failed)]
         assert all("no such layer" in t.reason or "nan" in t.reason for t in failed)
-        assert all(trial.score is None for trial in failed)
         assert len(failed) == sum(number % 4 in (2, 3) for number in range(1, asked[0] + 1))
 
     def test_ten_failures_in_a_row_stop_the_search_with_the_first_reason(self) -> None:
@@ -329,4 +334,13 @@ def _breaking(problem: Problem, count: int) -> Evaluate:
 
 def _told(trials: Sequence[Trial]) -> list[tuple[object, ...]]:
     """All of trials but their times, and costs, which may be no number."""
-    return [(t.number, t.policy, t.state, t.score, t.reason) for t in trials]
+    return [
+        (
+            trial.number,
+            trial.policy,
+            type(trial),
+            trial.score if isinstance(trial, Completed) else None,
+            trial.reason if isinstance(trial, Failed) else "",
+        )
+        for trial in trials
+    ]
