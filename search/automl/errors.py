@@ -10,10 +10,7 @@ import difflib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from automl.files import Holder
+from typing import ClassVar, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -144,6 +141,20 @@ class StudyError(AutomlError, RuntimeError):
     """A study that cannot go on: its storage does not match, or every trial fails."""
 
 
+class HolderLike(Protocol):
+    """Who has a lock: `automl.files.Holder`."""
+
+    @property
+    def pid(self) -> int:
+        """Number of the process on its host."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Name of the machine."""
+        ...
+
+
 class LockedError(AutomlError, RuntimeError):
     """A run folder, a table or a study that another process works in.
 
@@ -152,7 +163,7 @@ class LockedError(AutomlError, RuntimeError):
     """
 
     def __init__(
-        self, message: str = "", *, holder: Holder | None = None, options: Iterable[str] = ()
+        self, message: str = "", *, holder: HolderLike | None = None, options: Iterable[str] = ()
     ) -> None:
         super().__init__(message, options=options)
         self.holder = holder
