@@ -17,7 +17,8 @@ What there is (docs/python.md has an example of each):
     SearchOptions             every option, which `search` takes as arguments
 
     SearchResult, ApplyResult, VerifyResult, ProfileResult, StudyResult    what they answer
-    Policy, PolicyFile, Metrics, Event, Preparation, Problem, Trial        what these hold
+    Policy, PolicyFile, Metrics, Event, Preparation, Problem               what these hold
+    Trial: one of Completed, Infeasible, Failed                            what came of a policy
     AutomlError               root of all errors; its leaves beside it say what is wrong
 
 Importing this package loads neither torch nor optuna: names are found when they are used.

@@ -32,6 +32,9 @@ from .pipeline import VerifyResult as VerifyResult
 from .policy import Policy as Policy
 from .policy import PolicyFile as PolicyFile
 from .policy import read_policy as read_policy
+from .study import Completed as Completed
+from .study import Failed as Failed
+from .study import Infeasible as Infeasible
 from .study import Problem as Problem
 from .study import StudyResult as StudyResult
 from .study import Trial as Trial
