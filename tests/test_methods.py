@@ -82,3 +82,18 @@ def test_options_are_those_of_the_maker() -> None:
     agents = registry("agents")
     assert agents.takes("amc", "warm_start")
     assert not agents.takes("uniform", "warm_start")
+
+
+def test_a_method_can_be_included_for_a_while(sayings: Registry[str]) -> None:
+    mine = Method("mine", "Says mine.", "", f"{__name__}:made")
+    with sayings.including(mine):
+        assert sayings.names()[:3] == ("plain", "fancy", "mine")
+        assert sayings.make("mine", "a") == "a"
+    assert "mine" not in sayings.names()
+    taken = Method("theirs", "", "", f"{__name__}:made")
+    said = "there is a saying 'theirs' already"
+    with pytest.raises(UsageError, match=said), sayings.including(taken):
+        pass
+    with pytest.raises(RuntimeError, match="in between"), sayings.including(mine):
+        raise RuntimeError("in between")
+    assert "mine" not in sayings.names()

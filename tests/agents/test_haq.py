@@ -11,7 +11,13 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
+<<<<<<< HEAD
 from automl.study.problem import Completed, Problem, Sensitivity
+=======
+from automl.space import KINDS
+from automl.study.problem import Problem, Sensitivity
+from automl.testing import MADE_UP, with_made_up_kind
+>>>>>>> f9bdfcf (Show, time and hold further kinds of choices; say where to add one)
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = HaqSettings(hidden=48, warm_up=10, batch=32, actor_rate=1e-3)
@@ -85,6 +91,19 @@ def test_channels_are_dense_unless_bits_alone_cannot_meet_the_budget() -> None:
         }
         assert len(channels) == 1
         assert min(channels.pop()) < 16
+
+
+def test_a_kind_it_does_not_know_stays_dense_even_where_bits_alone_cannot_meet_the_budget() -> None:
+    with KINDS.including(MADE_UP):
+        base = bits_problem(6, groups=6, share=0.12)
+        problem = with_made_up_kind(base)
+        agent = HaqAgent(problem, settings=QUICK)
+        assert agent.held == ("made-up",)  # channels had to go
+        done = run(agent, problem, 4)
+        assert done
+        for trial in done:
+            assert trial.policy.further == {"made-up": {"part": "dense"}}
+            assert min(trial.policy.channels.values()) < 16
 
 
 def test_what_cannot_be_met_is_refused_with_the_least() -> None:

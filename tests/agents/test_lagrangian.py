@@ -8,7 +8,9 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
+from automl.space import KINDS
 from automl.study.problem import Problem
+from automl.testing import MADE_UP, with_made_up_kind
 
 
 class TestLagrangian(AgentContract):
@@ -46,3 +48,12 @@ def test_a_budget_that_cannot_be_met_is_refused() -> None:
     )
     with pytest.raises(InfeasibleError, match="the least is"):
         agent.ask(1)
+
+
+def test_a_further_kind_is_weighed_after_those_that_are_known() -> None:
+    with KINDS.including(MADE_UP):
+        problem = with_made_up_kind(made_problem(6, seed=1))
+        agent = make_agent("lagrangian", problem)
+        assert agent.held == ()
+        first, *_ = agent.ask(1)
+        assert first.further == {"made-up": {"part": "least"}}

@@ -1,11 +1,15 @@
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 from contract import AgentContract, made_problem, run, sensitivity_of
 
+from automl.agents.optuna_samplers import ranked_options
 from automl.agents.registry import make_agent
 from automl.solver.exact import solve
+from automl.space import KINDS
 from automl.study.problem import Problem
+from automl.testing import MADE_UP, with_made_up_kind
 
 
 class TestTpe(AgentContract):
@@ -71,3 +75,17 @@ def test_without_a_sensitivity_it_starts_cold() -> None:
     assert len(policies) == 4
     assert all(bare.budget.allows(bare.costs.cost(policy)) for policy in policies)
     assert np.unique([bare.space.encode(policy) for policy in policies], axis=0).shape[0] == 4
+
+
+def test_options_without_an_order_are_drawn_in_that_of_their_sensitivity() -> None:
+    with KINDS.including(MADE_UP):
+        problem = with_made_up_kind(made_problem(3, seed=1))
+        assert problem.sensitivity is not None
+        last = len(problem.space.sizes) - 1
+        single = (*problem.sensitivity.single[:-1], np.array([1e-6, 2e-6, 0.0]))
+        turned = replace(problem, sensitivity=replace(problem.sensitivity, single=single))
+        assert {k: v.tolist() for k, v in ranked_options(problem).items()} == {last: [0, 1, 2]}
+        assert {k: v.tolist() for k, v in ranked_options(turned).items()} == {last: [1, 0, 2]}
+        optimum = solve(turned.costs, single, turned.budget).vector
+        (first,) = make_agent("optuna-tpe", turned).ask(1)
+        assert np.array_equal(turned.space.encode(first), optimum)

@@ -10,7 +10,10 @@ import pytest
 from command import DENSE, SMALL
 
 from automl.cli import render
+from automl.cli.render import print_policy
 from automl.pipeline import Metrics
+from automl.policy.policy import Bits, Policy
+from policy_files import policy_file
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,12 @@ def test_the_error_of_a_prediction_is_told_with_its_sign(
     assert capsys.readouterr().out == "the prediction is +10.0 % from the measurement\n"
     render.print_prediction_error(replace(SMALL, measured_seconds=None))
     assert capsys.readouterr().out == ""
+
+
+def test_a_policy_s_further_choices_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    policy = Policy(
+        bits={"mix": Bits(8, 8)}, further={"taper": {"stem": "rank 4", "free": "dense"}}
+    )
+    print_policy(policy_file(policy))
+    said = capsys.readouterr().out.splitlines()
+    assert {"int8     mix", "rank 4   stem", "dense    free"} <= set(said)

@@ -23,6 +23,7 @@ from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import Precisions
 from automl.profiling.runner import LocalRunner
 from automl.space import build_space
+from toy_kind import known
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,11 @@ def test_the_network_of_a_policy_has_its_shapes_and_its_input(traced: TracedMode
     made, shape = network_of(traced, policy)
     assert shape == input_shape(traced, policy) == (1, 3, 12, 12)
     assert made.get_submodule("block.inner").weight.shape[0] == 4  # type: ignore[union-attr,index]
+    with known():
+        further = Policy({"block.inner": 4}, further={"taper": {"block.inner": "rank 2"}})
+        lowered, _ = network_of(traced, further)
+    column = lowered.get_submodule("block.inner.0").weight
+    assert column.shape[0] == 2  # type: ignore[union-attr,index]
     removed, shape = network_of(traced, Policy(removed=frozenset({"block"})))
     assert shape == SHAPE
     assert not list(removed.get_submodule("block").parameters())

@@ -12,7 +12,7 @@ from tiny import request, write_table
 from automl.cost.model import Budget, Limit
 from automl.errors import ModelError
 from automl.pipeline import search
-from automl.pipeline.results import over_on_the_clock, write_front
+from automl.pipeline.results import held_notes, over_on_the_clock, write_front
 from automl.policy.file import read_policy
 
 
@@ -87,3 +87,14 @@ def test_what_is_written_is_what_is_said(board: Path, tmp_path: Path) -> None:
     assert written["seed"] == 5
     log = (tmp_path / "run" / "log.jsonl").read_text()
     assert result.trials == log.count('"trial"')
+
+
+def test_kinds_that_the_agent_does_not_choose_are_said() -> None:
+    assert held_notes("amc", ()) == ()
+    said = ("amc does not choose resolution and bits: held as in the dense model",)
+    assert held_notes("amc", ("resolution", "bits")) == said
+
+
+def test_a_search_says_what_its_agent_holds(board: Path, tmp_path: Path) -> None:
+    result = search(request(board, tmp_path / "run", "80%", agent="uniform"))
+    assert any(note.startswith("uniform does not choose block: held") for note in result.notes)

@@ -52,7 +52,7 @@ class OptunaAgent(Agent):
         self._study = optuna.create_study(directions=self.directions(), sampler=self.sampler(seed))
         #: Where in [0, 1] each variable's middle draw falls.
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
-        self._ranked = _ranked(problem)
+        self._ranked = ranked_options(problem)
         if warm_start and problem.sensitivity is not None:
             known = problem.sensitivity
             found = solve(problem.costs, known.single, problem.budget, pairwise=known.pairwise)
@@ -135,7 +135,7 @@ class OptunaAgent(Agent):
             self._study.tell(number, values)
 
 
-def _ranked(problem: Problem) -> dict[int, Integers]:
+def ranked_options(problem: Problem) -> dict[int, Integers]:
     """Per variable whose kind has no order: its options by their sensitivity, the dense one last.
 
     A sampler that draws along a line needs neighbours that are alike.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from pathlib import Path
@@ -181,8 +181,12 @@ def print_policy(file: PolicyFile) -> None:
             rows.append((block, "", _LEFT_OUT))
     if rows:
         print_table(("channels", "kept", ""), rows, left=2)
-    for line in _bits_lines(file):
-        say(line)
+    bits = {
+        name: format_bits(Bits(each.weights, each.activations)) for name, each in file.bits.items()
+    }
+    for options in (bits, *file.further.values()):
+        for line in _option_lines(options, file):
+            say(line)
     if file.removed:
         say(f"blocks left out: {', '.join(file.removed)}")
     if file.score is not None:
@@ -200,22 +204,21 @@ def _bar_row(name: str, kept: int, dense: int, file: PolicyFile) -> tuple[str, s
     return name, "█" * full + "░" * (_BAR - full), f"{kept}/{dense}"
 
 
-def _bits_lines(file: PolicyFile) -> list[str]:
-    """Layers by their precision, the most frequent first; runs of layers by their ends."""
+def _option_lines(options: Mapping[str, str], file: PolicyFile) -> list[str]:
+    """Layers by their option, the most frequent first; runs of layers by their ends."""
     by_name: dict[str, list[str]] = {}
     gone = tuple(f"{block}." for block in file.removed)
-    names = [name for name in file.bits if not name.startswith(gone)] if gone else [*file.bits]
+    names = [name for name in options if not name.startswith(gone)] if gone else [*options]
     for name in names:
-        kept = file.bits[name]
-        by_name.setdefault(format_bits(Bits(kept.weights, kept.activations)), []).append(name)
+        by_name.setdefault(options[name], []).append(name)
     lines = []
-    for precision, layers in sorted(by_name.items(), key=lambda each: -len(each[1])):
+    for option, layers in sorted(by_name.items(), key=lambda each: -len(each[1])):
         shown = f"{len(layers)} of {len(names)} layers"
         if len(layers) <= _NAMED:
             shown = ", ".join(layers)
-        indent = " " * (len(precision) + max(1, 9 - len(precision)))
+        indent = " " * (len(option) + max(1, 9 - len(option)))
         lines += textwrap.wrap(
-            f"{precision:<8} {shown}", WIDTH, subsequent_indent=indent, break_on_hyphens=False
+            f"{option:<8} {shown}", WIDTH, subsequent_indent=indent, break_on_hyphens=False
         )
     return lines
 

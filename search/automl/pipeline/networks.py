@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from automl.compression import further_parts, in_place
 from automl.cost import LATENCY, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
 from automl.network import Flow, TracedModel, smaller
 from automl.pipeline.precision import floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
-from automl.policy import Bits, Policy, is_float
+from automl.policy import Policy, is_float
 from automl.profiling import (
     FEWEST_NETWORKS,
     Runner,
@@ -23,7 +24,7 @@ from automl.profiling import (
     held_out_seconds,
     measure_models,
 )
-from automl.space import Space, Vectors
+from automl.space import Space, Vectors, bit_options
 
 #: Networks, beside the dense one, that the overhead is fitted on.
 FIT_NETWORKS = 7
@@ -106,12 +107,8 @@ def integers(space: Space) -> Vectors:
     """The dense network with each layer at the finest integers that it can have."""
     vector = space.dense.copy()
     for position in space.of_kind("bits"):
-        options = space.variables[position].options
-        computed = [
-            index
-            for index, bits in enumerate(options)
-            if isinstance(bits, Bits) and not is_float(bits)
-        ]
+        options = bit_options(space.variables[position])
+        computed = [index for index, bits in enumerate(options) if not is_float(bits)]
         vector[position] = computed[-1] if computed else len(options) - 1
     return vector
 
@@ -146,6 +143,7 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
         if policy.channels.get(group.name, group.channels) < group.channels
     }
     model = smaller(traced.model, groups, kept, frozenset(policy.removed))
+    model = in_place(model, further_parts(traced.model, policy))
     return model, input_shape(traced, policy)
 
 

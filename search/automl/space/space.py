@@ -6,7 +6,8 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -123,10 +124,8 @@ class Space:
         chosen: dict[str, dict[str, Any]] = {}
         for variable, index in zip(self.variables, vector.tolist(), strict=True):
             chosen.setdefault(variable.kind, {})[variable.name] = variable.options[index]
-        policy = Policy()
-        for kind, options in chosen.items():
-            policy |= kind_of(kind).policy(options)
-        return policy
+        parts = [kind_of(kind).policy(options) for kind, options in chosen.items()]
+        return reduce(or_, parts) if parts else Policy()
 
     def canonical(self, vectors: Vectors) -> Vectors:
         """Vectors [..., variables] with the insides of left-out blocks set to dense.
