@@ -11,13 +11,9 @@ from automl.agents.registry import make_agent
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
-<<<<<<< HEAD
-from automl.study.problem import Completed, Problem, Sensitivity
-=======
 from automl.space import KINDS
-from automl.study.problem import Problem, Sensitivity
+from automl.study.problem import Completed, Problem, Sensitivity
 from automl.testing import MADE_UP, with_made_up_kind
->>>>>>> f9bdfcf (Show, time and hold further kinds of choices; say where to add one)
 
 #: Learns within a few dozen episodes, in a fraction of the time.
 QUICK = HaqSettings(hidden=48, warm_up=10, batch=32, actor_rate=1e-3)

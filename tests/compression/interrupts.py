@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
+import torch
+
 
 def interrupted(call: Callable[[], object], *modules: ModuleType, step: int = 1) -> Iterator[int]:
     """Call again and again, interrupted one line of some modules later each time.
@@ -35,7 +37,7 @@ def interrupted(call: Callable[[], object], *modules: ModuleType, step: int = 1)
                     raise KeyboardInterrupt
             return trace
 
-        before = sys.gettrace()
+        before, gradients = sys.gettrace(), torch.is_grad_enabled()
         sys.settrace(trace)
         try:
             call()
@@ -45,4 +47,6 @@ def interrupted(call: Callable[[], object], *modules: ModuleType, step: int = 1)
             return
         finally:
             sys.settrace(before)
+            # An interruption on the last line of `with torch.no_grad()` comes before its end.
+            torch.set_grad_enabled(gradients)
         yield last
