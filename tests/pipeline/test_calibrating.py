@@ -148,5 +148,5 @@ def test_a_profile_of_onnx_runtime_becomes_rows(tmp_path: Path) -> None:
     assert "of the time in" in result.notes[0]
     again = profile(imported(path))
     assert (again.measured, again.known) == (0, len(table))
-    with pytest.raises(UsageError, match="the model whose it is"):
+    with pytest.raises(UsageError, match="the model that was profiled: name that model"):
         profile(imported(path, model=None))

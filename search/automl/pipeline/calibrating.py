@@ -196,7 +196,8 @@ def import_rows(request: ProfileRequest) -> ProfileResult:
     assert request.profile is not None
     if request.model is None:
         raise UsageError(
-            "a profile is read for the model whose it is: name that", options=("profile", "model")
+            "a profile can be read only with the model that was profiled: name that model",
+            options=("profile", "model"),
         )
     network = trace_network(request.model, request.input_shape, resolutions=()).network
     found = import_profile(

@@ -23,7 +23,7 @@ from automl.policy.policy import Bits, Policy
 
 
 def interacting() -> Compressor:
-    """`second` reads channels that say nearly the same: each can make good for others."""
+    """`second` reads channels that say nearly the same: each can compensate for others."""
     model: Any = seeded(Plain)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

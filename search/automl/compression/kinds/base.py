@@ -108,7 +108,7 @@ class CompressionKind(ChoiceKind[T]):
         return True
 
     def finish(self, option: T, module: nn.Module, moments: Tensor | None) -> None:
-        """Bring a part to its option, in the finishing walk when its weights were solved.
+        """Bring a part to its option, after the finishing step solved the part's weights.
 
         Args:
             option: What was chosen.
@@ -125,9 +125,10 @@ class CompressionKind(ChoiceKind[T]):
 class LayerKind(CompressionKind[T | None], Generic[T]):
     """A form of a layer's weights: the layer stays linear and runs as other operators.
 
-    Its matrix becomes the best member of a set (`fit`); in the finishing walk and wherever it is
-    measured the layer stays one module with that matrix, and at the end it is replaced by the
-    operators that compute the same (`build`). None is the option that leaves a layer as it is.
+    A form is a set of matrices. The layer's matrix becomes the best member of the set (`fit`). The
+    layer stays one module with that matrix while sensitivities are measured and in the finishing
+    step. At the end the operators that compute the same replace it (`build`). The option None
+    leaves a layer as it is.
     """
 
     lowers = True

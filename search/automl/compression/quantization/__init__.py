@@ -1,1 +1,1 @@
-"""Weights and activations in few bits: grids, rounding, and what it does to the outputs."""
+"""Weights and activations in few bits: QParams, rounding, and what it does to the outputs."""

@@ -1,4 +1,4 @@
-"""Activations as integers: one grid a tensor, its range found on the calibration inputs."""
+"""Activations as integers: QParams per tensor, the range found on the calibration inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ActivationQParams:
 
     Attributes:
         scale: A float32 number.
-        zero_point: The integer of 0, which is exact. Symmetric grids have 0.
+        zero_point: The integer of 0, which is exact. Symmetric QParams have 0.
         low: The smallest integer: 0, or -128 of signed 8 bits.
         high: The largest.
     """
@@ -103,7 +103,7 @@ class Observer:
 def range_of(
     observer: Observer, bits: int, *, signed: bool, how: How = "mse", percentile: float = 99.99
 ) -> ActivationQParams:
-    """The grid for the values that an observer has seen.
+    """The QParams for the values that an observer has seen.
 
     "max" covers all of them; "percentile" leaves out the share beyond a percentile at each end;
     "mse" has the least squared error over the sample: among pairs of ends on a coarse net, then
@@ -112,7 +112,7 @@ def range_of(
     Args:
         observer: Of the tensor.
         bits: 2 to 8.
-        signed: Symmetric with zero point 0 (TensorRT's form); else unsigned with a zero point.
+        signed: Symmetric with zero point 0 (TensorRT's scheme); else unsigned with a zero point.
         how: How the range is found.
         percentile: Of "percentile".
 
@@ -138,7 +138,7 @@ def range_of(
 
 
 def fake(values: Tensor, qparams: ActivationQParams) -> Tensor:
-    """Values rounded to the grid, as QuantizeLinear and DequantizeLinear would make them."""
+    """Values rounded as QuantizeLinear and DequantizeLinear would make them."""
     return torch.fake_quantize_per_tensor_affine(
         values, qparams.scale, qparams.zero_point, qparams.low, qparams.high
     )
@@ -191,7 +191,7 @@ def _best(sums: _Sums, ends: Tensor, bits: int, signed: bool) -> Tensor:
 
 
 class _Sums:
-    """Squared error of rounding sorted points to any grid, from running sums."""
+    """Squared error of rounding sorted points by any QParams, from running sums."""
 
     def __init__(self, points: Tensor) -> None:
         self._points = points

@@ -5,10 +5,9 @@ found on calibration images. Where a variable offers a grid of weight and activa
 are measured apart and added (7 + 7 measurements for 49 options; docs/bits.md has the error).
 
 With channels: a layer that reads fewer channels adds up fewer rounding errors. Its sensitivity is
-taken to be proportional to the energy of its rounding errors, and that to change with the kept
-count as
-it does in the joint database: energies are computed at three counts, at one width of weights
-(errors of all widths shrink alike), and interpolated in between.
+taken to be proportional to the energy of its rounding errors. That energy is computed in the joint
+database at three kept counts, for one width of weights, and interpolated in between: the errors of
+all widths shrink alike.
 """
 
 from __future__ import annotations

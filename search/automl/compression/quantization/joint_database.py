@@ -1,10 +1,10 @@
 """The database with bits: rounded weights of exactly the channels that stay.
 
-Pruning and rounding are not added up. The elimination (`obs`) leaves weights that make good what
-went; those weights, of the columns that stay, are rounded second-order with the moments of those
-columns, so that each rounding error is compensated by columns that are really there. Rounding the
-dense weights first and cutting afterwards would let columns that go carry such corrections, and the
-elimination's update would leave the grid.
+Pruning comes first. The elimination (`obs`) updates the weights that stay, so that they compensate
+for the channels that went. Then these weights are rounded, with the moments of the columns that
+stay: a column that stays compensates for each rounding error. The other order would lose twice.
+Columns that carry corrections would be cut, and the elimination would update rounded weights to
+values that are not rounded.
 """
 
 from __future__ import annotations
@@ -142,17 +142,17 @@ class JointDatabase:
                 found = self.rounded(name, policy, bits)
                 weights[name] = write_rounded(model.get_submodule(name), found, outputs.get(name))
         images = images[:_IMAGES]
-        walk = CalibrationMode(model, plan, images, how=self._quantizer.ranges)
-        with walk.attached():
+        mode = CalibrationMode(model, plan, images, how=self._quantizer.ranges)
+        with mode.attached():
             model(images)
-        return QuantizedModel(model, plan, walk.qparams, weights)
+        return QuantizedModel(model, plan, mode.qparams, weights)
 
     def dense_plan(self, bits: Mapping[str, Bits]) -> Plan:
         """What the dense network rounds under a choice of bits."""
         return make_plan(self.flow, bits, self.scheme)
 
     def dense_qparams(self, plans: Sequence[Plan]) -> dict[Source, ActivationQParams]:
-        """Grids for the values of the dense network as they are when nothing is rounded."""
+        """QParams for the values of the dense network as they are when nothing is rounded."""
         sources = dict.fromkeys(source for plan in plans for source in plan.sources())
         readers = {address: name for plan in plans for address, name in plan.readers.items()}
         kept = {address: origin for plan in plans for address, origin in plan.kept.items()}

@@ -1,4 +1,4 @@
-"""Weights as integers: one symmetric grid an output channel, its scale the one of least error.
+"""Weights as integers: symmetric, with a scale of least error per output channel.
 
 A layer is a matrix as `linear_form` gives it: [runs, outputs, columns]. Moments are those of its
 inputs, mean over rows: [runs, columns, columns], or one wider with a last row and column for the
@@ -42,19 +42,19 @@ class QParams:
 
 
 def highest(bits: int) -> int:
-    """The largest integer of a symmetric grid."""
+    """The largest integer of so many bits; the smallest is its negative."""
     return max(1, (1 << (bits - 1)) - 1)
 
 
 def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None) -> QParams:
-    """The grid of least squared error for rounding to nearest, output channel by output channel.
+    """The QParams of least squared error for rounding to nearest, per output channel.
 
     The largest weight is clipped by the factor of least error among 77 from 1 to 0.05, and the
     scale then refined by least squares against the integers (kept only where the error falls).
     At 1 bit the scale is the weighted mean magnitude, which is exact.
     Source: Frantar & Alistarh 2022 (OBC), appendix: 100 factors to 0.2, p-norm 2.4. Differs: the
     squares are weighted by the diagonal of the moments, so that errors count as they show in the
-    outputs; factors go lower, which grids of 2 bits need; the refinement. The 1-bit scale is that
+    outputs; factors go lower, which 2 bits need; the refinement. The 1-bit scale is that
     of Rastegari et al. 2016 (XNOR-Net), weighted.
 
     Args:
@@ -90,7 +90,7 @@ def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None)
 
 
 def fitted_qparams(weights: Tensor, integers: Tensor, qparams: QParams, moments: Tensor) -> QParams:
-    """The grid with the scales that are best for these integers, by least squares in the outputs.
+    """QParams with the best scales for these integers, by least squares in the outputs.
 
     Weights, integers: [runs, outputs, columns]. A channel whose best scale is no positive number
     keeps the one it has.

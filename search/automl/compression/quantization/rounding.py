@@ -34,11 +34,16 @@ _BLOCK: Final = 64
 
 
 def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, QParams]:
-    """Integers and their grid, of least output error: all that is done without training.
+    """Integers and their QParams, of least output error, without training.
 
-    The grid of least error, second-order rounding, scales fitted to the integers, each column
-    rounded once more with all others given (coordinate descent, as in Behdin et al. 2023,
-    QuantEase), scales fitted again. No step makes an output's error larger.
+    1. The scales of least error are found for rounding to the nearest.
+    2. Second-order rounding finds the integers.
+    3. The scales are fitted to the integers.
+    4. Each column is rounded once more, with all others given (coordinate descent, as in Behdin et
+       al. 2023, QuantEase).
+    5. The scales are fitted again.
+
+    None of the last three steps makes an output's error larger.
 
     Args:
         weights: [runs, outputs, columns].
@@ -202,7 +207,7 @@ def _fitted_entries(
 
 
 def _nearest_plane(weights: Tensor, spread: Tensor, fake_quantize: Snap, damping: float) -> Tensor:
-    """Values after rounding column by column, each with what the earlier ones left to make good.
+    """Values after rounding column by column; each compensates for the errors of those before it.
 
     With H = R R^T, R upper triangular, the error is |E R|^2: column j of E R holds E_0..E_j only,
     so that column j is best rounded from W_j + sum over i < j of E_i R_ij / R_jj.

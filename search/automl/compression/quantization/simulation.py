@@ -1,6 +1,6 @@
 """Integer networks simulated in float: values rounded where the target rounds them.
 
-The weights of a `QuantizedModel` stand on their grids already; activations are rounded as it runs.
+The weights of a `QuantizedModel` are rounded already; activations are rounded as it runs.
 That is what ONNX Runtime's integer kernels compute, but for the order of summation and the rounding
 of biases to 32-bit integers. On x86 unsigned activations meet signed weights (`qdq-u8s8`): kernels
 with VNNI add their products in 32 bits, so that nothing saturates; without VNNI (AVX2, AVX-512 BW)
@@ -45,10 +45,10 @@ from automl.network import (
 from automl.policy import Bits
 
 Tensor = torch.Tensor
-#: Whose numbers are rounded (the operation that wrote them), and to how many bits: one grid each.
+#: The operation that wrote the numbers, and their bits. Each source has its own QParams.
 Source = tuple[Address, int]
 #: What a table's `scheme` says of its integer operators: where they round, and whether activations
-#: are signed; without a form (simulators), a value is signed where it is ever negative.
+#: are signed. Simulators have no scheme: there a value is signed where it is ever negative.
 SCHEMES: Final[Mapping[str | None, tuple[Scheme, bool | None]]] = {
     None: ("reads", None),
     "qdq-u8s8": ("qdq", False),
@@ -73,7 +73,7 @@ class Plan:
             per tensor argument; None where they are not rounded as inputs.
         readers: Per origin, the layer that an error about its values names.
         kept: Operations whose outputs are among the numbers that they read, and whose these are:
-            they keep the grid, as kernels that only pick integers want it.
+            they keep the QParams, because kernels that only pick integers need the same.
     """
 
     scheme: str | None
@@ -84,7 +84,7 @@ class Plan:
     kept: Mapping[Address, Address]
 
     def sources(self) -> tuple[Source, ...]:
-        """All grids that the network needs, each once."""
+        """Whatever the network needs QParams for, each once."""
         written = [(address, bits) for address, bits in self.rounding.outputs.items()]
         read = [source for each in self.inputs.values() for source in each if source]
         return tuple(dict.fromkeys([*written, *read]))
@@ -99,13 +99,11 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
         scheme: Of the target's table, one of `SCHEMES`.
 
     Raises:
-        QuantizationError: No such form.
+        QuantizationError: No such scheme.
     """
     if scheme not in SCHEMES:
         known = [name for name in SCHEMES if name]
-        raise QuantizationError(
-            f"no form {scheme!r} of integer networks{nearest(scheme or '', known)}"
-        )
+        raise QuantizationError(f"no quantization scheme {scheme!r}{nearest(scheme or '', known)}")
     rounded = {name: each for name, each in bits.items() if is_rounded(each)}
     activations = {name: each.activations for name, each in rounded.items()}
     rounding = flow.round(activations, SCHEMES[scheme][0])
@@ -145,7 +143,7 @@ def _sources(place: Place, bits: tuple[int, ...]) -> tuple[Source | None, ...]:
 
 
 def fake_quantize(values: Tensor, qparams: ActivationQParams, out: Tensor | None = None) -> Tensor:
-    """Values rounded to a grid as ONNX's QuantizeLinear rounds: divided, halves to even, clipped.
+    """Values rounded as ONNX's QuantizeLinear rounds: divided, halves to even, clipped.
 
     An eighth of the time of torch's own fake quantisation where `out` is given.
     """
@@ -155,7 +153,7 @@ def fake_quantize(values: Tensor, qparams: ActivationQParams, out: Tensor | None
 
 
 class FakeQuantizeMode(ForwardTracer):
-    """Rounds what operations read and write, by a plan and its grids.
+    """Rounds what operations read and write, by a plan and its QParams.
 
     Args:
         model: The network that is run inside it.
@@ -204,13 +202,13 @@ class FakeQuantizeMode(ForwardTracer):
 
 
 class QParamsFinder:
-    """Finds the grids of values as they come by.
+    """Finds the QParams of values as they come by.
 
     Args:
-        sources: The grids that are wanted.
+        sources: What QParams are wanted for.
         readers: Per origin, the layer that an error names.
         scheme: Of the target's table, one of `SCHEMES`.
-        kept: Operations that keep the grid of what another wrote (`Plan.kept`).
+        kept: Operations that keep the QParams of what another wrote (`Plan.kept`).
         how: How ranges are found.
         seed: Of the sampled values.
     """
@@ -235,7 +233,7 @@ class QParamsFinder:
             self._wanted.setdefault(address, []).append(bits)
 
     def see(self, address: Address, output: Any) -> None:
-        """Find the grids of what an operation wrote, if any are wanted.
+        """Find the QParams of what an operation wrote, if any are wanted.
 
         Raises:
             QuantizationError: Values that are constant or not finite; it names the layer.
@@ -266,10 +264,10 @@ class QParamsFinder:
 
 
 class CalibrationMode(FakeQuantizeMode):
-    """Rounds by grids that it finds itself, on the values of its one forward pass.
+    """Rounds by QParams that it finds itself, on the values of its one forward pass.
 
-    Each grid is found where the numbers are written, before they are rounded, so that it fits the
-    network as it is by then.
+    QParams are found where the numbers are written, before they are rounded. So they fit what the
+    layers before, rounded already, make of the inputs.
 
     Args:
         model: The network that is run inside it.
@@ -291,7 +289,7 @@ class CalibrationMode(FakeQuantizeMode):
 
 
 class ObserverMode(ForwardTracer):
-    """Finds grids on the values of a network that rounds nothing."""
+    """Finds QParams on the values of a network that rounds nothing."""
 
     def __init__(self, model: nn.Module, finder: QParamsFinder, inputs: Tensor) -> None:
         super().__init__(model)
@@ -318,8 +316,8 @@ class QuantizedModel(nn.Module):
         network: In float, its weights rounded already.
         plan: What is rounded as it runs.
         qparams: Of the plan's sources.
-        weights: Per layer with rounded weights: the grid (integers times a scale a channel) or the
-            codebook that they are on.
+        weights: Per layer with rounded weights: their QParams (integers times a scale a channel)
+            or their codebook.
     """
 
     def __init__(
@@ -363,7 +361,7 @@ class QuantizedModel(nn.Module):
         return self._qparams(name).scale.flatten()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Grids and codebooks, as tensors and plain values: part of `state_dict`."""
+        """QParams and codebooks, as tensors and plain values: part of `state_dict`."""
         kept = {name: _plain(each) for name, each in self.weights.items()}
         qparams = [
             [*source[0], source[1], *_numbers(qparams)] for source, qparams in self.qparams.items()
@@ -371,7 +369,7 @@ class QuantizedModel(nn.Module):
         return {"weights": kept, "grids": qparams}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over grids and codebooks: part of `load_state_dict`."""
+        """Take over QParams and codebooks: part of `load_state_dict`."""
         self.weights = {name: _restored(each) for name, each in state["weights"].items()}
         self.qparams = {
             ((name, place), bits): ActivationQParams(scale, zero_point, low, high)

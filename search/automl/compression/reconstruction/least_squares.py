@@ -70,12 +70,12 @@ class LeastSquares:
         """As `Reconstruction.finish`: in place, rounded on the way where the plan has bits."""
         plan, model = candidate.plan, candidate.model
         ridge = self.rounded_ridge if plan.bits else self.ridge
-        walker = _Refitter(candidate, quantizer, settings, ridge)
-        with walker.attached():
-            model(walker.images)
+        refitter = _Refitter(candidate, quantizer, settings, ridge)
+        with refitter.attached():
+            model(refitter.images)
         if not plan.bits:
             return model
-        return QuantizedModel(model, plan, walker.qparams, walker.weights)
+        return QuantizedModel(model, plan, refitter.qparams, refitter.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Shortcut:
 
     Attributes:
         address: What wrote it.
-        source: Its grid, where the addition rounds it as it reads.
+        source: What its QParams are found by, where the addition rounds it as it reads.
     """
 
     address: Address
