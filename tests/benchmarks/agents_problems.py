@@ -24,7 +24,8 @@ from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.cost.model import resolve_budget
 from automl.files import write_whole
 from automl.network.traced_model import trace_network
-from automl.pipeline.pricing import Choices, price_network
+from automl.options import SearchOptions
+from automl.pipeline.pricing import price_network
 from automl.pipeline.requests import ignore
 from automl.policy.policy import Policy
 from automl.space import Sensitivity, Space, channel_counts
@@ -81,10 +82,7 @@ class Contest:
         limit = parse_budget(budget)
         priced = price_network(
             self.traced,
-            target,
-            Choices(resolutions=resolutions, limited=frozenset({limit.quantity})),
-            threads=1,
-            seed=0,
+            SearchOptions(target=target, budget=(budget,), resolutions=resolutions),
             on_event=ignore,
             keep=out / f"overhead-{name}.json",
         )

@@ -25,6 +25,18 @@ def test_commas_ask_for_several_searches() -> None:
     assert options(budget=["2ms,4ms", "4MB"]).budgets == (("2ms", "4MB"), ("4ms", "4MB"))
 
 
+def test_what_is_limited_is_read_from_all_budgets() -> None:
+    assert options(budget=["2ms,4ms", "4MB"]).limited == {"latency", "bytes"}
+    assert options(budget="50%MACs").limited == {"macs"}
+
+
+def test_one_kind_stands_for_a_list_and_an_unknown_one_is_refused() -> None:
+    assert options().kinds == ()
+    assert options(kinds="bits").kinds == ("bits",)
+    with pytest.raises(OptionError, match=r"^kinds: no kind of choice 'bit' \(did you mean bits"):
+        options(kinds=["channels", "bit"])
+
+
 @pytest.mark.parametrize(
     ("given", "option", "said"),
     [

@@ -10,11 +10,15 @@ from tiny import SHAPE, model, request, write_table
 from automl.errors import TableError, TargetError
 from automl.latency.targets import cpu_path, cpu_table
 from automl.network.traced_model import TracedModel, trace_network
+from automl.options import SearchOptions
 from automl.pipeline import search
-from automl.pipeline.pricing import Choices, price_network
+from automl.pipeline.pricing import price_network
 from automl.pipeline.requests import Event, ignore
 
-TIMED = Choices(4, limited=frozenset({"latency"}))
+
+def timed(target: object) -> SearchOptions:
+    """A search with a limit on the latency."""
+    return SearchOptions(target=str(target), budget=("50%",), round_to=4)
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +65,9 @@ def test_a_table_without_the_operators_and_without_a_fit_is_refused(
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"linear"' not in line))
     with pytest.raises(TableError):
-        price_network(traced, str(path), TIMED, threads=1, seed=0, on_event=ignore)
+        price_network(traced, timed(path), on_event=ignore)
 
 
 def test_a_target_that_nobody_knows_is_refused(traced: TracedModel) -> None:
     with pytest.raises(TargetError, match="no target 'orinn'"):
-        price_network(traced, "orinn", TIMED, threads=1, seed=0, on_event=ignore)
+        price_network(traced, timed("orinn"), on_event=ignore)

@@ -18,7 +18,7 @@ from automl.export.onnx import onnx_bytes
 from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
 from automl.pipeline import apply, search
-from automl.pipeline.pricing import Choices, price_network
+from automl.pipeline.pricing import price_network
 from automl.pipeline.requests import ApplyRequest, Event, SearchRequest, Task, ignore
 from automl.policy.file import read_policy
 from automl.userdata.data import Batches, Data
@@ -88,10 +88,7 @@ def test_policies_are_priced_again_to_what_they_say(board: Path, tmp_path: Path)
     asked = request(board, tmp_path / "run", "60%")
     search(asked)
     traced = trace_network(asked.task.model, SHAPE, resolutions=asked.resolutions)
-    choices = Choices(
-        asked.round_to, asked.depth, asked.resolutions, limited=frozenset({"latency"})
-    )
-    priced = price_network(traced, str(board), choices, threads=1, seed=0, on_event=ignore)
+    priced = price_network(traced, asked, on_event=ignore)
     files = [tmp_path / "run" / "policy.json", *sorted((tmp_path / "run" / "front").iterdir())]
     assert len(files) > 1
     for path in files:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from automl.errors import UsageError
 from automl.methods import registry
@@ -91,6 +91,16 @@ def method(kind: str) -> Kind:
         return registry(kind).get(value).name
 
     return Kind(check, "NAME")
+
+
+def methods(kind: str) -> Kind:
+    """Names of methods of that kind; one may stand for a list of one."""
+    named, several = method(kind), texts("NAME")
+
+    def check(value: Any) -> tuple[object, ...]:
+        return tuple(map(named.check, cast(tuple[str, ...], several.check(value))))
+
+    return Kind(check, "NAME", many=True)
 
 
 def method_with_options(kind: str) -> Kind:

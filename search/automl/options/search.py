@@ -25,11 +25,12 @@ from automl.options.kinds import (
     SWITCH,
     method,
     method_with_options,
+    methods,
     text,
     texts,
     whole,
 )
-from automl.units import parse_budget
+from automl.units import Quantity, parse_budget
 
 #: Calibration inputs where no number is asked for.
 CALIBRATION: Final = 2000
@@ -146,6 +147,9 @@ class SearchOptions(SpaceOptions):
     keep_first_last: bool = option(
         SWITCH, False, help="Keep the first and the last layer at 8 bits."
     )
+    kinds: tuple[str, ...] = option(
+        methods("kinds"), (), help="Further kinds of choices to open: see automl methods."
+    )
     measure: bool = option(
         SWITCH, False, help="Measure what the best use, until the winner is measured."
     )
@@ -154,6 +158,11 @@ class SearchOptions(SpaceOptions):
     def budgets(self) -> tuple[tuple[str, ...], ...]:
         """Limits that hold together, one tuple a search: ("2ms,4ms", "4MB") asks for two."""
         return tuple(product(*(written.split(",") for written in self.budget)))
+
+    @property
+    def limited(self) -> frozenset[Quantity]:
+        """Quantities that a budget limits."""
+        return frozenset(parse_budget(text).quantity for limits in self.budgets for text in limits)
 
     def check_together(self) -> None:
         """Refuse what would be ignored, or would fail only after hours."""

@@ -11,7 +11,7 @@ from automl.compression import CompressionConfig, Compressor, measure_sensitivit
 from automl.cost import Budget, resolve_budget
 from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import scheme_of
-from automl.pipeline.pricing import Choices, PricedNetwork, price_network
+from automl.pipeline.pricing import PricedNetwork, price_network
 from automl.pipeline.requests import Event, OnEvent, SearchRequest
 from automl.solver import solve
 from automl.space import Space, channel_counts
@@ -59,23 +59,7 @@ def price_request(request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
     traced = trace_network(
         task.model, task.input_shape, resolutions=request.resolutions, seed=request.seed
     )
-    choices = Choices(
-        round_to=request.round_to,
-        depth=request.depth,
-        resolutions=request.resolutions,
-        precisions=request.precisions,
-        keep_first_last=request.keep_first_last,
-        limited=frozenset(parse_budget(text).quantity for text in request.budget),
-    )
-    return price_network(
-        traced,
-        request.target,
-        choices,
-        threads=request.threads,
-        seed=request.seed,
-        on_event=on_event,
-        keep=request.out / "overhead.json",
-    )
+    return price_network(traced, request, on_event=on_event, keep=request.out / "overhead.json")
 
 
 def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:

@@ -20,13 +20,13 @@ from automl.errors import StudyError
 from automl.files import write_whole
 from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table, is_cpu_table
 from automl.network import TracedModel
+from automl.options import SearchOptions
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
 from automl.profiling import LocalRunner, measure_models, profile
-from automl.space import MAXIMUM_OPTIONS, Space, build_space
-from automl.units import Quantity
+from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, open_space
 
 #: Stage in which what the table lacks is measured.
 MEASURING: Final = "measuring operators"
@@ -64,50 +64,18 @@ class PricedNetwork:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What may vary.
-
-    Attributes:
-        round_to: Granularity of channels; None learns it.
-        depth: Whether blocks may be left out.
-        resolutions: Input sizes; None for all that the network runs at.
-        precisions: As asked for: names, "auto" or "float".
-        keep_first_last: Whether the first and the last layer stay at 8 bits.
-        limited: Quantities that the budget limits.
-    """
-
-    round_to: int | None = None
-    depth: bool = True
-    resolutions: tuple[int, ...] | None = None
-    precisions: tuple[str, ...] = ("float",)
-    keep_first_last: bool = False
-    limited: frozenset[Quantity] = frozenset()
-
-    @property
-    def timed(self) -> bool:
-        """Whether a latency is limited; without it nothing is measured."""
-        return "latency" in self.limited
-
-
 def price_network(
     traced: TracedModel,
-    target: str,
-    choices: Choices,
+    options: SearchOptions,
     *,
-    threads: int,
-    seed: int,
     on_event: OnEvent,
     keep: Path | None = None,
 ) -> PricedNetwork:
-    """Price a network's choices on a target.
+    """Price a network's choices on a target. Where no time is limited nothing is measured.
 
     Args:
         traced: The network.
-        target: Name of a target, or path of a table.
-        choices: What may vary.
-        threads: CPU threads, where this machine is meant.
-        seed: Of the networks that the overhead is fitted on.
+        options: The target, what may vary, and which quantities are limited.
         on_event: Told of measurements.
         keep: File that the fitted overhead is kept in, so that a resumed study has the same prices.
 
@@ -115,19 +83,20 @@ def price_network(
         TargetError, TableError: The target is not known or cannot price the network.
         UsageError: Precisions that the target lacks.
     """
-    table = find_table(target, threads=threads)
-    here, timed = is_cpu_table(table, threads), choices.timed
+    table = find_table(options.target, threads=options.threads)
+    limited = options.limited
+    here, timed = is_cpu_table(table, options.threads), "latency" in limited
     precisions, notes = precisions_of(table.header), list[str]()
     bits = choose_bits(
-        choices.precisions, target, precisions, choices.limited, choices.keep_first_last
+        options.precisions, options.target, precisions, limited, options.keep_first_last
     )
-    device = _Device(table, threads, on_event, notes) if here and timed else None
-    space = _space(traced, table, choices, bits, device)
+    device = _Device(table, options.threads, on_event, notes) if here and timed else None
+    space = _space(traced, table, options, bits, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
         device.fill(required_keys(traced.network, space, precisions=precisions), MEASURING)
-        fitted = _read_overhead(keep) or device.fit(traced, space, seed)
+        fitted = _read_overhead(keep) or device.fit(traced, space, options.seed)
         if keep is not None:
             write_whole(keep, fitted.model_dump_json())
         overhead, error = _header_overhead(fitted), fitted.error
@@ -157,30 +126,31 @@ def price_network(
 def _space(
     traced: TracedModel,
     table: LatencyTable,
-    choices: Choices,
+    options: SearchOptions,
     bits: BitChoices,
     device: _Device | None,
 ) -> Space:
     """The choices, channels in steps that save time where time is limited."""
     network, precision = traced.network, float_precision(table)
-    resolutions: tuple[int, ...] | None = choices.resolutions
-    steps: int | dict[str, int] | None = choices.round_to
+    resolutions: tuple[int, ...] | None = options.resolutions
+    steps: int | dict[str, int] | None = options.round_to
     if not knows_shapes(table):
         resolutions = resolutions or ()
         steps = steps or {group.name: group.channels for group in network.groups}
     if steps is None and device is not None:
         device.fill(probe_keys(network, precision), "granularity")
-    if steps is None and choices.timed:
+    if steps is None and "latency" in options.limited:
         steps = learn_granularity(network, table, precision)
-    return build_space(
-        network,
+    settings = SpaceSettings(
         round_to=free_granularity(network) if steps is None else steps,
         resolutions=resolutions,
-        depth=choices.depth,
+        depth=options.depth,
         precisions=bits.precisions,
         weight_only=bits.weight_only,
         keep_first_last=bits.keep_first_last,
+        kinds=options.kinds,
     )
+    return open_space(network, settings)
 
 
 def knows_shapes(table: LatencyTable) -> bool:

@@ -219,7 +219,9 @@ def test_forms_and_layers_that_do_not_exist_are_named(plain: TracedModel) -> Non
     images = images_for(MAP, 4)
     with pytest.raises(QuantizationError, match=r"no layer 'secnd' to quantise .*mean second"):
         Compressor(plain, images, {}).make(Policy(bits={"secnd": INT8}))
-    with pytest.raises(QuantizationError, match=r"no quantization scheme 'qdq-u8u8'.*did you mean qdq-u8s8"):
+    with pytest.raises(
+        QuantizationError, match=r"no quantization scheme 'qdq-u8u8'.*did you mean qdq-u8s8"
+    ):
         Compressor(plain, images, {}, scheme="qdq-u8u8").make(Policy(bits={"second": INT8}))
 
 
