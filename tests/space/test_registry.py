@@ -13,7 +13,7 @@ from toy_kind import known
 
 
 def test_all_kinds_are_named_as_they_are_registered() -> None:
-    assert KINDS.names() == ("resolution", "block", "channels", "bits")
+    assert KINDS.names()[:4] == ("resolution", "block", "channels", "bits")
     assert [kind_of(name).name for name in KINDS.names()] == list(KINDS.names())
     assert registry("kinds") is KINDS
 

@@ -48,4 +48,4 @@ def test_another_packages_importance_decides_what_goes(monkeypatch: pytest.Monke
         made = Compressor(traced, images_for(MAP, 8), {"first": (3,)}, config=config)
         assert made.database.kept(Policy({"first": 3}))["first"].tolist() == kept
         assert made.make(Policy({"first": 3})).get_submodule("first").weight.shape[0] == 3  # type: ignore[union-attr,index]
-    assert [each.name for each in IMPORTANCES.describe()] == ["obs", "last-first"]
+    assert [each.name for each in IMPORTANCES.describe()] == [*IMPORTANCES.ours, "last-first"]
