@@ -17,10 +17,14 @@ from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
 from .layer_matrix import matrix as matrix
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
+from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer
 from .quantization.codebook import Codebook as Codebook
+from .quantization.codebook import codebook as codebook
 from .quantization.qparams import QParams as QParams
 from .quantization.qparams import highest as highest
+from .quantization.qparams import round_to as round_to
+from .quantization.qparams import weight_qparams as weight_qparams
 from .quantization.registry import QUANTIZERS as QUANTIZERS
 from .quantization.simulation import SCHEMES as SCHEMES
 from .quantization.simulation import Plan as Plan

@@ -109,7 +109,7 @@ def test_a_kind_that_cannot_be_measured_is_refused_and_not_zero() -> None:
 def test_kinds_are_loaded_without_torch() -> None:
     script = (
         "from automl.space import KINDS, kind_of; import sys\n"
-        "print([kind_of(name).name for name in KINDS.ours] == [*KINDS.ours], 'torch' in sys.modules)"
+        "[kind_of(name) for name in KINDS.ours]; print('torch' in sys.modules)"
     )
     source = Path(__file__).resolve().parents[3] / "search"
     done = subprocess.run(
@@ -119,4 +119,4 @@ def test_kinds_are_loaded_without_torch() -> None:
         text=True,
         env={"PYTHONPATH": str(source)},
     )
-    assert done.stdout.strip() == "True False"
+    assert done.stdout.strip() == "False"

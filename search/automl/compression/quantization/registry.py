@@ -22,7 +22,7 @@ QUANTIZERS: Final[Registry[Quantizer]] = Registry(
         ),
         Method(
             "nearest",
-            "Each weight is rounded to its nearest; scales and codebooks are fitted to the weights.",
+            "Each weight is rounded to its nearest; scale and codebook are fitted to the weights.",
             "the usual baseline",
             "automl.compression.quantization.nearest:Nearest",
             frozenset({"data"}),
