@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from automl.study.address import without_password
+from automl.errors import StudyError
+from automl.study.address import journal_file, without_password
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,22 @@ def test_passwords_are_not_shown(address: str) -> None:
 )
 def test_all_else_is(address: str) -> None:
     assert without_password(address) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("journal:///studies.log", Path("studies.log")),
+        ("journal:////disk/studies.log", Path("/disk/studies.log")),
+        ("sqlite:///studies.db", None),
+        ("postgresql://me@db.example/journal:", None),
+    ],
+)
+def test_a_journal_is_a_file(address: str, path: Path | None) -> None:
+    assert journal_file(address) == path
+
+
+@pytest.mark.parametrize("address", ["journal:studies.log", "journal://studies.log", "journal:///"])
+def test_a_journal_without_a_file_is_told_how_it_is_written(address: str) -> None:
+    with pytest.raises(StudyError, match="is written as journal:///FILE"):
+        journal_file(address)

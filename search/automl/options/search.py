@@ -128,7 +128,7 @@ class SearchOptions(SpaceOptions):
     storage: str | None = option(
         text("URL"),
         None,
-        help="Optuna storage of the study, as sqlite:///FILE.",
+        help="Where trials are stored: sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DB.",
         shown="study.db in the run folder",
     )
     resume: bool = option(SWITCH, False, help="Go on with the run in the run folder.")

@@ -1,7 +1,8 @@
-"""One search at a time in a study of a database that several machines share.
+"""One search at a time in a study of a storage that several machines share.
 
-A row says who holds the study, and a counter in it goes up while the holder lives. Who wants the
-study takes a row whose counter stands still; no clock is compared with another machine's.
+In a database a row says who holds the study, and a counter in it goes up while the holder lives.
+Who wants the study takes a row whose counter stands still; no clock is compared with another
+machine's. A study of a journal has a lock file.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from typing import Final, NamedTuple, TypeVar
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, scoped_session
 
-from automl.errors import AutomlError, LockedError, Raised, StudyError, attempt
+from automl.errors import LockedError, Raised, attempt
 from automl.files import Holder
-from automl.study.address import without_password
+from automl.study.address import journal_file, without_password
+from automl.study.journal import own_journaled_study
+from automl.study.waiting import OPENING_SECONDS, engine_options, wait_for
 
 T = TypeVar("T")
 
@@ -40,17 +45,18 @@ _LEASES: Final = sa.Table(
     sa.Column("beat", sa.BigInteger, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
 )
+_ROW: Final = sa.select(_LEASES.c.token, _LEASES.c.beat, _LEASES.c.holder)
 
 
 @contextlib.contextmanager
 def leased(address: str, study: str, beat_seconds: float = BEAT_SECONDS) -> Iterator[None]:
-    """Own a study of a database until the block ends.
+    """Own a study of a storage until the block ends.
 
     A holder that ends gives the study back. The study of one that was killed is taken over, which
     takes `MISSED_BEATS` beats to be sure of.
 
     Args:
-        address: Of the database, as SQLAlchemy writes it.
+        address: Of the database, as SQLAlchemy writes it, or journal:///FILE.
         study: Name of the study, which need not exist.
         beat_seconds: How often we say that we live; the same for all that share the database.
 
@@ -58,6 +64,11 @@ def leased(address: str, study: str, beat_seconds: float = BEAT_SECONDS) -> Iter
         LockedError: Another process holds the study, and who.
         StudyError: The database cannot be used.
     """
+    shown, path = without_password(address), journal_file(address)
+    if path is not None:
+        with own_journaled_study(path, study, shown):
+            yield
+        return
     lease = _Lease(address, study)
     lease.take(beat_seconds)
     ended = threading.Event()
@@ -69,6 +80,46 @@ def leased(address: str, study: str, beat_seconds: float = BEAT_SECONDS) -> Iter
         ended.set()
         beating.join()
         lease.give_back()
+
+
+def guard_study(
+    engine: sa.Engine, sessions: scoped_session[Session], study: str, shown: str
+) -> None:
+    """Let sessions change a study only while its lease is what it is now.
+
+    Who held it and slept for too long may have lost it. The lease is looked at in the transaction
+    of every change, so that nothing comes between. A study without a lease is not guarded.
+
+    Args:
+        engine: Of the database.
+        sessions: Those that write the study.
+        study: Its name.
+        shown: The database's address, without a password.
+
+    Raises:
+        LockedError: Another process holds the lease; from a session also once it was taken over.
+    """
+    row = _read(engine, study) if sa.inspect(engine).has_table(_LEASES.name) else None
+    if row is None:
+        return
+    if not _is_here(Holder(**json.loads(row.holder))):
+        raise _refusal(study, shown, row)
+
+    def check(session: Session, _: object) -> None:
+        if session.info.get(_LEASES) is session.get_transaction():
+            return  # the row is locked since the first of this transaction's many changes
+        session.info[_LEASES] = session.get_transaction()
+        held = _ROW.where(_LEASES.c.study == study).with_for_update()
+        found = session.connection().execute(held).first()
+        if found is None or found.token != row.token:
+            by = "another process" if found is None else Holder(**json.loads(found.holder))
+            raise LockedError(
+                f"the study {study!r} in {shown} was taken over by {by}, as this process did not "
+                "say for too long that it lives",
+                options=("out", "storage"),
+            )
+
+    event.listen(sessions, "after_flush", check)
 
 
 class _Row(NamedTuple):
@@ -84,19 +135,30 @@ class _Lease:
         self._address = without_password(address)
         self._study = study
         self._token = uuid4().hex
-        self._engine = self._try(lambda: sa.create_engine(address))
+        # a beat every few seconds is not worth a connection, of which servers have few
+        self._engine = self._try(
+            lambda: sa.create_engine(address, poolclass=sa.NullPool, **engine_options(address))
+        )
 
     def take(self, beat_seconds: float) -> None:
         """Hold the study, at once where nobody does, else when its holder is seen to be gone."""
         self._make_table()
         seen: _Row | None = None
         patience = time.monotonic() + MISSED_BEATS * beat_seconds
-        while not self._try(self._insert):
-            found = self._try(self._read)
+        while True:
+            asked = time.monotonic()
+            if self._try(self._insert):
+                return
+            found = self._try(lambda: _read(self._engine, self._study))
+            if found is not None and found.token == self._token:
+                return  # it was written before its connection broke
             if seen is not None and found is not None and found != seen:
-                raise self._refusal(found)
+                raise _refusal(self._study, self._address, found)
             seen = found or seen
-            gone = time.monotonic() > patience
+            now = time.monotonic()
+            if now - asked > beat_seconds:  # while a database is away no holder can say it lives
+                patience = now + MISSED_BEATS * beat_seconds
+            gone = now > patience
             if found is not None and gone and self._try(partial(self._take_over, found)):
                 return
             time.sleep(beat_seconds / 8)
@@ -117,9 +179,12 @@ class _Lease:
         self._engine.dispose()
 
     def _make_table(self) -> None:
-        if isinstance(attempt(lambda: _LEASES.create(self._engine, checkfirst=True)), Raised):
-            # another process may have made it between the check and our try
-            self._try(lambda: _LEASES.create(self._engine, checkfirst=True))
+        def make() -> None:
+            if isinstance(attempt(lambda: _LEASES.create(self._engine, checkfirst=True)), Raised):
+                # another process may have made it between the check and our try
+                _LEASES.create(self._engine, checkfirst=True)
+
+        wait_for(make, self._address, OPENING_SECONDS, opening=True)
 
     def _insert(self) -> bool:
         row = sa.insert(_LEASES).values(
@@ -129,14 +194,6 @@ class _Lease:
             return self._change(row)
         except IntegrityError:
             return False
-
-    def _read(self) -> _Row | None:
-        columns = _LEASES.c.token, _LEASES.c.beat, _LEASES.c.holder
-        with self._engine.connect() as connection:
-            found = connection.execute(
-                sa.select(*columns).where(_LEASES.c.study == self._study)
-            ).first()
-        return None if found is None else _Row(*found)
 
     def _take_over(self, row: _Row) -> bool:
         """Put us in a holder's place, if it still stands where it was seen to stand."""
@@ -160,18 +217,25 @@ class _Lease:
         with self._engine.begin() as connection:
             return bool(connection.execute(statement).rowcount)
 
-    def _refusal(self, found: _Row) -> LockedError:
-        holder = Holder(**json.loads(found.holder))
-        return LockedError(
-            f"the study {self._study!r} in {self._address} is in use by {holder}",
-            holder=holder,
-            options=("out", "storage"),
-        )
-
     def _try(self, call: Callable[[], T]) -> T:
-        answer = attempt(call)
-        if isinstance(answer, Raised):
-            if isinstance(answer.error, AutomlError):
-                raise answer.error
-            raise StudyError(f"study storage {self._address}: {answer}") from answer.error
-        return answer
+        return wait_for(call, self._address)
+
+
+def _read(engine: sa.Engine, study: str) -> _Row | None:
+    with engine.connect() as connection:
+        found = connection.execute(_ROW.where(_LEASES.c.study == study)).first()
+    return None if found is None else _Row(*found)
+
+
+def _refusal(study: str, shown: str, found: _Row) -> LockedError:
+    holder = Holder(**json.loads(found.holder))
+    return LockedError(
+        f"the study {study!r} in {shown} is in use by {holder}",
+        holder=holder,
+        options=("out", "storage"),
+    )
+
+
+def _is_here(holder: Holder) -> bool:
+    here = Holder.here()
+    return (holder.pid, holder.host) == (here.pid, here.host)

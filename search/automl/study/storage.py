@@ -1,7 +1,8 @@
 """Finished trials in an Optuna storage: SQLite by default, readable by optuna-dashboard.
 
 A trial is written whole when it is finished, with one parameter per variable of the space, so that
-a killed search loses none and its policies can be read back.
+a killed search loses none and its policies can be read back. A storage that is locked or away is
+waited for, with the trial in hand.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from typing import Any, Final, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
-from automl.errors import Raised, StudyError, attempt
+from automl.errors import StudyError
 from automl.space import Space, Variable, kind_of
-from automl.study.address import without_password
+from automl.study.address import journal_file, without_password
 from automl.study.identity import Identity
+from automl.study.journal import open_journal
+from automl.study.lease import guard_study
 from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import Completed, Failed, Infeasible, State, Trial
+from automl.study.waiting import OPENING_SECONDS, engine_options, wait_for
 
 T = TypeVar("T")
 
@@ -50,12 +55,14 @@ class TrialStore:
         """Open or create a study.
 
         Args:
-            url: "sqlite:///file" or a database address; None keeps trials in memory only.
+            url: "sqlite:///file", "journal:///file" or a database address; None keeps trials in
+                memory only.
             name: Name of the study in the storage.
             space: The choices, one parameter each.
 
         Raises:
             StudyError: The storage cannot be opened or is not one.
+            LockedError: Another process holds the lease of the study.
             SpaceError: A kind of choice that is unknown.
         """
         self._url = without_password(url) if url else "memory"
@@ -66,23 +73,22 @@ class TrialStore:
             name: _distribution(variable)
             for name, variable in zip(self._names, space.variables, strict=True)
         }
-        self._database = self._try(lambda: optuna.storages.RDBStorage(url)) if url else None
+        self._storage = _open(url, name) if url else None
         self._study = self._try(
             lambda: optuna.create_study(
-                storage=self._database,
+                storage=self._storage,
                 study_name=name,
                 direction="maximize",
                 load_if_exists=True,
             )
         )
+        self._count = 0
 
     def __enter__(self) -> TrialStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._database is not None:
-            self._database.remove_session()
-            self._database.engine.dispose()
+        _close(self._storage)
 
     def claim(self, identity: Identity, resume: bool) -> list[Stored]:
         """Make the study this search's own, and give its finished trials.
@@ -111,13 +117,16 @@ class TrialStore:
                     options=("out",),
                 )
         self._try(lambda: self._study.set_user_attr(_IDENTITY, asdict(identity)))
+        self._count = len(trials)
         return [self._stored(number, trial) for number, trial in enumerate(trials)]
 
     def add(self, trial: Trial, asked: int) -> None:
-        """Store a finished trial, whole or not at all.
+        """Store a finished trial, whole or not at all, and once.
 
         Raises:
-            StudyError: The storage cannot be written.
+            StudyError: The storage cannot be written, also not after a while, or another search
+                has added trials.
+            LockedError: Another process took the study over.
         """
         vector = self._space.encode(trial.policy).tolist()
         chosen = [values[index] for values, index in zip(self._values, vector, strict=True)]
@@ -136,7 +145,19 @@ class TrialStore:
             distributions=self._distributions,
             user_attrs=attributes,
         )
-        self._try(lambda: self._study.add_trial(frozen))
+        tries = itertools.count()
+        self._try(lambda: self._add(frozen, again=next(tries) > 0))
+        self._count += 1
+
+    def _add(self, frozen: FrozenTrial, again: bool) -> None:
+        """One try. Of one before, it is not known whether it was stored before it failed."""
+        if again or isinstance(self._storage, JournalStorage):
+            beyond = len(self._study.get_trials(deepcopy=False)) - self._count
+            if again and beyond == 1:
+                return
+            if beyond:
+                raise StudyError(f"another search has added trials to the study in {self._url}")
+        self._study.add_trial(frozen)
 
     def _stored(self, number: int, frozen: FrozenTrial) -> Stored:
         attributes = frozen.user_attrs
@@ -155,12 +176,8 @@ class TrialStore:
         return Stored(trial, attributes["asked"])
 
     def _try(self, call: Callable[[], T]) -> T:
-        """The storage's answer; databases fail in many ways, each becomes one line."""
         with quiet_optuna():
-            answer = attempt(call)
-        if isinstance(answer, Raised):
-            raise StudyError(f"study storage {self._url}: {answer}") from answer.error
-        return answer
+            return wait_for(call, self._url)
 
 
 def delete_study(url: str, name: str) -> None:
@@ -168,11 +185,38 @@ def delete_study(url: str, name: str) -> None:
 
     Raises:
         StudyError: The storage cannot be changed, or has no such study.
+        LockedError: Another process holds the lease of the study.
     """
+    storage = _open(url, name)
+    try:
+        with quiet_optuna():
+            wait_for(
+                lambda: optuna.delete_study(study_name=name, storage=storage), without_password(url)
+            )
+    finally:
+        _close(storage)
+
+
+def _open(url: str, name: str) -> JournalStorage | RDBStorage:
+    """The storage of an address. A study that another process holds is not written to."""
+    shown, path = without_password(url), journal_file(url)
     with quiet_optuna():
-        answer = attempt(lambda: optuna.delete_study(study_name=name, storage=url))
-    if isinstance(answer, Raised):
-        raise StudyError(f"study storage {without_password(url)}: {answer}") from answer.error
+        if path is not None:
+            return wait_for(lambda: open_journal(path), shown, OPENING_SECONDS, opening=True)
+        storage = wait_for(
+            lambda: RDBStorage(url, {"pool_pre_ping": True, **engine_options(url)}),
+            shown,
+            OPENING_SECONDS,
+            opening=True,
+        )
+        wait_for(lambda: guard_study(storage.engine, storage.scoped_session, name, shown), shown)
+    return storage
+
+
+def _close(storage: JournalStorage | RDBStorage | None) -> None:
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _parameter(variable: Variable) -> str:
