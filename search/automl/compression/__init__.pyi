@@ -15,6 +15,7 @@ from .kinds.base import CompressionKind as CompressionKind
 from .kinds.base import LayerKind as LayerKind
 from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
+from .kinds.base import compression_kind as compression_kind
 from .layer_matrix import matrix as matrix
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.activation_ranges import How as How

@@ -7,6 +7,7 @@ from .agents import sensitivity_of as sensitivity_of
 from .agents import trial as trial
 from .importances import ImportanceContract as ImportanceContract
 from .kinds import MADE_UP as MADE_UP
+from .kinds import KindContract as KindContract
 from .kinds import MadeUpKind as MadeUpKind
 from .kinds import with_made_up_kind as with_made_up_kind
 from .networks import made_compressor as made_compressor
