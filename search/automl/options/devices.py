@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl.latency import CPU_RUNTIME
 from automl.options.declare import option
-from automl.options.kinds import PATH, text
+from automl.options.kinds import PATH, method, text
 from automl.options.search import SpaceOptions
 
 
@@ -17,7 +18,10 @@ class ProfileOptions(SpaceOptions):
     target: str = option(text("NAME"), "cpu", help="Device, or path of a table.")
     ops: Path | None = option(PATH, None, help="Operators to measure, or .tflite networks.")
     runtime: str | None = option(
-        text("NAME"), None, help="onnxruntime, tensorrt or litert.", shown="onnxruntime"
+        method("runtimes"),
+        None,
+        help="What executes operators: see automl methods.",
+        shown=CPU_RUNTIME,
     )
     calibrate: Path | None = option(
         PATH, None, help="CSV of whole networks' times, to fit to in place of measuring."
