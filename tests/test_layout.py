@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents",),
     ("testing",),
     ("pipeline",),
+    ("sweep",),
     ("api", "cli"),
     ("__main__",),
 )

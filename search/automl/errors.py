@@ -173,6 +173,10 @@ class MeasureError(AutomlError, RuntimeError):
     """A device or runtime that does not measure."""
 
 
+class ClusterError(AutomlError, RuntimeError):
+    """A cluster that cannot be reached, or a machine of it that lacks what the driver has."""
+
+
 class BudgetLike(Protocol):
     """What was to be met: `automl.cost.Budget`. Its text is what was asked for."""
 

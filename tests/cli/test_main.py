@@ -252,7 +252,7 @@ def test_flags_that_exclude_each_other_are_refused_before_the_model_is_loaded(
         (("search", *BUDGET, "--buget", "1"), "No such option: --buget (did you mean --budget?)"),
         (("serch",), "No such command 'serch'. Did you mean 'search'?"),
         (("search", *BUDGET, "--data", "mine.py:loaders"), "give --model too"),
-        (("search", *BUDGET, "--model", "mine.py:network"), "needs --data file.py:loaders"),
+        (("search", *BUDGET, "--model", "mine.py:network"), "needs data (--data)"),
         (("search", *BUDGET, *MODEL, "--input-shape", "3x4x4"), "that of the data, which is 3x2x2"),
         (("search", *BUDGET, *MODEL, "--weights", "w.pt"), "there is no weights file w.pt"),
         (("search", *BUDGET, *MODEL, "--data", "mine.py:grayscale"), "does not take inputs of"),

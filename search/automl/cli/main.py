@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 import automl
-from automl.cli import devices, methods, policies, searches, tables
+from automl.cli import devices, methods, policies, searches, sweeps, tables
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(searches.search)
+app.command("sweep")(sweeps.sweep)
 app.command("apply")(policies.apply)
 app.command("verify")(policies.verify)
 app.command("show")(policies.show)

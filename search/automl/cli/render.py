@@ -141,7 +141,7 @@ def print_front(results: Sequence[SearchResult]) -> None:
             [
                 name,
                 "-" if metrics.score is None else f"{metrics.score:.4f}",
-                _latency(predicted, metrics.predicted_cycles),
+                latency_text(predicted, metrics.predicted_cycles),
                 "-" if measured is None else format_seconds(measured),
                 format_macs(metrics.macs),
                 format_bytes(metrics.bytes),
@@ -152,7 +152,8 @@ def print_front(results: Sequence[SearchResult]) -> None:
         say(f"policy: {result.policy_path}")
 
 
-def _latency(seconds: float | None, cycles: float | None) -> str:
+def latency_text(seconds: float | None, cycles: float | None) -> str:
+    """A latency for people, "-" where none is known."""
     if seconds is None:
         return "-" if cycles is None else format_cycles(cycles)
     return format_seconds(seconds)
@@ -226,7 +227,7 @@ def _option_lines(options: Mapping[str, str], file: PolicyFile) -> list[str]:
 def _prediction(file: PolicyFile) -> str:
     cost = file.predicted
     parts = [format_macs(cost.macs), format_bytes(cost.bytes)]
-    latency = _latency(cost.latency_seconds, cost.latency_cycles)
+    latency = latency_text(cost.latency_seconds, cost.latency_cycles)
     if latency != "-":
         shares = [
             f"{100 * share:.0f} % {name}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from automl.cli.flags import flags_of
-from automl.errors import OptionError, UsageError
+from automl.errors import UsageError
 from automl.options import Options, SearchOptions, TaskOptions
 from automl.userdata import Settings, read_settings
 
@@ -57,34 +57,13 @@ def load_task(settings: Settings, making: CompressionConfig | None = None) -> Ta
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data, or an input shape that is not the data's.
     """
-    from automl import userdata
-    from automl.pipeline import Task
-    from automl.userdata import ACCURACY_NAME
+    from automl.pipeline import load_task as load
 
     named = settings.make(TaskOptions)
     assert named.model is not None  # settle() sees to it
-    if named.data is None:
-        raise UsageError(f"--model {named.model} needs --data file.py:loaders")
-    model = userdata.load_model(named.model, named.weights)
-    score = userdata.load_score(named.score, model)
-    if making is None:
-        calibration, seed = settings.get("calibration"), settings.get("seed")
-    else:
-        calibration, seed = making.calibration, making.seed
-    data = userdata.load_data(named.data, calibration, seed)
-    if named.input_shape not in (None, data.input_shape):
-        found = "x".join(map(str, data.input_shape[1:]))
-        raise OptionError("input_shape", f"is not that of the data, which is {found}")
-    userdata.check_forward(model, data)
-    return Task(
-        model=model,
-        data=data,
-        score=score,
-        input_shape=data.input_shape,
-        model_name=named.model,
-        data_name=named.data,
-        score_name=named.score or ACCURACY_NAME,
-    )
+    if making is not None:
+        return load(named, making.calibration, making.seed)
+    return load(named, settings.get("calibration"), settings.get("seed"))
 
 
 def load_model_alone(settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from automl.compression.config import CompressionConfig
-from automl.compression.database import Database, build_database
+from automl.compression.database import Database, build_database, database_of
+from automl.compression.importance.elimination import PruningOrder
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.kinds.applying import further_parts, in_place
 from automl.compression.quantization.joint_database import JointDatabase
@@ -43,6 +44,10 @@ class Compressor:
         scheme: How integer layers compute on the target (`simulation.SCHEMES`); None for
             simulators.
         on_group: Told the name of each group when its channels have been ranked.
+        orders: Per channel group, what an earlier compressor of the same arguments found; its
+            `orders`. None finds it.
+        features: Where features are kept, by resolution; compressors of one network, its images and
+            its config may share it.
 
     Raises:
         UsageError: A method of the config that is not there, or options that it does not take.
@@ -57,6 +62,8 @@ class Compressor:
         config: CompressionConfig = DEFAULT_CONFIG,
         scheme: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
+        orders: Mapping[str, PruningOrder] | None = None,
+        features: dict[int, Features] | None = None,
     ) -> None:
         self.traced, self.config = traced, config
         self.scheme = scheme
@@ -64,14 +71,28 @@ class Compressor:
         importance = IMPORTANCES.build(config.importance)
         self.quantizer = QUANTIZERS.build(config.quantization)
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
-        self._features: dict[int, Features] = {}
-        self.database: Database = build_database(
-            traced.model, traced.network, self.features(0), counts, importance, on_group=on_group
+        self._features: dict[int, Features] = {} if features is None else features
+        self.database: Database = (
+            build_database(
+                traced.model,
+                traced.network,
+                self.features(0),
+                counts,
+                importance,
+                on_group=on_group,
+            )
+            if orders is None
+            else database_of(traced.model, traced.network, orders)
         )
         #: Rounded weights, (channels x bits) held jointly.
         self.joint = JointDatabase(
             self.database, traced.trace, lambda: self.features(0), scheme, self.quantizer
         )
+
+    @property
+    def orders(self) -> dict[str, PruningOrder]:
+        """Per channel group, what was found of it: all that is costly in the database."""
+        return {name: entry.elimination for name, entry in self.database.entries.items()}
 
     @cached_property
     def inputs_digest(self) -> str:
@@ -97,7 +118,8 @@ class Compressor:
     def forget(self, but: int | None = None) -> None:
         """Let go of features, all but a resolution's (0 for the dense); collected anew if asked."""
         kept = but or (self.traced.network.resolutions[-1] if but == 0 else None)
-        self._features = {size: each for size, each in self._features.items() if size == kept}
+        for size in [each for each in self._features if each != kept]:
+            del self._features[size]
 
     def make(
         self, policy: Policy, *, settings: RefitSettings = FULL_REFIT, finish: bool = True

@@ -138,6 +138,50 @@ def build_database(
     return Database(model, network, entries)
 
 
+def database_of(model: nn.Module, network: Network, orders: Mapping[str, PruningOrder]) -> Database:
+    """The database that `build_database` found earlier of the same network.
+
+    Args:
+        model: The dense network, batch norms folded.
+        network: Its groups.
+        orders: Per group, what was found of it.
+    """
+    entries = {
+        group.name: GroupEntry(group, orders[group.name], slots_of(model, group))
+        for group in network.groups
+        if group.name in orders
+    }
+    return Database(model, network, entries)
+
+
+def slots_of(model: nn.Module, group: ChannelGroup) -> tuple[tuple[str, int], ...]:
+    """For each matrix that reads a group's channels: (module, run of the module)."""
+    return tuple(
+        (side.module, run)
+        for side in group.consumers
+        for module in [model.get_submodule(side.module)]
+        for run in range(runs_of(module))
+        if _own_columns(module, side.positions, run)[0]
+    )
+
+
+def _own_columns(
+    module: nn.Module, positions: Sequence[Sequence[int]], run: int
+) -> list[list[int]]:
+    """Per channel of a group, its columns in one run of a module that reads it."""
+    times = columns(module)
+    per_run = matrix(module).shape[2] // times
+    return [
+        [
+            (place - run * per_run) * times + offset
+            for place in places
+            if run * per_run <= place < (run + 1) * per_run
+            for offset in range(times)
+        ]
+        for places in positions
+    ]
+
+
 def readers_of(
     model: nn.Module, group: ChannelGroup, features: Features
 ) -> tuple[list[Reader], tuple[tuple[str, int], ...]]:
@@ -146,19 +190,10 @@ def readers_of(
     for side in group.consumers:
         module = model.get_submodule(side.module)
         weights, bias = read_patch(module)
-        times, runs = columns(module), runs_of(module)
+        runs = runs_of(module)
         moments = features.moments.get(side.module, unknown_moments(weights))
-        per_run = weights.shape[2] // times
         for run in range(runs):
-            own = [
-                [
-                    (place - run * per_run) * times + offset
-                    for place in places
-                    if run * per_run <= place < (run + 1) * per_run
-                    for offset in range(times)
-                ]
-                for places in side.positions
-            ]
+            own = _own_columns(module, side.positions, run)
             if not own[0]:
                 continue
             shift = bias.view(runs, -1)[run] if bias.numel() % runs == 0 else bias[:0]

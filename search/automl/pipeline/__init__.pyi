@@ -1,3 +1,4 @@
+from .context import Prepared as Prepared
 from .context import SearchContext as SearchContext
 from .context import make_context as make_context
 from .context import price_request as price_request
@@ -29,8 +30,10 @@ from .runs import make_request as make_request
 from .searching import Preparation as Preparation
 from .searching import prepare as prepare
 from .searching import search as search
+from .sharing import Sharing as Sharing
 from .tables import TableCheck as TableCheck
 from .tables import TableComparison as TableComparison
 from .tables import check_table as check_table
 from .tables import diff_tables as diff_tables
 from .tables import merge_tables as merge_tables
+from .tasks import load_task as load_task

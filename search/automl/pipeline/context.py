@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from automl.compression import CompressionConfig, Compressor, measure_sensitivity
+from automl.compression import (
+    CompressionConfig,
+    Compressor,
+    Features,
+    PruningOrder,
+    measure_sensitivity,
+)
 from automl.cost import Budget, resolve_budget
 from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import scheme_of
@@ -32,6 +39,7 @@ class SearchContext:
         sensitivity: What each choice does alone.
         ranking: What candidates are ranked by.
         evaluator: Scores candidates, and remembers what it found.
+        shared: Whether other searches follow that need the compressor's features again.
     """
 
     network: PricedNetwork
@@ -39,6 +47,7 @@ class SearchContext:
     sensitivity: Sensitivity
     ranking: Ranking
     evaluator: Evaluator
+    shared: bool = False
 
     def problem(self, budget: Budget) -> Problem:
         """What an agent is shown."""
@@ -47,19 +56,57 @@ class SearchContext:
         return Problem(network.space, network.costs, budget, self.sensitivity, geometry)
 
 
-def price_request(request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What of a context is costly to make and small to hand round: tensors and arrays alone.
+
+    Attributes:
+        orders: Per channel group, what was found of it.
+        sensitivity: What each choice does alone.
+    """
+
+    orders: Mapping[str, PruningOrder]
+    sensitivity: Sensitivity
+
+
+def trace_request(request: SearchRequest) -> TracedModel:
+    """The request's model, traced.
+
+    Raises:
+        ModelError: The model does not run on its inputs.
+    """
+    task = request.task
+    return trace_network(
+        task.model, task.input_shape, resolutions=request.resolutions, seed=request.seed
+    )
+
+
+def price_request(
+    request: SearchRequest,
+    on_event: OnEvent,
+    *,
+    traced: TracedModel | None = None,
+    keep: Path | None = None,
+) -> PricedNetwork:
     """Trace the request's model and price its choices: all that a budget is told by.
+
+    Args:
+        request: What is searched.
+        on_event: Told of progress.
+        traced: The request's model where it was traced before.
+        keep: File that a fitted overhead is kept in; None for the run folder's own.
 
     Raises:
         TargetError, TableError: The target is not known or cannot price the network.
         UsageError: Precisions that the target lacks.
     """
-    task = request.task
     on_event(Event("reading the network", 0, 1))
-    traced = trace_network(
-        task.model, task.input_shape, resolutions=request.resolutions, seed=request.seed
+    return price_network(
+        traced or trace_request(request),
+        request,
+        on_event=on_event,
+        keep=keep or request.out / "overhead.json",
     )
-    return price_network(traced, request, on_event=on_event, keep=request.out / "overhead.json")
 
 
 def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
@@ -76,9 +123,21 @@ def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
 
 
 def make_context(
-    network: PricedNetwork, request: SearchRequest, on_event: OnEvent
+    network: PricedNetwork,
+    request: SearchRequest,
+    on_event: OnEvent,
+    *,
+    prepared: Prepared | None = None,
+    features: dict[int, Features] | None = None,
 ) -> SearchContext:
     """Make the compression database, and measure what each choice does alone.
+
+    Args:
+        network: What is searched, priced.
+        request: Its data, and by what weights are made.
+        on_event: Told of progress.
+        prepared: What another context of the same network, data and request has found.
+        features: Where the dense network's features are kept, as for `Compressor`.
 
     Raises:
         DataError: Targets that the default score cannot read.
@@ -87,13 +146,25 @@ def make_context(
     validation = request.task.data.validation
     judged = ranking(request.task.score, network.traced.model, validation)
     scheme = scheme_of(network.table.header)
-    compressor = make_compressor(network.traced, network.space, scheme, request, on_event)
-    sensitivity = measure_sensitivity(
-        compressor.database,
+    compressor = make_compressor(
+        network.traced,
         network.space,
-        compressor.images[:SENSITIVITY_IMAGES],
-        rounded=compressor.joint,
-        on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
+        scheme,
+        request,
+        on_event,
+        orders=None if prepared is None else prepared.orders,
+        features=features,
+    )
+    sensitivity = (
+        measure_sensitivity(
+            compressor.database,
+            network.space,
+            compressor.images[:SENSITIVITY_IMAGES],
+            rounded=compressor.joint,
+            on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
+        )
+        if prepared is None
+        else prepared.sensitivity
     )
     evaluator = Evaluator(compressor, validation, judged.score, seed=request.seed)
     return SearchContext(network, compressor, sensitivity, judged, evaluator)
@@ -105,8 +176,14 @@ def make_compressor(
     scheme: str | None,
     request: SearchRequest,
     on_event: OnEvent,
+    *,
+    orders: Mapping[str, PruningOrder] | None = None,
+    features: dict[int, Features] | None = None,
 ) -> Compressor:
-    """The maker of a space's candidates, quantised by a scheme (None for simulators)."""
+    """The maker of a space's candidates, quantised by a scheme (None for simulators).
+
+    `orders` and `features` are as for `Compressor`.
+    """
     counts = {
         variable.name: channel_counts(variable)
         for variable in space.variables
@@ -121,7 +198,16 @@ def make_compressor(
     on_event(Event("calibrating", 0, 1))
     images = request.task.data.calibration.inputs
     config = config_of(request)
-    return Compressor(traced, images, counts, config=config, scheme=scheme, on_group=told)
+    return Compressor(
+        traced,
+        images,
+        counts,
+        config=config,
+        scheme=scheme,
+        on_group=told,
+        orders=orders,
+        features=features,
+    )
 
 
 def config_of(request: SearchRequest) -> CompressionConfig:

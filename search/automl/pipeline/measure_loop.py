@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from automl.cost import build_cost_model, operators_of
 from automl.latency import CorrectedPricer, LatencyTable, OpKey, is_cpu_table
+from automl.pipeline.clock import measuring_here
 from automl.pipeline.context import make_context, reachable_budget
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
@@ -117,14 +118,15 @@ class MeasureLoop:
         wanted = table.lacks(keys)
         if not wanted:
             return
-        report = profile(
-            table,
-            wanted,
-            self._device(table),
-            progress=lambda done, total, _: self._on_event(
-                Event(f"measuring, round {self._searches + 1}", done, total)
-            ),
-        )
+        with nullcontext() if self._request.ssh else measuring_here():
+            report = profile(
+                table,
+                wanted,
+                self._device(table),
+                progress=lambda done, total, _: self._on_event(
+                    Event(f"measuring, round {self._searches + 1}", done, total)
+                ),
+            )
         self._rows += report.measured
         self._refused.update(report.refused)
         self._warnings = tuple(dict.fromkeys((*self._warnings, *report.warnings)))

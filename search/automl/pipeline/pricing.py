@@ -21,6 +21,7 @@ from automl.files import write_whole
 from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table, is_cpu_table
 from automl.network import TracedModel
 from automl.options import SearchOptions
+from automl.pipeline.clock import measuring_here
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
@@ -84,6 +85,20 @@ def price_network(
         UsageError: Precisions that the target lacks.
     """
     table = find_table(options.target, threads=options.threads)
+    if not (is_cpu_table(table, options.threads) and "latency" in options.limited):
+        return _priced(traced, options, table, on_event, keep)
+    with measuring_here():  # what another process measured meanwhile is read, not measured again
+        table = find_table(options.target, threads=options.threads)
+        return _priced(traced, options, table, on_event, keep)
+
+
+def _priced(
+    traced: TracedModel,
+    options: SearchOptions,
+    table: LatencyTable,
+    on_event: OnEvent,
+    keep: Path | None,
+) -> PricedNetwork:
     limited = options.limited
     here, timed = is_cpu_table(table, options.threads), "latency" in limited
     precisions, notes = precisions_of(table.header), list[str]()
@@ -234,6 +249,6 @@ def _header_error(table: LatencyTable) -> float | None:
 
 def measure_here(models: dict[str, bytes], threads: int, seconds: float = 12.0) -> dict[str, float]:
     """Seconds of whole networks on this machine, interleaved."""
-    with LocalRunner(threads=threads) as runner:
+    with measuring_here(), LocalRunner(threads=threads) as runner:
         times = measure_models(models, runner, seconds_cap=seconds)
     return {name: timing.seconds for name, timing in times.items()}

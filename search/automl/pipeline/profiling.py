@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +13,7 @@ from automl.errors import MeasureError, TableError, UsageError
 from automl.latency import OpKey, is_cpu_table
 from automl.network import TracedModel, trace_network
 from automl.pipeline.calibrating import calibrate, import_rows
+from automl.pipeline.clock import measuring_here
 from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
@@ -96,12 +97,13 @@ class _Session:
                 joined = "; ".join(part for part in (header.provenance, said) if part)
                 self.table.set_header(header.model_copy(update={"provenance": joined}))
         try:
-            report = measure(
-                self.table,
-                keys,
-                self.runner,
-                progress=lambda done, total, _: self._on_event(Event("measuring", done, total)),
-            )
+            with nullcontext() if self._request.ssh else measuring_here():
+                report = measure(
+                    self.table,
+                    keys,
+                    self.runner,
+                    progress=lambda done, total, _: self._on_event(Event("measuring", done, total)),
+                )
         except TableError as error:
             raise TableError(f"{self.table.path}: {error}") from error
         self._reports.append(report)

@@ -76,9 +76,11 @@ def finish(
     write_policy(scored(best), request.out / "policy.json")  # safe from here on
     write_front([scored(trial) for trial in result.front], request.out / "front")
     log(Event("finishing", 0, 1))
-    compressor.forget(but=best.policy.resolution)
+    if not context.shared:
+        compressor.forget(but=best.policy.resolution)
     model = compressor.make(best.policy)
-    compressor.forget()  # exporting takes memory of its own
+    if not context.shared:
+        compressor.forget()  # exporting takes memory of its own
     notes = (context.ranking.note,) if context.ranking.note else ()
     notes = (*notes, *held_notes(request.agent, result.held))
     trials = len(result.trials)

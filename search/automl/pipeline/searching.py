@@ -13,28 +13,41 @@ from automl.pipeline.ownership import open_run
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import run_search
+from automl.pipeline.sharing import Sharing
 from automl.policy import Policy
 from automl.study import Problem
 
 
-def search(request: SearchRequest, on_event: OnEvent = ignore) -> SearchResult:
+def search(
+    request: SearchRequest, on_event: OnEvent = ignore, sharing: Sharing | None = None
+) -> SearchResult:
     """Find, finish, measure and write the best policy within the budget.
 
     A budget that cannot be met, and one that the dense network meets, are found before anything
     costly is done.
+
+    Args:
+        request: What is searched.
+        on_event: Told of progress.
+        sharing: What other searches have made, and may use after this one; None for nothing.
 
     Raises:
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
     with open_run(request, on_event) as log:
-        network = price_request(request, log)
+        network = price_request(request, log) if sharing is None else sharing.price(request, log)
         budget = reachable_budget(network, request.budget)
         if request.measure:
             return search_measured(network, request, log)
         if budget.allows(network.costs.dense):
             return finish_dense(network, budget, request, log)
-        return run_search(make_context(network, request, log), budget, request, log)
+        context = (
+            make_context(network, request, log)
+            if sharing is None
+            else sharing.context(network, request, log)
+        )
+        return run_search(context, budget, request, log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,16 @@ def _on_path(folder: Path) -> None:
 
 
 def _call(call: Callable[[], T], failing: str, error: type[AutomlError]) -> T:
-    """The answer of the user's code; whatever it raises becomes one line of the kind `error`."""
-    answer = attempt(call)
+    """The answer of the user's code; whatever it raises becomes one line of the kind `error`.
+
+    So does leaving the program, which is not the user's code's to end.
+    """
+    answer: T | Raised
+    try:
+        answer = attempt(call)
+    except SystemExit as leaving:
+        said = RuntimeError(f"it called sys.exit({leaving.code!r})")
+        answer = Raised(said.with_traceback(leaving.__traceback__))
     if not isinstance(answer, Raised):
         return answer
     if isinstance(answer.error, AutomlError):

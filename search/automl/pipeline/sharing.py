@@ -1,0 +1,206 @@
+"""What several searches share, made once: in one process by keeping it, among processes by files.
+
+A search gives the same result with sharing and without: all that is shared depends on its key
+alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from automl import __version__
+from automl.compression import Features, PruningOrder
+from automl.errors import Raised, StudyError, attempt
+from automl.files import locked, write_whole
+from automl.network import TracedModel
+from automl.options import values_of
+from automl.pipeline.context import (
+    SENSITIVITY_IMAGES,
+    Prepared,
+    SearchContext,
+    config_of,
+    make_context,
+    price_request,
+    trace_request,
+)
+from automl.pipeline.precision import scheme_of
+from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.requests import OnEvent, SearchRequest, Task
+from automl.space import Sensitivity
+from automl.userdata import data_digest, weights_digest
+
+#: How long one process waits for another that makes what both need.
+WAIT_SECONDS: Final = 6 * 3600.0
+#: Options that prices do not depend on; of the budget only what it limits.
+_UNPRICED: Final = frozenset(
+    ("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage", "resume")
+)
+#: Of the files' form.
+_VERSION: Final = 1
+
+
+class Sharing:
+    """Makes what searches need, and remembers it.
+
+    What is remembered is of one task, the object that the last request held: another's takes its
+    place.
+
+    Args:
+        folder: Where what is costly is kept for other processes; None for this process alone.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._traced: dict[object, TracedModel] = {}
+        self._networks: dict[object, PricedNetwork] = {}
+        self._contexts: dict[object, SearchContext] = {}
+        self._features: dict[object, dict[int, Features]] = {}
+        self._task: Task | None = None
+
+    def price(self, request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
+        """The request's model with the prices of its choices, as `price_request` makes it.
+
+        Raises:
+            AutomlError: As `price_request`.
+        """
+        self._turn_to(request.task)
+        traced_key = (request.resolutions, request.seed)
+        if traced_key not in self._traced:
+            self._traced[traced_key] = trace_request(request)
+        priced = {name: v for name, v in values_of(request).items() if name not in _UNPRICED}
+        key = (traced_key, repr(sorted(priced.items())), tuple(sorted(request.limited)))
+        if key not in self._networks:
+            self._networks[key] = self._priced(request, traced_key, str(key), on_event)
+        return self._networks[key]
+
+    def _priced(
+        self, request: SearchRequest, traced_key: object, key: str, on_event: OnEvent
+    ) -> PricedNetwork:
+        """What is fitted on this machine is fitted once for all processes, and kept in the run."""
+        traced = self._traced[traced_key]
+        own = request.out / "overhead.json"
+        if self._folder is None or own.exists():
+            return price_request(request, on_event, traced=traced)
+        named = _digest(traced.network.fingerprint, socket.gethostname(), key)
+        kept = self._folder / f"overhead-{named}.json"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(kept, WAIT_SECONDS):
+            network = price_request(request, on_event, traced=traced, keep=kept)
+        if kept.exists():
+            write_whole(own, kept.read_bytes())
+        return network
+
+    def context(
+        self, network: PricedNetwork, request: SearchRequest, on_event: OnEvent
+    ) -> SearchContext:
+        """Everything that the search needs but its budget, as `make_context` makes it.
+
+        Raises:
+            AutomlError: As `make_context`.
+            LockedError: Another process has been making it for hours.
+            StudyError: A file of the folder that cannot be read.
+        """
+        self._turn_to(request.task)
+        images_key = (request.resolutions, request.seed, str(config_of(request)))
+        key = (images_key, network.space.digest, scheme_of(network.table.header))
+        if key not in self._contexts:
+            features = self._features.setdefault(images_key, {})
+            self._contexts[key] = self._made(network, request, on_event, features)
+        return replace(self._contexts[key], network=network, shared=True)
+
+    def _made(
+        self,
+        network: PricedNetwork,
+        request: SearchRequest,
+        on_event: OnEvent,
+        features: dict[int, Features],
+    ) -> SearchContext:
+        if self._folder is None:
+            return make_context(network, request, on_event, features=features)
+        path = self._folder / f"prepared-{prepared_key(network, request)}.pt"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with locked(path, WAIT_SECONDS):
+            prepared = read_prepared(path) if path.exists() else None
+            if prepared is None:
+                context = make_context(network, request, on_event, features=features)
+                write_prepared(Prepared(context.compressor.orders, context.sensitivity), path)
+                return context
+        return make_context(network, request, on_event, prepared=prepared, features=features)
+
+    def _turn_to(self, task: Task) -> None:
+        if task is not self._task:
+            self._task = task
+            for kept in (self._traced, self._networks, self._contexts, self._features):
+                kept.clear()
+
+
+def prepared_key(network: PricedNetwork, request: SearchRequest) -> str:
+    """What a `Prepared` depends on: weights, data, choices, options and our own version."""
+    return _digest(
+        f"{__version__} {_VERSION} {SENSITIVITY_IMAGES}",
+        weights_digest(request.task.model),
+        data_digest(request.task.data),
+        network.traced.network.fingerprint,
+        network.space.digest,
+        str(scheme_of(network.table.header)),
+        repr(sorted(asdict(config_of(request)).items())),
+    )
+
+
+def write_prepared(prepared: Prepared, path: Path) -> None:
+    """Write it whole or not at all, as tensors that `weights_only` reads.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    found: dict[str, Any] = {
+        "orders": {
+            name: {
+                "order": list(each.order),
+                "weights": {count: list(matrices) for count, matrices in each.weights.items()},
+                "error": dict(each.error),
+            }
+            for name, each in prepared.orders.items()
+        },
+        "single": [torch.from_numpy(row) for row in prepared.sensitivity.single],
+        "images": prepared.sensitivity.images,
+        "pairwise": [
+            (list(pair), torch.from_numpy(values)) for pair, values in prepared.sensitivity.pairwise
+        ],
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    torch.save(found, temporary)
+    temporary.replace(path)
+
+
+def read_prepared(path: Path) -> Prepared:
+    """Read what `write_prepared` wrote.
+
+    Raises:
+        StudyError: It cannot be read.
+    """
+
+    def read() -> Prepared:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        orders = {
+            name: PruningOrder(tuple(each["order"]), each["weights"], each["error"])
+            for name, each in found["orders"].items()
+        }
+        pairwise = tuple(((pair[0], pair[1]), values.numpy()) for pair, values in found["pairwise"])
+        single = tuple(row.numpy() for row in found["single"])
+        return Prepared(orders, Sensitivity(single, found["images"], pairwise))
+
+    answer = attempt(read)
+    if isinstance(answer, Raised):
+        raise StudyError(f"{path}: {answer}; delete it to make it anew") from answer.error
+    return answer
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

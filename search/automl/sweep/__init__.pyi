@@ -1,0 +1,12 @@
+from .recipe import Case as Case
+from .recipe import RaySettings as RaySettings
+from .recipe import Recipe as Recipe
+from .recipe import make_recipe as make_recipe
+from .recipe import read_recipe as read_recipe
+from .results import SearchRow as SearchRow
+from .results import SweepResult as SweepResult
+from .results import result_to_json as result_to_json
+from .store import ResultStore as ResultStore
+from .sweeping import run_sweep as run_sweep
+from .trainable import SearchTrainable as SearchTrainable
+from .trainable import search_space as search_space

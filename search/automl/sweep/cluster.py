@@ -1,0 +1,98 @@
+"""Reaching a Ray cluster, or starting an instance on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, Final
+
+from automl.errors import ClusterError, Raised, UsageError, attempt
+
+#: How long a cluster is waited for that does not answer.
+REACH_SECONDS: Final = 15.0
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def check_installed() -> None:
+    """Check that there is Ray.
+
+    Raises:
+        UsageError: There is not; says what to install.
+    """
+    if find_spec("ray") is None:
+        raise UsageError("a sweep on a cluster needs Ray: pip install 'automl[ray]'")
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be connected to Ray until the block ends.
+
+    A program that is connected already stays so, whatever the address.
+
+    Args:
+        address: "auto" for the cluster that this machine is of (or RAY_ADDRESS), an address, or
+            "local" for an instance of its own, which listens on this machine alone and ends with
+            the block.
+
+    Raises:
+        ClusterError: It cannot be reached; says how long it was tried.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    start = time.monotonic()
+    _connect(address, start)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, start: float) -> None:
+    import ray
+
+    given: dict[str, Any] = {
+        "address": address,
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+    }
+    if address == "local":
+        given |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK}
+    elif address != "auto":
+        _probe(address, start)
+        if address.rpartition(":")[0] in (_LOOPBACK, "localhost"):
+            given["_node_ip_address"] = _LOOPBACK
+    try:
+        answer = attempt(lambda: ray.init(**given))
+    except SystemExit:  # what Ray does where a cluster does not answer
+        answer = Raised(ConnectionError("it does not answer"))
+    if isinstance(answer, Raised):
+        reason = str(answer.error).strip().splitlines() or [type(answer.error).__name__]
+        raise _unreachable(address, start, reason[0]) from answer.error
+
+
+def _probe(address: str, start: float) -> None:
+    """Wait for something to listen there: Ray itself would try for minutes and end the program."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise ClusterError(f"Ray address {address!r}: expected auto, local or HOST:PORT")
+    while True:
+        answer = attempt(lambda: socket.create_connection((host, int(port)), timeout=5.0).close())
+        if not isinstance(answer, Raised):
+            return
+        if time.monotonic() - start > REACH_SECONDS:
+            raise _unreachable(address, start, str(answer.error))
+        time.sleep(0.5)
+
+
+def _unreachable(address: str, start: float, reason: str) -> ClusterError:
+    tried = time.monotonic() - start
+    return ClusterError(f"no Ray cluster at {address} (tried for {tried:.0f} s): {reason}")

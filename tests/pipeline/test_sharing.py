@@ -1,0 +1,111 @@
+"""What is shared changes no result, and is made once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import request, task, write_table
+
+from automl.errors import StudyError
+from automl.pipeline import Sharing, make_context, search
+from automl.pipeline.requests import Event, SearchRequest, ignore
+from automl.pipeline.sharing import prepared_key, read_prepared
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("sharing") / "board.jsonl", "fp32", "int8")
+
+
+@pytest.fixture
+def asked(board: Path, tmp_path: Path) -> SearchRequest:
+    return request(board, tmp_path / "run", "60%", agent="random")
+
+
+def test_searches_with_and_without_sharing_find_the_same(
+    asked: SearchRequest, tmp_path: Path
+) -> None:
+    alone = search(asked)
+    stages: Counter[str] = Counter()
+    sharing = Sharing(tmp_path / "shared")
+    for number, folder in enumerate(("first", "second", "another process")):
+        if number == 2:
+            sharing = Sharing(tmp_path / "shared")
+        stages.clear()
+        again = dataclasses.replace(asked, out=tmp_path / folder)
+        found = search(again, lambda event: stages.update([event.stage]), sharing)
+        assert found.compressed == alone.compressed
+        assert found.policy.policy == alone.policy.policy
+        made = {"ranking channels", "sensitivity"} & stages.keys()
+        assert made == ({"ranking channels", "sensitivity"} if number == 0 else set())
+
+
+def test_what_is_handed_round_is_read_without_running_code(
+    asked: SearchRequest, tmp_path: Path
+) -> None:
+    bits = dataclasses.replace(asked, precisions=("int8",))
+    sharing = Sharing(tmp_path / "shared")
+    context = sharing.context(sharing.price(bits, ignore), bits, ignore)
+    (path,) = (tmp_path / "shared").glob("prepared-*.pt")
+    torch.load(path, weights_only=True)
+    found = read_prepared(path)
+    assert found.orders.keys() == context.compressor.orders.keys()
+    for name, order in context.compressor.orders.items():
+        assert found.orders[name].order == order.order
+        assert found.orders[name].error == order.error
+        for count, matrices in order.weights.items():
+            assert all(map(torch.equal, found.orders[name].weights[count], matrices))
+    pairs = zip(found.sensitivity.single, context.sensitivity.single, strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert len(found.sensitivity.pairwise) == len(context.sensitivity.pairwise) > 0
+    again = make_context(context.network, bits, ignore, prepared=found)
+    policy = context.network.space.decode(context.network.space.dense)
+    assert again.evaluator(policy) == context.evaluator(policy)
+
+
+def test_the_key_is_of_weights_data_choices_and_options(
+    asked: SearchRequest, tmp_path: Path
+) -> None:
+    sharing = Sharing()
+    network = sharing.price(asked, ignore)
+    first = prepared_key(network, asked)
+    assert prepared_key(network, dataclasses.replace(asked, budget=("40%",))) == first
+    retrained = task()
+    with torch.no_grad():
+        next(retrained.model.parameters()).add_(1e-3)
+    others = [
+        dataclasses.replace(asked, task=retrained),
+        dataclasses.replace(asked, seed=1),
+        dataclasses.replace(asked, calibration=5),
+    ]
+    assert len({first, *(prepared_key(network, other) for other in others)}) == 4
+    narrow = dataclasses.replace(asked, depth=False)
+    assert prepared_key(sharing.price(narrow, ignore), narrow) != first
+
+
+def test_another_task_takes_the_place_of_what_is_remembered(asked: SearchRequest) -> None:
+    sharing = Sharing()
+    network = sharing.price(asked, ignore)
+    assert sharing.price(dataclasses.replace(asked, seed=0), ignore) is network
+    other = sharing.price(dataclasses.replace(asked, task=task()), ignore)
+    assert other is not network
+    assert sharing.price(asked, ignore) is not network
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "prepared-x.pt"
+    path.write_bytes(b"nothing")
+    with pytest.raises(StudyError, match=r"prepared-x\.pt: .*delete it to make it anew"):
+        read_prepared(path)
+
+
+def test_listeners_hear_of_what_is_made(asked: SearchRequest) -> None:
+    heard: list[Event] = []
+    sharing = Sharing()
+    sharing.context(sharing.price(asked, heard.append), asked, heard.append)
+    assert {"reading the network", "calibrating"} <= {event.stage for event in heard}

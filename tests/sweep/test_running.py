@@ -1,0 +1,57 @@
+"""One search of a sweep: its row, its record, and what it was made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from tiny_sweeps import MakeRecipe
+
+from automl.sweep.provenance import provenance_of
+from automl.sweep.running import RECORD, Searcher, read_record
+from automl.sweep.store import ResultStore
+
+
+def test_steps_are_told_and_a_record_is_left(recipe: MakeRecipe, tmp_path: Path) -> None:
+    (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    steps: list[tuple[int, float]] = []
+    searcher = Searcher(store.shared)
+    row = searcher.run(case, store, on_step=lambda trials, best: steps.append((trials, best)))
+    assert [trials for trials, _ in steps] == [1, 2, 3]
+    scores = [best for _, best in steps]
+    assert scores == sorted(scores)  # of the best so far
+    assert read_record(case, store) == row
+    assert searcher.run(case, store) == row
+
+
+def test_a_driver_of_another_version_is_refused_in_the_row(
+    recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    (case,) = recipe(common={"budget": "60%"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    driver = dataclasses.replace(provenance_of(case), version="9.9")
+    row = Searcher(store.shared).run(case, store, driver=driver)
+    assert row.state == "FAILED"
+    assert "driver 9.9" in row.reason
+    assert read_record(case, store) is None  # it is tried again
+
+
+def test_a_record_that_is_none_fails_its_case(recipe: MakeRecipe, tmp_path: Path) -> None:
+    (case,) = recipe(common={"budget": "60%"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    store.write(f"{case.name}/{RECORD}", b"{")
+    row = Searcher(store.shared).run(case, store)
+    assert row.state == "FAILED"
+    assert "is no record of a search" in row.reason
+
+
+def test_a_record_holds_options_and_digests(recipe: MakeRecipe, tmp_path: Path) -> None:
+    (case,) = recipe(common={"budget": "0.1%"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    assert Searcher(store.shared).run(case, store).state == "INFEASIBLE"
+    found = json.loads((tmp_path / "out" / case.name / RECORD).read_text())["of"]
+    assert found["budget"] == "0.1%"
+    (digest,) = {value for key, value in found.items() if key.endswith("tiny.py")}
+    assert len(digest) == 64
