@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from automl.pipeline.requests import (
-    Event,
-    Metrics,
-)
+import torch
+
+from automl.pipeline.requests import Event, Metrics, SearchResult
+from policy_files import policy_file
 
 DENSE = Metrics(0.93, 2.0e-3, 0.08, 2.1e-3, 1.2e7, 2.4e5)
 
@@ -52,3 +54,19 @@ class Pipeline:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
+
+
+def result(**changes: Any) -> SearchResult:
+    found = SearchResult(
+        model=torch.nn.Identity(),
+        dense=DENSE,
+        compressed=SMALL,
+        policy=policy_file(),
+        policy_path=Path("runs/x/policy.json"),
+        out=Path("runs/x"),
+        trials=12,
+        target="this machine, onnxruntime, 1 thread",
+        scored_on="4 test inputs",
+        notes=("head is left alone: it writes the classes",),
+    )
+    return replace(found, **changes)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import MINE
+from command import MINE, Pipeline, result
 
+from automl import pipeline
 from automl.cli.main import run
 from automl.policy.file import write_policy
 from policy_files import policy_file
@@ -40,3 +41,10 @@ def automl(
         return ended.value.code, out, err
 
     return call
+
+
+@pytest.fixture
+def searching(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    fake = Pipeline(result())
+    monkeypatch.setattr(pipeline, "search", fake)
+    return fake

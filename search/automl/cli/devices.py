@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from automl.cli import options
-from automl.cli.flags import flags_of, takes_flags
+from automl.cli.flags import Json, flags_of, takes_flags
 from automl.options import ProfileOptions, TaskOptions
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from automl.pipeline import ProfileRequest, ProfileResult
 
 
-def targets(json: options.Json = False) -> None:
+def targets(json: Json = False) -> None:
     """List the devices that can be searched for."""
     from automl.cli import render
     from automl.latency import list_targets
@@ -55,7 +54,7 @@ def _target_row(target: Target) -> tuple[str, ...]:
     *flags_of(ProfileOptions),
     *flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")),
 )
-def profile(*, json: options.Json = False, **flags: Any) -> None:
+def profile(*, json: Json = False, **flags: Any) -> None:
     """Measure the operators that a search will ask for, here or on a board."""
     from automl.cli import resolve
     from automl.pipeline import profile_request

@@ -1,15 +1,19 @@
-"""Flags made from options."""
+"""Flags made from options, and the two that are no options of a search."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from automl.options import Option, Options, options_of
+
+PolicyPath = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

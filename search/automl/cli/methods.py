@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from automl.cli import options
+from automl.cli.flags import Json
 
 if TYPE_CHECKING:
     from automl.methods import Method
@@ -24,7 +24,7 @@ Markdown = Annotated[
 _INDENT: Final = 4
 
 
-def methods(kind: Kind = None, json: options.Json = False, markdown: Markdown = False) -> None:
+def methods(kind: Kind = None, json: Json = False, markdown: Markdown = False) -> None:
     """List what can be chosen by name, ours and that of other packages."""
     from automl.cli import render
     from automl.methods import REGISTRIES, registry
@@ -45,7 +45,7 @@ def methods(kind: Kind = None, json: options.Json = False, markdown: Markdown = 
     render.say_next("automl search --target cpu --budget 50% --agent uniform")
 
 
-def agents(json: options.Json = False) -> None:
+def agents(json: Json = False) -> None:
     """List the agents that can search, with their papers."""
     methods("agents", json)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from automl.cli import options
-from automl.cli.flags import flags_of, takes_flags
+from automl.cli.flags import Json, PolicyPath, flags_of, takes_flags
 from automl.options import ApplyOptions, SearchOptions, TaskOptions, values_of
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ TASK: Final = ("model", "weights", "data", "score")
 
 
 @takes_flags(*flags_of(TaskOptions, only=TASK), *flags_of(ApplyOptions))
-def apply(policy: options.PolicyPath, *, json: options.Json = False, **flags: Any) -> None:
+def apply(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     """Make the smaller model of a policy, and its ONNX."""
     from automl import pipeline
     from automl.cli import render, resolve
@@ -67,7 +66,7 @@ def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
 @takes_flags(
     *flags_of(TaskOptions, SearchOptions, only=("target", *TASK, "calibration", "threads"))
 )
-def verify(policy: options.PolicyPath, *, json: options.Json = False, **flags: Any) -> None:
+def verify(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     """Measure a policy's model beside the dense one."""
     from automl import pipeline
     from automl.cli import render, resolve
@@ -98,7 +97,7 @@ def verify(policy: options.PolicyPath, *, json: options.Json = False, **flags: A
     render.say_next(resolve.command("automl", "apply", policy, *again, "--export", "model.onnx"))
 
 
-def show(policy: options.PolicyPath, json: options.Json = False) -> None:
+def show(policy: PolicyPath, json: Json = False) -> None:
     """Draw what a policy keeps of each part."""
     from automl.cli import render, resolve
     from automl.policy import read_policy

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from automl.cli import options
-from automl.cli.flags import flags_of, takes_flags
+from automl.cli.flags import Json, flags_of, takes_flags
 from automl.options import SearchOptions, TaskOptions
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ Front = Annotated[
 
 
 @takes_flags(*flags_of(TaskOptions, SearchOptions))
-def search(*, front: Front = 0, json: options.Json = False, **flags: Any) -> None:
+def search(*, front: Front = 0, json: Json = False, **flags: Any) -> None:
     """Find the best compressed model within a budget on a device."""
     from automl import pipeline
     from automl.cli import resolve

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from automl.cli import options
-from automl.cli.flags import flags_of, takes_flags
+from automl.cli.flags import Json, flags_of, takes_flags
 from automl.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def merge(
     second: Second,
     out: Out,
     prefer: Preferred = None,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Put the rows of two tables of one device into one."""
     from automl.cli import render
@@ -58,7 +57,7 @@ def merge(
 
 
 @app.command("diff")
-def diff(first: First, second: Second, worst: Worst = 10, json: options.Json = False) -> None:
+def diff(first: First, second: Second, worst: Worst = 10, json: Json = False) -> None:
     """Show where two tables disagree and by how much."""
     from automl.cli import render
     from automl.cli.resolve import command
@@ -122,7 +121,7 @@ def _print_worst(comparison: Comparison, unit: str) -> None:
 
 @app.command("check")
 @takes_flags(*flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")))
-def check(table: Checkee, *, json: options.Json = False, **flags: Any) -> None:
+def check(table: Checkee, *, json: Json = False, **flags: Any) -> None:
     """Look for wrong units, impossible values and more work at less time; cover a model."""
     from automl.cli import render, resolve
     from automl.pipeline import ProfileRequest, check_table
