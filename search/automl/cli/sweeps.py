@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl.cli import options
+from automl.cli.flags import Json
 
 if TYPE_CHECKING:
     from automl.sweep import SearchRow, SweepResult
@@ -35,7 +35,7 @@ def sweep(
     ray: Ray = None,
     resume: Resume = False,
     out: Out = None,
-    json: options.Json = False,
+    json: Json = False,
 ) -> None:
     """Do all searches of a recipe; those that are finished are not done again."""
     from dataclasses import replace
