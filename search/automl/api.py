@@ -45,7 +45,16 @@ from automl.pipeline import (
     profile_request,
 )
 from automl.policy import Policy, PolicyFile, read_policy
-from automl.study import Problem, StudyResult, StudySettings, Trial, run_study
+from automl.study import (
+    Problem,
+    StudyResult,
+    StudySettings,
+    Trial,
+    WorkerSettings,
+    open_pool,
+    reached_workers,
+    run_study,
+)
 from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +63,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Options of `search` that are those of its study.
 STUDY: Final = (
     *("agent", "warm_start", "full_scores", "trials", "time", "storage", "resume", "seed"),
+    *("workers", "ray", "score_timeout"),
 )
 
 
@@ -332,7 +342,9 @@ def search_problem(
         options=", ".join(f"{key}={value}" for key, value in told.items()),
     )
     made = make_agent(agent, problem, given["seed"], **told)
-    return run_study(problem, made, evaluate, settings, on_trial)
+    workers = WorkerSettings(given["workers"], given["ray"], given["score_timeout"])
+    with reached_workers(workers, score=evaluate), open_pool(evaluate, workers) as pool:
+        return run_study(problem, made, pool, settings, on_trial)
 
 
 def list_methods(kind: str = "agents") -> tuple[Method, ...]:

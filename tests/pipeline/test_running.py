@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ from tiny import batches, request, tiny_network, write_table
 from automl.agents import lagrangian
 from automl.agents.registry import make_agent
 from automl.cli.main import run
-from automl.errors import StudyError
+from automl.errors import DataError, StudyError
 from automl.latency.keys import op_key
 from automl.latency.table import LatencyTable
 from automl.pipeline import context as contexts
@@ -197,3 +198,19 @@ def test_without_a_number_of_trials_the_agents_own_is_taken(
     monkeypatch.setattr("automl.pipeline.runs.default_trials", {"random": 3}.get)
     asked = request(board, tmp_path / "run", "60%", agent="random", trials=None)
     assert search(asked).trials == 3
+
+
+def test_a_score_that_workers_cannot_be_sent_is_named_before_the_network_is_read(
+    board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+
+    def mine(model: object, data: object) -> float:
+        return float(lock.locked())
+
+    asked = request(board, tmp_path / "run", "60%")
+    task = dataclasses.replace(asked.task, score=mine, score_name="mine.py:mine")
+    monkeypatch.setattr("automl.pipeline.searching.price_request", lambda *_: pytest.fail("late"))
+    said = "the score mine.py:mine cannot be sent to workers: .*lock"
+    with pytest.raises(DataError, match=said):
+        search(dataclasses.replace(asked, task=task, workers=2))

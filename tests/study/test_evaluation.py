@@ -184,6 +184,23 @@ def test_what_was_found_is_remembered_and_the_dense_outputs_are_kept(maker: Comp
     assert (sum(score.seen), score.references) == (600, 1)
 
 
+def test_what_one_evaluator_found_spares_another_the_work(maker: Compressor) -> None:
+    first, counted = scored(maker, top1_accuracy), Counted()
+    second = scored(maker, counted)
+    assert not len(second.recall(DENSE))
+    first(DENSE)
+    raced = first.evaluate_against(QUARTER, DENSE)
+    for policy in (DENSE, QUARTER):
+        second.remember(policy, first.recall(policy))
+    assert second.evaluate_against(QUARTER, DENSE) == raced
+    assert not counted.seen
+    whole = first(QUARTER)
+    second.remember(QUARTER, first.recall(QUARTER))
+    second.remember(QUARTER, first.recall(QUARTER)[: raced.images])  # which knows less
+    assert second(QUARTER) == whole
+    assert not counted.seen
+
+
 def test_a_race_hangs_on_its_two_policies_alone(maker: Compressor) -> None:
     asked_before = scored(maker, top1_accuracy)
     for policy in (DENSE, HALF, QUARTER):

@@ -10,8 +10,8 @@ from ray import tune
 from tiny_sweeps import COMMON
 
 from automl.errors import UsageError
+from automl.study import connected
 from automl.sweep import SearchTrainable, search_space
-from automl.sweep.cluster import connected
 from automl.sweep.trainable import METRIC
 
 # Ray's own code is not as strict as ours.

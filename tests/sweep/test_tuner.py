@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_sweeps import MakeRecipe
 
+from automl.errors import UsageError
+from automl.study import cluster, connected
 from automl.sweep import run_sweep
-from automl.sweep.cluster import connected
 from automl.sweep.results import SearchRow
 
 # Ray's own code is not as strict as ours.
@@ -43,3 +45,15 @@ def test_on_ray_the_result_is_that_of_one_after_another(recipe: MakeRecipe, tmp_
     again = run_sweep(recipe(tmp_path / "there", grid=grid), ray="local")
     assert again.skipped == 6
     assert again.rows == there.rows
+
+
+def test_without_ray_it_is_said_what_to_install(
+    recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "ray" else found(name))
+    asked = recipe(common={"budget": "60%", "agent": "uniform"}, grid={"seed": [0, 1]})
+    with pytest.raises(UsageError, match=r"pip install 'automl\[ray\]'"):
+        run_sweep(asked, ray="local")
+    one = recipe(common={"budget": "60%", "agent": "uniform"})
+    assert run_sweep(one, ray="local").rows[0].state == "COMPLETE"  # which needs none

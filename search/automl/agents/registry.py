@@ -23,6 +23,7 @@ def _entry(
     summary: str,
     *,
     trials: int | None,
+    batches: str,
     needs: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     fewest: int = 0,
@@ -30,8 +31,10 @@ def _entry(
     """An agent that searches a space with choices of at least `fewest` of the kinds.
 
     It scores so many `trials` unless the user says otherwise; with None it ends by itself.
+    `batches` says how it proposes several policies before it is told of the first, which is what
+    several workers take.
     """
-    details = {"kinds": kinds, "fewest": fewest, "trials": trials}
+    details = {"kinds": kinds, "fewest": fewest, "trials": trials, "batches": batches}
     maker = f"automl.agents.{maker}"
     return Method(name, summary, paper, maker, needs=frozenset(needs), details=details)
 
@@ -47,6 +50,7 @@ AGENTS: Final = Registry[Agent](
             "more under other weights of channels, blocks and resolution. At most eight trials.",
             needs=("sensitivity",),
             trials=None,
+            batches="all that it proposes is known beforehand",
         ),
         _entry(
             "optuna-tpe",
@@ -55,6 +59,7 @@ AGENTS: Final = Registry[Agent](
             "Tree-structured Parzen estimator (Optuna), drawn in a space projected onto the\n"
             "budget, from the additive optimum on.",
             trials=100,
+            batches="constant liar: draws under way count as bad ones",
         ),
         _entry(
             "optuna-nsga2",
@@ -63,6 +68,7 @@ AGENTS: Final = Registry[Agent](
             "NSGA-II (Optuna): score against cost, a front within the budget in one study.\n"
             "Draws are projected onto the budget.",
             trials=200,
+            batches="a generation's children do not depend on each other",
         ),
         _entry(
             "optuna-cmaes",
@@ -71,6 +77,7 @@ AGENTS: Final = Registry[Agent](
             "CMA-ES (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on.",
             trials=200,
+            batches="drawn from the same distribution",
         ),
         _entry(
             "optuna-gp",
@@ -79,6 +86,7 @@ AGENTS: Final = Registry[Agent](
             "Gaussian process (Optuna), drawn in a space projected onto the budget, from the\n"
             "additive optimum on. For up to a few hundred trials.",
             trials=100,
+            batches="draws under way count in the acquisition",
         ),
         _entry(
             "amc",
@@ -89,6 +97,7 @@ AGENTS: Final = Registry[Agent](
             kinds=("channels",),
             fewest=1,
             trials=400,
+            batches="episodes of one actor, learned from together",
         ),
         _entry(
             "haq",
@@ -99,6 +108,7 @@ AGENTS: Final = Registry[Agent](
             kinds=("bits",),
             fewest=1,
             trials=600,
+            batches="episodes of one actor, learned from together",
         ),
         _entry(
             "three-dims",
@@ -109,6 +119,7 @@ AGENTS: Final = Registry[Agent](
             kinds=("block", "channels", "resolution"),
             fewest=2,
             trials=20,
+            batches="its samples are known beforehand, the fit's optimum is one",
         ),
         _entry(
             "greedy",
@@ -117,6 +128,7 @@ AGENTS: Final = Registry[Agent](
             "Step by step to the budget: every part proposes the least lowering that meets the\n"
             "step, the proposal whose completed policy scores best is taken.",
             trials=200,
+            batches="the proposals of one step",
         ),
         _entry(
             "uniform",
@@ -125,6 +137,7 @@ AGENTS: Final = Registry[Agent](
             "One ratio for every channel group and one precision for every layer, the largest\n"
             "within the budget; all blocks stay. One trial.",
             trials=None,
+            batches="one trial",
         ),
         _entry(
             "random",
@@ -133,6 +146,7 @@ AGENTS: Final = Registry[Agent](
             "Random choices, brought into the budget and then raised where room is left.\n"
             "Every trial is feasible.",
             trials=100,
+            batches="drawn independently",
         ),
     ),
 )

@@ -34,6 +34,8 @@ from automl.units import Quantity, parse_budget
 
 #: Calibration inputs where no number is asked for.
 CALIBRATION: Final = 2000
+#: How long a candidate may take in a worker where nothing else is asked for.
+SCORE_SECONDS: Final = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,21 @@ class SearchOptions(SpaceOptions):
         SWITCH, False, help="Measure what the best use, until the winner is measured."
     )
 
+    workers: int = option(whole(1), 1, help="Candidates scored at once; several need Ray.")
+    ray: str | None = option(
+        text("ADDRESS"),
+        None,
+        help="Ray cluster of the workers: auto, HOST:PORT, or local for an own instance.",
+        shown="local where there are several workers",
+    )
+    score_timeout: float = option(
+        DURATION,
+        SCORE_SECONDS,
+        help="Most time for one candidate in a worker; then it has failed.",
+        unit="seconds",
+        shown="30min",
+    )
+
     @property
     def budgets(self) -> tuple[tuple[str, ...], ...]:
         """Limits that hold together, one tuple a search: ("2ms,4ms", "4MB") asks for two."""
@@ -176,6 +193,12 @@ class SearchOptions(SpaceOptions):
                 "keep_first_last",
                 "holds layers in 8 bits, and none are chosen",
                 options=("precisions",),
+            )
+        if self.score_timeout != SCORE_SECONDS and self.workers == 1 and self.ray is None:
+            raise OptionError(
+                "score_timeout",
+                "ends workers, and there are none: this process scores",
+                options=("workers", "ray"),
             )
         if self.ssh and not self.measure:
             raise OptionError(

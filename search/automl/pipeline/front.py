@@ -23,8 +23,8 @@ from automl.pipeline.ownership import open_run, own_folder
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish, finish_dense
-from automl.pipeline.running import best_of, run_agent
-from automl.study import Completed, StudyResult
+from automl.pipeline.running import best_of, reached, run_agent, workers_of
+from automl.study import Completed, StudyResult, open_pool
 from automl.units import Quantity, parse_budget
 
 _SHARES: Final[dict[Quantity, str]] = {
@@ -62,6 +62,7 @@ def search_front(
     check_front(request, budgets, count)
     with ExitStack() as stack:
         stack.enter_context(own_folder(request.out))
+        stack.enter_context(reached(request))
         network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
         if count:
             budget = reachable_budget(network, budgets[0])
@@ -151,11 +152,12 @@ def _runs(
 def _studies(context: SearchContext, runs: Sequence[_Run]) -> dict[Path, StudyResult]:
     """All studies by their folders, up to one that is interrupted."""
     studies: dict[Path, StudyResult] = {}
-    for run in runs:
-        found = run_agent(context, run.budget, run.request, run.log)
-        studies[run.request.out] = found
-        if found.interrupted:
-            break
+    with open_pool(context.evaluator, workers_of(runs[0].request)) as pool:
+        for run in runs:
+            found = run_agent(context, run.budget, run.request, pool, run.log)
+            studies[run.request.out] = found
+            if found.interrupted:
+                break
     return studies
 
 

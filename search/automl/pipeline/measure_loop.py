@@ -18,10 +18,10 @@ from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
 from automl.pipeline.runners import open_runner, own_table
-from automl.pipeline.running import best_of, run_agent
+from automl.pipeline.running import best_of, run_agent, workers_of
 from automl.policy import Policy
 from automl.profiling import Runner, profile
-from automl.study import StudyResult, delete_study
+from automl.study import StudyResult, delete_study, open_pool
 
 #: Most searches before it is said that the winner does not rest on measured rows.
 ROUNDS: Final = 12
@@ -47,12 +47,13 @@ def search_measured(network: PricedNetwork, request: SearchRequest, log: Log) ->
         if budget.allows(network.costs.dense):
             return finish_dense(network, budget, request, log)
         context = make_context(network, request, log)
-        result = run_agent(context, budget, request, log)
+        pool = stack.enter_context(open_pool(context.evaluator, workers_of(request)))
+        result = run_agent(context, budget, request, pool, log)
         while (better := loop.measure_best(context.network, result)) is not None:
             context = replace(context, network=better)
             budget = reachable_budget(better, request.budget)
             delete_study(*stored_study(request))  # its prices are not those of now
-            result = run_agent(context, budget, request, log)
+            result = run_agent(context, budget, request, pool, log)
         best = best_of(result)
         noted = replace(context.network, notes=loop.notes(context.network, best.policy))
         return finish(replace(context, network=noted), budget, request, result, best, log)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from automl.agents import AGENTS, make_agent
 from automl.cost import Budget
 from automl.errors import StudyError
+from automl.options import SearchOptions
 from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish
 from automl.pipeline.runs import most_trials
-from automl.study import Completed, StudyResult, StudySettings, run_study
+from automl.study import (
+    Completed,
+    ScoringPool,
+    StudyResult,
+    StudySettings,
+    WorkerSettings,
+    open_pool,
+    reached_workers,
+    run_study,
+)
 from automl.userdata import data_digest, weights_digest
 
 
@@ -33,14 +44,15 @@ def run_search(
         StudyError: No policy was scored, or the stored study cannot be gone on with.
         KeyboardInterrupt: The search was ended before a policy was scored.
     """
-    result = run_agent(context, budget, request, log)
+    with open_pool(context.evaluator, workers_of(request)) as pool:
+        result = run_agent(context, budget, request, pool, log)
     return finish(context, budget, request, result, best_of(result), log)
 
 
 def run_agent(
-    context: SearchContext, budget: Budget, request: SearchRequest, log: Log
+    context: SearchContext, budget: Budget, request: SearchRequest, pool: ScoringPool, log: Log
 ) -> StudyResult:
-    """The study alone; its trials stay in the request's storage."""
+    """The study alone, scored by a pool; its trials stay in the request's storage."""
     problem, options = context.problem(budget), agent_options(request)
     address, name = stored_study(request)
     score = context.ranking.name or request.task.score_name
@@ -60,7 +72,24 @@ def run_agent(
         compression=_written(asdict(context.compressor.config)),
     )
     agent = make_agent(request.agent, problem, request.seed, **options)
-    return run_study(problem, agent, context.evaluator, settings, log.trial)
+    return run_study(problem, agent, pool, settings, log.trial)
+
+
+def workers_of(options: SearchOptions) -> WorkerSettings:
+    """Who scores the candidates."""
+    return WorkerSettings(options.workers, options.ray, options.score_timeout)
+
+
+def reached(request: SearchRequest) -> AbstractContextManager[None]:
+    """Be where the request's workers can be started, before anything costly is done.
+
+    Raises:
+        UsageError, DataError, ClusterError: As `reached_workers`.
+    """
+    task = request.task
+    return reached_workers(
+        workers_of(request), **{f"score {task.score_name}": task.score, "model": task.model}
+    )
 
 
 def agent_options(request: SearchRequest) -> dict[str, bool]:

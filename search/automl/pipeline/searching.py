@@ -12,7 +12,7 @@ from automl.pipeline.measure_loop import search_measured
 from automl.pipeline.ownership import open_run
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
-from automl.pipeline.running import run_search
+from automl.pipeline.running import reached, run_search
 from automl.pipeline.sharing import Sharing
 from automl.policy import Policy
 from automl.study import Problem
@@ -35,7 +35,7 @@ def search(
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
-    with open_run(request, on_event) as log:
+    with open_run(request, on_event) as log, reached(request):
         network = price_request(request, log) if sharing is None else sharing.price(request, log)
         budget = reachable_budget(network, request.budget)
         if request.measure:

@@ -1,13 +1,17 @@
+from .cluster import check_ray as check_ray
+from .cluster import connected as connected
 from .evaluation import Evaluator as Evaluator
 from .evaluation import Ranking as Ranking
 from .evaluation import judge as judge
 from .evaluation import ranking as ranking
 from .lease import leased as leased
-from .loop import Evaluate as Evaluate
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings
 from .loop import run_study as run_study
 from .optuna_logging import quiet_optuna as quiet_optuna
+from .pools import WorkerSettings as WorkerSettings
+from .pools import open_pool as open_pool
+from .pools import reached_workers as reached_workers
 from .problem import Agent as Agent
 from .problem import Completed as Completed
 from .problem import Failed as Failed
@@ -18,3 +22,6 @@ from .problem import State as State
 from .problem import Trial as Trial
 from .problem import read_geometry as read_geometry
 from .storage import delete_study as delete_study
+from .workers import Evaluate as Evaluate
+from .workers import LocalPool as LocalPool
+from .workers import ScoringPool as ScoringPool

@@ -115,7 +115,7 @@ class Evaluator:
         self._compressor, self._validation = compressor, validation
         self._score, self._refit, self._seed = score, refit, seed
         self._panel: _Panel | None = None
-        self._scores: dict[Policy, float] = {}
+        #: One value an image in the order shown; of a score without those, the score alone.
         self._values: dict[Policy, NDArray[np.float64]] = {}
 
     def __call__(self, policy: Policy) -> float:
@@ -133,14 +133,13 @@ class Evaluator:
             incumbent: Scored on all images before, or again now; None to take all images.
         """
         if not isinstance(self._score, ImageScore):
-            if policy not in self._scores:
-                self._scores[policy] = judge(
-                    self._make(policy), self._score, self._validation, policy.resolution
-                )
-            return Evaluation(self._scores[policy], self._validation.images)
+            if policy not in self._values:
+                found = judge(self._make(policy), self._score, self._validation, policy.resolution)
+                self._values[policy] = np.array([found])
+            return Evaluation(float(self._values[policy][0]), self._validation.images)
         panel = self._shown(self._score)
         rival = None if incumbent is None else self._whole(panel, incumbent)
-        values = self._values.get(policy, np.empty(0))
+        values = self.recall(policy)
         model: nn.Module | None = None
         for end in panel.looks:
             if len(values) < end:
@@ -154,8 +153,17 @@ class Evaluator:
                     return Evaluation(float(rival.mean() + differences.mean()), end)
         return Evaluation(float(values.mean()), panel.images)
 
+    def recall(self, policy: Policy) -> NDArray[np.float64]:
+        """What was found of a policy so far, for another evaluator of the same arguments."""
+        return self._values.get(policy, np.empty(0))
+
+    def remember(self, policy: Policy, found: NDArray[np.float64]) -> None:
+        """Take what another evaluator of the same arguments has found of a policy."""
+        if len(found) > len(self.recall(policy)):
+            self._values[policy] = found
+
     def _whole(self, panel: _Panel, policy: Policy) -> NDArray[np.float64]:
-        if len(self._values.get(policy, ())) < panel.images:
+        if len(self.recall(policy)) < panel.images:
             self.evaluate_against(policy, None)
         return self._values[policy]
 

@@ -5,36 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite, isnan
-from typing import Protocol, runtime_checkable
+from math import inf, isnan
 
 import numpy as np
 
 from automl.cost import Cost
-from automl.errors import Raised, StudyError, attempt
+from automl.errors import StudyError
 from automl.policy import Policy
 from automl.study.identity import Identity
-from automl.study.problem import Agent, Completed, Evaluation, Failed, Infeasible, Problem, Trial
+from automl.study.problem import Agent, Completed, Failed, Infeasible, Problem, Trial
 from automl.study.storage import Stored, TrialStore
+from automl.study.workers import Evaluate, LocalPool, ScoringPool, Unscored
 from automl.units import Quantity
 
 #: Policies asked for at once: an agent that learns is told of them together.
 BATCH = 8
-
-Evaluate = Callable[[Policy], float]
-
-
-@runtime_checkable
-class StopsEarly(Protocol):
-    """An evaluate that can give up a candidate which cannot any more beat the incumbent.
-
-    What it answers must depend on the two policies alone, not on what it was asked before: a study
-    that is resumed asks it less.
-    """
-
-    def evaluate_against(self, policy: Policy, incumbent: Policy | None) -> Evaluation:
-        """The score of a policy, below the incumbent's where it was given up."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ class StudySettings:
 def run_study(
     problem: Problem,
     agent: Agent,
-    evaluate: Evaluate,
+    evaluate: Evaluate | ScoringPool,
     settings: StudySettings,
     on_trial: OnTrial | None = None,
 ) -> StudyResult:
@@ -112,7 +97,7 @@ def run_study(
         agent: Built anew with the same seed when a study is resumed.
         evaluate: Score of a policy, larger is better; what it raises makes a `Failed` trial.
             One that `StopsEarly` is told the best policy so far, and may give up what cannot beat
-            it.
+            it. Or a pool, which may score several policies at once.
         settings: Limits and storage.
         on_trial: Called with each finished trial and the best so far.
 
@@ -124,7 +109,8 @@ def run_study(
     full_scores = settings.full_scores or agent.full_scores
     with TrialStore(settings.storage_url, settings.name, problem.space) as store:
         stored = store.claim(_identity(problem, settings), settings.resume)
-        loop = _Loop(problem, evaluate, store, stored, settings, full_scores, on_trial)
+        pool = evaluate if isinstance(evaluate, ScoringPool) else LocalPool(evaluate)
+        loop = _Loop(problem, pool, store, stored, settings, full_scores, on_trial)
         try:
             while count := loop.wanted():
                 proposed = agent.ask(count)[:count]
@@ -139,13 +125,23 @@ def run_study(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A proposed policy: its number in the study, its vector as bytes, and its price."""
+
+    number: int
+    policy: Policy
+    key: bytes
+    cost: Cost
+
+
 class _Loop:
     """A study while it runs."""
 
     def __init__(
         self,
         problem: Problem,
-        evaluate: Evaluate,
+        pool: ScoringPool,
         store: TrialStore,
         stored: Sequence[Stored],
         settings: StudySettings,
@@ -155,7 +151,7 @@ class _Loop:
         self.trials: list[Trial] = []
         self.best: Completed | None = None
         self._problem = problem
-        self._evaluate = evaluate
+        self._pool = pool
         self._store = store
         self._stored = stored
         self._fail_limit = settings.fail_limit
@@ -166,6 +162,9 @@ class _Loop:
         self._most = None if trials is None else max(trials, len(stored))
         self._quantity: Quantity = front_quantity(problem)
         self._scores: dict[bytes, Completed] = {}
+        #: Tickets in the pool by candidate, and the first number that has not been started.
+        self._underway: dict[bytes, int] = {}
+        self._started = 0
         self._failures: list[str] = []
 
     def wanted(self) -> int:
@@ -178,29 +177,57 @@ class _Loop:
             return self._stored[number].asked
         if self._late():
             return 0
-        return BATCH if self._most is None else min(BATCH, self._most - number)
+        batch = batch_size(self._pool.workers)
+        return batch if self._most is None else min(batch, self._most - number)
 
     def finish(self, proposed: Sequence[Policy], asked: int) -> list[Trial]:
         """The trials of what was proposed, up to the deadline."""
+        candidates = self._priced(proposed)
+        finished: list[Trial] = []
+        try:
+            for candidate in candidates:
+                if self._late():
+                    break
+                # Their numbers say what they are raced against, in a study that is resumed too.
+                for later in candidates[: len(finished) + look_ahead(self._pool.workers)]:
+                    self._start(later)
+                trial = self._next(candidate, asked)
+                finished.append(trial)
+                self._keep(trial, candidate.key)
+        finally:
+            self._pool.drop()
+            self._underway.clear()
+        return finished
+
+    def _priced(self, proposed: Sequence[Policy]) -> list[_Candidate]:
         vectors = np.stack([self._problem.space.encode(policy) for policy in proposed])
         costs = [Cost.from_row(row) for row in self._problem.costs.price(vectors).tolist()]
-        finished: list[Trial] = []
-        for policy, vector, cost in zip(proposed, vectors, costs, strict=True):
-            if self._late():
-                break
-            trial = self._next(policy, vector.tobytes(), cost, asked)
-            finished.append(trial)
-            self._keep(trial, vector.tobytes())
-        return finished
+        keys = [vector.tobytes() for vector in vectors]
+        numbers = range(len(self.trials), len(self.trials) + len(keys))
+        rows = zip(numbers, proposed, keys, costs, strict=True)
+        return [_Candidate(*row) for row in rows]
 
     def _late(self) -> bool:
         return len(self.trials) >= len(self._stored) and time.monotonic() >= self._deadline
 
-    def _next(self, policy: Policy, key: bytes, cost: Cost, asked: int) -> Trial:
+    def _start(self, candidate: _Candidate) -> None:
+        """Have a candidate scored that is new, raced against the best of now."""
+        known = candidate.number < max(len(self._stored), self._started)
+        if known or not self._problem.budget.allows(candidate.cost):
+            return
+        self._started = candidate.number + 1
+        if candidate.key not in self._scores and candidate.key not in self._underway:
+            self._underway[candidate.key] = self._ticket(candidate.policy)
+
+    def _ticket(self, policy: Policy) -> int:
+        incumbent = None if self._full_scores or self.best is None else self.best.policy
+        return self._pool.start(policy, incumbent)
+
+    def _next(self, candidate: _Candidate, asked: int) -> Trial:
         number = len(self.trials)
         if number < len(self._stored):
-            return self._replayed(self._stored[number].trial, key)
-        trial = self._finish(number, policy, key, cost)
+            return self._replayed(self._stored[number].trial, candidate.key)
+        trial = self._finish(candidate)
         self._store.add(trial, asked)
         self._count_failure(trial)
         return trial
@@ -214,29 +241,20 @@ class _Loop:
             )
         return trial
 
-    def _finish(self, number: int, policy: Policy, key: bytes, cost: Cost) -> Trial:
-        """Score one policy, unless it is over budget or has a score already."""
+    def _finish(self, candidate: _Candidate) -> Trial:
+        """What came of a candidate, unless it is over budget or has a score already."""
+        number, policy, cost = candidate.number, candidate.policy, candidate.cost
         if not self._problem.budget.allows(cost):
             return Infeasible(number, policy, cost, 0.0)
-        if key in self._scores:
-            return replace(self._scores[key], number=number, seconds=0.0)
-        start = time.monotonic()
-        scored = attempt(lambda: self._score(policy))
-        seconds = time.monotonic() - start
-        if isinstance(scored, Raised):
-            return Failed(number, policy, cost, seconds, str(scored))
-        score, images = scored
-        if not isfinite(score):
-            return Failed(number, policy, cost, seconds, f"the score is {score}")
-        return Completed(number, policy, cost, seconds, score, images)
-
-    def _score(self, policy: Policy) -> tuple[float, int | None]:
-        """The score and, where it is known, on how many images."""
-        if not isinstance(self._evaluate, StopsEarly):
-            return float(self._evaluate(policy)), None
-        incumbent = None if self._full_scores or self.best is None else self.best.policy
-        scored = self._evaluate.evaluate_against(policy, incumbent)
-        return scored.score, scored.images
+        if candidate.key in self._scores:
+            return replace(self._scores[candidate.key], number=number, seconds=0.0)
+        ticket = self._underway.pop(candidate.key, None)
+        if ticket is None:  # proposed twice at once, and the first time it failed
+            ticket = self._ticket(policy)
+        answer = self._pool.answer(ticket)
+        if isinstance(answer, Unscored):
+            return Failed(number, policy, cost, answer.seconds, answer.reason)
+        return Completed(number, policy, cost, answer.seconds, answer.score, answer.images)
 
     def _count_failure(self, trial: Trial) -> None:
         if isinstance(trial, Failed):
@@ -259,6 +277,20 @@ class _Loop:
 
     def _rank(self, trial: Completed) -> tuple[float, float]:
         return trial.score, -trial.cost.value(self._quantity)
+
+
+def batch_size(workers: int) -> int:
+    """How many policies are asked for at once: `BATCH`, made up so that no worker is left out."""
+    return workers * -(-BATCH // workers)
+
+
+def look_ahead(workers: int) -> int:
+    """How many candidates are under way at once, the next to be finished among them.
+
+    One worker knows of all trials before. Several have a few in hand, so that none waits for the
+    slowest.
+    """
+    return 2 * workers - 1
 
 
 def front_quantity(problem: Problem) -> Quantity:

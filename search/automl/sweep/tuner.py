@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from automl.errors import attempt
 from automl.latency import find_table, is_cpu_table
-from automl.sweep.cluster import check_installed, connected
+from automl.study import check_ray, connected
 from automl.sweep.local import OnRow
 from automl.sweep.provenance import provenance_of
 from automl.sweep.recipe import Case, RaySettings
@@ -50,7 +50,7 @@ def run_on_ray(
         UsageError: Ray is not installed.
         ClusterError: The cluster cannot be reached.
     """
-    check_installed()
+    check_ray("a sweep on a cluster")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with connected(address):

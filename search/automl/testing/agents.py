@@ -22,6 +22,7 @@ from automl.study import (
     Evaluate,
     Failed,
     Infeasible,
+    LocalPool,
     Problem,
     Sensitivity,
     State,
@@ -127,7 +128,7 @@ def best(trials: list[Trial]) -> float:
 
 
 class AgentContract:
-    """Thirteen promises. Inherit it, and override what differs.
+    """Fourteen promises. Inherit it, and override what differs.
 
     Attributes:
         name: The agent's, as it is asked for.
@@ -214,6 +215,21 @@ class AgentContract:
             resumed = self.study(problem, storage=storage, resume=True)
         assert not resumed.interrupted
         assert _told(resumed.trials) == _told(unbroken.trials)
+
+    def test_several_workers_tell_it_in_the_order_of_its_asks(self) -> None:
+        """So it proposes the same each time, and nothing over the budget."""
+        problem = self.made(6, seed=14)
+
+        def found() -> list[tuple[object, ...]]:
+            pool = LocalPool(lambda policy: -sensitivity_of(problem, policy), workers=3)
+            settings = StudySettings(trials=min(self.trials, 12), seed=3, fail_limit=1)
+            result = run_study(problem, self.make(problem, 3), pool, settings)
+            assert all(isinstance(trial, Completed) for trial in result.trials)
+            return _told(result.trials)
+
+        first = found()
+        assert first
+        assert found() == first
 
     def test_a_score_that_fails_is_kept_with_its_reason_and_the_search_goes_on(self) -> None:
         """A score that raises as well as one that is no number."""

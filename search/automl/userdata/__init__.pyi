@@ -4,7 +4,9 @@ from .digests import data_digest as data_digest
 from .digests import weights_digest as weights_digest
 from .loading import check_forward as check_forward
 from .loading import checked_score as checked_score
+from .loading import executed_files as executed_files
 from .loading import load_data as load_data
+from .loading import load_file as load_file
 from .loading import load_model as load_model
 from .loading import load_score as load_score
 from .loading import make_data as make_data

@@ -50,18 +50,28 @@ def load_object(spec: str, error: type[AutomlError] = ModelError) -> Any:
     place, _, name = spec.rpartition(":")
     if not place or not name:
         raise error(f"{spec!r} names no object; write file.py:name or package.module:name")
-    module = _load_file(Path(place), error) if place.endswith(".py") else _load_module(place, error)
+    module = load_file(Path(place), error) if place.endswith(".py") else _load_module(place, error)
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if _is_own(value, module)]
         raise error(f"{place} has no {name!r}{nearest(name, own)}")
     return getattr(module, name)
 
 
+def executed_files() -> dict[str, str]:
+    """The files that were executed for what the user named, with the digest of each."""
+    return {str(path): hashlib.sha256(each.content).hexdigest() for path, each in _EXECUTED.items()}
+
+
 def _is_own(value: object, module: ModuleType) -> bool:
     return callable(value) and getattr(value, "__module__", "") == module.__name__
 
 
-def _load_file(path: Path, error: type[AutomlError]) -> ModuleType:
+def load_file(path: Path, error: type[AutomlError] = ModelError) -> ModuleType:
+    """The module of a user's file, executed anew only where its content has changed.
+
+    Raises:
+        AutomlError: Of the kind `error`; the file is missing or cannot be imported.
+    """
     if not path.is_file():
         there = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise error(f"there is no file {path}{nearest(path.name, there)}")

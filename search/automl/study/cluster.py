@@ -18,18 +18,21 @@ REACH_SECONDS: Final = 15.0
 _LOOPBACK: Final = "127.0.0.1"
 
 
-def check_installed() -> None:
-    """Check that there is Ray.
+def check_ray(purpose: str) -> None:
+    """Check that Ray is installed.
+
+    Args:
+        purpose: What needs it, for the message: "a sweep on a cluster".
 
     Raises:
-        UsageError: There is not; says what to install.
+        UsageError: It is not; says what to install.
     """
     if find_spec("ray") is None:
-        raise UsageError("a sweep on a cluster needs Ray: pip install 'automl[ray]'")
+        raise UsageError(f"{purpose} needs Ray: pip install 'automl[ray]'")
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, cpus: int = 0) -> Iterator[None]:
     """Be connected to Ray until the block ends.
 
     A program that is connected already stays so, whatever the address.
@@ -38,6 +41,7 @@ def connected(address: str) -> Iterator[None]:
         address: "auto" for the cluster that this machine is of (or RAY_ADDRESS), an address, or
             "local" for an instance of its own, which listens on this machine alone and ends with
             the block.
+        cpus: The least that an instance of our own offers; 0 for as many as the machine has.
 
     Raises:
         ClusterError: It cannot be reached; says how long it was tried.
@@ -49,14 +53,14 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     start = time.monotonic()
-    _connect(address, start)
+    _connect(address, start, cpus)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _connect(address: str, start: float) -> None:
+def _connect(address: str, start: float, cpus: int) -> None:
     import ray
 
     given: dict[str, Any] = {
@@ -65,7 +69,8 @@ def _connect(address: str, start: float) -> None:
         "log_to_driver": False,
     }
     if address == "local":
-        given |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK}
+        offered = max(cpus, os.cpu_count() or 1)
+        given |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK, "num_cpus": offered}
     elif address != "auto":
         _probe(address, start)
         if address.rpartition(":")[0] in (_LOOPBACK, "localhost"):
