@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from automl.errors import LockedError, StudyError
+from automl.study import lease
 from automl.study.lease import leased
 
 BEAT = 0.05
@@ -88,6 +90,31 @@ def test_a_holder_whose_study_was_taken_leaves_it_alone(address: str) -> None:
     with leased(address, "runs/a", 3600.0), leased(address, "runs/a", BEAT):
         pass
     with leased(address, "runs/a", 3600.0):
+        pass
+
+
+def test_while_a_database_does_not_answer_nobody_counts_as_gone(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder could not say that it lives, and says so afterwards."""
+    quick, read = 0.1, lease._read
+    asked: list[str] = []
+
+    def away_once(engine: sa.Engine, study: str) -> object:
+        asked.append(study)
+        if len(asked) == 2:
+            time.sleep(2 * lease.MISSED_BEATS * quick)
+        if len(asked) == 3:
+            with engine.begin() as connection:
+                connection.execute(sa.text("update automl_leases set beat = beat + 1"))
+        return read(engine, study)
+
+    monkeypatch.setattr(lease, "_read", away_once)
+    with (
+        leased(address, "runs/a", 3600.0),
+        pytest.raises(LockedError, match="in use by process"),
+        leased(address, "runs/a", quick),
+    ):
         pass
 
 
