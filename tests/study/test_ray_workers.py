@@ -72,6 +72,13 @@ def _cluster() -> Iterator[None]:
         yield
 
 
+def test_an_instance_of_our_own_listens_on_this_machine_alone() -> None:
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+    from ray._private import ray_constants
+
+    assert ray_constants.ENABLE_RAY_CLUSTER  # as it was before
+
+
 def additive(problem: Problem = PROBLEM) -> Evaluate:
     """A score that workers are sent as it is."""
     return lambda policy: -sensitivity_of(problem, policy)

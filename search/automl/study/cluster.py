@@ -76,12 +76,30 @@ def _connect(address: str, start: float, cpus: int) -> None:
         if address.rpartition(":")[0] in (_LOOPBACK, "localhost"):
             given["_node_ip_address"] = _LOOPBACK
     try:
-        answer = attempt(lambda: ray.init(**given))
+        with _on_loopback() if address == "local" else contextlib.nullcontext():
+            answer = attempt(lambda: ray.init(**given))
     except SystemExit:  # what Ray does where a cluster does not answer
         answer = Raised(ConnectionError("it does not answer"))
     if isinstance(answer, Raised):
         reason = str(answer.error).strip().splitlines() or [type(answer.error).__name__]
         raise _unreachable(address, start, reason[0]) from answer.error
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have an instance that is started meanwhile listen on 127.0.0.1 alone.
+
+    Ray puts the address by which others reach this machine in place of 127.0.0.1, but where it is
+    not to be a cluster, as on macOS. The switch is the constant, which has no public name.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _probe(address: str, start: float) -> None:

@@ -1,0 +1,122 @@
+"""Two workers on two cores against one: trials a second, overhead a trial, and the driver's pace.
+
+Each study starts without findings. The overhead is the time of a study's trials, from the first
+answer on, that one worker does not spend on scoring. The driver's pace is that of instant scores, in
+this process and in workers.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_workers.py --agents amc optuna-tpe --trials 48
+
+Another network: --model FILE.py:NAME --data FILE.py:NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from math import nan
+from pathlib import Path
+
+from ray import cloudpickle
+
+import automl
+from automl.agents import make_agent
+from automl.pipeline import Preparation
+from automl.study import (
+    Problem,
+    ScoringPool,
+    StudyResult,
+    StudySettings,
+    WorkerSettings,
+    connected,
+    open_pool,
+    run_study,
+)
+from automl.userdata import load_model
+from automl.userdata.loading import load_object
+
+
+def prepared(options: argparse.Namespace, out: Path) -> Preparation:
+    """All that comes before a study."""
+    return automl.prepare(
+        load_model(options.model),
+        load_object(options.data)(),
+        target=options.target,
+        budget=options.budget,
+        calibration=options.calibration,
+        out=out,
+    )
+
+
+def study(
+    problem: Problem, agent: str, pool: ScoringPool, trials: int, full: bool
+) -> tuple[StudyResult, float]:
+    """A study, and its wall seconds from its first answer to its last."""
+    times: list[float] = []
+    settings = StudySettings(trials=trials, full_scores=full, storage_url=None)
+    made = make_agent(agent, problem, 0)
+    result = run_study(problem, made, pool, settings, lambda *_: times.append(time.monotonic()))
+    return result, times[-1] - times[0]
+
+
+def scoring(options: argparse.Namespace, preparation: Preparation, agent: str) -> None:
+    """One line a number of workers."""
+    alone, untouched = 0.0, cloudpickle.dumps(preparation.evaluate)  # without findings
+    for workers in options.workers:
+        evaluate = cloudpickle.loads(untouched)
+        with open_pool(evaluate, WorkerSettings(workers, "auto")) as pool:
+            result, seconds = study(
+                preparation.problem, agent, pool, options.trials, options.full_scores
+            )
+        spent = sum(trial.seconds for trial in result.trials[1:])
+        pace = (len(result.trials) - 1) / seconds
+        alone = alone or pace / workers
+        # Several score beside each other, so that their times do not add up to the study's.
+        beyond = 1e3 * (seconds - spent) / (len(result.trials) - 1) if workers == 1 else nan
+        best = "-" if result.best is None else f"{result.best.score:.4f}"
+        print(
+            f"{agent:12}{workers:8}{len(result.trials):8}{pace:10.3f}{pace / alone:8.2f}"
+            f"{beyond:12.1f}{best:>9}",
+            flush=True,
+        )
+
+
+def instant(problem: Problem, agent: str, trials: int) -> None:
+    """Trials a second where a score takes no time: what agent, loop and Ray take."""
+    for name, settings in (("here", WorkerSettings()), ("2 workers", WorkerSettings(2, "auto"))):
+        with open_pool(lambda policy: float(hash(policy) % 1000), settings) as pool:
+            result, seconds = study(problem, agent, pool, trials, True)
+        print(f"{agent:12}{name:>12}{(len(result.trials) - 1) / seconds:10.1f}", flush=True)
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="automl.example.model:pretrained")
+    parser.add_argument("--data", default="automl.example.data:loaders")
+    parser.add_argument("--target", default="rpi4-1t")
+    parser.add_argument("--budget", default="50%")
+    parser.add_argument("--calibration", type=int, default=300)
+    parser.add_argument("--agents", nargs="+", default=["amc", "optuna-tpe"])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--full-scores", action="store_true")
+    parser.add_argument("--instant", nargs="+", default=["random", "optuna-tpe"])
+    parser.add_argument("--instant-trials", type=int, default=400)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        preparation = prepared(options, Path(folder))
+    with connected("local", max(options.workers)):
+        print(
+            f"{'agent':12}{'workers':>8}{'trials':>8}{'trials/s':>10}{'times':>8}"
+            f"{'overhead ms':>12}{'best':>9}"
+        )
+        for agent in options.agents:
+            scoring(options, preparation, agent)
+        print(f"\n{'agent':12}{'scored':>12}{'trials/s':>10}")
+        for agent in options.instant:
+            instant(preparation.problem, agent, options.instant_trials)
+
+
+if __name__ == "__main__":
+    main()
