@@ -1,7 +1,7 @@
 """Two workers on two cores against one: trials a second, overhead a trial, and the driver's pace.
 
 Each study starts without findings. The overhead is the time of a study's trials, from the first
-answer on, that one worker does not spend on scoring. The driver's pace is that of instant scores, in
+answer on, that one worker does not spend on scoring. The pace of instant scores is the driver's, in
 this process and in workers.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/bench_workers.py --agents amc optuna-tpe --trials 48

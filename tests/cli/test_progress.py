@@ -39,3 +39,14 @@ def test_a_terminal_sees_a_line_per_stage_with_the_best(monkeypatch: pytest.Monk
 
 def test_a_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, terminal=False) == ""
+
+
+def test_what_is_printed_meanwhile_leaves_stdout_to_the_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Bar():
+        print("a worker died")
+    print("{}")
+    out, err = capsys.readouterr()
+    assert out == "{}\n"
+    assert "a worker died" in err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,7 +21,11 @@ from automl.pipeline import Event
 
 
 class Bar:
-    """Listens to events; one line per stage. Use as a context manager."""
+    """Listens to events; one line per stage. Use as a context manager.
+
+    What is printed meanwhile, by the user's code or by Ray of a worker that died, goes to stderr:
+    stdout holds the answer alone.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -34,13 +41,16 @@ class Bar:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._meanwhile = contextlib.redirect_stdout(sys.stderr)
 
     def __enter__(self) -> Bar:
+        self._meanwhile.__enter__()
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        self._meanwhile.__exit__(None, None, None)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
