@@ -5,6 +5,7 @@
 # make bench-latency   of it, what concerns latency tables
 # make bench-bits      integer networks on this machine, quantisation without training, HAQ's problem
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
+# make bench-cluster   two workers of one search against one, and what agent, loop and Ray take beside
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -15,7 +16,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency bench-bits bench-agents clean
+.PHONY: search test check bench bench-latency bench-bits bench-agents bench-cluster clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -54,6 +55,9 @@ bench-agents: $(VENV)/.ready-dev
 	@test -f $(AGENTS)/flowers.pt || $(BIN)/python tests/benchmarks/train_flowers.py --out $(AGENTS)
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --minutes $(MINUTES)
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --table docs/agents_benchmark.svg
+
+bench-cluster: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_workers.py
 
 clean:
 	rm -rf $(VENV)
