@@ -23,7 +23,6 @@ from automl.study.lease import leased
 from automl.study.loop import StudyResult, StudySettings, run_study
 from automl.study.problem import Infeasible
 from automl.study.storage import TrialStore
-from automl.study.tables import TrialTables
 from automl.study.waiting import engine_options, wait_for
 
 LOCKING = """
@@ -186,25 +185,20 @@ def test_servers_that_vanish_are_noticed_in_seconds_unless_the_address_says_othe
     assert "connect_timeout" not in options
 
 
-@pytest.mark.parametrize("writer", ["tables", "journal", "optuna"])
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_trial_whose_connection_broke_after_it_was_written_is_stored_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     problem = chain_problem()
     dense = problem.space.decode(problem.space.dense)
-    owner, name = (TrialTables, "add") if writer == "tables" else (optuna.Study, "add_trial")
-    add, left = getattr(owner, name), [BROKEN]
+    add, left = optuna.Study.add_trial, [BROKEN]
 
-    def add_and_break(*given: object) -> object:
-        found = add(*given)
+    def add_and_break(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        add(study, trial)
         if left:
             raise left.pop()
-        return found
 
-    monkeypatch.setattr(owner, name, add_and_break)
-    if writer == "optuna":
-        monkeypatch.setattr("automl.study.storage.LAYOUT", "of another Optuna")
-    kind = "journal" if writer == "journal" else "sqlite"
+    monkeypatch.setattr(optuna.Study, "add_trial", add_and_break)
     with TrialStore(f"{kind}:///{tmp_path / 'study'}", "search", problem.space) as store:
         store.claim(IDENTITY, resume=False)
         for number in range(3):

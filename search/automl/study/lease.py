@@ -84,7 +84,7 @@ def leased(address: str, study: str, beat_seconds: float = BEAT_SECONDS) -> Iter
 
 def guard_study(
     engine: sa.Engine, sessions: scoped_session[Session], study: str, shown: str
-) -> Callable[[sa.Connection], None]:
+) -> None:
     """Let sessions change a study only while its lease is what it is now.
 
     Who held it and slept for too long may have lost it. The lease is looked at in the transaction
@@ -96,21 +96,21 @@ def guard_study(
         study: Its name.
         shown: The database's address, without a password.
 
-    Returns:
-        What checks the lease in a transaction that is no session's; raises LockedError.
-
     Raises:
         LockedError: Another process holds the lease; from a session also once it was taken over.
     """
     row = _read(engine, study) if sa.inspect(engine).has_table(_LEASES.name) else None
     if row is None:
-        return lambda _: None
+        return
     if not _is_here(Holder(**json.loads(row.holder))):
         raise _refusal(study, shown, row)
 
-    def check(connection: sa.Connection) -> None:
+    def check(session: Session, _: object) -> None:
+        if session.info.get(_LEASES) is session.get_transaction():
+            return  # the row is locked since the first of this transaction's many changes
+        session.info[_LEASES] = session.get_transaction()
         held = _ROW.where(_LEASES.c.study == study).with_for_update()
-        found = connection.execute(held).first()
+        found = session.connection().execute(held).first()
         if found is None or found.token != row.token:
             by = "another process" if found is None else Holder(**json.loads(found.holder))
             raise LockedError(
@@ -119,8 +119,7 @@ def guard_study(
                 options=("out", "storage"),
             )
 
-    event.listen(sessions, "after_flush", lambda session, _: check(session.connection()))
-    return check
+    event.listen(sessions, "after_flush", check)
 
 
 class _Row(NamedTuple):

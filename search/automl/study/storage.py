@@ -10,12 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from math import isnan
 from typing import Any, Final, TypeVar
 
 import optuna
-import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -29,11 +27,9 @@ from automl.study.journal import open_journal
 from automl.study.lease import guard_study
 from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import Completed, Failed, Infeasible, State, Trial
-from automl.study.tables import LAYOUT, TrialTables
 from automl.study.waiting import OPENING_SECONDS, engine_options, wait_for
 
 T = TypeVar("T")
-Check = Callable[[sa.Connection], None]
 
 _IDENTITY: Final = "automl"
 #: A trial over budget has no value; Optuna's word for a trial that was ended without one is PRUNED.
@@ -77,10 +73,7 @@ class TrialStore:
             name: _distribution(variable)
             for name, variable in zip(self._names, space.variables, strict=True)
         }
-        self._storage: JournalStorage | RDBStorage | None = None
-        check: Check | None = None
-        if url:
-            self._storage, check = _open(url, name)
+        self._storage = _open(url, name) if url else None
         self._study = self._try(
             lambda: optuna.create_study(
                 storage=self._storage,
@@ -89,7 +82,6 @@ class TrialStore:
                 load_if_exists=True,
             )
         )
-        self._tables = self._try(lambda: _tables(self._storage, name, check)) if check else None
         self._count = 0
 
     def __enter__(self) -> TrialStore:
@@ -159,16 +151,13 @@ class TrialStore:
 
     def _add(self, frozen: FrozenTrial, again: bool) -> None:
         """One try. Of one before, it is not known whether it was stored before it failed."""
-        if self._tables is not None:
-            found = self._tables.add(frozen, self._count)
-        elif again or isinstance(self._storage, JournalStorage):
-            found = len(self._study.get_trials(deepcopy=False))
-        else:
-            found = self._count
-        if found != self._count and not (again and found == self._count + 1):
-            raise StudyError(f"another search has added trials to the study in {self._url}")
-        if found == self._count and self._tables is None:
-            self._study.add_trial(frozen)
+        if again or isinstance(self._storage, JournalStorage):
+            beyond = len(self._study.get_trials(deepcopy=False)) - self._count
+            if again and beyond == 1:
+                return
+            if beyond:
+                raise StudyError(f"another search has added trials to the study in {self._url}")
+        self._study.add_trial(frozen)
 
     def _stored(self, number: int, frozen: FrozenTrial) -> Stored:
         attributes = frozen.user_attrs
@@ -198,7 +187,7 @@ def delete_study(url: str, name: str) -> None:
         StudyError: The storage cannot be changed, or has no such study.
         LockedError: Another process holds the lease of the study.
     """
-    storage, _ = _open(url, name)
+    storage = _open(url, name)
     try:
         with quiet_optuna():
             wait_for(
@@ -208,32 +197,20 @@ def delete_study(url: str, name: str) -> None:
         _close(storage)
 
 
-def _open(url: str, name: str) -> tuple[JournalStorage | RDBStorage, Check | None]:
-    """The storage of an address, and what checks in a database's transaction who has the study.
-
-    A study that another process holds is not written to.
-    """
+def _open(url: str, name: str) -> JournalStorage | RDBStorage:
+    """The storage of an address. A study that another process holds is not written to."""
     shown, path = without_password(url), journal_file(url)
     with quiet_optuna():
         if path is not None:
-            return wait_for(lambda: open_journal(path), shown, OPENING_SECONDS, opening=True), None
+            return wait_for(lambda: open_journal(path), shown, OPENING_SECONDS, opening=True)
         storage = wait_for(
             lambda: RDBStorage(url, {"pool_pre_ping": True, **engine_options(url)}),
             shown,
             OPENING_SECONDS,
             opening=True,
         )
-        guard = partial(guard_study, storage.engine, storage.scoped_session, name, shown)
-        return storage, wait_for(guard, shown)
-
-
-def _tables(
-    storage: JournalStorage | RDBStorage | None, name: str, check: Check
-) -> TrialTables | None:
-    """Where trials are written fast, if this Optuna's tables are known."""
-    if isinstance(storage, RDBStorage) and storage.get_current_version() == LAYOUT:
-        return TrialTables(storage, name, check)
-    return None
+        wait_for(lambda: guard_study(storage.engine, storage.scoped_session, name, shown), shown)
+    return storage
 
 
 def _close(storage: JournalStorage | RDBStorage | None) -> None:

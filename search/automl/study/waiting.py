@@ -24,7 +24,7 @@ AWAY_SECONDS: Final = 300.0
 #: How long one that has not yet is: its address may be wrong.
 OPENING_SECONDS: Final = 30.0
 #: How long SQLite itself waits for another's lock, each time that it is asked.
-SQLITE_SECONDS: Final = 5.0
+SQLITE_SECONDS: Final = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
