@@ -233,3 +233,17 @@ def test_a_study_that_another_process_holds_is_not_opened(tmp_path: Path) -> Non
         engine.dispose()
         with pytest.raises(LockedError, match="in use by process 1 on elsewhere since today"):
             TrialStore(address, "runs/a", chain_problem().space)
+
+
+@pytest.mark.parametrize(
+    "said", ["is starting up", "is not yet accepting connections", "is not accepting connections"]
+)
+def test_a_server_that_says_it_is_starting_is_waited_for(said: str) -> None:
+    refusals = [sa.exc.OperationalError("select 1", {}, Exception(f"FATAL:  the database {said}"))]
+
+    def ask() -> str:
+        if refusals:
+            raise refusals.pop()
+        return "there"
+
+    assert wait_for(ask, "here", opening=True) == "there"

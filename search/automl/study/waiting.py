@@ -44,8 +44,8 @@ _DISK: Final = (
 )
 #: What servers that are about to answer say to a first connection; drivers give no code for it.
 _COMING: Final = re.compile(
-    "refused|starting up|shutting down|recovery mode|too many|timed? ?out|timeout|reset by peer|"
-    "closed the connection"
+    "refused|starting up|shutting down|recovery mode|accepting connections|too many|"
+    "timed? ?out|timeout|reset by peer|closed the connection"
 )
 _DRIVERS: Final = ("psycopg", "psycopg2")
 
