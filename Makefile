@@ -5,7 +5,8 @@
 # make bench-latency   of it, what concerns latency tables
 # make bench-bits      integer networks on this machine, quantisation without training, HAQ's problem
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
-# make bench-cluster   two workers of one search against one, and what agent, loop and Ray take beside
+# make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
+#                      themselves
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -57,7 +58,10 @@ bench-agents: $(VENV)/.ready-dev
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --table docs/agents_benchmark.svg
 
 bench-cluster: $(VENV)/.ready-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_workers.py
+	@for name in workers cluster; do \
+		echo "== bench_$$name.py"; \
+		OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV)

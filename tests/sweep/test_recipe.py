@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from automl.errors import OptionError, UsageError
-from automl.sweep.recipe import make_recipe, read_recipe
+from automl.sweep import run_sweep
+from automl.sweep.recipe import Case, make_recipe, read_recipe
 
 PLAIN: dict[str, Any] = {"target": "s10-large", "budget": "50%"}
 
@@ -138,3 +140,18 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[grid\n")
     with pytest.raises(UsageError, match=r"bad\.toml"):
         read_recipe(tmp_path / "bad.toml")
+
+
+def test_the_shipped_recipe_is_one_and_runs(tmp_path: Path) -> None:
+    shipped = read_recipe(Path(__file__).resolve().parents[2] / "search/recipes/devices.toml")
+    assert len(shipped.cases) == 8
+    kept = [case for case in shipped.cases if case.name in ("jetson-nano-40pct", "rpi4-4t-60pct")]
+    cases = [Case(each.name, {**each.values, "trials": 1, "calibration": 64}) for each in kept]
+    result = run_sweep(replace(shipped, cases=tuple(cases), out=str(tmp_path / "out")))
+    states = {row.case: row for row in result.rows}
+    assert states["jetson-nano-40pct"].state == "INFEASIBLE"
+    best = states["rpi4-4t-60pct"]
+    assert best.state == "COMPLETE"
+    assert best.score is not None
+    assert best.score > 0.8
+    assert best.on_front
