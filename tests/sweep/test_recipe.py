@@ -93,6 +93,7 @@ def test_an_address_stays_one(tmp_path: Path) -> None:
         ({"cases": [{"name": "a"}, {"name": "a"}]}, "two cases are called 'a'"),
         ({"cases": [{"name": "a", "seed": 1}], "grid": {"seed": [0]}}, "'seed' is in the grid"),
         ({"grid": {"out": ["a"]}}, "'out' is the sweep's own to decide"),
+        ({"grid": {"workers": [1, 2]}}, "'workers' is the sweep's own to decide"),
         ({"grid": {"seed": [0, 0]}}, "is asked for twice"),
     ],
 )

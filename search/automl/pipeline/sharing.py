@@ -39,7 +39,10 @@ from automl.userdata import data_digest, weights_digest
 WAIT_SECONDS: Final = 6 * 3600.0
 #: Options that prices do not depend on; of the budget only what it limits.
 _UNPRICED: Final = frozenset(
-    ("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage", "resume")
+    (
+        *("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage"),
+        *("resume", "workers", "ray", "score_timeout"),
+    )
 )
 #: Of the files' form.
 _VERSION: Final = 1

@@ -23,9 +23,10 @@ from automl.pipeline import check_single
 MOST_SEARCHES: Final = 10_000
 #: What is compressed where a recipe names no model.
 EXAMPLE: Final = {"model": "automl.example.model:pretrained", "data": "automl.example.data:loaders"}
-#: Options that the sweep itself decides.
-_OWN: Final = frozenset({"out", "resume"})
-_KNOWN: Final[dict[str, Option]] = {
+#: Options that the sweep itself decides: its searches are what is done at a time.
+_OWN: Final = frozenset({"out", "resume", "workers", "ray"})
+#: Options that a recipe may name.
+KNOWN: Final[dict[str, Option]] = {
     each.name: each
     for owner in (TaskOptions, SearchOptions)
     for each in options_of(owner)
@@ -189,8 +190,8 @@ def _check_keys(file: RecipeFile, place: str) -> None:
         for key in table.keys() - ({"name"} if title.startswith("cases") else set()):
             if key in _OWN:
                 raise UsageError(f"{place}, {title}: {key!r} is the sweep's own to decide")
-            if key not in _KNOWN:
-                raise UsageError(f"{place}, {title}: unknown key {key!r}{nearest(key, _KNOWN)}")
+            if key not in KNOWN:
+                raise UsageError(f"{place}, {title}: unknown key {key!r}{nearest(key, KNOWN)}")
         if title not in ("common", "grid"):
             twice = sorted(table.keys() & file.grid.keys())
             if twice:
@@ -233,7 +234,7 @@ def _checked(case: Case, place: str) -> Case:
     """The case, its options known to be possible."""
     try:
         for key, value in case.values.items():
-            _KNOWN[key].checked(value)
+            KNOWN[key].checked(value)
         task, search = case.task, case.search
         check_single(search)
         if task.model is not None and task.data is None:

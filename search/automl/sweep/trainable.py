@@ -21,9 +21,8 @@ from ray import tune
 from ray.tune.trainable import wrap_function
 
 from automl.errors import UsageError, nearest
-from automl.options import SearchOptions, TaskOptions, options_of
 from automl.sweep.provenance import Provenance
-from automl.sweep.recipe import Case, make_recipe
+from automl.sweep.recipe import KNOWN, Case, make_recipe
 from automl.sweep.results import SearchRow, row_to_json
 from automl.sweep.running import Searcher
 from automl.sweep.store import ResultStore
@@ -47,11 +46,9 @@ def search_space(**options: Any) -> dict[str, Any]:
     Raises:
         UsageError: An option that there is not; names the nearest.
     """
-    known = {each.name for owner in (TaskOptions, SearchOptions) for each in options_of(owner)}
-    known -= {"out", "resume"}
     for name in options:
-        if name not in known:
-            raise UsageError(f"no option {name!r}{nearest(name, known)}")
+        if name not in KNOWN:
+            raise UsageError(f"no option {name!r}{nearest(name, KNOWN)}")
     space = {
         name: tune.grid_search(value) if isinstance(value, list) else value
         for name, value in options.items()
