@@ -25,9 +25,9 @@ from automl.latency.targets import CPU
 from automl.pipeline import profile
 from automl.pipeline.requests import ProfileRequest, ProfileResult
 from automl.profiling.device import conditions, others_load
-from automl.profiling.measuring import anchor
 from automl.profiling.measuring import profile as measure
 from automl.profiling.runner import LocalRunner
+from automl.profiling.runtimes import find_runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def repeat(path: Path, count: int, seed: int) -> Repeated:
     is slower than it was, so that rows measured then are counted as doubtful.
     """
     table = LatencyTable.read(path)
-    reference = anchor("onnxruntime")
+    reference = find_runtime("onnxruntime").anchor
     keys = [row.key for row in table.rows if row.key != reference]
     drawn = np.random.default_rng(seed).choice(len(keys), min(count, len(keys)), replace=False)
     sample = [keys[index] for index in drawn]

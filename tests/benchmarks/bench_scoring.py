@@ -36,6 +36,7 @@ from automl.agents.registry import make_agent
 from automl.compression.reconstruction.base import FULL_REFIT, RefitSettings
 from automl.compression.reconstruction.least_squares import LeastSquares
 from automl.compression.sensitivity import outputs
+from automl.pipeline.context import SENSITIVITY_IMAGES
 from automl.policy.policy import Policy
 from automl.solver.exact import solve
 from automl.study.evaluation import Evaluator
@@ -78,14 +79,16 @@ class Judge:
 
 def policies(bench: Bench, count: int, seed: int) -> list[tuple[str, Policy]]:
     """Additive optima under perturbed sensitivity, and random policies, in turn."""
-    problem = Problem(bench.space, bench.costs, bench.budget(KEEP), bench.single)
+    problem = Problem(bench.space, bench.costs, bench.budget(KEEP), bench.sensitivity)
     generator = np.random.default_rng(seed)
     chance = iter(make_agent("random", problem, seed).ask(count))
     found: dict[bytes, tuple[str, Policy]] = {}
     while len(found) < count:
         kind, width = (("near", 0.3), ("far", 1.0), ("random", 0.0))[len(found) % 3]
         if width:
-            sensitivity = [each * generator.lognormal(0.0, width) for each in bench.single.single]
+            sensitivity = [
+                each * generator.lognormal(0.0, width) for each in bench.sensitivity.single
+            ]
             policy = bench.space.decode(solve(bench.costs, sensitivity, problem.budget).vector)
         else:
             policy = next(chance)
@@ -253,7 +256,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.split or options.race:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
-        bench = Bench(model, data, options.seed, 512)
+        bench = Bench(model, data, options.seed, 512, SENSITIVITY_IMAGES)
         if options.split:
             split(bench, data)
         if options.race:
@@ -261,7 +264,7 @@ def main() -> None:
         return
     if not options.table:
         data, model = load_cifar(options.shared), load_resnet(options.shared, 56)
-        bench = Bench(model, data, options.seed, CALIBRATION)
+        bench = Bench(model, data, options.seed, CALIBRATION, SENSITIVITY_IMAGES)
         judge = Judge(data, bench.traced.model, CALIBRATION, options.seed)
         run(bench, judge, options.policies, options.seed, options.rows)
     table([json.loads(line) for line in options.rows.read_text().splitlines()])

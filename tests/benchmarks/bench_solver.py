@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from automl.cost.model import Budget, Limit, build_cost_model
-from automl.solver.bucket_elimination import Part
+from automl.solver.bucket_elimination import Factor
 from automl.solver.exact import solve
 from automl.solver.lagrangian_dual import minimise
 from automl.space import Space, build_space
@@ -59,7 +59,7 @@ def independent_layers() -> None:
         for seed in range(10):
             sensitivity, cost = sixty_layers(seed)
             limit = share * float(cost[:, -1].sum())
-            parts = [Part((i,), np.column_stack([sensitivity[i], cost[i]])) for i in range(60)]
+            parts = [Factor((i,), np.column_stack([sensitivity[i], cost[i]])) for i in range(60)]
             started = time.perf_counter()
             found = minimise([9] * 60, parts, np.array([limit]))
             seconds.append(time.perf_counter() - started)
