@@ -232,7 +232,7 @@ def left_out(units: Units) -> tuple[dict[UnitKey, Floats], dict[UnitKey, Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class FitAccuracy:
     """How predictions compare with measurements: `error` is the mean absolute relative one."""
 
     error: float
@@ -243,12 +243,12 @@ def _rank_correlation(predicted: Floats, measured: Floats) -> float:
     return float(np.corrcoef(rankdata(predicted), rankdata(measured))[0, 1])
 
 
-def accuracy(predicted: Floats, measured: Floats) -> Accuracy:
+def accuracy(predicted: Floats, measured: Floats) -> FitAccuracy:
     """Mean absolute relative error, and Spearman's rank correlation (NaN below three timings)."""
     error = float(np.mean(np.abs(predicted / measured - 1)))
     if len(measured) < 3:
-        return Accuracy(error, float("nan"))
-    return Accuracy(error, _rank_correlation(predicted, measured))
+        return FitAccuracy(error, float("nan"))
+    return FitAccuracy(error, _rank_correlation(predicted, measured))
 
 
 def class_errors(relative: Floats, shares: Floats) -> Floats:

@@ -11,7 +11,7 @@ from device_baselines import left_out as baseline_left_out
 from device_baselines import linear_per_operator, macs_only
 from device_data import Timed, UnitKey, read_networks, read_operators
 from device_fits import (
-    Accuracy,
+    FitAccuracy,
     Units,
     accuracy,
     as_networks,
@@ -45,9 +45,9 @@ class Fitted:
     unit: Unit
     timed: Sequence[Timed]
     predicted: Floats
-    in_sample: Accuracy
-    held_out: Accuracy
-    baselines: tuple[Accuracy, Accuracy]
+    in_sample: FitAccuracy
+    held_out: FitAccuracy
+    baselines: tuple[FitAccuracy, FitAccuracy]
 
     @property
     def families(self) -> int:
