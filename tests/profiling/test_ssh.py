@@ -120,7 +120,9 @@ def test_two_boards_share_the_work(server: Sshd, board: Host) -> None:
 def test_what_the_board_lacks_is_named(server: Sshd, board: Host) -> None:
     with pytest.raises(MeasureError, match="there is no /nowhere/python3"):
         SSHRunner(board, python="/nowhere/python3")
-    with pytest.raises(MeasureError, match=r"'nothing' is not installed for .* \(there is: onnx"):
+    with pytest.raises(
+        MeasureError, match=r"the worker has no runtime 'nothing' \(there is: .*onnxruntime"
+    ):
         connect(board, runtime="nothing")
     bare = server.folder / "bare_python"
     bare.write_text(
