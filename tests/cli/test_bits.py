@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import MODEL
 
 from automl import pipeline
-from automl.cli.main import run
 from automl.pipeline.requests import ApplyRequest, ApplyResult, Metrics, SearchRequest, SearchResult
-from automl.policy.file import write_policy
 from policy_files import policy_file
 
 Automl = Callable[..., tuple[int, str, str]]
-MINE = """
-import torch
-from torch import nn
-
-def network():
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-
-def loaders():
-    part = [(torch.zeros(4, 3, 2, 2), torch.zeros(4, dtype=torch.long))]
-    return part, part, part
-"""
 SEARCH = ("search", "--target", "cpu", "--budget", "50%")
-MODEL = ("--model", "mine.py:network", "--data", "mine.py:loaders")
 CYCLES = (
     Metrics(0.9, None, None, None, 1e7, 2e5, predicted_cycles=5.2e6),
     Metrics(0.8, None, None, None, 1e7, 1e5, predicted_cycles=2.6e6),
 )
-
-
-@pytest.fixture
-def automl(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Automl:
-    (tmp_path / "mine.py").write_text(MINE)
-    write_policy(policy_file(), tmp_path / "policy.json")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["automl", *words])
-        with pytest.raises(SystemExit) as ended:
-            run()
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ What differs from the paper and its public code:
 - An operand with one choice has no step. So the code's two environments (weights alone for a size,
   both for a latency) are one here.
 - Latency, energy and size are limited alike, by the problem's own prices, and several may be at
-  once. The code has one table for one network, and its energy raises NotImplementedError.
+  once. The code has one table for one network, and leaves energy unwritten.
 - Bits whose price alone would not fall are not lowered, such as activations where only the size is
   over. The code lowers all.
 - Conversions between layers can make every single step dearer. The layers then take the bits of a
