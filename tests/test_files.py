@@ -6,12 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from automl.errors import LockedError
-from automl.files import is_locked, locked, write_whole
+from automl.files import is_locked, locked, wait_until_free, write_whole
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
@@ -111,3 +112,17 @@ def test_a_folder_is_locked_by_a_file_within(tmp_path: Path) -> None:
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
     assert not is_locked(tmp_path / "missing" / "run")
+
+
+def test_a_holder_is_waited_for_until_it_is_gone(tmp_path: Path) -> None:
+    with hold(tmp_path) as holder:
+        wait_until_free(tmp_path, 0.0)  # gives up
+        assert is_locked(tmp_path)
+        threading.Timer(0.5, holder.kill).start()
+        wait_until_free(tmp_path, 60.0)
+        assert not is_locked(tmp_path)
+
+
+def test_what_does_not_exist_is_free(tmp_path: Path) -> None:
+    wait_until_free(tmp_path / "missing" / "run", 60.0)
+    assert not list(tmp_path.iterdir())

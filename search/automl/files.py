@@ -109,6 +109,14 @@ def is_locked(path: Path) -> bool:
         return True
 
 
+def wait_until_free(path: Path, seconds: float) -> None:
+    """Until nobody owns a path, or the seconds are over; the lock itself is not kept."""
+    if not path.exists():
+        return
+    with contextlib.suppress(LockedError), locked(path, seconds):
+        pass
+
+
 def read_holder(record: Path) -> Holder | None:
     """What a holder wrote of itself; None where it has not yet, or not any more."""
     try:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
+import pytest
 from tiny_sweeps import MakeRecipe
 
+from automl.files import locked
+from automl.sweep import running
 from automl.sweep.provenance import provenance_of
 from automl.sweep.running import RECORD, Searcher, read_record
 from automl.sweep.store import ResultStore
@@ -55,3 +59,40 @@ def test_a_record_holds_options_and_digests(recipe: MakeRecipe, tmp_path: Path) 
     assert found["budget"] == "0.1%"
     (digest,) = {value for key, value in found.items() if key.endswith("tiny.py")}
     assert len(digest) == 64
+
+
+def test_a_search_waits_for_an_actor_that_has_not_ended(recipe: MakeRecipe, tmp_path: Path) -> None:
+    (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    folder = store.open_folder(case.name)
+    folder.mkdir(parents=True)
+    held, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(folder):
+            held.set()
+            leave.wait(60.0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60.0)
+    threading.Timer(0.5, leave.set).start()
+    row = Searcher(store.shared).run(case, store)
+    holder.join()
+    assert row.state == "COMPLETE", row.reason
+
+
+def test_what_an_ending_actor_recorded_is_not_searched_again(
+    recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    recorded = Searcher(store.shared).run(case, store)
+    path = tmp_path / "out" / case.name / RECORD
+    content = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(running, "wait_until_free", lambda *_: path.write_bytes(content))
+    steps: list[int] = []
+    row = Searcher(store.shared).run(case, store, on_step=lambda trials, _: steps.append(trials))
+    assert row == recorded
+    assert not steps

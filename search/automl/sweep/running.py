@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from automl import pipeline
 from automl.errors import AutomlError, InfeasibleError, Raised, StudyError, attempt
+from automl.files import wait_until_free
 from automl.options import SearchOptions, values_of
 from automl.pipeline import Event, SearchRequest, Sharing, Task, load_task
 from automl.sweep.provenance import Provenance, check_provenance, provenance_of
@@ -33,6 +34,10 @@ from automl.sweep.store import ResultStore
 RECORD: Final = "result.json"
 #: Seconds between copies of a running search's folder to an address.
 KEEP_SECONDS: Final = 15.0
+
+#: How long a search's folder is waited for. The actors of a driver that was killed live on for some
+#: seconds, until Ray has noticed.
+HANDOVER_SECONDS: Final = 60.0
 
 #: Told (trials finished, best score so far).
 OnStep = Callable[[int, float], None]
@@ -71,8 +76,7 @@ class Searcher:
         def search() -> SearchRow:
             if driver is not None:
                 check_provenance(case, driver)
-            recorded = read_record(case, store)
-            return recorded or self._search(case, store, on_step)
+            return read_record(case, store) or self._search(case, store, on_step)
 
         found = attempt(search)
         spent: dict[str, Any] = {
@@ -94,6 +98,9 @@ class Searcher:
 
     def _search(self, case: Case, store: ResultStore, on_step: OnStep) -> SearchRow:
         folder = store.open_folder(case.name)
+        wait_until_free(folder, HANDOVER_SECONDS)
+        if recorded := read_record(case, store):
+            return recorded  # by whoever had the folder
         keeper = _Keeper(case, store, folder)
 
         def listen(event: Event) -> None:
