@@ -2,11 +2,13 @@
 
 Each study starts without findings. The overhead is the time of a study's trials, from the first
 answer on, that one worker does not spend on scoring. The pace of instant scores is the driver's, in
-this process and in workers.
+this process and in workers, without a storage; beside it, what Optuna's sampler does by itself.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/bench_workers.py --agents amc optuna-tpe --trials 48
 
-Another network: --model FILE.py:NAME --data FILE.py:NAME.
+Another network, ResNet-56 for one:
+
+    --model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ import time
 from math import nan
 from pathlib import Path
 
+import optuna
 from ray import cloudpickle
 
 import automl
 from automl.agents import make_agent
+from automl.agents.optuna_samplers import OptunaAgent
 from automl.pipeline import Preparation
 from automl.study import (
     Problem,
@@ -32,6 +36,7 @@ from automl.study import (
     open_pool,
     run_study,
 )
+from automl.study.loop import batch_size
 from automl.userdata import load_model
 from automl.userdata.loading import load_object
 
@@ -83,10 +88,29 @@ def scoring(options: argparse.Namespace, preparation: Preparation, agent: str) -
 
 def instant(problem: Problem, agent: str, trials: int) -> None:
     """Trials a second where a score takes no time: what agent, loop and Ray take."""
+    sampler = make_agent(agent, problem, 0)
+    if isinstance(sampler, OptunaAgent):
+        pace = sampler_alone(sampler, len(problem.space.variables), trials)
+        print(f"{agent:12}{'sampler':>12}{pace:10.1f}", flush=True)
     for name, settings in (("here", WorkerSettings()), ("2 workers", WorkerSettings(2, "auto"))):
         with open_pool(lambda policy: float(hash(policy) % 1000), settings) as pool:
             result, seconds = study(problem, agent, pool, trials, True)
         print(f"{agent:12}{name:>12}{(len(result.trials) - 1) / seconds:10.1f}", flush=True)
+
+
+def sampler_alone(agent: OptunaAgent, variables: int, trials: int) -> float:
+    """Draws a second of Optuna's sampler by itself: as many variables, in the loop's batches."""
+    memory = optuna.create_study(directions=agent.directions(), sampler=agent.sampler(0))
+    start = time.monotonic()
+    for first in range(0, trials, batch_size(1)):
+        draws = [memory.ask() for _ in range(min(batch_size(1), trials - first))]
+        drawn = [
+            [draw.suggest_float(str(number), 0.0, 1.0) for number in range(variables)]
+            for draw in draws
+        ]
+        for draw, values in zip(draws, drawn, strict=True):
+            memory.tell(draw, [values[0]] * len(agent.directions()))
+    return trials / (time.monotonic() - start)
 
 
 def main() -> None:
@@ -104,6 +128,7 @@ def main() -> None:
     parser.add_argument("--instant", nargs="+", default=["random", "optuna-tpe"])
     parser.add_argument("--instant-trials", type=int, default=400)
     options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         preparation = prepared(options, Path(folder))
     with connected("local", max(options.workers)):

@@ -11,7 +11,14 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from automl.userdata.loading import load_object
+
 Tensor = torch.Tensor
+Batches = list[tuple[Tensor, Tensor]]
+#: Beside the repository.
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+#: Training images that a search is given: 512 to score on, then those to calibrate on.
+FOR_SEARCH = 1_536
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHTS = {20: "resnet20-12fca82f.th", 32: "resnet32-d509ac18.th", 56: "resnet56-4bfd9763.th"}
 
@@ -43,6 +50,21 @@ def normalised(images: Tensor) -> Tensor:
     """Bytes [n, 32, 32, 3] as float [n, 3, 32, 32]."""
     scaled = (images.float() / 255 - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
     return scaled.permute(0, 3, 1, 2).contiguous()
+
+
+def resnet56() -> nn.Module:
+    """The trained network, for `--model`."""
+    path = SHARED / "data" / "cifar10_resnet" / "model.py"
+    network: nn.Module = load_object(f"{path}:load")(path.with_name(WEIGHTS[56]), 56)
+    return network
+
+
+def loaders() -> tuple[Batches, Batches]:
+    """Training images to calibrate on and others to score on, for `--data`."""
+    data = load_cifar(SHARED)
+    images, labels = normalised(data.train[:FOR_SEARCH]), data.train_labels[:FOR_SEARCH]
+    batches = list(zip(images.split(128), labels.split(128), strict=True))
+    return batches[4:], batches[:4]
 
 
 @torch.no_grad()

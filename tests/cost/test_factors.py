@@ -21,6 +21,7 @@ from automl.cost.factors import (
     LATENCY,
     MACS,
     Lookup,
+    LookupSum,
     Overhead,
     Prices,
     digest,
@@ -115,6 +116,26 @@ def test_joined_lookups_sum_to_the_same(entries: int, monkeypatch: pytest.Monkey
         factor = one.factor(sizes)
         assert factor.scope == (0, 1, 2)
         assert factor.table.shape == (*sizes, len(QUANTITIES))
+
+
+@pytest.mark.parametrize("count", [0, 1, factors._FEW, factors._FEW + 1])
+def test_lookups_at_once_give_bit_by_bit_what_one_after_another_gives(count: int) -> None:
+    sizes = [2, 3, 4]
+    scopes: list[tuple[int, ...]] = [(0, 1), (), (2, 0, 1), (1,)]
+    lookups = [lookup(scope, sizes, seed) for seed, scope in enumerate(scopes)]
+    generator = np.random.default_rng(0)
+    choices = generator.integers(0, [[size] for size in [*sizes, 1]], (4, count)).astype(np.int16)
+    total = np.zeros((count, COLUMNS))
+    for one in lookups:
+        total += one.rows[one.index(choices)]
+    whole = LookupSum(lookups)
+    assert np.array_equal(whole.at(choices), total)
+    for kept, one in zip(whole.lookups, lookups, strict=True):
+        assert kept.steps is one.steps
+        assert kept.joint == one.joint
+        assert np.array_equal(kept.rows, one.rows)
+        assert np.shares_memory(kept.rows, whole._rows)
+    assert np.array_equal(LookupSum([]).at(choices), np.zeros((count, COLUMNS)))
 
 
 def test_prices_are_told_apart_by_six_figures() -> None:

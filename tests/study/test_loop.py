@@ -15,6 +15,7 @@ from chains import Climber, chain_problem, score
 
 from automl.errors import StudyError
 from automl.policy.policy import Policy
+from automl.study import loop
 from automl.study.loop import StudyResult, StudySettings, pareto_front, run_study
 from automl.study.problem import Completed, Evaluation, Failed, Problem, Trial
 
@@ -43,6 +44,18 @@ def search(
         ),
         on_trial,
     )
+
+
+def test_without_a_storage_nothing_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = search(chain_problem(), folder=tmp_path)
+
+    def none(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(loop, "TrialStore", none)
+    assert timeless(search(chain_problem()).trials) == timeless(stored.trials)
 
 
 def interrupt_after(count: int) -> Callable[[Policy], float]:

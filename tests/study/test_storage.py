@@ -114,11 +114,11 @@ def test_options_are_parameters_that_a_dashboard_can_draw(tmp_path: Path) -> Non
     )
 
 
-def test_a_space_of_a_kind_that_is_not_known_here_cannot_be_stored() -> None:
+def test_a_space_of_a_kind_that_is_not_known_here_cannot_be_stored(tmp_path: Path) -> None:
     with KINDS.including(MADE_UP):
         space = Space((Variable("made-up", "part", ("least", "dense")),))
     with pytest.raises(SpaceError, match="no kind of choice 'made-up'"):
-        TrialStore(None, "search", space)
+        TrialStore(f"sqlite:///{tmp_path / 'study.db'}", "search", space)
 
 
 def test_another_search_does_not_go_on_with_it(tmp_path: Path) -> None:

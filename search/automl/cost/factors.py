@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -30,6 +30,8 @@ FITTED: Final = INTERPOLATED + 1
 COLUMNS: Final = FITTED + 1
 #: A layer is kept as a table over its variables while that has no more entries than this.
 JOINT_ENTRIES: Final = 1 << 16
+#: Up to so many policies, arrays over all lookups are faster than one lookup after another.
+_FEW: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,58 @@ class Lookup:
         shape = [sizes[variable] for variable in self.scope]
         count = len(QUANTITIES)
         return CostFactor(self.scope, self.rows[:, :count].reshape(*shape, count))
+
+
+class LookupSum:
+    """What many lookups give together. A few policies are looked up in all of them at once.
+
+    Searches price a few policies at a time, where a call a lookup costs more than its work.
+
+    Attributes:
+        lookups: In the order in which they are added.
+    """
+
+    def __init__(self, lookups: Sequence[Lookup]) -> None:
+        nothing = (-1, np.zeros(1, dtype=np.int64))
+        steps = [lookup.steps or (nothing,) for lookup in lookups]
+        flat = [step for each in steps for step in each]
+        self._variables = np.array([variable for variable, _ in flat], dtype=np.intp)
+        self._steps = np.concatenate([np.zeros(0, dtype=np.int64), *(step for _, step in flat)])
+        self._places = _starts([len(step) for _, step in flat])[:, None]
+        #: Where the steps of each lookup begin among all, and its rows.
+        self._firsts = _starts([len(each) for each in steps])
+        sizes = [len(lookup.rows) for lookup in lookups]
+        self._offsets = _starts(sizes)[:, None]
+        self._rows = np.concatenate([np.zeros((0, COLUMNS)), *(each.rows for each in lookups)])
+        parts = np.split(self._rows, np.cumsum(sizes))  # views: the rows are kept once
+        self.lookups = tuple(
+            replace(lookup, rows=rows) for lookup, rows in zip(lookups, parts[:-1], strict=True)
+        )
+
+    def at(self, choices: NDArray[np.int16]) -> Floats:
+        """Sums [policies, columns] at option indices [variables, policies].
+
+        Args:
+            choices: Below the variables' rows is one of zeros, for lookups without any variable.
+        """
+        count = choices.shape[1]
+        if self.lookups and count <= _FEW:
+            return self._at_once(choices)
+        sums = np.zeros((count, COLUMNS))
+        for lookup in self.lookups:
+            sums += lookup.rows.take(lookup.index(choices), axis=0)
+        return sums
+
+    def _at_once(self, choices: NDArray[np.int16]) -> Floats:
+        steps = self._steps.take(choices.take(self._variables, axis=0) + self._places)
+        index = np.add.reduceat(steps, self._firsts, axis=0) + self._offsets
+        sums: Floats = np.add.reduce(self._rows.take(index, axis=0), axis=0)
+        return sums
+
+
+def _starts(sizes: Sequence[int]) -> Integers:
+    """Where parts of these sizes begin when they follow each other."""
+    return np.cumsum([0, *sizes[:-1]], dtype=np.int64) if sizes else np.zeros(0, dtype=np.int64)
 
 
 def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Lookup:

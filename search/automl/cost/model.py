@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from automl.cost.factors import (
     MACS,
     CostFactor,
     Lookup,
+    LookupSum,
     Overhead,
     Prices,
     digest,
@@ -107,32 +109,34 @@ class Budget:
 
     def allows_all(self, costs: Floats) -> NDArray[np.bool_]:
         """`allows` for costs [..., quantities]."""
-        columns, values = self._arrays()
-        within: NDArray[np.bool_] = np.all(costs[..., columns] <= values, axis=-1)
+        columns, values = _arrays(self.limits)
+        within: NDArray[np.bool_] = np.logical_and.reduce(costs[..., columns] <= values, axis=-1)
         return within
 
     def excess_all(self, costs: Floats) -> Floats:
         """`excess` for costs [..., quantities]."""
-        columns, values = self._arrays()
+        columns, values = _arrays(self.limits)
         over = costs[..., columns] / values - 1.0
         worst: Floats = np.max(np.where(np.isnan(over), np.inf, over), axis=-1, initial=0.0)
         return worst
 
     def named(self, costs: Floats) -> dict[str, float]:
         """Costs [quantities] of the limited quantities, by their names."""
-        columns, _ = self._arrays()
+        columns, _ = _arrays(self.limits)
         return {QUANTITIES[column]: float(costs[column]) for column in columns}
 
     def describe_least(self, least: Mapping[str, float]) -> str:
         """Costs of the limited quantities for people, rounded up so that they can be met."""
         return ", ".join(limit.format(round_up(least[limit.quantity])) for limit in self.limits)
 
-    def _arrays(self) -> tuple[list[int], Floats]:
-        columns = [QUANTITIES.index(limit.quantity) for limit in self.limits]
-        return columns, np.array([limit.value for limit in self.limits], dtype=np.float64)
-
     def __str__(self) -> str:
         return " and ".join(map(str, self.limits)) or "no limit"
+
+
+@lru_cache(maxsize=64)  # asked for with every few prices
+def _arrays(limits: tuple[Limit, ...]) -> tuple[NDArray[np.intp], Floats]:
+    columns = [QUANTITIES.index(limit.quantity) for limit in limits]
+    return np.array(columns, np.intp), np.array([limit.value for limit in limits], np.float64)
 
 
 def resolve_budget(
@@ -185,7 +189,8 @@ class CostModel:
         self._block_outputs, self._dense = tuple(block_outputs), dense
         #: Operators whose energy the target knows, and all: it can be limited where it knows all.
         self.energy = energy
-        self._lookups = tuple(lookups)
+        self._total = LookupSum(lookups)
+        self._lookups = self._total.lookups
         known = 0 < energy[0] == energy[1]
         self._constant = np.zeros(len(QUANTITIES))
         self._constant[LATENCY] = constant
@@ -278,14 +283,11 @@ class CostModel:
 
     def _sum(self, vectors: Vectors, columns: int) -> Floats:
         known = len(self.space.variables)
-        choices = np.empty((known + len(self._block_outputs), len(vectors)), dtype=np.int16)
+        choices = np.zeros((known + len(self._block_outputs) + 1, len(vectors)), dtype=np.int16)
         choices[:known] = self.space.canonical(vectors).T
         for number, each in enumerate(self._block_outputs, start=known):
             choices[number] = each.follow(choices)
-        total = np.zeros((len(vectors), columns))
-        for lookup in self._lookups:
-            total += lookup.rows.take(lookup.index(choices), axis=0)[:, :columns]
-        return total
+        return self._total.at(choices)[:, :columns]
 
 
 def required_keys(

@@ -72,14 +72,15 @@ class Projection:
         """Steps of one option towards `goal`, as many as fit."""
         while True:
             apart = np.flatnonzero(vector != goal)
-            alone = np.tile(vector, (len(apart), 1))
+            alone = vector[None].repeat(len(apart), axis=0)
             alone[np.arange(len(apart)), apart] += np.sign(goal - vector)[apart]
             fitting = apart[self._allows(alone)]
             if not len(fitting):
                 return self._space.canonical(vector)
             path = _path(vector, goal, order(fitting))
             # The first step fits by itself, and so does every step before the first that does not.
-            vector = path[int(np.argmin(np.append(self._allows(path[1:]), False)))]
+            broken = np.flatnonzero(~self._allows(path[1:]))
+            vector = path[int(broken[0]) if len(broken) else -1]
 
 
 def _path(start: Vectors, goal: Vectors, moves: Integers) -> Vectors:

@@ -77,6 +77,14 @@ class Space:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
+    def _gates(self) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Per variable: the gate that it lies behind (itself where there is none), and whether."""
+        gates = np.arange(len(self.variables), dtype=np.intp)
+        for gate, inners in self.nested:
+            gates[list(inners)] = gate
+        return gates, gates != np.arange(len(gates))
+
+    @cached_property
     def positions(self) -> Mapping[tuple[str, str], int]:
         """Index of each variable by (kind, name)."""
         return {(variable.kind, variable.name): i for i, variable in enumerate(self.variables)}
@@ -132,13 +140,9 @@ class Space:
 
         Networks are equal exactly when their canonical vectors are.
         """
-        result = vectors.copy()
-        for gate, inners in self.nested:
-            if inners:
-                columns = list(inners)
-                kept = vectors[..., gate, None] == self.sizes[gate] - 1
-                result[..., columns] = np.where(kept, vectors[..., columns], self.dense[columns])
-        return result
+        gates, inside = self._gates
+        left_out = (vectors != self.dense)[..., gates] & inside
+        return np.where(left_out, self.dense, vectors)
 
     def random(self, count: int, generator: np.random.Generator) -> Vectors:
         """`count` canonical vectors [count, variables], each option as likely as the next."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import inf, isnan
 
@@ -51,7 +52,7 @@ class StudySettings:
     Attributes:
         trials: Most trials in the study, stored ones among them; None for no limit.
         seconds: Most wall time of this run; None for no limit.
-        storage_url: "sqlite:///file" or a database address; None for memory.
+        storage_url: "sqlite:///file" or a database address; None to store nothing.
         name: Name of the study in the storage.
         agent_name, seed: Of the agent, stored with the study.
         resume: Whether to go on with a study that has trials.
@@ -107,8 +108,8 @@ def run_study(
     """
     interrupted = False
     full_scores = settings.full_scores or agent.full_scores
-    with TrialStore(settings.storage_url, settings.name, problem.space) as store:
-        stored = store.claim(_identity(problem, settings), settings.resume)
+    with _opened(problem, settings) as store:
+        stored = store.claim(_identity(problem, settings), settings.resume) if store else []
         pool = evaluate if isinstance(evaluate, ScoringPool) else LocalPool(evaluate)
         loop = _Loop(problem, pool, store, stored, settings, full_scores, on_trial)
         try:
@@ -125,14 +126,24 @@ def run_study(
     )
 
 
+def _opened(problem: Problem, settings: StudySettings) -> AbstractContextManager[TrialStore | None]:
+    url = settings.storage_url
+    return nullcontext() if url is None else TrialStore(url, settings.name, problem.space)
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A proposed policy: its number in the study, its vector as bytes, and its price."""
+    """A proposed policy: its number in the study, its vector as bytes, and its price.
+
+    Attributes:
+        allowed: Whether it is within the budget.
+    """
 
     number: int
     policy: Policy
     key: bytes
     cost: Cost
+    allowed: bool
 
 
 class _Loop:
@@ -142,7 +153,7 @@ class _Loop:
         self,
         problem: Problem,
         pool: ScoringPool,
-        store: TrialStore,
+        store: TrialStore | None,
         stored: Sequence[Stored],
         settings: StudySettings,
         full_scores: bool,
@@ -201,10 +212,12 @@ class _Loop:
 
     def _priced(self, proposed: Sequence[Policy]) -> list[_Candidate]:
         vectors = np.stack([self._problem.space.encode(policy) for policy in proposed])
-        costs = [Cost.from_row(row) for row in self._problem.costs.price(vectors).tolist()]
+        prices = self._problem.costs.price(vectors)
+        costs = map(Cost.from_row, prices.tolist())
         keys = [vector.tobytes() for vector in vectors]
         numbers = range(len(self.trials), len(self.trials) + len(keys))
-        rows = zip(numbers, proposed, keys, costs, strict=True)
+        allowed = self._problem.budget.allows_all(prices).tolist()
+        rows = zip(numbers, proposed, keys, costs, allowed, strict=True)
         return [_Candidate(*row) for row in rows]
 
     def _late(self) -> bool:
@@ -213,7 +226,7 @@ class _Loop:
     def _start(self, candidate: _Candidate) -> None:
         """Have a candidate scored that is new, raced against the best of now."""
         known = candidate.number < max(len(self._stored), self._started)
-        if known or not self._problem.budget.allows(candidate.cost):
+        if known or not candidate.allowed:
             return
         self._started = candidate.number + 1
         if candidate.key not in self._scores and candidate.key not in self._underway:
@@ -228,7 +241,8 @@ class _Loop:
         if number < len(self._stored):
             return self._replayed(self._stored[number].trial, candidate.key)
         trial = self._finish(candidate)
-        self._store.add(trial, asked)
+        if self._store is not None:
+            self._store.add(trial, asked)
         self._count_failure(trial)
         return trial
 
@@ -244,7 +258,7 @@ class _Loop:
     def _finish(self, candidate: _Candidate) -> Trial:
         """What came of a candidate, unless it is over budget or has a score already."""
         number, policy, cost = candidate.number, candidate.policy, candidate.cost
-        if not self._problem.budget.allows(cost):
+        if not candidate.allowed:
             return Infeasible(number, policy, cost, 0.0)
         if candidate.key in self._scores:
             return replace(self._scores[candidate.key], number=number, seconds=0.0)

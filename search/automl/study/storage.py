@@ -51,12 +51,11 @@ class Stored:
 class TrialStore:
     """The finished trials of one study. Use as a context manager, which closes the storage."""
 
-    def __init__(self, url: str | None, name: str, space: Space) -> None:
+    def __init__(self, url: str, name: str, space: Space) -> None:
         """Open or create a study.
 
         Args:
-            url: "sqlite:///file", "journal:///file" or a database address; None keeps trials in
-                memory only.
+            url: "sqlite:///file", "journal:///file" or a database address.
             name: Name of the study in the storage.
             space: The choices, one parameter each.
 
@@ -65,7 +64,7 @@ class TrialStore:
             LockedError: Another process holds the lease of the study.
             SpaceError: A kind of choice that is unknown.
         """
-        self._url = without_password(url) if url else "memory"
+        self._url = without_password(url)
         self._space = space
         self._names = [_parameter(variable) for variable in space.variables]
         self._values = [_values(variable) for variable in space.variables]
@@ -73,7 +72,7 @@ class TrialStore:
             name: _distribution(variable)
             for name, variable in zip(self._names, space.variables, strict=True)
         }
-        self._storage = _open(url, name) if url else None
+        self._storage = _open(url, name)
         self._study = self._try(
             lambda: optuna.create_study(
                 storage=self._storage,
@@ -213,7 +212,7 @@ def _open(url: str, name: str) -> JournalStorage | RDBStorage:
     return storage
 
 
-def _close(storage: JournalStorage | RDBStorage | None) -> None:
+def _close(storage: JournalStorage | RDBStorage) -> None:
     if isinstance(storage, RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
