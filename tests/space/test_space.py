@@ -1,6 +1,7 @@
 """Vectors and policies are each other's inverse, and what is no choice is refused."""
 
 import itertools
+import json
 import pickle
 
 import numpy as np
@@ -126,3 +127,34 @@ def test_kinds_that_leave_something_open() -> None:
     assert space.kinds == ("resolution", "block", "channels", "bits")
     assert space.kinds_but("channels", "block") == ("resolution", "bits")
     assert Space(space.variables[-1:]).kinds_but() == ()
+
+
+def test_policies_and_plain_values_are_each_others_inverse() -> None:
+    space = small()
+    for vector in space.random(20, np.random.default_rng(0)):
+        policy = space.decode(vector)
+        written = json.loads(json.dumps(space.parameters(policy)))
+        assert space.policy(written) == policy
+    assert space.parameters(Policy({"outer": 2})) == {
+        "resolution": 32,
+        "block:b": 1,
+        "channels:inner": 12,
+        "channels:outer": 2,
+        "bits:conv": "w32a32",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"channels:iner": 4}, r"no choice 'channels:iner' \(did you mean channels:inner"),
+        ({"block:b": None}, "no value for 'block:b'"),
+        ({"channels:outer": 3}, "channels:outer cannot be 3: the space has 2, 4"),
+        ({"resolution": "16"}, "resolution cannot be '16': the space has 16, 32"),
+    ],
+)
+def test_plain_values_that_are_none_are_refused(changed: dict[str, object], message: str) -> None:
+    given = {**small().parameters(Policy()), **changed}
+    kept = {name: value for name, value in given.items() if value is not None}
+    with pytest.raises(SpaceError, match=message):
+        small().policy(kept)  # type: ignore[arg-type]

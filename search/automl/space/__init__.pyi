@@ -7,6 +7,8 @@ from .kind import Variable as Variable
 from .kind import bit_options as bit_options
 from .kind import channel_counts as channel_counts
 from .kind import sixteenth as sixteenth
+from .parameters import parameter_name as parameter_name
+from .parameters import parameter_values as parameter_values
 from .registry import KINDS as KINDS
 from .registry import further_choices as further_choices
 from .registry import kind_of as kind_of

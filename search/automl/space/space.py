@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.errors import SpaceError
+from automl.errors import SpaceError, nearest
 from automl.policy import Policy
 from automl.space.kind import Variable
+from automl.space.parameters import parameter_name, parameter_values
 from automl.space.registry import KINDS, choices_of, kind_of
 
 #: Option indices, one column per variable: [variables] or [policies, variables].
@@ -134,6 +135,37 @@ class Space:
             chosen.setdefault(variable.kind, {})[variable.name] = variable.options[index]
         parts = [kind_of(kind).policy(options) for kind, options in chosen.items()]
         return reduce(or_, parts) if parts else Policy()
+
+    def parameters(self, policy: Policy) -> dict[str, int | str]:
+        """The policy as plain values, one for each variable by its name.
+
+        Raises:
+            SpaceError: As `encode`.
+        """
+        rows = zip(self.variables, self.encode(policy).tolist(), strict=True)
+        return {parameter_name(each): parameter_values(each)[index] for each, index in rows}
+
+    def policy(self, parameters: Mapping[str, int | str]) -> Policy:
+        """The policy of plain values, as `parameters` gives them.
+
+        Raises:
+            SpaceError: A value for no variable of the space, none for one of them, or one that is
+                none of its options.
+        """
+        named = {parameter_name(each): each for each in self.variables}
+        for name in parameters:
+            if name not in named:
+                raise SpaceError(f"the space has no choice {name!r}{nearest(name, named)}")
+        vector = self.dense.copy()
+        for position, (name, variable) in enumerate(named.items()):
+            if name not in parameters:
+                raise SpaceError(f"there is no value for {name!r}")
+            found, values = parameters[name], parameter_values(variable)
+            if found not in values:
+                valid = ", ".join(map(str, values))
+                raise SpaceError(f"{name} cannot be {found!r}: the space has {valid}")
+            vector[position] = values.index(found)
+        return self.decode(vector)
 
     def canonical(self, vectors: Vectors) -> Vectors:
         """Vectors [..., variables] with the insides of left-out blocks set to dense.

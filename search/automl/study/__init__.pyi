@@ -7,6 +7,7 @@ from .evaluation import ranking as ranking
 from .lease import leased as leased
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings
+from .loop import batch_size as batch_size
 from .loop import run_study as run_study
 from .optuna_logging import quiet_optuna as quiet_optuna
 from .pools import WorkerSettings as WorkerSettings

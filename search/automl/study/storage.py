@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
 from automl.errors import StudyError
-from automl.space import Space, Variable, kind_of
+from automl.space import Space, Variable, parameter_name, parameter_values
 from automl.study.address import journal_file, without_password
 from automl.study.identity import Identity
 from automl.study.journal import open_journal
@@ -66,8 +66,8 @@ class TrialStore:
         """
         self._url = without_password(url)
         self._space = space
-        self._names = [_parameter(variable) for variable in space.variables]
-        self._values = [_values(variable) for variable in space.variables]
+        self._names = [parameter_name(variable) for variable in space.variables]
+        self._values = [parameter_values(variable) for variable in space.variables]
         self._distributions = {
             name: _distribution(variable)
             for name, variable in zip(self._names, space.variables, strict=True)
@@ -218,22 +218,9 @@ def _close(storage: JournalStorage | RDBStorage) -> None:
         storage.engine.dispose()
 
 
-def _parameter(variable: Variable) -> str:
-    return f"{variable.kind}:{variable.name}" if variable.name else variable.kind
-
-
-def _values(variable: Variable) -> list[int | str]:
-    """A variable's options as a storage keeps them: numbers in order, or the kind's own text."""
-    kind = kind_of(variable.kind)
-    return [
-        option if kind.ordered and isinstance(option, int) else kind.format(option)
-        for option in variable.options
-    ]
-
-
 def _distribution(variable: Variable) -> BaseDistribution:
     """Evenly spaced numbers as integers, all else as categories."""
-    values = _values(variable)
+    values = parameter_values(variable)
     numbers = [value for value in values if isinstance(value, int)]
     gaps = {after - before for before, after in itertools.pairwise(numbers)}
     if len(numbers) == len(values) and len(gaps) == 1 and min(gaps) > 0:

@@ -1,3 +1,4 @@
+from .agent_searcher import AgentSearcher as AgentSearcher
 from .recipe import Case as Case
 from .recipe import RaySettings as RaySettings
 from .recipe import Recipe as Recipe
