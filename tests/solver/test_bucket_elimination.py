@@ -63,3 +63,14 @@ def test_the_order_keeps_a_chain_narrow() -> None:
     chain = build_chain([8] * 200, parts, 2)
     assert chain is not None
     assert max(len(step.gain) for step in chain.steps) <= 8**3
+
+
+def test_one_variable_in_every_part_does_not_widen_the_chain() -> None:
+    """As a residual network's trunk, which every block reads and writes, has it."""
+    generator = np.random.default_rng(0)
+    blocks = [(0, inner, inner + 1) for inner in range(1, 60, 2)]
+    parts = [Factor(scope, generator.random((8, 8, 2, 2))) for scope in blocks]
+    sizes = [8 if variable % 2 or not variable else 2 for variable in range(61)]
+    chain = build_chain(sizes, parts, 2)
+    assert chain is not None
+    assert max(len(step.gain) for step in chain.steps) <= 8 * 8 * 2

@@ -97,15 +97,14 @@ class Chain:
 
 def build_chain(sizes: Sequence[int], parts: Sequence[Factor], terms: int) -> Chain | None:
     """The chain of a sum over variables 0..len(sizes) - 1, or None where it would be too wide."""
-    order = _order(sizes, [part.scope for part in parts])
-    place = {variable: position for position, variable in enumerate(order)}
-    last = list(range(len(order)))  # when a variable's last part is complete
+    scopes = [part.scope for part in parts]
+    # Neither way of ordering is narrower for all sums: the narrower of the two is taken.
+    orders = [_order(sizes, scopes, settling) for settling in (True, False)]
+    order = min(orders, key=lambda order: _entries(order, sizes, scopes))
+    place, last = _places(order, scopes)
     due: list[list[Factor]] = [[] for _ in order]
     for part in parts:
-        complete = max(place[variable] for variable in part.scope)
-        due[complete].append(part)
-        for variable in part.scope:
-            last[place[variable]] = max(last[place[variable]], complete)
+        due[max(place[variable] for variable in part.scope)].append(part)
     steps: list[EliminationStep] = []
     frontier: tuple[int, ...] = ()
     entries = 0
@@ -127,6 +126,30 @@ def build_chain(sizes: Sequence[int], parts: Sequence[Factor], terms: int) -> Ch
             )
         )
     return Chain(tuple(steps), terms)
+
+
+def _places(
+    order: Sequence[int], scopes: Sequence[tuple[int, ...]]
+) -> tuple[dict[int, int], list[int]]:
+    """Each variable's place in the order, and where the last part of each place is complete."""
+    place = {variable: position for position, variable in enumerate(order)}
+    last = list(range(len(order)))
+    for scope in scopes:
+        complete = max(place[variable] for variable in scope)
+        for variable in scope:
+            last[place[variable]] = max(last[place[variable]], complete)
+    return place, last
+
+
+def _entries(order: Sequence[int], sizes: Sequence[int], scopes: Sequence[tuple[int, ...]]) -> int:
+    """Assignments of all frontiers with the variables that are introduced to them."""
+    place, last = _places(order, scopes)
+    entries, frontier = 0, list[int]()
+    for position, variable in enumerate(order):
+        scope = [*frontier, variable]
+        entries += math.prod(sizes[each] for each in scope)
+        frontier = [each for each in scope if last[place[each]] > position]
+    return entries
 
 
 def _gain(
@@ -155,8 +178,16 @@ def _project(shape: tuple[int, ...], kept: Sequence[int]) -> Integers:
     return index.ravel()
 
 
-def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]]) -> list[int]:
-    """An order of introduction that keeps the frontier small, greedily."""
+def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]], settling: bool) -> list[int]:
+    """An order of introduction that keeps the frontier small, greedily.
+
+    Args:
+        sizes: Number of options per variable.
+        scopes: Variables of each part.
+        settling: Whether what is left of the frontier after a variable counts first, or its width
+            until then. The former is better on grids, the latter where one variable is in nearly
+            every part.
+    """
     neighbours: list[set[int]] = [{variable} for variable in range(len(sizes))]
     for scope in scopes:
         for variable in scope:
@@ -175,7 +206,8 @@ def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]]) -> list[int]
 
     def width(variable: int) -> tuple[float, float, int]:
         widest, after = frontiers(variable)
-        return sum(weight[each] for each in after), sum(weight[each] for each in widest), variable
+        left, most = sum(weight[each] for each in after), sum(weight[each] for each in widest)
+        return (left, most, variable) if settling else (most, left, variable)
 
     while waiting:
         near = {each for settled in frontier for each in neighbours[settled]} & waiting
