@@ -62,6 +62,9 @@ bench-cluster: $(VENV)/.ready-dev
 		echo "== bench_$$name.py"; \
 		OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
+	@echo "== bench_workers.py, ResNet-56"
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_workers.py --trials 24 \
+		--model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
 
 clean:
 	rm -rf $(VENV)

@@ -1,14 +1,17 @@
 """Two workers on two cores against one: trials a second, overhead a trial, and the driver's pace.
 
-Each study starts without findings. The overhead is the time of a study's trials, from the first
-answer on, that one worker does not spend on scoring. The pace of instant scores is the driver's, in
-this process and in workers, without a storage; beside it, what Optuna's sampler does by itself.
+Each study starts without findings. How busy the workers are says what the batches cost, and seconds
+a score what the machine loses where two score beside each other. The overhead is the time of a
+study's trials, from the first answer on, that one worker does not spend on scoring. The pace of
+instant scores is the driver's, in this process and in workers, without a storage; beside it, what
+Optuna's sampler does by itself.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/bench_workers.py --agents amc optuna-tpe --trials 48
 
-Another network, ResNet-56 for one:
+ResNet-56, some six minutes on two idle cores:
 
-    --model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_workers.py --trials 24 \\
+        --model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
 """
 
 from __future__ import annotations
@@ -81,6 +84,7 @@ def scoring(options: argparse.Namespace, preparation: Preparation, agent: str) -
         best = "-" if result.best is None else f"{result.best.score:.4f}"
         print(
             f"{agent:12}{workers:8}{len(result.trials):8}{pace:10.3f}{pace / alone:8.2f}"
+            f"{1e2 * spent / seconds / workers:8.0f}{spent / (len(result.trials) - 1):10.2f}"
             f"{beyond:12.1f}{best:>9}",
             flush=True,
         )
@@ -134,7 +138,7 @@ def main() -> None:
     with connected("local", max(options.workers)):
         print(
             f"{'agent':12}{'workers':>8}{'trials':>8}{'trials/s':>10}{'times':>8}"
-            f"{'overhead ms':>12}{'best':>9}"
+            f"{'busy %':>8}{'s a score':>10}{'overhead ms':>12}{'best':>9}"
         )
         for agent in options.agents:
             scoring(options, preparation, agent)

@@ -17,8 +17,8 @@ Tensor = torch.Tensor
 Batches = list[tuple[Tensor, Tensor]]
 #: Beside the repository.
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-#: Training images that a search is given: 512 to score on, then those to calibrate on.
-FOR_SEARCH = 1_536
+#: Training images that a search is given: 256 to score on, then those to calibrate on.
+FOR_SEARCH = 1_280
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHTS = {20: "resnet20-12fca82f.th", 32: "resnet32-d509ac18.th", 56: "resnet56-4bfd9763.th"}
 
@@ -64,7 +64,7 @@ def loaders() -> tuple[Batches, Batches]:
     data = load_cifar(SHARED)
     images, labels = normalised(data.train[:FOR_SEARCH]), data.train_labels[:FOR_SEARCH]
     batches = list(zip(images.split(128), labels.split(128), strict=True))
-    return batches[4:], batches[:4]
+    return batches[2:], batches[:2]
 
 
 @torch.no_grad()

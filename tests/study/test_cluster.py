@@ -1,15 +1,19 @@
-"""A cluster that cannot be reached; the rest of it is in `test_workers`, which has a cluster."""
+"""A cluster that cannot be reached, and an instance of our own; `test_ray_workers` has others."""
 
 from __future__ import annotations
 
 import importlib.util
 import socket
 
+import numpy as np
 import pytest
+import ray
+from ray._private import ray_constants
 
 from automl.errors import ClusterError, UsageError
 from automl.study import cluster
 from automl.study.cluster import check_ray, connected
+from automl.study.pools import WorkerSettings, open_pool
 
 
 def test_what_to_install_is_said_where_there_is_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +43,26 @@ def test_what_is_no_address_is_refused_with_what_is(address: str) -> None:
         connected(address),
     ):
         pass
+
+
+def test_an_instance_of_our_own_is_this_machine_alone_and_says_when_it_has_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No room is neither in its object store nor on the disk, of which it may use next to none."""
+    monkeypatch.setattr(ray_constants, "DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", 80_000_000)
+    monkeypatch.setenv("RAY_local_fs_capacity_threshold", "0.0001")
+    ballast = np.zeros(100_000_000, dtype=np.uint8)
+    with connected("local", 1):
+        assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+        assert ray_constants.ENABLE_RAY_CLUSTER  # as it was before
+        with (
+            pytest.raises(ClusterError) as error,
+            open_pool(lambda policy: float(ballast[0]), WorkerSettings(1, "auto")),
+        ):
+            pass
+    assert str(error.value) == (
+        "Ray's object store of 80 MB has no room for the model, its data and its database, and "
+        "the disk that it could use instead is full: start Ray with more memory for its objects, "
+        "or calibrate on less"
+    )
+    assert error.value.options == ("calibration",)

@@ -322,7 +322,8 @@ def _put(evaluate: Evaluate) -> Any:
         total = ray.cluster_resources().get("object_store_memory", 0.0)
         raise ClusterError(
             f"Ray's object store of {total / 1e6:.0f} MB has no room for the model, its data and "
-            "its database: start Ray with more memory for its objects, or calibrate on less",
+            "its database, and the disk that it could use instead is full: start Ray with more "
+            "memory for its objects, or calibrate on less",
             options=("calibration",),
         ) from answer.error
     check_travels("model, its data or its score", evaluate)
