@@ -190,9 +190,10 @@ def test_what_is_wrong_is_said_before_any_work(board: str) -> None:
 
 def test_signatures_show_the_options() -> None:
     parameters = inspect.signature(automl.search).parameters
-    assert [*parameters][:4] == ["model", "data", "score", "on_event"]
+    assert [*parameters][:5] == ["model", "data", "score", "input_shape", "on_event"]
     options = {each.name: each for each in options_of(SearchOptions)}
-    assert {*parameters} - {"model", "data", "score", "on_event"} == {*options}
+    own = {"model", "data", "score", "input_shape", "on_event"}
+    assert {*parameters} - own == {*options}
     for name, option in options.items():
         assert f"    {name}: {option.help}" in (automl.search.__doc__ or "")
     assert "budget" not in inspect.signature(automl.search_front).parameters

@@ -55,7 +55,14 @@ from automl.study import (
     reached_workers,
     run_study,
 )
-from automl.userdata import ACCURACY_NAME, check_forward, checked_score, load_score, make_data
+from automl.userdata import (
+    ACCURACY_NAME,
+    check_forward,
+    check_input_shape,
+    checked_score,
+    load_score,
+    make_data,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,6 +109,7 @@ def make_task(
     *,
     seed: int = 0,
     data_name: str = "data",
+    input_shape: Sequence[int] | None = None,
 ) -> Task:
     """A model with its data and score, checked on two inputs.
 
@@ -109,15 +117,20 @@ def make_task(
         model: Trained; it is put into evaluation mode and onto the CPU.
         data: (training, validation) or (training, validation, test), each an iterable of
             (input, target) batches.
-        score: (model, batches) -> float, larger is better, or "logits"; None for top-1 accuracy.
+        score: (model, batches) -> float, larger is better, "logits", or "psnr" for pictures; None
+            for top-1 accuracy.
         calibration: Most training inputs to keep.
         seed: Under which a loader that shuffles yields the same inputs each time.
         data_name: What to call the data.
+        input_shape: Channels, height and width of one input as the device will see it; None for
+            the data's. A network that takes any size may be scored on smaller ones.
 
     Raises:
         DataError: Data that is not as described, or that the model does not take.
+        OptionError: An input shape that differs from the data's in more than its size.
     """
     read = make_data(data, calibration, data_name, seed)
+    shape = check_input_shape((1, *input_shape) if input_shape else None, read)
     model = model.to("cpu").eval()
     check_forward(model, read)
     if callable(score):
@@ -129,7 +142,7 @@ def make_task(
         model=model,
         data=read,
         score=judged,
-        input_shape=read.input_shape,
+        input_shape=shape,
         model_name=type(model).__name__,
         data_name=data_name,
         score_name=name,
@@ -142,13 +155,14 @@ def search(
     data: Any,
     *,
     score: Callable[..., Any] | str | None = None,
+    input_shape: Sequence[int] | None = None,
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> SearchResult:
     """Search the most accurate compressed model that meets every budget on the target.
 
     Args:
-        model, data, score: As for `make_task`.
+        model, data, score, input_shape: As for `make_task`.
         on_event: Told of progress.
         options: Below.
 
@@ -158,7 +172,9 @@ def search(
     """
     chosen = make_options(SearchOptions, options)
     check_single(chosen)
-    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
+    task = make_task(
+        model, data, score, chosen.calibration, seed=chosen.seed, input_shape=input_shape
+    )
     return pipeline.search(make_request(task, chosen), on_event)
 
 
@@ -170,13 +186,14 @@ def search_front(
     budgets: Sequence[str | Sequence[str]],
     count: int = 0,
     score: Callable[..., Any] | str | None = None,
+    input_shape: Sequence[int] | None = None,
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> tuple[SearchResult, ...]:
     """One search a budget on one preparation; each is given the best that fits, whoever found it.
 
     Args:
-        model, data, score: As for `make_task`.
+        model, data, score, input_shape: As for `make_task`.
         budgets: A limit each, or several that hold together.
         count: With one budget: so many, in even steps from it to the dense cost.
         on_event: Told of progress.
@@ -194,7 +211,9 @@ def search_front(
         check_single(each)
     chosen = searches[0]
     check_front(chosen, limits, count)
-    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
+    task = make_task(
+        model, data, score, chosen.calibration, seed=chosen.seed, input_shape=input_shape
+    )
     return pipeline.search_front(make_request(task, chosen), limits, count, on_event)
 
 
@@ -291,6 +310,7 @@ def prepare(
     data: Any,
     *,
     score: Callable[..., Any] | str | None = None,
+    input_shape: Sequence[int] | None = None,
     on_event: OnEvent = ignore,
     **options: Any,
 ) -> Preparation:
@@ -300,7 +320,9 @@ def prepare(
     """
     chosen = make_options(SearchOptions, options)
     check_single(chosen)
-    task = make_task(model, data, score, chosen.calibration, seed=chosen.seed)
+    task = make_task(
+        model, data, score, chosen.calibration, seed=chosen.seed, input_shape=input_shape
+    )
     return pipeline.prepare(make_request(task, chosen), on_event)
 
 

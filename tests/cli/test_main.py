@@ -61,7 +61,10 @@ def test_debug_shows_the_traceback(
         (("serch",), "No such command 'serch'. Did you mean 'search'?"),
         (("search", *BUDGET, "--data", "mine.py:loaders"), "give --model too"),
         (("search", *BUDGET, "--model", "mine.py:network"), "needs data (--data)"),
-        (("search", *BUDGET, *MODEL, "--input-shape", "3x4x4"), "that of the data, which is 3x2x2"),
+        (
+            ("search", *BUDGET, *MODEL, "--input-shape", "3x4x4"),
+            "does not run on an input of shape 1x3x4x4",
+        ),
         (("search", *BUDGET, *MODEL, "--weights", "w.pt"), "there is no weights file w.pt"),
         (("search", *BUDGET, *MODEL, "--data", "mine.py:grayscale"), "does not take inputs of"),
         (("show", "polcy.json"), "No such file or directory (did you mean policy.json?)"),

@@ -41,6 +41,12 @@ def printed(dense: Metrics, small: Metrics, score: str, capsys: pytest.CaptureFi
     return capsys.readouterr().out
 
 
+def test_psnr_is_told_in_decibels(capsys: pytest.CaptureFixture[str]) -> None:
+    dense, small = replace(DENSE, score=29.876), replace(SMALL, score=29.774)
+    line = next(one for one in printed(dense, small, "psnr", capsys).splitlines() if "PSNR" in one)
+    assert line.split() == ["PSNR", "29.88", "dB", "29.77", "dB", "-0.10", "dB"]
+
+
 def test_accuracy_is_told_in_points_and_costs_in_shares(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(DENSE, SMALL, "top-1 accuracy", capsys)
     assert "-1.50 points" in out

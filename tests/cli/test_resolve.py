@@ -55,8 +55,8 @@ def test_a_policy_says_how_many_calibration_inputs_are_read(folder: Path) -> Non
     assert resolve.load_task(settings, making).data.calibration.images == 2
 
 
-def test_an_input_shape_that_is_not_the_datas_is_refused(folder: Path) -> None:
-    settings = resolve.settle(HERE | {"input_shape": "3x4x4"})
+def test_an_input_shape_of_other_channels_than_the_datas_is_refused(folder: Path) -> None:
+    settings = resolve.settle(HERE | {"input_shape": "1x4x4"})
     with pytest.raises(OptionError, match="which is 3x2x2"):
         resolve.load_task(settings)
 

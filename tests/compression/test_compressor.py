@@ -69,3 +69,14 @@ def test_features_are_forgotten_and_found_again() -> None:
 def test_bits_of_a_layer_that_is_none_name_the_nearest() -> None:
     with pytest.raises(QuantizationError, match=r"secnd.*\(did you mean second\?\)"):
         made(images_for(MAP, 4)).plan(Policy(bits={"secnd": Bits(8, 8)}))
+
+
+def test_of_small_inputs_more_fit_than_of_what_the_network_is_priced_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The widest map counts as it is on the inputs, not as it is on the frames of the device."""
+    monkeypatch.setattr("automl.compression.compressor._ACTIVATION_BYTES", 11 * 4 * 8 * 8 * 8)
+    frame = (*MAP[:2], 4 * MAP[2], 2 * MAP[3])
+    traced = trace_network(seeded(Plain), frame, resolutions=(), shown=MAP)
+    images = images_for(MAP, 20)
+    assert len(Compressor(traced, images, {}).images) == len(made(images).images)

@@ -178,3 +178,25 @@ def test_of_parts_that_clash_only_one_is_given_up() -> None:
 def test_a_model_that_does_not_run_is_told_with_the_shape() -> None:
     with pytest.raises(ModelError, match="input of shape 1x4x16x16"):
         trace_network(build("chain")[0], (1, 4, 16, 16))
+
+
+class Halving(nn.Module):
+    """Pools large inputs once more than small ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.layer(images)
+        return nn.functional.max_pool2d(maps, 2) if images.shape[-1] > 20 else maps
+
+
+def test_the_datas_inputs_pass_through_the_operations_that_are_priced() -> None:
+    model = Halving()
+    assert trace_network(model, (1, 3, 24, 40), shown=(1, 3, 32, 32)).network.resolutions == (40,)
+    with pytest.raises(ModelError, match=r"other operations on inputs of 3x16x16, .* 3x24x40"):
+        trace_network(model, (1, 3, 24, 40), shown=(1, 3, 16, 16))
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    with pytest.raises(ModelError, match="scored at the one and priced at the other"):
+        trace_network(flat, (1, 3, 4, 4), shown=(1, 3, 8, 8))

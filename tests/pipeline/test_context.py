@@ -11,8 +11,9 @@ import pytest
 from tiny import request, write_table
 
 from automl.cost.model import Budget, Limit
-from automl.errors import InfeasibleError, UsageError
+from automl.errors import InfeasibleError, OptionError, UsageError
 from automl.pipeline import make_context, price_request, reachable_budget
+from automl.pipeline.context import trace_request
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, SearchRequest, ignore
 
@@ -89,3 +90,16 @@ def test_the_prices_are_those_of_the_requests_choices(asked: SearchRequest) -> N
     work = price_request(dataclasses.replace(asked, budget=("50%MACs",), round_to=None), ignore)
     assert np.isfinite(work.costs.dense.macs)
     assert max(work.space.sizes) == 16  # every count is as good where no time is limited
+
+
+def test_the_resolution_is_not_chosen_where_the_data_is_of_another_size(
+    asked: SearchRequest,
+) -> None:
+    larger = dataclasses.replace(asked.task, input_shape=(1, 3, 24, 24))
+    frames = dataclasses.replace(asked, task=larger, resolutions=None)
+    assert trace_request(frames).network.resolutions == (24,)
+    assert trace_request(dataclasses.replace(frames, resolutions=())).network.resolutions == (24,)
+    with pytest.raises(
+        OptionError, match="resolutions: cannot be judged on inputs of another size"
+    ):
+        trace_request(dataclasses.replace(frames, resolutions=(12, 16)))

@@ -32,5 +32,12 @@ def test_what_is_missing_or_does_not_fit_is_named() -> None:
         load_task(TaskOptions(), 9, 0)
     with pytest.raises(UsageError, match=r"tiny\.py:model needs data"):
         load_task(named(data=None), 9, 0)
-    with pytest.raises(OptionError, match="input_shape: is not that of the data, which is 3x16x16"):
-        load_task(named(input_shape="3x8x8"), 9, 0)
+    for shape in ("1x16x16", "48x16"):
+        with pytest.raises(OptionError, match=r"input_shape: differs in more .* which is 3x16x16"):
+            load_task(named(input_shape=shape), 9, 0)
+
+
+def test_the_device_may_see_larger_inputs_than_the_data_has() -> None:
+    task = load_task(named(input_shape="3x48x64"), 9, 0)
+    assert task.input_shape == (1, 3, 48, 64)
+    assert task.data.input_shape == (1, 3, 16, 16)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import model, task
+from tiny import SHAPE, model, task
 from torch import nn
 
 from automl.compression.compressor import Compressor
@@ -96,5 +96,14 @@ def test_what_is_not_rounded_is_stored_as_it_is(rounded: nn.Module) -> None:
 
 def test_examples_are_calibration_inputs_at_the_policys_resolution() -> None:
     asked = task()
-    assert torch.equal(examples(asked, Policy()), asked.data.calibration.inputs[:CHECKED])
-    assert examples(asked, Policy(resolution=12)).shape == (12, 3, 12, 12)
+    inputs = asked.data.calibration.inputs
+    assert torch.equal(examples(asked, Policy(), SHAPE), inputs[:CHECKED])
+    assert examples(asked, Policy(resolution=12), (1, 3, 12, 12)).shape == (12, 3, 12, 12)
+
+
+def test_examples_fill_the_inputs_of_the_exported_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automl.pipeline.writing.CHECKED", 12)
+    asked = task()
+    found = examples(asked, Policy(), (1, 3, 24, 20))
+    assert found.shape == (int(12 * 16 * 16 / (24 * 20)), 3, 24, 20)
+    assert torch.equal(found[:, :, :16, :16], asked.data.calibration.inputs[: len(found)])

@@ -24,7 +24,7 @@ from automl.userdata.loading import (
     load_weights,
     make_data,
 )
-from automl.userdata.scores import top1_accuracy
+from automl.userdata.scores import psnr, top1_accuracy
 
 USER = """
 from dataclasses import dataclass
@@ -296,7 +296,8 @@ def test_logits_are_compared_with_the_model_as_it_came(user: Path) -> None:
     score = load_score("logits", dense)
     assert score(dense, batches) == 0.0
     assert score(other, batches) < 0.0
-    with pytest.raises(DataError, match="score 'logit' is not understood: write logits, "):
+    assert load_score("psnr", dense) is psnr
+    with pytest.raises(DataError, match="score 'logit' is not understood: write logits, psnr, "):
         load_score("logit", dense)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from automl.errors import DataError
 from automl.userdata import scores
-from automl.userdata.scores import Logits, Reference, top1_accuracy
+from automl.userdata.scores import Logits, Reference, psnr, top1_accuracy
 
 
 def linear(seed: int = 0) -> nn.Module:
@@ -91,3 +91,24 @@ def test_a_reference_is_cut_by_image() -> None:
     assert reference[1:3].rows.tolist() == [1.0, 2.0]
     assert reference[torch.tensor([3, 0])].rows.tolist() == [3.0, 0.0]
     assert reference[1:3].scale == 2.0
+
+
+def test_psnr_is_the_mean_over_images_in_decibels() -> None:
+    clean = torch.rand(3, 3, 4, 4)
+    shown = clean + torch.tensor([0.1, 0.01, 0.0]).view(3, 1, 1, 1)
+    values = psnr.values(shown, psnr.reference([(shown, clean)]))
+    assert values.tolist() == pytest.approx([20.0, 40.0, psnr.best], abs=1e-3)
+    assert psnr(nn.Identity(), [(shown[:1], clean[:1]), (shown[1:], clean[1:])]) == pytest.approx(
+        (20 + 40 + 100) / 3, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(2).long(), [0.0, 1.0], torch.rand(3, 3, 4, 4)])
+def test_targets_that_are_no_pictures(targets: Any) -> None:
+    with pytest.raises(DataError, match="targets of"):
+        psnr(nn.Identity(), [(torch.rand(2, 3, 4, 4), targets)])
+
+
+def test_outputs_that_are_no_pictures_like_the_targets() -> None:
+    with pytest.raises(DataError, match=r"outputs of shape \(2, 48\) are no pictures"):
+        psnr(nn.Flatten(), [(torch.rand(2, 3, 4, 4),) * 2])

@@ -77,9 +77,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int 
 
 def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
     """Dense beside compressed; rows of which nothing is known are left out."""
-    is_share = score_name == "top-1 accuracy"
     rows = [
-        _score_row(dense.score, compressed.score, is_share),
+        _score_row(dense.score, compressed.score, score_name),
         _cost_row(
             "predicted latency",
             dense.predicted_seconds,
@@ -107,19 +106,18 @@ def _error(relative: float | None) -> str:
     return "" if relative is None else f" ±{100 * relative:.0f} %"
 
 
-def _score_row(dense: float | None, compressed: float | None, is_share: bool) -> list[str]:
+def _score_row(dense: float | None, compressed: float | None, name: str) -> list[str]:
+    from automl.userdata import ACCURACY_NAME, PSNR
+
     if dense is None or compressed is None:
         return []
-    if not is_share:
-        difference = compressed - dense
-        return ["score", f"{dense:.4g}", f"{compressed:.4g}", f"{difference:+.4g}"]
-    points = 100 * (compressed - dense)
-    return [
-        "accuracy",
-        f"{100 * dense:.2f} %",
-        f"{100 * compressed:.2f} %",
-        f"{points:+.2f} points",
-    ]
+    difference = compressed - dense
+    if name == ACCURACY_NAME:
+        shares = [f"{100 * share:.2f} %" for share in (dense, compressed)]
+        return ["accuracy", *shares, f"{100 * difference:+.2f} points"]
+    if name == PSNR:
+        return ["PSNR", f"{dense:.2f} dB", f"{compressed:.2f} dB", f"{difference:+.2f} dB"]
+    return ["score", f"{dense:.4g}", f"{compressed:.4g}", f"{difference:+.4g}"]
 
 
 def _cost_row(

@@ -55,7 +55,7 @@ def load_task(settings: Settings, making: CompressionConfig | None = None) -> Ta
 
     Raises:
         ModelError, DataError: What cannot be used, by name.
-        UsageError: A model without data, or an input shape that is not the data's.
+        UsageError: A model without data, or an input shape that is not like the data's.
     """
     from automl.pipeline import load_task as load
 

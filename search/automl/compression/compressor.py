@@ -37,7 +37,7 @@ class Compressor:
 
     Args:
         traced: The model, traced.
-        images: Calibration inputs at the dense resolution; of as many as the config says, those
+        images: Calibration inputs of the data's own size; of as many as the config says, those
             that fit in memory are used.
         counts: Per channel group, the kept counts that may be asked for.
         config: By what weights are made.
@@ -192,10 +192,14 @@ def digest_of(images: Tensor) -> str:
 
 
 def images_used(traced: TracedModel, images: Tensor, config: CompressionConfig) -> Tensor:
-    """Of the calibration inputs as many as the config says, of which one forward pass takes all."""
+    """Of the calibration inputs as many as the config says, of which one forward pass takes all.
+
+    They may be of another size than the network was traced at: maps are then so much smaller.
+    """
     widest = max(
         (_count(shape) for call in traced.trace.calls for shape in call.out_shapes), default=1
     )
+    widest = max(1, widest * images[0].numel() // _count(traced.network.input_shape))
     return images[: min(config.calibration, max(8, _ACTIVATION_BYTES // (4 * widest)))]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
@@ -14,3 +16,12 @@ def resized(images: Tensor, resolution: int) -> Tensor:
         return images
     size = (resolution, resolution)
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def tiled(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Each image repeated along its dimensions until it fills `shape` (batch first), and cut."""
+    wanted = tuple(shape[1:])
+    if images.shape[1:] == wanted:
+        return images
+    times = [-(-extent // own) for extent, own in zip(wanted, images.shape[1:], strict=True)]
+    return images.repeat(1, *times)[(slice(None), *(slice(extent) for extent in wanted))]

@@ -24,4 +24,5 @@ from .trace import Call as Call
 from .trace import Trace as Trace
 from .trace import addresses as addresses
 from .traced_model import TracedModel as TracedModel
+from .traced_model import fingerprint_of as fingerprint_of
 from .traced_model import trace_network as trace_network

@@ -49,6 +49,7 @@ def trace_network(
     input_shape: Sequence[int],
     *,
     resolutions: Sequence[int] | None = None,
+    shown: Sequence[int] | None = None,
     seed: int = 0,
 ) -> TracedModel:
     """Read a model: fold, trace, group, and believe only what survives being cut and run.
@@ -57,10 +58,12 @@ def trace_network(
         model: Any module that takes one float tensor.
         input_shape: Shape of one input, batch 1 first.
         resolutions: Square input sizes to try; None for a default ladder, () for the dense alone.
+        shown: Shape of one input of the data; None where it is `input_shape`.
         seed: Of the random inputs and of the channels cut in the check.
 
     Raises:
-        ModelError: The model does not run on such an input.
+        ModelError: The model does not run on such an input, or does other operations than on the
+            data's.
     """
     generator = torch.Generator().manual_seed(seed)
     example = torch.randn(tuple(input_shape), generator=generator)
@@ -72,6 +75,8 @@ def trace_network(
         shape = "x".join(map(str, input_shape))
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"the model does not run on an input of shape {shape}: {first}") from error
+    if shown is not None:
+        _check_shown(ready, trace, input_shape, shown)
     sizes = _ladder(ready, trace, input_shape, resolutions)
     refused: dict[str, str] = {}
     while True:
@@ -103,12 +108,27 @@ def _ladder(
     usable = {}
     for size in sorted(set(wanted) - {dense}):
         other = _record_at(model, (*input_shape[:2], size, size))
-        same_steps = other is not None and [c.step for c in other.calls] == [
-            c.step for c in trace.calls
-        ]
-        if other is not None and same_steps and other.output_shapes == trace.output_shapes:
+        same = other is not None and _same_steps(other, trace)
+        if other is not None and same and other.output_shapes == trace.output_shapes:
             usable[size] = other
     return usable | {dense: trace}
+
+
+def _check_shown(
+    model: nn.Module, trace: Trace, input_shape: Sequence[int], shown: Sequence[int]
+) -> None:
+    """Raise ModelError where the data's inputs do not pass through the operations of the trace."""
+    other = _record_at(model, tuple(shown))
+    if other is None or not _same_steps(other, trace):
+        priced, scored = ("x".join(map(str, shape[1:])) for shape in (input_shape, shown))
+        raise ModelError(
+            f"the model does other operations on inputs of {scored}, which the data has, than on "
+            f"{priced}: it cannot be scored at the one and priced at the other"
+        )
+
+
+def _same_steps(one: Trace, other: Trace) -> bool:
+    return [call.step for call in one.calls] == [call.step for call in other.calls]
 
 
 def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:

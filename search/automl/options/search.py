@@ -54,11 +54,16 @@ class TaskOptions(Options):
     score: str | None = option(
         text("FILE.py:NAME"),
         None,
-        help="Function (model, batches) -> number that should grow, or logits;"
-        " default: top-1 accuracy.",
+        help="Function (model, batches) -> number that should grow; or logits, or psnr for"
+        " pictures.",
+        shown="top-1 accuracy",
     )
     input_shape: tuple[int, ...] | None = option(
-        INPUT_SHAPE, None, help="One input, where no data tells it."
+        INPUT_SHAPE,
+        None,
+        help="One input as the device will see it; networks that take any size may be scored on"
+        " smaller ones.",
+        shown="the data's",
     )
 
 

@@ -16,6 +16,7 @@ from automl.compression import (
     measure_sensitivity,
 )
 from automl.cost import Budget, resolve_budget
+from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
@@ -72,12 +73,25 @@ class Prepared:
 def trace_request(request: SearchRequest) -> TracedModel:
     """The request's model, traced.
 
+    Where it is priced at another size than the data's, its resolution is not chosen: how much a
+    smaller picture loses is not seen on crops.
+
     Raises:
         ModelError: The model does not run on its inputs.
+        OptionError: Resolutions to choose from where they cannot be judged.
     """
     task = request.task
+    shown, resolutions = task.data.input_shape, request.resolutions
+    if shown != task.input_shape:
+        if resolutions:
+            raise OptionError(
+                "resolutions",
+                "cannot be judged on inputs of another size than the network is priced at",
+                options=("input_shape",),
+            )
+        resolutions = ()
     return trace_network(
-        task.model, task.input_shape, resolutions=request.resolutions, seed=request.seed
+        task.model, task.input_shape, resolutions=resolutions, shown=shown, seed=request.seed
     )
 
 

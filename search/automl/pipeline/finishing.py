@@ -8,10 +8,10 @@ from automl.compression import CompressionConfig, Compressor, QuantizedModel, is
 from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import find_table, is_cpu_table
-from automl.network import Flow, TracedModel, trace_network
+from automl.network import Flow, TracedModel, fingerprint_of, trace_network
 from automl.options import CALIBRATION
 from automl.pipeline.counting import with_counts
-from automl.pipeline.networks import input_shape, timed_onnx
+from automl.pipeline.networks import input_shape, size_notes, timed_onnx
 from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
@@ -67,7 +67,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         on_event(Event("exporting", 2, 3))
         shape = input_shape(traced, policy)
         half = file.target.floats == "fp16"
-        inputs = examples(task, policy)
+        inputs = examples(task, policy, shape)
         difference = export_onnx(model, shape, request.export, inputs, half=half)
     packed = None
     if request.packed is not None:
@@ -85,7 +85,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         integers=isinstance(model, QuantizedModel),
         packed_path=request.packed,
         packed_bytes=packed,
-        notes=(*_differences(request, compressor), *notes),
+        notes=(*_differences(request, compressor), *notes, *_sizes(traced, task)),
     )
 
 
@@ -135,6 +135,10 @@ def _differences(request: ApplyRequest, compressor: Compressor) -> tuple[str, ..
     return tuple(notes)
 
 
+def _sizes(traced: TracedModel, task: Task) -> tuple[str, ...]:
+    return size_notes(traced.network.input_shape, task.data.input_shape)
+
+
 def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     """Measure a policy's network beside the dense one, where the target is this machine.
 
@@ -172,9 +176,20 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
 
 
 def _read(task: Task, file: PolicyFile) -> TracedModel:
-    resolution = file.policy.resolution
+    """The model, traced at the size that its policy was searched for, whatever the data's.
+
+    Raises:
+        PolicyError: The policy is for another model.
+        ModelError: The model does not run at that size.
+    """
+    resolution, shape = file.policy.resolution, task.input_shape
+    if file.model.fingerprint == fingerprint_of(task.model):
+        shape = file.model.input_shape
     traced = trace_network(
-        task.model, task.input_shape, resolutions=(resolution,) if resolution else ()
+        task.model,
+        shape,
+        resolutions=(resolution,) if resolution else (),
+        shown=task.data.input_shape,
     )
     check_fits(file, traced.network)
     return traced

@@ -147,6 +147,16 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
     return model, input_shape(traced, policy)
 
 
+def size_notes(priced: Sequence[int], data: Sequence[int]) -> tuple[str, ...]:
+    """What to say where a network is priced at another size than the data's."""
+    if tuple(priced) == tuple(data):
+        return ()
+    full, crop = ("x".join(map(str, shape[1:])) for shape in (priced, data))
+    return (
+        f"priced and exported for inputs of {full}, scored on {crop}; the resolution is not chosen",
+    )
+
+
 def input_shape(traced: TracedModel, policy: Policy) -> tuple[int, ...]:
     """Shape of one input at the policy's resolution."""
     shape = traced.network.input_shape

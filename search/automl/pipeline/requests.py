@@ -25,7 +25,8 @@ class Task:
         model: In evaluation mode, on the CPU, its trained weights loaded.
         data: Decoded calibration, validation and test batches.
         score: (model, batches) -> float, larger is better.
-        input_shape: Shape of one batch-1 input.
+        input_shape: Shape of one batch-1 input as it is priced, exported and measured; the data's
+            may be of another height and width.
         model_name, data_name, score_name: What the user called them, for messages and files.
     """
 

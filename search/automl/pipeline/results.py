@@ -18,7 +18,7 @@ from automl.network import TracedModel
 from automl.pipeline.context import SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
-from automl.pipeline.networks import input_shape
+from automl.pipeline.networks import input_shape, size_notes
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, measure_here
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
@@ -157,13 +157,9 @@ def _write_model(
     save_weights(model, request.out / "model.pt")
     if isinstance(model, QuantizedModel):
         save_packed(model, request.out / "model.weights")
-    export_onnx(
-        model,
-        input_shape(traced, policy),
-        request.out / "model.onnx",
-        examples(request.task, policy),
-        half=half,
-    )
+    shape = input_shape(traced, policy)
+    inputs = examples(request.task, policy, shape)
+    export_onnx(model, shape, request.out / "model.onnx", inputs, half=half)
 
 
 def _measured(
@@ -304,4 +300,6 @@ def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
     ]
     cold = not request.warm_start and not AGENTS.takes(request.agent, "warm_start")
     without = [f"{request.agent} has no warm start to do without"] if cold else []
-    return (*without, *network.notes, *unprunable)
+    task = request.task
+    sizes = size_notes(task.input_shape, task.data.input_shape)
+    return (*without, *sizes, *network.notes, *unprunable)

@@ -90,7 +90,8 @@ class Sharing:
         own = request.out / "overhead.json"
         if self._folder is None or own.exists():
             return price_request(request, on_event, traced=traced)
-        named = _digest(traced.network.fingerprint, socket.gethostname(), key)
+        shape = str(traced.network.input_shape)
+        named = _digest(traced.network.fingerprint, shape, socket.gethostname(), key)
         kept = self._folder / f"overhead-{named}.json"
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked(kept, WAIT_SECONDS):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from automl.errors import OptionError, UsageError
 from automl.options import TaskOptions
 from automl.pipeline.requests import Task
-from automl.userdata import ACCURACY_NAME, check_forward, load_data, load_model, load_score
+from automl.userdata import (
+    ACCURACY_NAME,
+    check_forward,
+    check_input_shape,
+    load_data,
+    load_model,
+    load_score,
+)
 
 
 def load_task(named: TaskOptions, calibration: int, seed: int) -> Task:
@@ -19,7 +26,7 @@ def load_task(named: TaskOptions, calibration: int, seed: int) -> Task:
     Raises:
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data.
-        OptionError: An input shape that is not the data's.
+        OptionError: An input shape that is not like the data's.
     """
     if named.model is None:
         raise OptionError("model", "has to be given")
@@ -28,15 +35,13 @@ def load_task(named: TaskOptions, calibration: int, seed: int) -> Task:
     model = load_model(named.model, named.weights)
     score = load_score(named.score, model)
     data = load_data(named.data, calibration, seed)
-    if named.input_shape not in (None, data.input_shape):
-        found = "x".join(map(str, data.input_shape[1:]))
-        raise OptionError("input_shape", f"is not that of the data, which is {found}")
+    shape = check_input_shape(named.input_shape, data)
     check_forward(model, data)
     return Task(
         model=model,
         data=data,
         score=score,
-        input_shape=data.input_shape,
+        input_shape=shape,
         model_name=named.model,
         data_name=named.data,
         score_name=named.score or ACCURACY_NAME,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import nn
 
-from automl.compression import Codebook, QuantizedModel, resized
+from automl.compression import Codebook, QuantizedModel, resized, tiled
 from automl.export import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.pipeline.requests import Task
 from automl.policy import Policy
@@ -24,9 +26,18 @@ def network_of_floats(model: nn.Module) -> nn.Module:
     return model.network if isinstance(model, QuantizedModel) else model
 
 
-def examples(task: Task, policy: Policy) -> Tensor:
-    """Calibration inputs, at the policy's resolution, that an exported network is checked on."""
-    return resized(task.data.calibration.inputs[:CHECKED], policy.resolution)
+def examples(task: Task, policy: Policy, shape: Sequence[int]) -> Tensor:
+    """Calibration inputs, at the policy's resolution, that an exported network is checked on.
+
+    Args:
+        task: Its data.
+        policy: Its resolution.
+        shape: Of one input of the exported network. Inputs that are smaller are repeated until they
+            fill it, and there are then so many fewer.
+    """
+    images = resized(task.data.calibration.inputs[:CHECKED], policy.resolution)
+    share = prod(images.shape[1:]) / prod(shape[1:])
+    return tiled(images[: max(4, int(CHECKED * min(1.0, share)))], shape)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

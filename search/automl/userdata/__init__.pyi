@@ -3,6 +3,7 @@ from .data import Data as Data
 from .digests import data_digest as data_digest
 from .digests import weights_digest as weights_digest
 from .loading import check_forward as check_forward
+from .loading import check_input_shape as check_input_shape
 from .loading import checked_score as checked_score
 from .loading import executed_files as executed_files
 from .loading import load_data as load_data
@@ -12,10 +13,13 @@ from .loading import load_score as load_score
 from .loading import make_data as make_data
 from .scores import ACCURACY_NAME as ACCURACY_NAME
 from .scores import LOGITS as LOGITS
+from .scores import PSNR as PSNR
 from .scores import SATURATED as SATURATED
 from .scores import ImageScore as ImageScore
 from .scores import Logits as Logits
+from .scores import PeakSignalToNoise as PeakSignalToNoise
 from .scores import Score as Score
+from .scores import psnr as psnr
 from .scores import top1_accuracy as top1_accuracy
 from .seeding import seeded as seeded
 from .settings import Settings as Settings

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from math import isfinite
@@ -17,9 +17,17 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import nn
 
-from automl.errors import AutomlError, DataError, ModelError, Raised, attempt, nearest
+from automl.errors import (
+    AutomlError,
+    DataError,
+    ModelError,
+    OptionError,
+    Raised,
+    attempt,
+    nearest,
+)
 from automl.userdata.data import Batches, Data, read_batches
-from automl.userdata.scores import LOGITS, Logits, Score, top1_accuracy
+from automl.userdata.scores import LOGITS, PSNR, Logits, Score, psnr, top1_accuracy
 from automl.userdata.seeding import seeded
 
 #: Most validation and test inputs that are kept in memory.
@@ -307,12 +315,33 @@ def check_forward(model: nn.Module, data: Data) -> None:
         raise ModelError("the model's outputs on the validation data are NaN or infinite")
 
 
+def check_input_shape(wanted: Sequence[int] | None, data: Data) -> tuple[int, ...]:
+    """Shape of one input that a network is priced at: the data's where none is asked for.
+
+    Args:
+        wanted: Batch 1 first. Its height and width may differ from the data's.
+        data: What the network is scored on.
+
+    Raises:
+        OptionError: Another number of dimensions or of channels than the data's.
+    """
+    found = data.input_shape
+    if wanted is None:
+        return found
+    if len(wanted) != len(found) or (len(found) == 4 and wanted[1] != found[1]):
+        words = "x".join(map(str, found[1:]))
+        raise OptionError(
+            "input_shape", f"differs in more than its size from the data's, which is {words}"
+        )
+    return tuple(wanted)
+
+
 def load_score(spec: str | None, dense: nn.Module) -> Score:
     """The user's score, checked at each call; top-1 accuracy where there is none.
 
     Args:
-        spec: "logits", or as for `load_object`: a function (model, batches) -> float, larger is
-            better.
+        spec: "logits", "psnr", or as for `load_object`: a function (model, batches) -> float,
+            larger is better.
         dense: The network as it came, which "logits" compares with.
 
     Raises:
@@ -322,9 +351,12 @@ def load_score(spec: str | None, dense: nn.Module) -> Score:
         return top1_accuracy
     if spec == LOGITS:
         return Logits(dense)
+    if spec == PSNR:
+        return psnr
     if ":" not in spec:
         raise DataError(
-            f"score {spec!r} is not understood: write {LOGITS}, file.py:name or package.module:name"
+            f"score {spec!r} is not understood: write {LOGITS}, {PSNR}, file.py:name or"
+            " package.module:name"
         )
     function = load_object(spec, DataError)
     if not callable(function):

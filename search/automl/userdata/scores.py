@@ -20,6 +20,7 @@ Score = Callable[[nn.Module, Iterable[tuple[Tensor, Any]]], float]
 #: What the built-in scores are called, where they are shown.
 ACCURACY_NAME: Final = "top-1 accuracy"
 LOGITS: Final = "logits"
+PSNR: Final = "psnr"
 #: From this accuracy of the dense network on, too few images are left to tell candidates apart.
 SATURATED: Final = 0.995
 
@@ -143,8 +144,52 @@ class Logits(ImageScore):
         return -errors / reference.scale
 
 
+class PeakSignalToNoise(ImageScore):
+    """Peak signal-to-noise ratio of pictures whose white is 1, in dB: -10 log10 of the mean square.
+
+    The value of an image is that of all its outputs together, at most `best`, which is that of an
+    image without any error.
+    """
+
+    best = 100.0
+
+    def reference(self, batches: Iterable[tuple[Tensor, Any]]) -> Reference:
+        """The targets.
+
+        Raises:
+            DataError: Targets that are no tensors of numbers, one an input.
+        """
+        return Reference(torch.cat([_pictures(inputs, targets) for inputs, targets in batches]))
+
+    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+        """The ratio, in dB.
+
+        Raises:
+            DataError: Outputs of another shape than the targets.
+        """
+        if outputs.shape != reference.rows.shape:
+            raise DataError(
+                f"outputs of shape {tuple(outputs.shape)} are no pictures like the targets of "
+                f"{tuple(reference.rows.shape)}: they need another score",
+                options=("score",),
+            )
+        errors = (outputs - reference.rows).double().square().flatten(1).mean(1)
+        return -10 * torch.log10(errors.clamp_min(10 ** (-self.best / 10)))
+
+
 #: The default score.
 top1_accuracy: Final = Accuracy()
+#: The score of networks that put out pictures.
+psnr: Final = PeakSignalToNoise()
+
+
+def _pictures(inputs: Tensor, targets: Any) -> Tensor:
+    if not isinstance(targets, Tensor) or not targets.is_floating_point():
+        found = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise DataError(f"targets of {found} are no pictures of floats", options=("score",))
+    if targets.shape[:1] != inputs.shape[:1]:
+        raise DataError(f"{len(inputs)} inputs have targets of shape {tuple(targets.shape)}")
+    return targets
 
 
 def _classes(inputs: Tensor, targets: Any) -> Tensor:
