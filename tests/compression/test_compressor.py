@@ -10,6 +10,7 @@ from torch import Tensor
 
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
+from automl.compression.reconstruction.base import RefitSettings
 from automl.errors import QuantizationError
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
@@ -64,6 +65,32 @@ def test_features_are_forgotten_and_found_again() -> None:
     assert again is not first
     for name, moments in first.moments.items():
         assert torch.equal(moments.total, again.moments[name].total)
+
+
+def test_candidates_read_an_excerpt_and_are_made_as_of_all_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shape = (*MAP[:-2], 12, 12)
+    traced = trace_network(seeded(Plain), shape, resolutions=(8, 12))
+    images = images_for(shape, 9)
+    name = traced.network.groups[0].name
+    maker = Compressor(traced, images, {name: (4,)})
+    settings = RefitSettings(images=4, rows=20)
+    policy = Policy(resolution=8, channels={name: 4})
+    part, whole = maker.features(8, settings), maker.features(8)
+    assert not part.moments
+    for name, target in part.targets.items():
+        assert part.chosen[name].shape[0] == 4
+        assert torch.equal(part.chosen[name], settings.excerpt.places(whole.chosen[name]))
+        per_image = part.chosen[name].shape[1]
+        expected = whole.targets[name].unflatten(0, (9, -1))[:4, :per_image].flatten(0, 1)
+        torch.testing.assert_close(target, expected)
+    assert maker.features(8, settings) is part
+    assert maker.features(12, settings) is maker.features(0)
+    found = maker.make(policy, settings=settings).state_dict()
+    monkeypatch.setattr(maker, "features", lambda resolution, settings: whole)
+    for name, values in maker.make(policy, settings=settings).state_dict().items():
+        torch.testing.assert_close(found[name], values)
 
 
 def test_bits_of_a_layer_that_is_none_name_the_nearest() -> None:

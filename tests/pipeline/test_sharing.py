@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import request, task, write_table
+from tiny import agreement, request, task, write_table
+from torch import nn
 
 from automl.errors import StudyError
 from automl.pipeline import Sharing, make_context, search
@@ -43,6 +46,24 @@ def test_searches_with_and_without_sharing_find_the_same(
         assert found.policy.policy == alone.policy.policy
         made = {"ranking channels", "sensitivity"} & stages.keys()
         assert made == ({"ranking channels", "sensitivity"} if number == 0 else set())
+
+
+def test_the_dense_network_is_judged_once(asked: SearchRequest, tmp_path: Path) -> None:
+    scored: list[int] = []
+
+    def score(network: nn.Module, data: Iterable[tuple[torch.Tensor, Any]]) -> float:
+        pairs = list(data)
+        scored.append(sum(len(inputs) for inputs, _ in pairs))
+        return agreement(network, pairs)
+
+    asked = dataclasses.replace(asked, task=dataclasses.replace(asked.task, score=score))
+    sharing, times = Sharing(), []
+    for budget in ("60%", "70%"):
+        scored.clear()
+        again = dataclasses.replace(asked, budget=(budget,), out=tmp_path / budget)
+        search(again, ignore, sharing)
+        times.append(scored.count(4))  # test inputs
+    assert times == [2, 1]
 
 
 def test_what_is_handed_round_is_read_without_running_code(

@@ -4,6 +4,7 @@ from .compressor import images_used as images_used
 from .config import CompressionConfig as CompressionConfig
 from .database import build_database as build_database
 from .database import readers_of as readers_of
+from .feature_store import FeatureStore as FeatureStore
 from .importance.base import Importance as Importance
 from .importance.elimination import PruningOrder as PruningOrder
 from .importance.elimination import Reader as Reader

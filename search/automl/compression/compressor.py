@@ -12,6 +12,7 @@ from torch import nn
 
 from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database, database_of
+from automl.compression.feature_store import FeatureStore
 from automl.compression.importance.elimination import PruningOrder
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.kinds.applying import further_parts, in_place
@@ -21,7 +22,7 @@ from automl.compression.quantization.simulation import Plan, make_plan
 from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
-from automl.compression.statistics import Features, collect
+from automl.compression.statistics import Excerpt, Features, collect
 from automl.errors import QuantizationError, SpaceError, nearest
 from automl.network import Flow, TracedModel, kept_positions
 from automl.policy import Policy
@@ -46,8 +47,8 @@ class Compressor:
         on_group: Told the name of each group when its channels have been ranked.
         orders: Per channel group, what an earlier compressor of the same arguments found; its
             `orders`. None finds it.
-        features: Where features are kept, by resolution; compressors of one network, its images and
-            its config may share it.
+        features: Where features are kept; compressors of one network, its images and its config
+            may share it.
 
     Raises:
         UsageError: A method of the config that is not there, or options that it does not take.
@@ -63,7 +64,7 @@ class Compressor:
         scheme: str | None = None,
         on_group: Callable[[str], None] = lambda name: None,
         orders: Mapping[str, PruningOrder] | None = None,
-        features: dict[int, Features] | None = None,
+        features: FeatureStore | None = None,
     ) -> None:
         self.traced, self.config = traced, config
         self.scheme = scheme
@@ -71,7 +72,7 @@ class Compressor:
         importance = IMPORTANCES.build(config.importance)
         self.quantizer = QUANTIZERS.build(config.quantization)
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
-        self._features: dict[int, Features] = {} if features is None else features
+        self._features = FeatureStore() if features is None else features
         self.database: Database = (
             build_database(
                 traced.model,
@@ -99,27 +100,26 @@ class Compressor:
         """Of the calibration inputs that are used: other inputs, or another order, differ in it."""
         return digest_of(self.images)
 
-    def features(self, resolution: int) -> Features:
+    def features(self, resolution: int, settings: RefitSettings = FULL_REFIT) -> Features:
         """What the dense network does at a resolution (0 for the dense one).
 
-        Kept for the dense resolution and the one asked for last: they take hundreds of megabytes.
+        Args:
+            resolution: Of the dense network's inputs; those of the dense one are whole.
+            settings: At another resolution, how much of them is wanted.
         """
-        dense = self.traced.network.resolutions[-1]
-        resolution = resolution or dense
-        if resolution not in self._features:
-            for other in [size for size in self._features if size != dense]:
-                del self._features[other]
-            images = resized(self.images, 0 if resolution == dense else resolution)
-            self._features[resolution] = collect(
-                self.traced.model, self.traced.trace, images, seed=self.config.seed
-            )
-        return self._features[resolution]
+        if resolution == self.traced.network.resolutions[-1]:
+            resolution = 0
+        excerpt = settings.excerpt if resolution else None
+        return self._features.get(resolution, excerpt, lambda: self._collect(resolution, excerpt))
+
+    def _collect(self, resolution: int, excerpt: Excerpt | None) -> Features:
+        images = resized(self.images, resolution)
+        traced, seed = self.traced, self.config.seed
+        return collect(traced.model, traced.trace, images, seed=seed, excerpt=excerpt)
 
     def forget(self, but: int | None = None) -> None:
         """Let go of features, all but a resolution's (0 for the dense); collected anew if asked."""
-        kept = but or (self.traced.network.resolutions[-1] if but == 0 else None)
-        for size in [each for each in self._features if each != kept]:
-            del self._features[size]
+        self._features.forget(0 if but == self.traced.network.resolutions[-1] else but)
 
     def make(
         self, policy: Policy, *, settings: RefitSettings = FULL_REFIT, finish: bool = True
@@ -148,7 +148,7 @@ class Compressor:
         candidate = Candidate(
             model,
             self.traced.trace,
-            self.features(policy.resolution),
+            self.features(policy.resolution, settings),
             self._outputs(policy),
             plan,
             policy.removed,

@@ -120,13 +120,31 @@ def gram(rows: Tensor) -> Tensor:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A part of features: what is kept of the first images alone.
+
+    Attributes:
+        images: How many images.
+        rows: How many rows of each layer, at most; one an image at least.
+    """
+
+    images: int
+    rows: int
+
+    def places(self, chosen: Tensor) -> Tensor:
+        """Of sampled places [images, places] those within the excerpt."""
+        chosen = chosen[: self.images]
+        return chosen[:, : max(1, self.rows // chosen.shape[0])]
+
+
 @dataclass(slots=True)
 class Features:
     """What one pass of the dense network over the calibration images left behind.
 
     Attributes:
         images: The calibration inputs.
-        moments: Per weighted layer, those of its inputs.
+        moments: Per weighted layer, those of its inputs; none in an excerpt.
         targets: Per weighted layer, dense values to aim at: [images x places, channels].
         chosen: Per weighted layer, the sampled places: [images, places].
         aims: Per weighted layer.
@@ -147,6 +165,7 @@ def collect(
     cells_per_layer: int = 28_000_000,
     batch: int = 128,
     seed: int = 0,
+    excerpt: Excerpt | None = None,
 ) -> Features:
     """Run the dense network over the calibration images once.
 
@@ -159,11 +178,13 @@ def collect(
             cost.
         batch: Images per forward pass.
         seed: Of the sampled places.
+        excerpt: Collect so much of the targets, the same values, and no moments; None for all.
     """
-    features = Features(images, {}, {}, {}, aims_of(trace))
-    collector = _Collector(model, features, cells_per_layer, seed)
+    read = images if excerpt is None else images[: excerpt.images]
+    features = Features(read, {}, {}, {}, aims_of(trace))
+    collector = _Collector(model, features, images.shape[0], cells_per_layer, seed, excerpt)
     with collector.attached():
-        for part in images.split(batch):
+        for part in read.split(batch):
             collector.next_part(part.shape[0])
             model(part)
     collector.join()
@@ -177,9 +198,18 @@ def rows_for(module: nn.Module, cells: int) -> int:
 
 
 class _Collector(ForwardTracer):
-    def __init__(self, model: nn.Module, features: Features, cells: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        features: Features,
+        everything: int,
+        cells: int,
+        seed: int,
+        excerpt: Excerpt | None,
+    ) -> None:
         super().__init__(model)
         self._features, self._cells, self._seed = features, cells, seed
+        self._everything, self._excerpt = everything, excerpt
         self._first = self._images = 0
         self._by_target: dict[Address, list[str]] = {}
         for name, aim in features.aims.items():
@@ -205,6 +235,8 @@ class _Collector(ForwardTracer):
             del self._features.aims[step.module]  # images do not come first: sequences that do
             return
         chosen = self._choose(step.module, module, args[0])
+        if self._excerpt is not None:
+            return
         # ranking channels takes fewer rows than refitting does, once there are enough
         enough = -(-8 * matrix(module).shape[2] // self._features.images.shape[0])
         rows = input_rows(module, args[0], chosen[:, : max(chosen.shape[1] // 3, enough)])
@@ -234,11 +266,13 @@ class _Collector(ForwardTracer):
     def _choose(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
         if name not in self._features.chosen:
             total = places(module, tuple(values.shape), self._images)
-            everything = self._features.images.shape[0]
+            everything = self._everything
             count = max(1, min(rows_for(module, self._cells) // everything, total))
             generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
             weights = torch.rand(everything, total, generator=generator)
-            self._features.chosen[name] = weights.topk(count, dim=1).indices
+            chosen = weights.topk(count, dim=1).indices
+            excerpt = self._excerpt
+            self._features.chosen[name] = chosen if excerpt is None else excerpt.places(chosen)
         return self._chosen_here(name)
 
     def _chosen_here(self, name: str) -> Tensor:

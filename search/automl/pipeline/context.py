@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from automl.compression import (
     CompressionConfig,
     Compressor,
-    Features,
+    FeatureStore,
     PruningOrder,
     measure_sensitivity,
 )
@@ -20,14 +22,39 @@ from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
 from automl.pipeline.precision import scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
-from automl.pipeline.requests import Event, OnEvent, SearchRequest
+from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
 from automl.solver import solve
 from automl.space import Space, channel_counts
-from automl.study import Evaluator, Problem, Ranking, Sensitivity, ranking, read_geometry
+from automl.study import (
+    Evaluator,
+    Problem,
+    Ranking,
+    Sensitivity,
+    judge,
+    ranking,
+    read_geometry,
+)
 from automl.units import parse_budget
 
 #: Calibration images that the sensitivity of each choice is measured on.
 SENSITIVITY_IMAGES = 16
+
+
+class DenseScore:
+    """The dense network's score on the data that results are judged on, found when it is asked for.
+
+    Args:
+        model: The dense network.
+        task: The data and the score.
+    """
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        self._model, self._task = model, task
+
+    @cached_property
+    def value(self) -> float:
+        """The score."""
+        return judge(self._model, self._task.score, self._task.judged_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +67,7 @@ class SearchContext:
         sensitivity: What each choice does alone.
         ranking: What candidates are ranked by.
         evaluator: Scores candidates, and remembers what it found.
+        dense: What the compressed network's score is told beside.
         shared: Whether other searches follow that need the compressor's features again.
     """
 
@@ -48,6 +76,7 @@ class SearchContext:
     sensitivity: Sensitivity
     ranking: Ranking
     evaluator: Evaluator
+    dense: DenseScore
     shared: bool = False
 
     def problem(self, budget: Budget) -> Problem:
@@ -55,6 +84,19 @@ class SearchContext:
         network = self.network
         geometry = read_geometry(network.traced.network, network.space)
         return Problem(network.space, network.costs, budget, self.sensitivity, geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseReference:
+    """What the dense network's scores say.
+
+    Attributes:
+        ranking: What candidates are ranked by.
+        dense: What results are told beside.
+    """
+
+    ranking: Ranking
+    dense: DenseScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +178,24 @@ def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
     return budget
 
 
+def make_reference(traced: TracedModel, task: Task) -> DenseReference:
+    """Score the dense network on validation data.
+
+    Raises:
+        DataError: Targets that the default score cannot read.
+    """
+    ranked = ranking(task.score, traced.model, task.data.validation)
+    return DenseReference(ranked, DenseScore(traced.model, task))
+
+
 def make_context(
     network: PricedNetwork,
     request: SearchRequest,
     on_event: OnEvent,
     *,
     prepared: Prepared | None = None,
-    features: dict[int, Features] | None = None,
+    features: FeatureStore | None = None,
+    reference: DenseReference | None = None,
 ) -> SearchContext:
     """Make the compression database, and measure what each choice does alone.
 
@@ -152,13 +205,15 @@ def make_context(
         on_event: Told of progress.
         prepared: What another context of the same network, data and request has found.
         features: Where the dense network's features are kept, as for `Compressor`.
+        reference: What the dense network's scores say, where other contexts of the same task have
+            asked for it.
 
     Raises:
         DataError: Targets that the default score cannot read.
         QuantizationError: Activations that are constant or not finite; names the layer.
     """
-    validation = request.task.data.validation
-    judged = ranking(request.task.score, network.traced.model, validation)
+    if reference is None:
+        reference = make_reference(network.traced, request.task)
     scheme = scheme_of(network.table.header)
     compressor = make_compressor(
         network.traced,
@@ -180,8 +235,11 @@ def make_context(
         if prepared is None
         else prepared.sensitivity
     )
-    evaluator = Evaluator(compressor, validation, judged.score, seed=request.seed)
-    return SearchContext(network, compressor, sensitivity, judged, evaluator)
+    score, validation = reference.ranking.score, request.task.data.validation
+    evaluator = Evaluator(compressor, validation, score, seed=request.seed)
+    return SearchContext(
+        network, compressor, sensitivity, reference.ranking, evaluator, reference.dense
+    )
 
 
 def make_compressor(
@@ -192,7 +250,7 @@ def make_compressor(
     on_event: OnEvent,
     *,
     orders: Mapping[str, PruningOrder] | None = None,
-    features: dict[int, Features] | None = None,
+    features: FeatureStore | None = None,
 ) -> Compressor:
     """The maker of a space's candidates, quantised by a scheme (None for simulators).
 

@@ -58,7 +58,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     model = compressor.make(policy)
     if request.epochs:
         _recover(request, traced, model, on_event)
-    batches = task.data.test or task.data.validation
+    batches = task.judged_on
     dense = judge(traced.model, task.score, batches)
     small = judge(model, task.score, batches, policy.resolution)
     save_weights(model, request.out)

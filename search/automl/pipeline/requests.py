@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
     from automl.policy import PolicyFile
-    from automl.userdata import Data, Score
+    from automl.userdata import Batches, Data, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class Task:
     model_name: str
     data_name: str
     score_name: str
+
+    @property
+    def judged_on(self) -> Batches:
+        """Data that results are judged on: the test's, or where there is none the validation's."""
+        return self.data.test or self.data.validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

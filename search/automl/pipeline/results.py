@@ -15,7 +15,7 @@ from automl.compression import CompressionConfig, QuantizedModel, digest_of, ima
 from automl.cost import Budget, Cost
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
-from automl.pipeline.context import SearchContext, config_of
+from automl.pipeline.context import DenseScore, SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
 from automl.pipeline.networks import input_shape, size_notes
@@ -68,13 +68,8 @@ def finish(
     """Finish, measure and write one policy that a study of this context scored."""
     compressor, network = context.compressor, context.network
     made_with = describe_making(compressor.config, compressor.inputs_digest)
-
-    def scored(trial: Completed) -> PolicyFile:
-        file = policy_file(request, network, trial.policy, made_with)
-        return _with_score(file, trial, request, context.ranking)
-
-    write_policy(scored(best), request.out / "policy.json")  # safe from here on
-    write_front([scored(trial) for trial in result.front], request.out / "front")
+    write_best(context, request, best)  # safe from here on
+    write_front([_scored(context, request, trial) for trial in result.front], request.out / "front")
     log(Event("finishing", 0, 1))
     if not context.shared:
         compressor.forget(but=best.policy.resolution)
@@ -85,7 +80,19 @@ def finish(
     notes = (*notes, *held_notes(request.agent, result.held))
     trials = len(result.trials)
     finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
-    return _judged_and_written(finished, network, budget, request, log)
+    return _judged_and_written(finished, network, context.dense, budget, request, log)
+
+
+def write_best(context: SearchContext, request: SearchRequest, best: Completed) -> None:
+    """Write the policy of a trial, as the search scored it, as the run's."""
+    write_policy(_scored(context, request, best), request.out / "policy.json")
+
+
+def _scored(context: SearchContext, request: SearchRequest, trial: Completed) -> PolicyFile:
+    compressor = context.compressor
+    made_with = describe_making(compressor.config, compressor.inputs_digest)
+    file = policy_file(request, context.network, trial.policy, made_with)
+    return _with_score(file, trial, request, context.ranking)
 
 
 def finish_dense(
@@ -99,21 +106,23 @@ def finish_dense(
     images = images_used(network.traced, request.task.data.calibration.inputs, config)
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
-    return _judged_and_written(finished, network, budget, request, log)
+    dense = DenseScore(network.traced.model, request.task)
+    return _judged_and_written(finished, network, dense, budget, request, log)
 
 
 def _judged_and_written(
     finished: FinishedPolicy,
     network: PricedNetwork,
+    reference: DenseScore,
     budget: Budget,
     request: SearchRequest,
     log: Log,
 ) -> SearchResult:
     """Judge the finished network once, measure it, write everything."""
     task, costs, policy, model = request.task, network.costs, finished.policy, finished.model
-    batches = task.data.test or task.data.validation
+    batches = task.judged_on
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
-    before = judge(network.traced.model, task.score, batches)
+    before = reference.value
     after = judge(model, task.score, batches, policy.resolution)
     file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")

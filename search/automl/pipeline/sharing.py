@@ -15,17 +15,19 @@ from typing import Any, Final
 import torch
 
 from automl import __version__
-from automl.compression import Features, PruningOrder
+from automl.compression import FeatureStore, PruningOrder
 from automl.errors import Raised, StudyError, attempt
 from automl.files import locked, write_whole
 from automl.network import TracedModel
 from automl.options import values_of
 from automl.pipeline.context import (
     SENSITIVITY_IMAGES,
+    DenseReference,
     Prepared,
     SearchContext,
     config_of,
     make_context,
+    make_reference,
     price_request,
     trace_request,
 )
@@ -63,7 +65,8 @@ class Sharing:
         self._traced: dict[object, TracedModel] = {}
         self._networks: dict[object, PricedNetwork] = {}
         self._contexts: dict[object, SearchContext] = {}
-        self._features: dict[object, dict[int, Features]] = {}
+        self._features: dict[object, FeatureStore] = {}
+        self._references: dict[object, DenseReference] = {}
         self._task: Task | None = None
 
     def price(self, request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
@@ -114,8 +117,7 @@ class Sharing:
         images_key = (request.resolutions, request.seed, str(config_of(request)))
         key = (images_key, network.space.digest, scheme_of(network.table.header))
         if key not in self._contexts:
-            features = self._features.setdefault(images_key, {})
-            self._contexts[key] = self._made(network, request, on_event, features)
+            self._contexts[key] = self._made(network, request, on_event, images_key)
         return replace(self._contexts[key], network=network, shared=True)
 
     def _made(
@@ -123,25 +125,35 @@ class Sharing:
         network: PricedNetwork,
         request: SearchRequest,
         on_event: OnEvent,
-        features: dict[int, Features],
+        images_key: object,
     ) -> SearchContext:
+        if images_key not in self._features:
+            self._features[images_key] = FeatureStore()
+            self._references[images_key] = make_reference(network.traced, request.task)
+        kept: Any = {
+            "features": self._features[images_key],
+            "reference": self._references[images_key],
+        }
         if self._folder is None:
-            return make_context(network, request, on_event, features=features)
+            return make_context(network, request, on_event, **kept)
         path = self._folder / f"prepared-{prepared_key(network, request)}.pt"
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked(path, WAIT_SECONDS):
             prepared = read_prepared(path) if path.exists() else None
             if prepared is None:
-                context = make_context(network, request, on_event, features=features)
+                context = make_context(network, request, on_event, **kept)
                 write_prepared(Prepared(context.compressor.orders, context.sensitivity), path)
                 return context
-        return make_context(network, request, on_event, prepared=prepared, features=features)
+        return make_context(network, request, on_event, prepared=prepared, **kept)
 
     def _turn_to(self, task: Task) -> None:
         if task is not self._task:
             self._task = task
-            for kept in (self._traced, self._networks, self._contexts, self._features):
-                kept.clear()
+            self._traced.clear()
+            self._networks.clear()
+            self._contexts.clear()
+            self._features.clear()
+            self._references.clear()
 
 
 def prepared_key(network: PricedNetwork, request: SearchRequest) -> str:

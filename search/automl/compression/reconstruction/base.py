@@ -11,7 +11,7 @@ from torch import nn
 
 from automl.compression.quantization.base import Quantizer
 from automl.compression.quantization.simulation import Plan
-from automl.compression.statistics import Features
+from automl.compression.statistics import Excerpt, Features
 from automl.network import Trace
 
 Tensor = torch.Tensor
@@ -34,6 +34,11 @@ class RefitSettings:
     rounds: int = 3
     refine: bool = True
 
+    @property
+    def excerpt(self) -> Excerpt:
+        """What of the features is read."""
+        return Excerpt(self.images, self.rows)
+
 
 #: Of the network that is delivered.
 FULL_REFIT = RefitSettings()
@@ -46,7 +51,8 @@ class Candidate:
     Attributes:
         model: Physically smaller, blocks removed; changed in place.
         trace: The dense network's recorded pass.
-        features: The dense network's features at the compressed network's resolution.
+        features: The dense network's features at the compressed network's resolution; at another
+            than the dense one no moments, and no more than the settings ask for.
         kept_outputs: Per layer whose outputs were cut, which stay.
         plan: What is rounded, made without the removed blocks; no bits where nothing is.
         removed: Blocks that were left out.

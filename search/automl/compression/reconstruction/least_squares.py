@@ -183,8 +183,7 @@ class _Refitter(CalibrationMode):
         return target
 
     def _chosen(self, name: str) -> Tensor:
-        chosen = self._features.chosen[name][: self._settings.images]
-        return chosen[:, : max(1, self._settings.rows // chosen.shape[0])]
+        return self._settings.excerpt.places(self._features.chosen[name])
 
     def _places(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
         """The sampled places; of layers that the features do not know, some of each image."""
