@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tiny_sweeps import MakeRecipe
 
 from automl.files import locked
+from automl.policy import read_policy
 from automl.sweep import running
 from automl.sweep.provenance import provenance_of
 from automl.sweep.running import RECORD, Searcher, read_record
@@ -28,6 +30,43 @@ def test_steps_are_told_and_a_record_is_left(recipe: MakeRecipe, tmp_path: Path)
     assert scores == sorted(scores)  # of the best so far
     assert read_record(case, store) == row
     assert searcher.run(case, store) == row
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_search_that_is_ended_in_a_report_leaves_its_best_so_far(
+    recipe: MakeRecipe, tmp_path: Path, scheme: str
+) -> None:
+    (case,) = recipe(common={"budget": "60%", "agent": "random", "trials": 6}).cases
+    store = ResultStore(f"{scheme}{tmp_path / 'out'}")
+    best: list[float] = []
+
+    def stop(trials: int, score: float) -> None:
+        best.append(score)
+        if trials == 4:
+            sys.exit(0)  # as Tune's session does where the scheduler has decided so
+
+    with pytest.raises(SystemExit):
+        Searcher(tmp_path / "shared").run(case, store, on_step=stop)
+    file = read_policy(tmp_path / "out" / case.name / "policy.json")
+    assert file.score == best[-1]
+    assert file.scored_on is not None
+    assert "validation" in file.scored_on
+    assert read_record(case, store) is None
+
+
+def test_a_resumed_search_writes_no_policy_of_trials_that_are_replayed(
+    recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
+    store = ResultStore(str(tmp_path / "out"))
+    searcher = Searcher(store.shared)
+    searcher.run(case, store)
+    folder = tmp_path / "out" / case.name
+    (folder / RECORD).unlink()
+    finished = (folder / "policy.json").read_bytes()
+    with pytest.raises(SystemExit):
+        searcher.run(case, store, on_step=lambda trials, best: sys.exit(0))
+    assert (folder / "policy.json").read_bytes() == finished
 
 
 def test_a_driver_of_another_version_is_refused_in_the_row(

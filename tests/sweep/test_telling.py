@@ -9,9 +9,10 @@ from typing import Any
 
 from tiny_sweeps import MakeRecipe
 
+from automl.policy import PolicyFile
 from automl.sweep.recipe import Case
 from automl.sweep.results import row_of, row_to_json
-from automl.sweep.running import read_record
+from automl.sweep.running import Searcher, read_record
 from automl.sweep.store import ResultStore
 from automl.sweep.telling import Teller, hearing
 from automl.sweep.trainable import METRIC
@@ -45,9 +46,32 @@ def test_listeners_hear_the_row_and_only_within_their_block(
 
 def test_a_search_that_the_scheduler_ended_is_recorded(recipe: MakeRecipe, tmp_path: Path) -> None:
     (case,) = recipe(common={"budget": "60%"}).cases
+    store = ResultStore(str(tmp_path))
+    policy = finished_policy(recipe, tmp_path / "other")
+    store.write(f"{case.name}/policy.json", policy)
     trial = FakeTrial(configured(case, tmp_path), {METRIC: 0.25, "trials": 7, "time_total_s": 3.0})
     with hearing(lambda row: None) as (heard):
         Teller().on_trial_complete(1, [], trial)
     (row,) = heard
     assert (row.state, row.score, row.trials, row.seconds) == ("STOPPED", 0.25, 7, 3.0)
-    assert read_record(case, ResultStore(str(tmp_path))) == row
+    assert row.macs == PolicyFile.model_validate_json(policy).predicted.macs
+    assert row.predicted_seconds is not None
+    assert read_record(case, store) == row
+
+
+def finished_policy(recipe: MakeRecipe, folder: Path) -> bytes:
+    """A policy file as a search leaves it."""
+    (case,) = recipe(common={"budget": "60%"}).cases
+    store = ResultStore(str(folder))
+    assert Searcher(store.shared).run(case, store).state == "COMPLETE"
+    return (folder / case.name / "policy.json").read_bytes()
+
+
+def test_one_that_was_ended_before_a_policy_was_scored_has_none(
+    recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    (case,) = recipe(common={"budget": "60%"}).cases
+    with hearing(lambda row: None) as (heard):
+        Teller().on_trial_complete(1, [], FakeTrial(configured(case, tmp_path), {}))
+    (row,) = heard
+    assert (row.state, row.score, row.macs) == ("STOPPED", None, None)

@@ -35,6 +35,10 @@ class Log:
             self._stage = event.stage
         self._on_event(replace(event, best=self._best))
 
+    def knows(self, trial: Trial) -> bool:
+        """Whether the trial was told of before the run was resumed."""
+        return trial.number in self._written
+
     def trial(self, trial: Trial, best: Completed | None) -> None:
         """Tell of a finished trial and the best so far."""
         self._trials += 1

@@ -14,13 +14,14 @@ from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.requests import SearchRequest, SearchResult
-from automl.pipeline.results import finish
+from automl.pipeline.results import finish, write_best
 from automl.pipeline.runs import most_trials
 from automl.study import (
     Completed,
     ScoringPool,
     StudyResult,
     StudySettings,
+    Trial,
     WorkerSettings,
     open_pool,
     reached_workers,
@@ -52,7 +53,11 @@ def run_search(
 def run_agent(
     context: SearchContext, budget: Budget, request: SearchRequest, pool: ScoringPool, log: Log
 ) -> StudyResult:
-    """The study alone, scored by a pool; its trials stay in the request's storage."""
+    """The study alone, scored by a pool; its trials stay in the request's storage.
+
+    The best policy so far is in the run folder, so that a search which is ended from outside leaves
+    it.
+    """
     problem, options = context.problem(budget), agent_options(request)
     address, name = stored_study(request)
     score = context.ranking.name or request.task.score_name
@@ -72,7 +77,13 @@ def run_agent(
         compression=_written(asdict(context.compressor.config)),
     )
     agent = make_agent(request.agent, problem, request.seed, **options)
-    return run_study(problem, agent, pool, settings, log.trial)
+
+    def finished(trial: Trial, best: Completed | None) -> None:
+        if best is not None and best is trial and not log.knows(trial):
+            write_best(context, request, best)
+        log.trial(trial, best)
+
+    return run_study(problem, agent, pool, settings, finished)
 
 
 def workers_of(options: SearchOptions) -> WorkerSettings:

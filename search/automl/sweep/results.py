@@ -24,17 +24,17 @@ class SearchRow:
         case: Its name; its folder is called so.
         model, data, target, budget, agent, seed: What was searched and by whom.
         state: COMPLETE has a policy; INFEASIBLE has none within the budget; STOPPED was ended by
-            the scheduler; FAILED raised.
+            the scheduler, and has the policy that was best until then; FAILED raised.
         score: Of the finished network, on test data where there is some; of a STOPPED search the
             best on validation data. Larger is better; None where there is none.
         dense_score: Of the network as it came.
         predicted_seconds, predicted_cycles, measured_seconds: Latency, where it is known.
-        macs, bytes: Of the finished network.
+        macs, bytes: Of the finished network; of a STOPPED search's best.
         trials: Policies in the study.
         seconds: Wall time of the search, with what it made for others.
         cpu_seconds: Processor time of it.
         folder: Where its files are.
-        reason: Why it has no policy; "" where it has one.
+        reason: Why it has no finished policy; "" where it has one.
         on_front: Whether no other search of the same data and target is better in score and cost.
     """
 

@@ -105,7 +105,7 @@ class Searcher:
 
         def listen(event: Event) -> None:
             if event.stage == "searching":
-                keeper.keep()
+                keeper.keep(event.best)
                 if event.best is not None and isfinite(event.best):
                     on_step(event.done, event.best)
 
@@ -130,18 +130,24 @@ class Searcher:
 
 
 class _Keeper:
-    """Copies a running search's folder to its address now and then."""
+    """Copies a running search's folder to its address now and then, and each better policy."""
 
     def __init__(self, case: Case, store: ResultStore, folder: Path) -> None:
         self._name, self._place, self._folder = case.name, store, folder
         self._last = time.monotonic()
+        self._best: float | None = None
 
-    def keep(self) -> None:
-        """Copy the folder, where that is due."""
-        now = time.monotonic()
-        if self._place.folder is None and now - self._last >= KEEP_SECONDS:
+    def keep(self, best: float | None) -> None:
+        """Copy the folder, where that is due; else the policy, where there is a better one."""
+        if self._place.folder is not None:
+            return
+        now, better = time.monotonic(), best != self._best
+        self._best = best
+        if now - self._last >= KEEP_SECONDS:
             self._place.keep_folder(self._name, self._folder)
             self._last = now
+        elif better and (policy := self._folder / "policy.json").is_file():
+            self._place.write(f"{self._name}/policy.json", policy.read_bytes())
 
 
 def read_record(case: Case, store: ResultStore) -> SearchRow | None:

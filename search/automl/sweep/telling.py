@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ray.tune import Callback
 
+from automl.policy import PolicyFile
 from automl.sweep.local import OnRow
 from automl.sweep.recipe import Case
 from automl.sweep.results import SearchRow, row_from_json, row_of
@@ -52,9 +53,15 @@ class Teller(Callback):  # type: ignore[misc]  # Ray is not followed
 def _stopped(trial: Any, result: dict[str, Any]) -> SearchRow:
     configured = trial.config[CASE]
     case, store = Case(configured["name"], configured["values"]), ResultStore(configured["store"])
+    content = store.read(f"{case.name}/policy.json")
+    best = None if content is None else PolicyFile.model_validate_json(content).predicted
     row = row_of(
         case,
         "STOPPED",
+        predicted_seconds=best and best.latency_seconds,
+        predicted_cycles=best and best.latency_cycles,
+        macs=best and best.macs,
+        bytes=best and best.bytes,
         score=result.get(METRIC),
         trials=result.get("trials", 0),
         seconds=result.get("time_total_s", 0.0),
