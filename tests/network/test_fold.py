@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from specimens import Specimen, outputs
 from torch import Tensor, nn
 
+from automl.errors import ModelError
 from automl.network.fold import foldable, folded
 from automl.network.trace import record
+from automl.network.traced_model import trace_network
 
 
 class Norms(nn.Module):
@@ -56,6 +60,14 @@ def test_the_output_stays_and_every_layer_has_a_bias(model: nn.Module) -> None:
     assert result.plain.bias is not None
     assert model.plain.bias is None  # type: ignore[union-attr]
     assert not any(parameter.requires_grad for parameter in result.parameters())
+
+
+def test_a_model_that_cannot_be_copied_is_said_to() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model.__dict__["lock"] = threading.Lock()
+    with pytest.raises(ModelError) as error:
+        trace_network(model, (1, 3, 8, 8))
+    assert str(error.value) == "the model cannot be copied: cannot pickle '_thread.lock' object"
 
 
 def test_a_norm_of_a_class_of_its_own_stays() -> None:

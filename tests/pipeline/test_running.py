@@ -18,6 +18,7 @@ from tiny import batches, request, tiny_network, write_table
 from automl.agents import lagrangian
 from automl.agents.registry import make_agent
 from automl.cli.main import run
+from automl.cost import Cost
 from automl.errors import DataError, StudyError
 from automl.latency.keys import op_key
 from automl.latency.table import LatencyTable
@@ -32,9 +33,10 @@ from automl.pipeline import (
 from automl.pipeline.ownership import open_run
 from automl.pipeline.requests import SearchRequest, ignore
 from automl.pipeline.running import best_of
+from automl.policy.policy import Policy
 from automl.solver import solve
 from automl.study.loop import StudyResult
-from automl.study.problem import Agent
+from automl.study.problem import Agent, Failed, Infeasible, Trial
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +187,27 @@ def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
         search(dataclasses.replace(asked, resume=True, full_scores=True))
 
 
-def test_a_study_without_a_scored_policy_has_no_best() -> None:
-    with pytest.raises(StudyError, match="no policy was scored"):
-        best_of(StudyResult((), None, ()))
+DEAR = Infeasible(0, Policy(), Cost(1.0, 1.0, 1.0), 0.0)
+BROKEN = Failed(1, Policy(), Cost(1.0, 1.0, 1.0), 0.1, "SystemExit: no more")
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ((), "none was proposed, or the time was over before the first"),
+        ((DEAR,), "of 1 that the agent proposed none is within the budget"),
+        ((DEAR, BROKEN), "1 of 2 trials failed; the first: SystemExit: no more"),
+    ],
+)
+def test_a_study_without_a_scored_policy_says_what_came_of_those_proposed(
+    trials: tuple[Trial, ...], said: str
+) -> None:
+    with pytest.raises(StudyError) as error:
+        best_of(StudyResult(trials, None, ()))
+    assert str(error.value) == f"no policy was scored: {said}"
+
+
+def test_a_study_that_was_ended_before_its_first_score_is_an_interruption() -> None:
     with pytest.raises(KeyboardInterrupt):
         best_of(StudyResult((), None, (), interrupted=True))
 

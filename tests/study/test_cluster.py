@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 from automl.errors import ClusterError, UsageError
 from automl.study import cluster
@@ -42,6 +42,37 @@ def test_what_is_no_address_is_refused_with_what_is(address: str) -> None:
         pytest.raises(ClusterError, match=r"expected auto, local or HOST:PORT"),
         connected(address),
     ):
+        pass
+
+
+def test_a_cluster_that_listens_on_127_0_0_1_alone_is_not_where_ray_looks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(services, "resolve_ip_for_localhost", lambda host: "127.0.0.2")
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        said = rf"no Ray cluster at {address} .*; Ray looks for it at 127\.0\.0\.2$"
+        with pytest.raises(ClusterError, match=said), connected(address):
+            pass
+
+
+def test_the_cluster_of_this_machine_is_named_when_it_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "REACH_SECONDS", 0.2)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    said = r"no Ray cluster at 127\.0\.0\.1:1 \(tried for \d+ s\): "
+    with pytest.raises(ClusterError, match=said), connected("auto"):
+        pass
+
+
+def test_where_no_cluster_runs_auto_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "find_gcs_addresses", set)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda folder: None)
+    said = r"no Ray cluster at auto \(tried for 0 s\): none runs here, and RAY_ADDRESS does not"
+    with pytest.raises(ClusterError, match=said), connected("auto"):
         pass
 
 

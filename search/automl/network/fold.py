@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from automl.errors import ModelError, Raised, attempt
 from automl.network.forward_tracer import leaf_kind
 from automl.network.trace import Trace, record
 
@@ -20,8 +21,14 @@ def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
 
     Batch norms that cannot be folded (no such layer before them, or its output is used elsewhere
     too) stay. The output is unchanged up to rounding.
+
+    Raises:
+        ModelError: The model holds something that cannot be copied.
     """
-    result = copy.deepcopy(model).eval()
+    copied = attempt(lambda: copy.deepcopy(model))
+    if isinstance(copied, Raised):
+        raise ModelError(f"the model cannot be copied: {copied.error}") from copied.error
+    result = copied.eval()
     for parameter in result.parameters():
         parameter.requires_grad_(False)
     trace = record(result, inputs, labelled=False)

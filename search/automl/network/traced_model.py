@@ -62,8 +62,8 @@ def trace_network(
         seed: Of the random inputs and of the channels cut in the check.
 
     Raises:
-        ModelError: The model does not run on such an input, or does other operations than on the
-            data's.
+        ModelError: The model cannot be copied, does not run on such an input, or does other
+            operations than on the data's.
     """
     generator = torch.Generator().manual_seed(seed)
     example = torch.randn(tuple(input_shape), generator=generator)
@@ -71,6 +71,8 @@ def trace_network(
     try:
         ready = folded(model, example)
         trace = record(ready, example)
+    except ModelError:
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shape = "x".join(map(str, input_shape))
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -18,6 +18,7 @@ from automl.pipeline.results import finish, write_best
 from automl.pipeline.runs import most_trials
 from automl.study import (
     Completed,
+    Failed,
     ScoringPool,
     StudyResult,
     StudySettings,
@@ -116,11 +117,18 @@ def best_of(result: StudyResult) -> Completed:
     """The best trial of a study.
 
     Raises:
-        StudyError: None was scored.
+        StudyError: None was scored; says what came of those that were proposed.
         KeyboardInterrupt: None was scored because the study was ended before.
     """
     if result.best is not None:
         return result.best
     if result.interrupted:
         raise KeyboardInterrupt  # before a first policy was scored there is nothing to write
-    raise StudyError("no policy was scored: the agent proposed none within the budget")
+    failed = [trial for trial in result.trials if isinstance(trial, Failed)]
+    count = len(result.trials)
+    reason = "none was proposed, or the time was over before the first"
+    if failed:
+        reason = f"{len(failed)} of {count} trials failed; the first: {failed[0].reason}"
+    elif count:
+        reason = f"of {count} that the agent proposed none is within the budget"
+    raise StudyError(f"no policy was scored: {reason}")

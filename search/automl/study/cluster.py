@@ -71,7 +71,9 @@ def _connect(address: str, start: float, cpus: int) -> None:
     if address == "local":
         offered = max(cpus, os.cpu_count() or 1)
         given |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK, "num_cpus": offered}
-    elif address != "auto":
+    else:
+        if address == "auto":
+            given["address"] = address = _running_here(start)
         _probe(address, start)
         if address.rpartition(":")[0] in (_LOOPBACK, "localhost"):
             given["_node_ip_address"] = _LOOPBACK
@@ -102,17 +104,38 @@ def _on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+def _running_here(start: float) -> str:
+    """The address of the cluster that this machine is of. Ray itself would not say which it tries.
+
+    The look-up is Ray's own, which has no public name.
+    """
+    from ray._private import services
+
+    found = attempt(lambda: services.get_ray_address_from_environment("auto", None))
+    if isinstance(found, Raised):
+        raise _unreachable("auto", start, "none runs here, and RAY_ADDRESS does not name one")
+    return str(found)
+
+
 def _probe(address: str, start: float) -> None:
-    """Wait for something to listen there: Ray itself would try for minutes and end the program."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    """Wait for something to listen there: Ray itself would try for minutes and end the program.
+
+    Ray puts this machine's outer address in place of 127.0.0.1, and so does the look here.
+    """
+    from ray._private import services
+
+    client, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
     if not host or not port.isdecimal():
         raise ClusterError(f"Ray address {address!r}: expected auto, local or HOST:PORT")
+    used = host if client else services.resolve_ip_for_localhost(host)
     while True:
-        answer = attempt(lambda: socket.create_connection((host, int(port)), timeout=5.0).close())
+        answer = attempt(lambda: socket.create_connection((used, int(port)), timeout=5.0).close())
         if not isinstance(answer, Raised):
             return
         if time.monotonic() - start > REACH_SECONDS:
-            raise _unreachable(address, start, str(answer.error))
+            instead = "" if used == host else f"; Ray looks for it at {used}"
+            raise _unreachable(address, start, f"{answer.error}{instead}")
         time.sleep(0.5)
 
 

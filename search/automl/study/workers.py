@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.errors import Raised, attempt
+from automl.errors import AutomlError, Raised, attempt
 from automl.policy import Policy
 from automl.study.problem import Evaluation
 
@@ -86,7 +86,8 @@ def score_policy(evaluate: Evaluate, policy: Policy, incumbent: Policy | None) -
         return Unscored(f"SystemExit: {exit.code}", time.monotonic() - start)
     seconds = time.monotonic() - start
     if isinstance(found, Raised):
-        return Unscored(str(found), seconds)
+        own = isinstance(found.error, AutomlError)  # which says by itself where in the user's code
+        return Unscored(str(found.error if own else found), seconds)
     score, images = found
     if not isfinite(score):
         return Unscored(f"the score is {score}", seconds)
