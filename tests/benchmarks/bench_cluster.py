@@ -1,9 +1,9 @@
 """What sharing saves: a sweep of 64 searches of the example through Ray, and some by themselves.
 
-    python tests/benchmarks/bench_cluster.py [--budgets 4] [--seeds 2] [--trials 16] [--alone 8]
-        [--at-once 2] [--json out.json]
+    python tests/benchmarks/bench_cluster.py [--targets 4] [--budgets 4] [--seeds 2] [--trials 16]
+        [--alone 8] [--at-once 2] [--json out.json]
 
-Four fitted targets, so many budgets, two agents, so many seeds. Searches by themselves are commands
+So many fitted targets and budgets, two agents, so many seeds. Searches by themselves are commands
 of their own, spread evenly over targets, budgets, agents and seeds, as many at once as the sweep
 has; the cost of all is taken to be their mean, agent by agent, times the number of searches. CPU
 seconds are compared, for wall time depends on who else is there.
@@ -37,7 +37,7 @@ def main() -> None:
     args = _arguments()
     os.environ["OMP_NUM_THREADS"] = "1"  # as Ray's actors have it
     grid = {
-        "target": list(TARGETS),
+        "target": list(TARGETS[: args.targets]),
         "budget": list(BUDGETS[: args.budgets]),
         "agent": list(AGENTS),
         "seed": list(range(args.seeds)),
@@ -50,7 +50,8 @@ def main() -> None:
         start, before = time.monotonic(), ended()
         result = run_sweep(recipe, ray="local")
         wall, everything = time.monotonic() - start, ended() - before
-        chosen = spread(recipe.cases, args.alone, args.budgets, args.seeds)
+        sizes = (args.targets, args.budgets, args.seeds)
+        chosen = spread(recipe.cases, args.alone, *sizes)
         with ThreadPoolExecutor(args.at_once) as pool:
             numbered = list(enumerate(chosen))
             alone = list(
@@ -65,6 +66,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", type=int, default=len(TARGETS))
     parser.add_argument("--budgets", type=int, default=len(BUDGETS))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trials", type=int, default=16)
@@ -74,14 +76,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def spread(cases: Sequence[Case], count: int, budgets: int, seeds: int) -> list[Case]:
+def spread(cases: Sequence[Case], count: int, targets: int, budgets: int, seeds: int) -> list[Case]:
     """So many of the cases, each target, budget, agent and seed as often as any other."""
     wanted = [
         (
-            TARGETS[n % 4],
-            (BUDGETS[(n % 4 + 2 * (n // 4)) % budgets],),
-            AGENTS[(n % 4 + n // 4) % 2],
-            n // 2 % seeds,
+            TARGETS[n % targets],
+            (BUDGETS[(n % targets + 2 * (n // targets)) % budgets],),
+            AGENTS[(n % targets + n // targets) % 2],
+            (n // 2 + n // targets) % seeds,
         )
         for n in range(count)
     ]
