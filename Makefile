@@ -6,7 +6,7 @@
 # make bench-bits      integer networks on this machine, quantisation without training, HAQ's problem
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
 # make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
-#                      themselves
+#                      themselves; what storages, agents and drivers take, and what 1,000 workers would need
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -58,7 +58,7 @@ bench-agents: $(VENV)/.ready-dev
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --table docs/agents_benchmark.svg
 
 bench-cluster: $(VENV)/.ready-dev
-	@for name in workers cluster; do \
+	@for name in workers cluster storage scale; do \
 		echo "== bench_$$name.py"; \
 		OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; \
 	done
