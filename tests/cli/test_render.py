@@ -75,6 +75,39 @@ def test_a_table_folds_what_is_too_wide(capsys: pytest.CaptureFixture[str]) -> N
     assert max(map(len, lines)) <= render.WIDTH
 
 
+@pytest.mark.parametrize(
+    ("names", "figures"),
+    [
+        (["resnet-" + "with-a-long-name-" * 5], ["0.9123*", "12.3 ms", "13.1 ms", "12345.6 s"]),
+        (
+            ["60% and 80%size and 40%macs", "optuna-cmaes"],
+            ["123456", "0.9123*", "12.3 ms", "13.1 ms", "12345.6 s"],
+        ),
+    ],
+)
+def test_a_table_folds_names_before_figures(
+    names: list[str], figures: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = [*("name" for _ in names), *("predicted" for _ in figures)]
+    render.print_table(header, [[*names, *figures]] * 2, left=len(names))
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= render.WIDTH
+    assert all(out.count(figure) == 2 for figure in figures)
+    firsts = "".join(line[1:33].split("   ")[0].strip() for line in lines[3:])
+    assert names[0].replace(" ", "") in firsts.replace(" ", "")
+
+
+def test_figures_that_are_too_wide_themselves_are_folded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = [f"{number}" * 20 for number in range(5)]
+    render.print_table(["name", *figures], [["a", *figures]])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= render.WIDTH
+    assert all(out.count(figure[0]) == 40 for figure in figures)
+
+
 def test_the_error_of_a_prediction_is_told_with_its_sign(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from automl.cli import sweeps
+from automl.sweep import SearchRow, SweepResult
+
 Automl = Callable[..., tuple[int, str, str]]
 TINY = Path(__file__).resolve().parents[1] / "pipeline" / "tiny.py"
 
@@ -69,3 +72,29 @@ def test_what_is_wrong_is_one_line(automl: Automl, recipe: Path, folder: Path) -
         assert (status, out) == (2, "")
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_searches_that_differ_in_nothing_that_is_shown_stand_by_their_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = tuple(
+        SearchRow(
+            case=f"a-long-name-of-a-search-with-everything-in-it-round_to-{count}",
+            model="m.py:a",
+            data="d.py:a",
+            target="board",
+            budget=("60%",),
+            agent="random",
+            seed=0,
+            state="COMPLETE",
+            score=0.9,
+            predicted_seconds=0.0123,
+            measured_seconds=0.0131,
+            seconds=12345.6,
+        )
+        for count in range(9)
+    )
+    sweeps._print(SweepResult("phones", "/shared/phones", rows))
+    out = capsys.readouterr().out
+    for figure in ("0.9000", "12.3 ms", "13.1 ms", "12345.6 s"):
+        assert out.count(figure) == 9

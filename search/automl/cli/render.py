@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from automl.policy import PolicyFile
 
 WIDTH: Final = 80
+#: Columns that a name keeps at least where it is folded.
+_FOLDED: Final = 10
 _BAR: Final = 24
 #: Layers of one precision that are named, and not counted.
 _NAMED: Final = 4
@@ -64,12 +66,22 @@ def say_next(command: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
-    """A table within `WIDTH` columns on stdout; all but the first `left` columns to the right."""
+    """A table within `WIDTH` columns on stdout; all but the first `left` columns to the right.
+
+    Where that is too narrow, names are folded before figures are, the first of them last.
+    """
+    listed = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*listed, strict=True)]
+    # A border on each side, and three signs between two columns.
+    room = WIDTH - 2 - 3 * (len(widths) - 1) - sum(widths[left:])
+    figures_fit = room >= _FOLDED * left
+    first_fits = room - widths[0] >= _FOLDED * (left - 1)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for position, title in enumerate(header):
         justify: Any = "left" if position < left else "right"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=not position)
-    for row in rows:
+        whole = first_fits if position == 0 else position >= left and figures_fit
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=whole)
+    for row in listed[1:]:
         table.add_row(*row)
     console = Console(width=WIDTH, markup=False, highlight=False, emoji=False)
     console.print(table)

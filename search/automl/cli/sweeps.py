@@ -75,7 +75,8 @@ def _print(result: SweepResult) -> None:
         told = len(plain) == len(rows)  # else the searches differ in something else as well
         header = ("budget", "agent", "seed") if told else ("search",)
         table = [[*(_asked(row) if told else [row.case]), *_found(row)] for row in rows]
-        render.print_table((*header, "score", "predicted", "measured", "cost"), table, left=2)
+        columns = (*header, "score", "predicted", "measured", "cost")
+        render.print_table(columns, table, left=min(len(header), 2))
     for row in result.rows:
         if row.reason:
             render.say(f"{row.case}: {row.reason}")
