@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
+from ray.scripts.scripts import start as start_ray
+from ray.scripts.symmetric_run import symmetric_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,12 +30,16 @@ NOT_HERE = ("make ", "git ", "pip ", "ssh ")
 
 @dataclass(frozen=True)
 class Fence:
-    """A fenced block: its language, the file that it is, whether it is run, its text."""
+    """A fenced block: its language, the file that it is, whether it is run, its text.
+
+    One that needs what no test machine has is marked `elsewhere`, as what file if it is one.
+    """
 
     language: str
     file: str
     run: bool
     text: str
+    elsewhere: str | None = None
 
 
 def fences(document: str) -> list[Fence]:
@@ -36,7 +48,9 @@ def fences(document: str) -> list[Fence]:
     for language, rest, text in FENCE.findall((ROOT / document).read_text(encoding="utf-8")):
         words = rest.split()
         file = next((word[5:] for word in words if word.startswith("file=")), "")
-        found.append(Fence(language, file, "run" in words, text))
+        away = next((word for word in words if word.startswith("elsewhere")), None)
+        elsewhere = None if away is None else away.removeprefix("elsewhere").removeprefix("=")
+        found.append(Fence(language, file, "run" in words, text, elsewhere))
     return found
 
 
@@ -100,6 +114,74 @@ def test_python(tmp_path: Path) -> None:
     printed = follow("docs/python.md", tmp_path)
     assert len(printed) == 6
     assert "trials: expected a whole number from 1 on, found 0" in printed[-1]
+
+
+def test_cluster(tmp_path: Path) -> None:
+    given = next(fence for fence in fences("docs/python.md") if fence.file == "networks.py")
+    (tmp_path / "networks.py").write_text(given.text, encoding="utf-8")
+    printed = follow("docs/cluster.md", tmp_path)
+    assert "2 searches: 2 complete" in printed[0]
+    assert all("2 of them were finished before" in text for text in printed[1:3])
+    assert [row["state"] for row in json.loads(printed[3])["rows"]] == ["COMPLETE"] * 2
+    assert "channels:" in printed[-1]  # a policy of the searcher's
+
+
+def elsewhere(file: str) -> str:
+    """A file of docs/cluster.md that cannot be used here."""
+    (text,) = [each.text for each in fences("docs/cluster.md") if each.elsewhere == file]
+    return text
+
+
+def test_every_command_of_the_cluster_page_is_run_or_marked() -> None:
+    for fence in fences("docs/cluster.md"):
+        if fence.language in {"sh", "yaml"}:
+            assert fence.elsewhere is not None, fence.text
+        elif fence.language == "python":
+            assert fence.run, fence.text
+    text = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    outside = FENCE.sub("", text)
+    assert not re.findall(r"^    (?:automl|ray|python) ", outside, re.MULTILINE)
+
+
+def test_the_recipe_of_the_cluster_page_is_one(tmp_path: Path) -> None:
+    from automl.sweep import make_recipe
+
+    tables = [each for each in fences("docs/cluster.md") if each.language == "toml"]
+    (text,) = [each.text for each in tables if not each.file]
+    recipe = make_recipe(tomllib.loads(text), folder=tmp_path)
+    assert len(recipe.cases) == 2 * 2 * 2 * 2 * 2
+
+
+def test_the_clusters_file_is_one_by_rays_own_schema() -> None:
+    ray = Path(importlib.util.find_spec("ray").submodule_search_locations[0])  # type: ignore
+    schema = json.loads((ray / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(elsewhere("cluster.yaml")), schema)
+
+
+def test_the_job_for_kubernetes_has_all_that_it_names() -> None:
+    job = yaml.safe_load(elsewhere("sweep.yaml"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == version("ray")
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            assert container["image"]
+
+
+def test_the_job_for_slurm_is_a_script_and_names_flags_that_ray_has() -> None:
+    script = elsewhere("sweep.sbatch")
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, check=False)
+    assert checked.returncode == 0
+    start = shlex.split(script[script.index("srun ") :].replace("\\\n", ""))
+    given = start[start.index("symmetric-run") + 1 : start.index("--")]
+    flags = {word.partition("=")[0] for word in given if word.startswith("--")}
+    own = {flag for each in symmetric_run.params for flag in each.opts}
+    known = own | {flag for each in start_ray.params for flag in each.opts}
+    assert flags <= known
+    assert {"--address", "--min-nodes"} <= flags & own
 
 
 #: What the README's Python takes for granted: a model with its data.
