@@ -128,7 +128,7 @@ class ForwardTracer(TorchDispatchMode):
     ) -> None:
         """Called after an operation; `func` is the ATen operator, or the layer's module."""
 
-    def enter(self, name: str, args: tuple[Any, ...]) -> None:
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called when a module that is not a layer is entered."""
 
     def leave(self, name: str, output: Any) -> None:
@@ -198,7 +198,7 @@ class ForwardTracer(TorchDispatchMode):
             return None
         name, kind = self._names[module], leaf_kind(module)
         if not kind:
-            self._quietly(self.enter, name, args or tuple(kwargs.values()))
+            self._quietly(self.enter, name, args, kwargs)
             self._scope.append(name)
             return None
         step = LeafCall((name, self._counts[name]), kind, name, tuple(self._scope))

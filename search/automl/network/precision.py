@@ -102,7 +102,8 @@ class Flow:
         self._order: dict[str, int] = {}
         self._uses = Counter(call.step.module for call in trace.calls)
         users, producers = trace.users(), trace.producers()
-        left = {trace.modules[name][1][0]: trace.modules[name][0][0] for name in removed}
+        passages = filter(None, map(trace.passage, removed))
+        left = {leaving: entering for entering, leaving in passages}
         for call in trace.calls:
             before = producers.get(call.inputs[0]) if call.inputs else None
             if removed.isdisjoint((*call.step.scope, call.step.module)):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
+from automl.network.trace import Here, Trace
 
 Tensor = torch.Tensor
 #: Per channel group, which of its channels stay (ascending indices).
 Kept = Mapping[str, Tensor]
+#: Attribute of a block: how a `Passage` in its place is made.
+_NOTE: Final = "_passage_in_its_place"
 
 
 def kept_positions(
@@ -69,11 +73,40 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
             _slice_in(module, positions)
 
 
+class Passage(nn.Module):
+    """Hands on one of the tensors that it is called with, in the form in which a block gives it.
+
+    Args:
+        place: Where that tensor stands among the leaves of (args, kwargs).
+        form: What the block gives, with a `Here` for the tensor.
+    """
+
+    def __init__(self, place: int, form: Any) -> None:
+        super().__init__()
+        self._place, self._form = place, form
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The tensor, in its form."""
+        value = tree_leaves((args, kwargs))[self._place]
+        return tree_map(lambda leaf: value if isinstance(leaf, Here) else leaf, self._form)
+
+
+def note_passages(model: nn.Module, trace: Trace, blocks: Iterable[str]) -> None:
+    """Leave a note on each block that takes or gives more than a tensor, for `remove`, in place."""
+    for name in blocks:
+        signature, passage = trace.signatures[name], trace.passage(name)
+        if passage is not None and not signature.plain:
+            place = signature.places[trace.modules[name][0].index(passage[0])]
+            setattr(model.get_submodule(name), _NOTE, (place, signature.form))
+
+
 def remove(model: nn.Module, blocks: frozenset[str]) -> None:
-    """Replace blocks by the identity, in place."""
+    """Replace blocks by what hands on their input, in place: the identity, or a `Passage`."""
     for name in blocks:
         parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, nn.Identity())
+        note = getattr(model.get_submodule(name), _NOTE, None)
+        replacement = nn.Identity() if note is None else Passage(*note)
+        setattr(model.get_submodule(parent), leaf, replacement)
 
 
 def smaller(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
 from automl.network.labels import (
@@ -20,10 +20,13 @@ from automl.network.labels import (
     UnionFind,
     compact,
     constant,
+    names,
     vector,
 )
 
 Tensor = torch.Tensor
+#: Operators that may lie on the way of a value through a block that adds something to it.
+_PASSES: Final = names("add relu clone dropout alias detach hardtanh clamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,28 @@ class Call:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a tensor stands in what a module gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a module is called.
+
+    Attributes:
+        places: Where the values that go in stand among the leaves of (args, kwargs).
+        plain: Whether it takes one tensor and nothing else, and gives one.
+        form: What it gives, with a `Here` for each tensor.
+        single: Whether it gives one tensor.
+    """
+
+    places: tuple[int, ...]
+    plain: bool
+    form: Any
+    single: bool
+
+
 @dataclass(slots=True)
 class Trace:
     """What one forward pass did.
@@ -63,7 +88,9 @@ class Trace:
         union: The labels and what became one.
         bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
         modules: For each module that is not a layer: (values that went in, values that came out);
-            () where one of them is no operation's output, or the module runs twice.
+            constants are left out, and () where the module runs twice or where one of those that
+            came out is a constant.
+        signatures: How each of those modules is called.
         output: Value numbers of the network's outputs, as far as they are operations' outputs.
         output_shapes: Shapes of all outputs.
     """
@@ -72,12 +99,25 @@ class Trace:
     union: UnionFind = field(default_factory=UnionFind)
     bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    signatures: dict[str, Signature] = field(default_factory=dict)
     output: tuple[int, ...] = ()
     output_shapes: tuple[tuple[int, ...], ...] = ()
 
     def producers(self) -> dict[int, Call]:
         """The call whose output each value is."""
         return {value: call for call in self.calls for value in call.outputs}
+
+    def passage(self, name: str) -> tuple[int, int] | None:
+        """The values that enter and leave a module whose output is its input plus something.
+
+        There is a path of additions (and of activations that leave what is already rectified alone)
+        from the one to the other, and none from any other value that enters. None elsewhere.
+        """
+        inputs, outputs = self.modules[name]
+        if len(outputs) != 1 or not self.signatures[name].single or outputs[0] in inputs:
+            return None
+        entered = _passed(outputs[0], set(inputs), self.producers())
+        return (entered.pop(), outputs[0]) if len(entered) == 1 else None
 
     def users(self) -> dict[int, list[Call]]:
         """The calls whose input each value is."""
@@ -86,6 +126,25 @@ class Trace:
             for value in call.inputs:
                 result.setdefault(value, []).append(call)
         return result
+
+
+def _passed(end: int, starts: set[int], producers: dict[int, Call]) -> set[int]:
+    """Of these values, those that additions carry to another one."""
+    pending, seen = [(end, False)], set[tuple[int, bool]]()
+    found = set[int]()
+    while pending:
+        value, added = pending.pop()
+        if value in starts:
+            found.update({value} if added else ())
+            continue
+        if (value, added) in seen or value not in producers:
+            continue
+        seen.add((value, added))
+        call = producers[value]
+        name = call.step.op.rstrip("_")
+        if name in _PASSES and call.in_shapes[0] == call.out_shapes[0]:
+            pending.extend((read, added or name == "add") for read in call.inputs)
+    return found
 
 
 def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
@@ -109,7 +168,7 @@ class _Recorder(ForwardTracer):
         self._labels: dict[int, Tensor] = {}
         self._last: set[int] = set()
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
-        self._entered: dict[str, tuple[int, ...]] = {}
+        self._entered: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {}
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
         line = self.trace.union.fresh(channels)
         self.trace.union.freeze(line, INPUT)
@@ -125,13 +184,25 @@ class _Recorder(ForwardTracer):
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
 
-    def enter(self, name: str, args: tuple[Any, ...]) -> None:
-        self._entered[name] = self._values(args)
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        leaves = tree_flatten((args, kwargs))[0]
+        places = tuple(
+            place
+            for place, leaf in enumerate(leaves)
+            if isinstance(leaf, Tensor) and id(leaf) in self._ids
+        )
+        values = tuple(self._ids[id(leaves[place])] for place in places)
+        self._entered[name] = (values, places, len(leaves) == 1 and not kwargs)
 
     def leave(self, name: str, output: Any) -> None:
+        values, places, alone = self._entered[name]
         if name in self.trace.modules:  # called twice: no block, no single place
-            self._entered[name] = ()
-        self.trace.modules[name] = (self._entered[name], self._values(output))
+            values = places = ()
+        single = sum(isinstance(leaf, Tensor) for leaf in tree_leaves(output)) == 1
+        form = tree_map(lambda leaf: Here() if isinstance(leaf, Tensor) else leaf, output)
+        plain = alone and isinstance(output, Tensor)
+        self.trace.modules[name] = (values, self._values(output))
+        self.trace.signatures[name] = Signature(places, plain, form, single)
 
     def after(
         self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any

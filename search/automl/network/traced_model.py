@@ -19,7 +19,7 @@ from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.precision import Flow
-from automl.network.surgery import mask, smaller
+from automl.network.surgery import mask, note_passages, smaller
 from automl.network.trace import Call, Trace, record
 
 Tensor = torch.Tensor
@@ -80,6 +80,7 @@ def trace_network(
     if shown is not None:
         _check_shown(ready, trace, input_shape, shown)
     sizes = _ladder(ready, trace, input_shape, resolutions)
+    note_passages(ready, trace, removable(trace))
     refused: dict[str, str] = {}
     while True:
         network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
@@ -257,8 +258,7 @@ def _blocks(
                 side.module.startswith(f"{name}.") for side in (*group.producers, *group.consumers)
             )
         )
-        (entering,), (leaving,) = flow.trace.modules[name]
-        ends = (flow.value_owner(entering), flow.value_owner(leaving))
+        ends = map(flow.value_owner, flow.trace.passage(name) or ())
         result.append(Block(name, layers, inside, *ends))
     return tuple(result)
 

@@ -140,8 +140,7 @@ class _Refitter(CalibrationMode):
         written = addresses(trace)
         calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
-        for name in removed:
-            (entered,), (left,) = trace.modules[name]
+        for entered, left in filter(None, map(trace.passage, removed)):
             passed[left] = entered
         result = {}
         inside = tuple(f"{name}." for name in removed)
