@@ -71,6 +71,19 @@ def test_operations_are_found_whatever_they_are_called(network: nn.Module, thoro
         assert abs(values[name] - expected).max() < 1e-4
 
 
+@pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
+def test_what_the_file_pads_inside_a_convolution_is_found(thorough: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(3, 2, 3, 2)).eval()
+    at = addresses(network)
+    recorded = record_values(network, [at["conv"]], example())
+    model = onnx.load_from_string(float_onnx(network, SHAPE, thorough=thorough))
+    (match,) = find_operations(model, recorded).values()
+    assert [node.op_type for node in model.graph.node].count("Pad") == (0 if thorough else 1)
+    assert match.node.op_type == "Conv"
+    assert match.positions[0] == 0
+
+
 def test_an_operation_that_is_not_there_is_named(network: nn.Module) -> None:
     at = addresses(network)
     other = Small().eval()

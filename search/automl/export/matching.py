@@ -6,6 +6,7 @@ input, and what computed the same numbers is the same.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -185,6 +186,8 @@ class _Finder:
         for operand in inputs:
             free = [i for i, _ in enumerate(node.input) if i not in positions]
             near = [i for i in free if self._near(node.input[i], operand)]
+            if not near and node.op_type == "Conv":
+                near = [i for i in free if self._inside(node.input[i], operand)]
             positions.append(near[0] if near else None)
         return OperationMatch(node, value, tuple(positions))
 
@@ -208,9 +211,28 @@ class _Finder:
                 return self._producers[name]
         return addition
 
+    def _inside(self, name: str, padded: Array) -> bool:
+        """Whether a value with zeros around it is this one: exporters let convolutions pad."""
+        value = self._values.get(name)
+        if value is None or value.ndim != padded.ndim or value.shape[:2] != padded.shape[:2]:
+            return False
+        room = [after - before for before, after in zip(value.shape, padded.shape, strict=True)]
+        if min(room) < 0:
+            return False
+        for corner in itertools.product(*(range(extent + 1) for extent in room)):
+            ends = zip(corner, value.shape, strict=True)
+            place = tuple(slice(first, first + extent) for first, extent in ends)
+            rest = padded.copy()
+            rest[place] = 0
+            if not rest.any() and _alike(value, padded[place]):
+                return True
+        return False
+
     def _near(self, name: str, wanted: Array) -> bool:
         value = self._values.get(name)
-        if value is None or value.shape != wanted.shape:
-            return False
-        scale = float(np.abs(wanted).max(initial=0.0))
-        return float(np.abs(value - wanted).max(initial=0.0)) <= _TOLERANCE * scale
+        return value is not None and value.shape == wanted.shape and _alike(value, wanted)
+
+
+def _alike(value: Array, wanted: Array) -> bool:
+    scale = float(np.abs(wanted).max(initial=0.0))
+    return float(np.abs(value - wanted).max(initial=0.0)) <= _TOLERANCE * scale

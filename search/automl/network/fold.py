@@ -10,6 +10,8 @@ from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
 from automl.network.forward_tracer import leaf_kind
+from automl.network.parametrized import computed
+from automl.network.plain_layers import make_plain
 from automl.network.trace import Trace, record
 
 Tensor = torch.Tensor
@@ -19,18 +21,21 @@ _WEIGHTED = ("conv", "conv_transpose", "linear")
 def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
     """A copy in eval mode whose batch norms are folded where a convolution or linear precedes.
 
-    Batch norms that cannot be folded (no such layer before them, or its output is used elsewhere
-    too) stay. The output is unchanged up to rounding.
+    Layers of classes with a forward of their own are made plain before (`make_plain`). Batch norms
+    that cannot be folded (no such layer before them, or its output is used elsewhere too) stay. The
+    output is unchanged up to rounding.
 
     Raises:
         ModelError: The model holds something that cannot be copied.
     """
-    copied = attempt(lambda: copy.deepcopy(model))
+    memo = {id(each): each.detach().clone() for each in computed(model)}
+    copied = attempt(lambda: copy.deepcopy(model, memo))
     if isinstance(copied, Raised):
         raise ModelError(f"the model cannot be copied: {copied.error}") from copied.error
     result = copied.eval()
     for parameter in result.parameters():
         parameter.requires_grad_(False)
+    make_plain(result, inputs)
     trace = record(result, inputs, labelled=False)
     for layer, norm in foldable(trace):
         if not leaf_kind(result.get_submodule(norm)):

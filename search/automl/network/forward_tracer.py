@@ -18,6 +18,8 @@ from torch import nn
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from automl.network.own_forward import OwnForward
+
 Address = tuple[str, int]
 
 #: Layers that are visited whole. A subclass with a forward of its own is not one of them.
@@ -46,11 +48,23 @@ def base_kind(module: nn.Module) -> str:
 
 
 def leaf_kind(module: nn.Module) -> str:
-    """What a parametrised layer is ("conv", "linear", ...), or "" for any other module."""
+    """What a parametrised layer is ("conv", "linear", ...), or "" for any other module.
+
+    An `OwnForward` layer is one while it runs itself, not while what is around it runs.
+    """
+    if isinstance(module, OwnForward):
+        return base_kind(module) if module.inside else ""
     for kind, name in _LEAVES.items():
-        if isinstance(module, kind) and type(module).forward is kind.forward:
-            return "" if hasattr(module, "parametrizations") else name
+        if isinstance(module, kind):
+            own = "forward" in vars(module) or hasattr(module, "parametrizations")
+            return "" if own or not _inherits(type(module), kind) else name
     return ""
+
+
+def _inherits(derived: type[nn.Module], kind: type[nn.Module]) -> bool:
+    """Whether a class computes what the layer does that it is derived from."""
+    steps = ("forward", "_conv_forward")
+    return all(getattr(derived, step, None) is getattr(kind, step, None) for step in steps)
 
 
 def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
@@ -70,8 +84,8 @@ def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
         return kind if args[3] is module.running_mean else ""
     called = (*map(tuple, args[3:6]), args[6], args[8])
     transposed = kind == "conv_transpose"
-    own = (module.stride, module.padding, module.dilation, transposed, module.groups)
-    return kind if called == own else ""
+    geometry = map(tuple, (module.stride, module.padding, module.dilation))
+    return kind if called == (*geometry, transposed, module.groups) else ""
 
 
 @dataclass(frozen=True, slots=True)

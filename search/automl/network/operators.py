@@ -25,7 +25,10 @@ _POOLS = {
     "_adaptive_avg_pool2d": "avg_pool",
 }
 _MATMULS = names("mm bmm matmul addmm baddbmm")
-_COPIES = names("clone copy constant_pad_nd roll flip repeat pixel_shuffle pixel_unshuffle stack")
+_COPIES = names(
+    "clone copy constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d "
+    "replication_pad2d roll flip repeat pixel_shuffle pixel_unshuffle stack"
+)
 _ATTENTION = "scaled_dot_product"
 _FREE = names(
     "view _unsafe_view reshape permute transpose t expand split split_with_sizes slice select "

@@ -18,6 +18,7 @@ from automl.network.fold import folded
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
+from automl.network.paddings import paddings_of, with_padding
 from automl.network.precision import Flow
 from automl.network.surgery import mask, note_passages, smaller
 from automl.network.trace import Call, Trace, record
@@ -79,8 +80,8 @@ def trace_network(
         raise ModelError(f"the model does not run on an input of shape {shape}: {first}") from error
     if shown is not None:
         _check_shown(ready, trace, input_shape, shown)
-    sizes = _ladder(ready, trace, input_shape, resolutions)
     note_passages(ready, trace, removable(trace))
+    sizes = _ladder(ready, trace, input_shape, resolutions)
     refused: dict[str, str] = {}
     while True:
         network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
@@ -188,6 +189,7 @@ class _Priced:
 
 def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     producers, count = trace.producers(), Counter[str]()
+    paddings = paddings_of(trace)
     moved: set[int] = set()
     entries: list[tuple[Call, Layer]] = []
     unknown: dict[str, Unprunable] = {}
@@ -196,7 +198,7 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
         before = producers.get(call.inputs[0]) if call.inputs else None
         if op in ("transpose", "permute") or (call.inputs and call.inputs[0] in moved):
             moved.update(call.outputs if op != "clone" else ())
-        if is_free(call, before):
+        if is_free(call, before) or (call.outputs and call.outputs[0] in paddings):
             continue
         count[op] += 1
         strided = bool(call.inputs) and call.inputs[0] in moved
@@ -204,6 +206,9 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
         if layers is None:
             unknown[op] = Unprunable(op, "this operator has no price: latency does not count it")
             continue
+        padding = paddings.get(call.inputs[0]) if call.inputs else None
+        if padding is not None:
+            layers = [with_padding(layer, padding) for layer in layers]
         entries.extend((call, layer) for layer in layers)
     return _Priced(entries, list(unknown.values()))
 
