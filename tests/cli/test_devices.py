@@ -10,7 +10,9 @@ import pytest
 from command import Pipeline
 
 from automl import pipeline
+from automl.latency.header import BoardComparison
 from automl.pipeline.requests import (
+    BoardShare,
     NetworkTime,
     ProfileRequest,
     ProfileResult,
@@ -79,3 +81,25 @@ def test_profile_asks_for_what_was_said(
     automl("profile", "--target", "x", *ALONE, *words)
     assert (asked[2].profile, asked[2].layer_info) == (Path("p.json"), Path("l.json"))
     assert asked[2].precision == "fp16"
+
+
+def test_what_each_of_several_boards_did_is_shown(
+    automl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = BoardComparison(
+        board="orin-2", beside="orin-1", ratio=1.31, spread=0.02, operators=9
+    )
+    boards = (BoardShare("orin-1", 74), BoardShare("orin-2", 70, compared), BoardShare("orin-3", 0))
+    answer = ProfileResult("Orin", Path("t.jsonl"), 144, 0, 144, boards=boards)
+    monkeypatch.setattr(pipeline, "profile", Pipeline(answer))
+    asked = ("profile", "--ops", "ops.json", "--target", "x")
+    status, out, _ = automl(*asked)
+    assert status == 0
+    shown = [line.split() for line in out.splitlines()]
+    assert ["board", "rows", "time", "beside", "orin-1", "compared", "on"] in shown
+    assert ["orin-1", "74"] in shown
+    assert ["orin-2", "70", "1.310", "±", "0.026", "9"] in shown
+    assert ["orin-3", "0"] in shown
+    _, out, _ = automl(*asked, "--json")
+    found = json.loads(out)["boards"][1]
+    assert (found["board"], found["compared"]["ratio"]) == ("orin-2", 1.31)

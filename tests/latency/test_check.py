@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from automl.errors import TableError
 from automl.latency.check import check_file, check_rows, coverage
 from automl.latency.features import operator_features
-from automl.latency.header import TableHeader
+from automl.latency.header import BoardComparison, TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, row_line
 from automl.latency.store import create_table
@@ -165,3 +166,38 @@ def test_coverage() -> None:
     assert (found.asked, found.measured, found.interpolated, found.fitted) == (4, 1, 1, 0)
     assert found.missing_ops == (("conv2d", 1), ("linear", 1))
     assert np.isfinite(table.lookup(keys[:2]).seconds).all()
+
+
+def of_boards(*names: str) -> list[Row]:
+    return [
+        replace(row, board=names[number % len(names)]) for number, row in enumerate(plausible())
+    ]
+
+
+def compared(board: str, beside: str, ratio: float) -> BoardComparison:
+    return BoardComparison(board=board, beside=beside, ratio=ratio, spread=0.02, operators=9)
+
+
+def with_boards(*boards: BoardComparison) -> TableHeader:
+    return HEADER.model_copy(update={"boards": boards})
+
+
+def test_boards_that_disagree_are_found() -> None:
+    header = with_boards(compared("b", "a", 1.01), compared("c", "a", 1.31))
+    (found,) = check_rows(header, of_boards("a", "b", "c"))
+    assert found.kind == "boards"
+    assert found.text == (
+        "c takes 1.310 times as long as a (± 2.0 %, 9 operators measured on both);"
+        " 9 and 9 of 27 rows are theirs"
+    )
+    assert check_rows(with_boards(compared("b", "a", 1.01)), of_boards("a", "b")) == ()
+    assert check_rows(HEADER, of_boards("a")) == ()
+
+
+def test_boards_that_nobody_compared_are_found() -> None:
+    header = with_boards(compared("c", "b", 1.0), compared("b", "a", 1.0))
+    assert check_rows(header, of_boards("a", "b", "c")) == ()
+    (found,) = check_rows(header, of_boards("a", "b", "c", "d"))
+    assert found.text == "rows of d were never compared with rows of a, b, c"
+    (found,) = check_rows(HEADER, of_boards("a", "b"))
+    assert found.text == "rows of b were never compared with rows of a"

@@ -8,7 +8,7 @@ import pytest
 
 from automl.errors import TableError
 from automl.latency.compare import compare_tables, merge, short
-from automl.latency.header import KnownError, TableHeader
+from automl.latency.header import BoardComparison, KnownError, TableHeader
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
@@ -45,6 +45,16 @@ def test_rows_of_both_are_kept() -> None:
     assert header.name == "a"
     assert header.aliases == ("b",)
     assert header.known_error == error
+
+
+def test_comparisons_of_boards_are_kept_and_the_first_one_counts() -> None:
+    def beside(board: str, other: str, ratio: float) -> BoardComparison:
+        return BoardComparison(board=board, beside=other, ratio=ratio, spread=0.01, operators=9)
+
+    one, again, new = beside("b", "a", 1.1), beside("a", "b", 0.8), beside("c", "a", 1.0)
+    first, second = table({8: 1e-3}, boards=(one,)), table({16: 1e-3}, boards=(again, new))
+    header, _ = merge(first, second)
+    assert header.boards == (one, new)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from pydantic import ValidationError
 from small_tables import HEADER
 
 from automl.errors import TableError
-from automl.latency.header import FittedOverhead, KnownError, TableHeader, parse_header
+from automl.latency.header import (
+    BoardComparison,
+    FittedOverhead,
+    KnownError,
+    TableHeader,
+    parse_header,
+)
 from automl.latency.table import LatencyTable
 
 
@@ -59,3 +65,25 @@ def test_values_that_cannot_be_are_refused() -> None:
         TableHeader(name="a", device="b", runtime="c", threads=0)
     with pytest.raises(ValidationError, match="relative"):
         KnownError(relative=-0.1, on="")
+
+
+def test_a_table_of_one_board_is_written_as_it_always_was() -> None:
+    assert "boards" not in HEADER.model_dump_json()
+    assert "boards" not in HEADER.model_dump()
+    compared = BoardComparison(board="b", beside="a", ratio=1.25, spread=0.02, operators=9)
+    header = HEADER.model_copy(update={"boards": (compared,)})
+    assert parse_header(header.model_dump_json(), "here") == header
+    assert LatencyTable(header).digest != LatencyTable(HEADER).digest
+    assert (
+        str(compared) == "b takes 1.250 times as long as a (± 2.0 %, 9 operators measured on both)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "clear"),
+    [(1.0, 0.0, False), (1.2, 0.05, True), (1.2, 0.1, False), (0.8, 0.05, True)],
+)
+def test_boards_disagree_beyond_three_spreads(ratio: float, spread: float, clear: bool) -> None:
+    found = BoardComparison(board="b", beside="a", ratio=ratio, spread=spread, operators=9)
+    assert found.clear is clear
+    assert found.pair == frozenset("ab")

@@ -32,6 +32,7 @@ def test_coefficients_survive_json():
         (lambda one: one.update(model="forest"), "model"),
         (lambda one: one["precisions"]["fp32"].pop("constant_seconds"), "constant_seconds"),
         (lambda one: one["precisions"]["fp32"]["classes"].pop("pool"), "pool"),
+        (lambda one: one["precisions"]["fp32"].update(channel_steps=[1, 10**400]), "channel_steps"),
         (
             lambda one: one["precisions"]["fp32"]["classes"]["pool"].update(overhead_seconds=-1),
             "overhead_seconds",

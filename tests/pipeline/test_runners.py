@@ -18,6 +18,7 @@ from automl.pipeline.runners import (
     measured_table,
     open_runner,
     own_table,
+    parse_hosts,
     provenance,
     table_path,
 )
@@ -33,6 +34,8 @@ class Board:
     """A device that is told apart by its host, and whether it was closed."""
 
     host: str = ""
+    board: str = ""
+    away: bool = False
     info: RuntimeInfo = RuntimeInfo("tensorrt", "10.3", 1, "aarch64", STATE)  # noqa: RUF009
     closed: list[str] = field(default_factory=list)
 
@@ -58,9 +61,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def connect(host: object, *_: object, **__: object) -> Board:
-        if str(host) == "away":
-            raise MeasureError("away: no route to host")
-        return Board(str(host), closed=found)
+        if "away" in str(host):
+            raise MeasureError(f"{str(host).split(':')[0]}: no route to host")
+        return Board(str(host), str(host), closed=found)
 
     monkeypatch.setattr(runners, "SSHRunner", connect)
     monkeypatch.setattr(runners, "LocalRunner", lambda *_: Board("here", closed=found))
@@ -85,9 +88,25 @@ def test_one_host_is_one_board_and_several_share_the_work(closed: list[str]) -> 
 
 
 def test_where_the_second_board_cannot_be_reached_the_first_is_closed(closed: list[str]) -> None:
-    with pytest.raises(MeasureError, match="no route"):
+    with pytest.raises(MeasureError, match=r"^away: no route to host \(of 2 boards.*: one\)"):
         opened("one", "away")
     assert closed == ["one"]
+
+
+def test_boards_that_cannot_be_reached_are_all_named(closed: list[str]) -> None:
+    with pytest.raises(MeasureError, match=r"away: no route.*; me@away: no route.*those.*: none"):
+        opened("away:1", "me@away:2")
+
+
+@pytest.mark.parametrize(
+    "hosts", [("one", "one"), ("me@one", "you@ONE"), ("one", "two", "one:22"), ("[::1]", "x@[::1]")]
+)
+def test_a_board_that_is_named_twice_is_refused(closed: list[str], hosts: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="are one board") as raised:
+        opened(*hosts)
+    assert raised.value.options == ("ssh",)
+    assert closed == []
+    assert len(parse_hosts(("one", "one:2222", "one:2223"))) == 3
 
 
 def test_a_host_that_is_not_understood_connects_to_none(closed: list[str]) -> None:

@@ -71,11 +71,21 @@ def missing() -> str:
     return "" if shutil.which("ssh") else "openssh-client is not installed"
 
 
-def start(folder: Path) -> Sshd:
-    """An sshd that lets its own key in."""
+def start(folder: Path, *, key_of: Sshd | None = None, environment: str = "") -> Sshd:
+    """An sshd that lets its own key in.
+
+    Args:
+        folder: Where its files are made.
+        key_of: Another one that has the same keys, so that one command logs in to both.
+        environment: Further variables of those who log in, as sshd_config sets them.
+    """
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where a root's sshd separates its privileges
     for name in ("key", "host_key"):
+        if key_of is not None:
+            shutil.copy(key_of.folder / name, folder / name)
+            shutil.copy(key_of.folder / f"{name}.pub", folder / f"{name}.pub")
+            continue
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
         )
@@ -85,12 +95,15 @@ def start(folder: Path) -> Sshd:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     kind, key, *_ = (folder / "host_key.pub").read_text().split()
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    known = f"[127.0.0.1]:{port} {kind} {key}\n"
+    for owner in {folder, key_of.folder if key_of is not None else folder}:
+        with (owner / "known_hosts").open("a") as file:
+            file.write(known)
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder / 'host_key'}\n"
         f"AuthorizedKeysFile {folder / 'authorized_keys'}\nPidFile none\nUsePAM no\n"
         f"StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
-        f"SetEnv TMPDIR={folder / 'tmp'} OMP_NUM_THREADS=1\n"
+        f"SetEnv TMPDIR={folder / 'tmp'} OMP_NUM_THREADS=1 {environment}\n"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "config")], stderr=log)

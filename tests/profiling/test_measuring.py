@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recorded_boards import RecordedBoard
 from recorded_runner import INFO, RecordedRunner
 
 from automl.errors import MeasureError, TableError
@@ -15,7 +17,8 @@ from automl.latency.keys import OpKey
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.profiling.device import Conditions
-from automl.profiling.measuring import measure_models, profile
+from automl.profiling.measuring import disagreements, measure_models, profile
+from automl.profiling.pool import PooledRunner
 from automl.profiling.runner import Measurement
 from automl.profiling.runtimes import ANCHOR
 
@@ -220,3 +223,84 @@ def test_whole_networks(runner: RecordedRunner) -> None:
     runner.on_answer = lambda count: Measurement(0, math.nan, math.nan, 0, "too large")
     with pytest.raises(MeasureError, match="refuses long: too large"):
         measure_models({"long": b"12345"}, runner)
+
+
+def test_rows_of_several_boards_say_whose_they_are(table: LatencyTable) -> None:
+    with PooledRunner([RecordedBoard("a"), RecordedBoard("b")]) as pool:
+        report = profile(table, KEYS, pool)
+    assert report.warnings == ()
+    assert table.lacks(KEYS) == ()
+    assert {row.board for row in table.rows} == {"a", "b"}
+    assert table.path is not None
+    read = LatencyTable.read(table.path)
+    assert read.rows == table.rows
+    (found,) = read.header.boards
+    assert (found.board, found.beside, found.ratio, found.clear) == ("b", "a", 1.0, False)
+    assert report.comparisons == (found,)
+
+
+def test_boards_that_disagree_are_reported_and_noted(table: LatencyTable) -> None:
+    boards = [RecordedBoard("a"), RecordedBoard("b", 1.0), RecordedBoard("c", 1.5)]
+    with PooledRunner(boards) as pool:
+        report = profile(table, KEYS, pool)
+        assert profile(table, KEYS, pool).comparisons == ()  # nothing was measured
+    assert report.doubtful == 0  # c is slow, and as slow as it was
+    assert report.warnings == ()
+    (said,) = disagreements([report])
+    assert said.startswith("boards disagree: c takes 1.500 times as long as a (± 0.")
+    assert [one.clear for one in table.header.boards] == [False, True]
+    with PooledRunner([RecordedBoard("c", 1.5), RecordedBoard("a"), RecordedBoard("d")]) as pool:
+        more = [OpKey("linear", 9, width) for width in range(8, 48)]
+        profile(table, more, pool)
+    pairs = {(one.board, one.beside): one.ratio for one in table.header.boards}
+    assert pairs == {("b", "a"): 1.0, ("a", "c"): 0.6667, ("d", "c"): 0.6667}
+
+
+def test_rows_of_one_board_are_as_they_always_were(table: LatencyTable) -> None:
+    profile(table, KEYS, with_state())
+    assert table.path is not None
+    assert "board" not in {name for line in lines_of(table) for name in line} - {"boards"}
+    assert "boards" not in lines_of(table)[0]
+
+
+def lines_of(table: LatencyTable) -> list[dict[str, object]]:
+    assert table.path is not None
+    return [json.loads(line) for line in table.path.read_text().splitlines()]
+
+
+def test_a_board_that_is_lost_leaves_no_gap(table: LatencyTable) -> None:
+    with PooledRunner([RecordedBoard("a", fails_after=15), RecordedBoard("b")]) as pool:
+        report = profile(table, KEYS, pool)
+    assert table.lacks(KEYS) == ()
+    assert any("a was lost" in said and "measured by b" in said for said in report.warnings)
+    boards = [RecordedBoard("a", fails_after=15), RecordedBoard("b", fails_after=15)]
+    more = [OpKey("linear", 9, width) for width in range(8, 48)]
+    with PooledRunner(boards) as pool, pytest.raises(MeasureError, match="no board is left"):
+        profile(table, more, pool)
+    kept = LatencyTable.read(table.path or Path())
+    assert kept.rows == table.rows
+
+
+def test_rows_of_a_board_that_slows_down_say_so(
+    table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    slow = RecordedBoard("b")
+
+    def slows_down(done: int, total: int, row: Row) -> None:
+        slow.factor = 1.4
+
+    keys = [OpKey("linear", 8, width) for width in range(8, 264)]  # two batches of two boards
+    with PooledRunner([RecordedBoard("a"), slow]) as pool:
+        report = profile(table, keys, pool, progress=slows_down)
+    late = [row for row in table.rows if row.spread > 0.3]
+    assert {row.board for row in late} == {"b"}
+    assert report.doubtful == len(late)
+
+
+def test_whole_networks_are_timed_on_every_board() -> None:
+    boards = [RecordedBoard("a"), RecordedBoard("b", 2.0), RecordedBoard("c", 5.0)]
+    with PooledRunner(boards) as pool:
+        found = measure_models({"long": b"12345", "short": b"1"}, pool)
+    assert found["long"].seconds == pytest.approx(2.0 * 5e-9)
+    assert [board.asked for board in boards] == [2, 2, 2]

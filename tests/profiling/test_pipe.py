@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from automl.errors import MeasureError
-from automl.profiling.pipe import Pipe
+from automl.profiling.pipe import Pipe, Silence
 
 ECHO = """
 import sys
@@ -66,3 +67,27 @@ def test_one_that_does_not_is_killed() -> None:
 def test_what_cannot_be_started_is_named() -> None:
     with pytest.raises(MeasureError, match="no-such-program cannot be started: No such file"):
         Pipe(["no-such-program"])
+
+
+def test_a_process_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    with python("import time; print('{}', flush=True); time.sleep(600)") as pipe:
+        assert pipe.read(600.0) == {}
+        with pytest.raises(Silence):
+            pipe.read(0.01)
+
+
+def test_what_is_no_object_is_noise() -> None:
+    script = """
+print('{garbage'); print('[1]'); print('{"a":' * 100000); print('{"a": 1' + '0' * 5000 + '}')
+print('{' + 'x' * 20_000_000); print('{"last": 1}')
+"""
+    with python(script) as pipe:
+        assert pipe.read(600.0) == {"last": 1}
+        assert pipe.read(600.0) is None
+
+
+def test_who_reads_finds_the_end_when_another_thread_ends_the_process() -> None:
+    with python("import time; print('{}', flush=True); time.sleep(600)") as pipe:
+        assert pipe.read() == {}
+        threading.Timer(0.05, pipe.kill).start()
+        assert pipe.read(600.0) is None

@@ -2,101 +2,116 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import replace
 
 import pytest
+from recorded_boards import INFO, STATE, RecordedBoard
 
 from automl.errors import MeasureError
-from automl.profiling.device import Conditions
+from automl.profiling import pool as pools
 from automl.profiling.pool import PooledRunner
-from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
+from automl.profiling.runner import Limits, Probe, RuntimeInfo
 
-STATE = Conditions("Chip", 4, "performance", 2e9, 50.0, "15W", 2e9)
-INFO = RuntimeInfo("onnxruntime", "1.0", 1, "aarch64", STATE)
 PROBES = [Probe((bytes(size),), (1.0,)) for size in range(1, 21)]
 
 
-@dataclass
-class Board:
-    """Answers with its own number of seconds, until it fails."""
-
-    seconds: float
-    fails_after: int = 10**9
-    info: RuntimeInfo = INFO
-    stolen: float = 0.0
-    state: Conditions | None = STATE
-    asked: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-
-    def __str__(self) -> str:
-        return f"board {self.seconds:g}"
-
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
-        for index in range(len(probes)):
-            self.asked += 1
-            if self.asked > self.fails_after:
-                raise MeasureError(f"{self} is gone")
-            yield Measurement(index, self.seconds, 0.01, 9)
-
-
-def test_all_is_answered_once() -> None:
-    boards = [Board(1.0), Board(2.0)]
-    with PooledRunner(boards) as pool:  # type: ignore[arg-type]
-        found = [measured.probe for measured in pool.run(PROBES, Limits())]
-    assert sorted(found) == list(range(20))
+def test_all_is_answered_once_and_says_by_whom() -> None:
+    boards = [RecordedBoard("a"), RecordedBoard("b", 2.0)]
+    with PooledRunner(boards) as pool:
+        found = list(pool.run(PROBES, Limits()))
+    assert sorted(measured.probe for measured in found) == list(range(20))
     assert sum(board.asked for board in boards) == 20
     assert all(board.ended.is_set() for board in boards)
+    factors = {"a": 1.0, "b": 2.0}
+    for measured in found:
+        assert measured.seconds == factors[measured.board] * 1e-9 * (measured.probe + 1)
 
 
 @pytest.mark.parametrize("fails_after", [0, 1, 5])
 def test_a_board_that_fails_leaves_its_share(fails_after: int) -> None:
-    boards = [Board(1.0, fails_after), Board(2.0)]
-    with PooledRunner(boards) as pool:  # type: ignore[arg-type]
-        for _ in range(2):
+    boards = [RecordedBoard("a", fails_after=fails_after), RecordedBoard("b")]
+    with PooledRunner(boards) as pool:
+        for _ in range(3):
             found = [measured.probe for measured in pool.run(PROBES, Limits())]
             assert sorted(found) == list(range(20))
+        assert pool.lost == {"a": "a: the connection ended"}
+        assert list(pool.boards) == ["b"]
+        assert boards[0].ended.is_set()
 
 
-def test_when_no_board_is_left() -> None:
-    with PooledRunner([Board(1.0, 3), Board(2.0, 4)]) as pool:  # type: ignore[list-item]
-        found = []
-        with pytest.raises(MeasureError, match="is gone"):
-            found.extend(pool.run(PROBES, Limits()))
+@pytest.mark.parametrize("each", [False, True])
+def test_when_no_board_is_left_each_reason_is_told_once(each: bool) -> None:
+    with PooledRunner(
+        [RecordedBoard("a", fails_after=3), RecordedBoard("b", fails_after=4)]
+    ) as pool:
+        measure = pool.run_on_each if each else pool.run
+        with pytest.raises(MeasureError, match=r"no board is left.*a: the conn.*b: the conn"):
+            list(measure(PROBES, Limits()))
+        with pytest.raises(MeasureError, match="no board is left"):
+            list(measure(PROBES, Limits()))
+        assert pool.info.runtime == "onnxruntime"
 
 
-def test_a_single_probe_is_for_every_board() -> None:
-    with PooledRunner([Board(1.0), Board(3.0), Board(2.0)]) as pool:  # type: ignore[list-item]
-        assert [measured.seconds for measured in pool.run(PROBES[:1], Limits())] == [3.0]
+def test_every_board_measures_each_and_a_lost_one_is_not_waited_for() -> None:
+    boards = [RecordedBoard("a"), RecordedBoard("b", fails_after=25), RecordedBoard("c")]
+    with PooledRunner(boards) as pool:
+        found = list(pool.run_on_each(PROBES, Limits()))
+        assert Counter(one.board for one in found) == {"a": 20, "b": 20, "c": 20}
+        found = list(pool.run_on_each(PROBES, Limits()))
+        counts = Counter(one.board for one in found)
+        assert (counts["a"], counts["c"]) == (20, 20)
+        assert counts["b"] == 5
+        assert list(pool.lost) == ["b"]
+
+
+def test_a_board_that_is_away_leaves_its_share_and_may_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pools, "GRACE", 0.0)
+    away = RecordedBoard("a", away_after=2)
+    with PooledRunner([away, RecordedBoard("b")]) as pool:
+        found = list(pool.run(PROBES, Limits()))
+        assert sorted(measured.probe for measured in found) == list(range(20))
+        assert [one.board for one in pool.run_on_each(PROBES[:1], Limits())] == ["b"]
+        away.away_after = 10**9
+        away.back.set()
+        found = [one for _ in range(50) for one in pool.run(PROBES, Limits())]
+        assert Counter(one.probe for one in found) == dict.fromkeys(range(20), 50)
+        assert pool.lost == {}
+
+
+def test_one_that_is_away_at_the_end_is_ended() -> None:
+    away = RecordedBoard("a", away_after=0)
+    with PooledRunner([away, RecordedBoard("b")]) as pool:
+        next(iter(pool.run(PROBES, Limits())))
+    assert away.ended.is_set()
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         (replace(INFO, version="2.0"), r"runtime version \(1\.0 and 2\.0\)"),
-        (replace(INFO, conditions=replace(STATE, processor="Other")), "device"),
+        (replace(INFO, conditions=replace(STATE, processor="Other")), r"device \(Chip and Other"),
+        (replace(INFO, conditions=replace(STATE, cores=8)), r"number of cores \(4 and 8"),
         (replace(INFO, conditions=replace(STATE, power_mode="MAXN")), "power mode"),
         (replace(INFO, conditions=replace(STATE, governor="ondemand")), "clock setting"),
     ],
 )
 def test_boards_that_differ_do_not_mix(other: RuntimeInfo, said: str) -> None:
-    boards = [Board(1.0), Board(1.0, info=other)]
-    with pytest.raises(MeasureError, match=said):
-        PooledRunner(boards)  # type: ignore[arg-type]
+    boards = [RecordedBoard("a"), RecordedBoard("b"), RecordedBoard("c", info=other)]
+    with pytest.raises(MeasureError, match=rf"cannot share a table: from a differ c in {said}"):
+        PooledRunner(boards)
     assert all(board.ended.is_set() for board in boards)
 
 
 def test_the_worst_board_speaks_for_all() -> None:
     hot = replace(STATE, temperature=85.0)
-    boards = [Board(1.0, state=hot, stolen=0.1), Board(1.0, info=replace(INFO, load=1.5))]
-    with PooledRunner(boards) as pool:  # type: ignore[arg-type]
+    boards = [
+        RecordedBoard("a", state=hot, stolen=0.1),
+        RecordedBoard("b", info=replace(INFO, load=1.5)),
+    ]
+    with PooledRunner(boards) as pool:
         assert pool.state == hot
         assert pool.stolen == 0.1
         assert pool.info.load == 1.5

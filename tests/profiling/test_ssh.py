@@ -23,6 +23,8 @@ from automl.profiling.ssh import COMMAND, Host, SSHRunner, parse_host
 QUICK = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
 PROBES = [probe(OpKey("linear", 8, width)) for width in range(8, 16)]
 
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
 needs_sshd = pytest.mark.skipif(bool(servers.missing()), reason=servers.missing())
 
 
@@ -63,6 +65,12 @@ def left_behind(server: Sshd) -> list[Path]:
 )
 def test_hosts(text: str, host: Host) -> None:
     assert parse_host(text) == host
+
+
+def test_a_board_is_named_without_who_logs_in() -> None:
+    assert parse_host("pi@board").board == "board"
+    assert parse_host("me@[::1]:22").board == "::1:22"
+    assert str(parse_host("pi@board:2222")) == "pi@board:2222"
 
 
 @pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "a b", "pi@board:ssh", "pi@"])
@@ -106,13 +114,46 @@ def test_a_worker_that_ended_by_itself_is_started_again(
     assert left_behind(server) == []
 
 
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory, server: Sshd) -> Iterator[Sshd]:
+    """Another board, which the first one's key opens."""
+    found = servers.start(tmp_path_factory.mktemp("second"), key_of=server)
+    yield found
+    found.stop()
+
+
 @needs_sshd
-def test_two_boards_share_the_work(server: Sshd, board: Host) -> None:
-    with PooledRunner([connect(board), connect(board)]) as pool:
+def test_two_boards_share_the_work(server: Sshd, second: Sshd, board: Host) -> None:
+    other = parse_host(second.host)
+    with PooledRunner([connect(board), connect(other)]) as pool:
         found = list(pool.run(PROBES, QUICK))
         assert sorted(measured.probe for measured in found) == list(range(len(PROBES)))
         assert all(measured.seconds > 0 for measured in found)
-        assert len(list(pool.run(PROBES[:1], QUICK))) == 1
+        assert {one.board for one in found} <= {board.board, other.board}
+        each = list(pool.run_on_each(PROBES[:1], QUICK))
+        assert sorted(one.board for one in each) == sorted((board.board, other.board))
+        assert [runner.info.boot for runner in pool.boards.values()] == 2 * [BOOT]
+    assert left_behind(server) == []
+    assert left_behind(second) == []
+
+
+@needs_sshd
+def test_a_board_that_dies_in_the_middle_leaves_its_share(
+    tmp_path: Path, server: Sshd, board: Host
+) -> None:
+    dying = servers.start(tmp_path, key_of=server)
+    other = parse_host(dying.host)
+    with PooledRunner([connect(board), connect(other, patience=0.5)]) as pool:
+        found = []
+        for measured in pool.run(PROBES * 4, QUICK):
+            if not found:
+                dying.stop()
+            found.append(measured.probe)
+        assert sorted(found) == list(range(4 * len(PROBES)))
+        each = list(pool.run_on_each(PROBES[:1], QUICK))
+        assert [one.board for one in each] == [board.board]
+        assert list(pool.lost) == [other.board]
+        assert "did not come back within" in pool.lost[other.board]
     assert left_behind(server) == []
 
 

@@ -9,7 +9,7 @@ from automl.options import ProfileOptions, TaskOptions
 
 if TYPE_CHECKING:
     from automl.latency import Target
-    from automl.pipeline import ProfileRequest, ProfileResult
+    from automl.pipeline import BoardShare, ProfileRequest, ProfileResult
 
 
 def targets(json: Json = False) -> None:
@@ -96,6 +96,8 @@ def _print_profile(result: ProfileResult) -> None:
             f"asked for {result.asked:,} operators: {result.known:,} were known, "
             f"{result.measured:,} measured now, {len(result.refused):,} refused by the runtime"
         )
+    if result.boards:
+        _print_boards(result.boards)
     for name in result.refused:
         render.say(f"refused: {name}")
     for note in result.notes:
@@ -114,3 +116,21 @@ def _print_profile(result: ProfileResult) -> None:
     render.print_table(("network", "predicted", "measured", "error"), rows)
     if result.error is not None:
         render.say(f"mean error of networks left out of the fit: {100 * result.error:.1f} %")
+
+
+def _print_boards(boards: tuple[BoardShare, ...]) -> None:
+    """Who of several measured how much, and how long it takes beside the first."""
+    from automl.cli import render
+
+    rows = [
+        (
+            each.board,
+            f"{each.rows:,}",
+            ""
+            if (one := each.compared) is None
+            else f"{one.ratio:.3f} ± {one.ratio * one.spread:.3f}",
+            "" if one is None else f"{one.operators:,}",
+        )
+        for each in boards
+    ]
+    render.print_table(("board", "rows", f"time beside {boards[0].board}", "compared on"), rows)

@@ -151,6 +151,7 @@ def _print_check(found: TableCheck) -> None:
         "impossible": "impossible values",
         "noise": "lost in the noise (so quick that it hardly counts, or disturbed)",
         "order": "more work at clearly less time (the device may do that, or was disturbed)",
+        "boards": "boards that disagree by more than their spread, or were not compared",
     }
     for kind, title in titles.items():
         texts = [finding.text for finding in found.findings if finding.kind == kind]

@@ -8,6 +8,7 @@ from .compare import compare_tables as compare_tables
 from .compare import merge as merge
 from .compare import short as short
 from .corrected import CorrectedPricer as CorrectedPricer
+from .header import BoardComparison as BoardComparison
 from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
 from .header import TableHeader as TableHeader

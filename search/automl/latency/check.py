@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from automl.latency.nonnegative import fit_nonnegative
 from automl.latency.rows import Row, parse_row
 from automl.latency.table import LatencyTable
 
-Kind = Literal["unreadable", "unit", "impossible", "noise", "order"]
+Kind = Literal["unreadable", "unit", "impossible", "noise", "order", "boards"]
 Floats = NDArray[np.float64]
 
 #: A row so many times off what the rest or the predictor say is in another unit, not slow.
@@ -42,7 +43,8 @@ class Finding:
 
     Attributes:
         kind: What is wrong; "noise" (measured, but lost in it) and "order" (which may be the
-            device's own doing: channels in blocks) are to be looked at, the others cannot be.
+            device's own doing: channels in blocks) are to be looked at, as are "boards" (several
+            that measured and disagree, or were not compared); the others cannot be.
         text: For people, with line, operator and values.
     """
 
@@ -132,7 +134,8 @@ def check_rows(
     units = _against_predictor(rows, table) if table is not None and seconds else []
     if seconds and not units:
         units = _rates(rows) or _against_devices(rows, devices) or _against_each_other(rows)
-    return (*units, *_impossible(rows, seconds), *_noise(rows, seconds), *_order(rows))
+    looked_at = (*_noise(rows, seconds), *_order(rows), *_boards(header, rows))
+    return (*units, *_impossible(rows, seconds), *looked_at)
 
 
 def coverage(table: LatencyTable, keys: Sequence[OpKey]) -> Coverage:
@@ -277,6 +280,26 @@ def _order(rows: Sequence[Row]) -> list[Finding]:
         )
         for ratio, large, small in worst
     ]
+
+
+def _boards(header: TableHeader, rows: Sequence[Row]) -> list[Finding]:
+    """Boards that disagree by more than their spread, and those that nobody compared."""
+    counts = Counter(row.board for row in rows)
+    found = [
+        f"{one}; {counts[one.board]} and {counts[one.beside]} of {len(rows)} rows are theirs"
+        for one in header.boards
+        if one.clear
+    ]
+    named = sorted(name for name in counts if name)
+    together = {named[0]} if named else set[str]()
+    for one in header.boards * len(header.boards):  # what is compared with what is compared
+        if one.pair & together:
+            together |= one.pair
+    alone = [name for name in named if name not in together]
+    if alone:
+        beside = ", ".join(name for name in named if name in together)
+        found.append(f"rows of {', '.join(alone)} were never compared with rows of {beside}")
+    return [Finding("boards", text) for text in found]
 
 
 def _kind(key: OpKey) -> tuple[object, ...]:

@@ -256,6 +256,14 @@ def _merged_header(leading: TableHeader, other: TableHeader) -> TableHeader:
             "overhead": leading.overhead or other.overhead,
             "coefficients": leading.coefficients or other.coefficients,
             "known_error": leading.known_error or other.known_error,
+            "boards": (
+                *leading.boards,
+                *(
+                    one
+                    for one in other.boards
+                    if one.pair not in {own.pair for own in leading.boards}
+                ),
+            ),
         }
     )
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import math
+from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from automl.errors import TableError
 
 SCHEMA_VERSION: Final = 1
+_DEVIATIONS: Final = 3  # a spread is one standard deviation
 
 
 class _Model(BaseModel):
@@ -45,6 +56,39 @@ class KnownError(_Model):
     on: str
 
 
+class BoardComparison(_Model):
+    """How long one of several boards of a kind takes beside another.
+
+    Attributes:
+        board, beside: The boards, as they are named in rows.
+        ratio: Median of the first's time over the second's.
+        spread: Relative half-width of the uncertainty of the ratio.
+        operators: How many were measured on both.
+    """
+
+    board: str = Field(min_length=1)
+    beside: str = Field(min_length=1)
+    ratio: float = Field(gt=0)
+    spread: float = Field(ge=0)
+    operators: int = Field(ge=1)
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """The two boards, whichever is beside which."""
+        return frozenset((self.board, self.beside))
+
+    @property
+    def clear(self) -> bool:
+        """Whether the boards disagree by more than three of their spreads."""
+        return abs(math.log(self.ratio)) > math.log1p(_DEVIATIONS * self.spread)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.board} takes {self.ratio:.3f} times as long as {self.beside}"
+            f" (± {100 * self.spread:.1f} %, {self.operators} operators measured on both)"
+        )
+
+
 class TableHeader(_Model):
     """What a table says of itself.
 
@@ -64,6 +108,7 @@ class TableHeader(_Model):
         overhead: Fitted step from the sum of operators to the network.
         coefficients: Fitted predictor for operators without rows; see `automl.latency.predict`.
         known_error: Of whole-network predictions.
+        boards: Where several boards measured, how they compare.
     """
 
     schema_version: Literal[1] = 1
@@ -85,6 +130,15 @@ class TableHeader(_Model):
     overhead: FittedOverhead | None = None
     coefficients: dict[str, JsonValue] | None = None
     known_error: KnownError | None = None
+    boards: tuple[BoardComparison, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Tables of one board are written, and have the digest, that they always had."""
+        content: dict[str, Any] = write(self)
+        if not self.boards:
+            content.pop("boards", None)
+        return content
 
 
 def parse_header(line: str, where: str) -> TableHeader:

@@ -23,6 +23,7 @@ UNSEEN_ERROR = 0.5
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Step = Annotated[int, Field(ge=1, le=65536)]
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -49,7 +50,7 @@ class PrecisionCoefficients(BaseModel):
     seconds_per_weight: Positive
     half_sizes: tuple[Positive, Positive, Positive]
     depthwise_half_sizes: tuple[Positive, Positive, Positive]
-    channel_steps: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    channel_steps: tuple[Step, Step]
     seen: tuple[str, ...]
     classes: dict[str, ClassCoefficients]
 

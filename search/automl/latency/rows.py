@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -25,6 +26,7 @@ class Row:
         source: How the value came about.
         joules: Energy of one execution, NaN where not known.
         origin: Where a value that we did not measure was published.
+        board: Which of several boards measured it; "" where there was one.
     """
 
     key: OpKey
@@ -34,12 +36,15 @@ class Row:
     source: Source = "measured"
     joules: float = math.nan
     origin: str = ""
+    board: str = ""
 
 
 _PAIRS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size")
 _KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
 _DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
-_VALUES: Final = ("spread", "runs", "source", "joules", "origin")
+_VALUES: Final = ("spread", "runs", "source", "joules", "origin", "board")
+_MOST: Final = 10**15  # of a whole number: what is computed from several still fits a float
+_SHOWN: Final = 60  # characters of a value that cannot be
 _KNOWN: Final = frozenset((*_KEY_FIELDS, *_VALUES))
 
 
@@ -60,6 +65,8 @@ def row_line(row: Row, unit: str = "seconds") -> str:
         line["joules"] = row.joules
     if row.origin:
         line["origin"] = row.origin
+    if row.board:
+        line["board"] = row.board
     return json.dumps(line, separators=(",", ":"))
 
 
@@ -78,6 +85,8 @@ def parse_row(text: str, unit: str, where: str) -> Row:
         found = json.loads(text)
     except json.JSONDecodeError as error:
         raise TableError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
+        raise TableError(f"{where}: not a row, but JSON that is too large to read") from None
     if not isinstance(found, dict):
         raise TableError(f"{where}: a row is a JSON object, not {type(found).__name__}")
     unknown = found.keys() - _KNOWN
@@ -97,7 +106,8 @@ def parse_row(text: str, unit: str, where: str) -> Row:
         _whole(found, "runs", where, least=0) if "runs" in found else 0,
         source,
         _number(found, "joules", where),
-        str(found.get("origin", "")),
+        _text(found, "origin", where),
+        _text(found, "board", where),
     )
 
 
@@ -120,16 +130,18 @@ def _key(found: Mapping[str, Any], where: str) -> OpKey:
             values[name] = _pair(found[name], name, where)
     for name in ("detail", "precision"):
         if name in found:
-            if not isinstance(found[name], str):
-                raise TableError(f"{where}: {name} {found[name]!r} is not a text")
-            values[name] = found[name]
+            values[name] = _text(found, name, where)
     return OpKey(**values)
 
 
 def _whole(found: Mapping[str, Any], name: str, where: str, least: int = 1) -> int:
     value = found.get(name)
     if type(value) is not int or value < least:
-        raise TableError(f"{where}: {name} {value!r} is not a whole number of at least {least}")
+        raise TableError(
+            f"{where}: {name} {_shown(value)} is not a whole number of at least {least}"
+        )
+    if value > _MOST:
+        raise TableError(f"{where}: {name} {_shown(value)} is over {_MOST}")
     return value
 
 
@@ -137,17 +149,33 @@ def _pair(value: Any, name: str, where: str) -> tuple[int, int]:
     least = 0 if name == "padding" else 1
     if isinstance(value, list) and len(value) == 2:
         first, second = value
-        if type(first) is int and type(second) is int and min(first, second) >= least:
+        whole = type(first) is int and type(second) is int
+        if whole and least <= min(first, second) and max(first, second) <= _MOST:
             return (first, second)
-    raise TableError(f"{where}: {name} {value!r} is not [height, width] of at least {least}")
+    raise TableError(
+        f"{where}: {name} {_shown(value)} is not [height, width] from {least} to {_MOST}"
+    )
+
+
+def _text(found: Mapping[str, Any], name: str, where: str) -> str:
+    value = found.get(name, "")
+    if not isinstance(value, str):
+        raise TableError(f"{where}: {name} {_shown(value)} is not a text")
+    return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _number(found: Mapping[str, Any], name: str, where: str, *, zero: bool = True) -> float:
     if name not in found:
         return math.nan
     value = found[name]
-    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
-        raise TableError(f"{where}: {name} {value!r} is not a finite number of at least 0")
+    if type(value) not in (int, float) or not 0 <= value < math.inf or value > sys.float_info.max:
+        raise TableError(f"{where}: {name} {_shown(value)} is not a finite number of at least 0")
     if value == 0 and not zero:
         raise TableError(f"{where}: {name} is 0, which no operator takes")
     return float(value)

@@ -54,6 +54,10 @@ def _row_schema() -> dict[str, Any]:
         "source": {"enum": list(SOURCES), "default": "measured"},
         "joules": {**_NUMBER, "description": "Energy of one execution."},
         "origin": {"type": "string", "description": "Where a value of others was published."},
+        "board": {
+            "type": "string",
+            "description": "Which of several boards of the kind measured it.",
+        },
     }
     return {
         "title": "Row",

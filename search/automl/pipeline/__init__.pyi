@@ -11,6 +11,7 @@ from .front import search_front as search_front
 from .profiling import profile as profile
 from .requests import ApplyRequest as ApplyRequest
 from .requests import ApplyResult as ApplyResult
+from .requests import BoardShare as BoardShare
 from .requests import Event as Event
 from .requests import Metrics as Metrics
 from .requests import OnEvent as OnEvent

@@ -17,10 +17,10 @@ from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
-from automl.pipeline.runners import open_runner, own_table
+from automl.pipeline.runners import open_runner, own_table, parse_hosts
 from automl.pipeline.running import best_of, run_agent, workers_of
 from automl.policy import Policy
-from automl.profiling import Runner, profile
+from automl.profiling import ProfileReport, Runner, disagreements, profile
 from automl.study import StudyResult, delete_study, open_pool
 
 #: Most searches before it is said that the winner does not rest on measured rows.
@@ -63,10 +63,12 @@ class MeasureLoop:
     """Better prices after each search. The device is reached when it is first needed."""
 
     def __init__(self, request: SearchRequest, on_event: OnEvent, stack: ExitStack) -> None:
+        parse_hosts(request.ssh)
         self._request, self._on_event, self._stack = request, on_event, stack
         self._runner: Runner | None = None
         self._refused: dict[OpKey, str] = {}
         self._warnings: tuple[str, ...] = ()
+        self._reports: list[ProfileReport] = []
         self._rows = 0
         self._searches = 0
 
@@ -99,7 +101,13 @@ class MeasureLoop:
         else:
             said = f"{done}: the winner rests on measured rows alone"
         refused = (f"{key.op} is not measured: {why}" for key, why in self._refused.items())
-        return (said, *self._warnings, *dict.fromkeys(refused), *network.notes)
+        return (
+            said,
+            *self._warnings,
+            *disagreements(self._reports),
+            *dict.fromkeys(refused),
+            *network.notes,
+        )
 
     def _lacking(self, network: PricedNetwork, policies: Iterable[Policy]) -> list[OpKey]:
         keys = [key for policy in policies for key in self._unmeasured(network, policy)]
@@ -128,6 +136,7 @@ class MeasureLoop:
                     Event(f"measuring, round {self._searches + 1}", done, total)
                 ),
             )
+        self._reports.append(report)
         self._rows += report.measured
         self._refused.update(report.refused)
         self._warnings = tuple(dict.fromkeys((*self._warnings, *report.warnings)))

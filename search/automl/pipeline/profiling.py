@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -18,11 +19,19 @@ from automl.pipeline.granularity import learn_granularity, probe_keys
 from automl.pipeline.networks import FittedNetworks, fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of
 from automl.pipeline.pricing import describe, float_precision
-from automl.pipeline.requests import Event, OnEvent, ProfileRequest, ProfileResult, ignore
+from automl.pipeline.requests import (
+    BoardShare,
+    Event,
+    OnEvent,
+    ProfileRequest,
+    ProfileResult,
+    ignore,
+)
 from automl.pipeline.runners import (
     create_table,
     measured_table,
     open_runner,
+    parse_hosts,
     provenance,
 )
 from automl.pipeline.tflite import time_networks
@@ -30,6 +39,7 @@ from automl.policy import Precisions
 from automl.profiling import (
     ProfileReport,
     Runner,
+    disagreements,
     find_runtime,
     measuring_runtime,
     runtime_of_table,
@@ -48,6 +58,7 @@ def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResul
         MeasureError: A device that cannot be reached or lacks the runtime.
     """
     find_runtime(request.runtime)
+    parse_hosts(request.ssh)
     if request.calibrate is not None:
         return calibrate(request, read_operators)
     if request.profile is not None:
@@ -170,6 +181,7 @@ class _Session:
         refused = {key: why for report in reports for key, why in report.refused.items()}
         doubtful = sum(report.doubtful for report in reports)
         notes = [warning for report in reports for warning in report.warnings]
+        notes += disagreements(reports)
         if doubtful:
             notes.append(f"{doubtful} rows were measured on a busy machine: doubtful")
         error = fitted.overhead.error if fitted is not None else None
@@ -183,6 +195,20 @@ class _Session:
             notes=tuple(dict.fromkeys((*notes, *self._notes))),
             networks=fitted.networks if fitted is not None else (),
             error=error,
+            boards=self._shares(),
+        )
+
+    def _shares(self) -> tuple[BoardShare, ...]:
+        """What each of several boards measured, the one that others are held against first."""
+        if not self._reports or not self._reports[-1].comparisons:
+            return ()
+        before = {row.key for row in self._before}
+        counts = Counter(row.board for row in self.table.rows if row.key not in before)
+        compared = {one.board: one for one in self._reports[-1].comparisons}
+        first = self._reports[-1].comparisons[0].beside
+        return tuple(
+            BoardShare(name, counts[name], compared.get(name))
+            for name in dict.fromkeys((first, *compared, *filter(None, counts)))
         )
 
 

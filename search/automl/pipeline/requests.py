@@ -13,6 +13,7 @@ from automl.options import ProfileOptions, SearchOptions, SpaceOptions, values_o
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
+    from automl.latency import BoardComparison
     from automl.policy import PolicyFile
     from automl.userdata import Batches, Data, Score
 
@@ -256,6 +257,21 @@ class NetworkTime:
 
 
 @dataclass(frozen=True, slots=True)
+class BoardShare:
+    """What one of several boards measured.
+
+    Attributes:
+        board: Its name in the table's rows.
+        rows: Rows that it added.
+        compared: How it compares with the first one; None for that, and where it is not known.
+    """
+
+    board: str
+    rows: int
+    compared: BoardComparison | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileResult:
     """What a table gained.
 
@@ -269,6 +285,7 @@ class ProfileResult:
         notes: What the user should know.
         networks: Whole networks that the table's predictions were held against.
         error: Mean absolute relative error over them; None where there are none.
+        boards: Of several that shared the work, what each did.
     """
 
     target: str
@@ -280,6 +297,7 @@ class ProfileResult:
     notes: tuple[str, ...] = field(default=())
     networks: tuple[NetworkTime, ...] = ()
     error: float | None = None
+    boards: tuple[BoardShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from automl.errors import TargetError, UsageError
+from automl.errors import MeasureError, TargetError, UsageError
 from automl.latency import (
     CPU,
     CPU_RUNTIME,
@@ -18,6 +20,7 @@ from automl.latency import (
 )
 from automl.pipeline.requests import ProfileRequest
 from automl.profiling import (
+    Host,
     LocalRunner,
     PooledRunner,
     Runner,
@@ -31,22 +34,62 @@ def open_runner(request: ProfileRequest, stack: ExitStack) -> Runner:
     """The device of a request: this machine, a board, or several that share the work.
 
     Raises:
-        UsageError: A host that is not understood.
+        UsageError: A host that is not understood, or a board that is named twice.
         MeasureError: A device that cannot be reached or lacks the runtime; boards that differ.
     """
     threads, runtime = request.threads, request.runtime
-    hosts = [parse_host(text) for text in request.ssh]
+    hosts = parse_hosts(request.ssh)
     if not hosts:
         return stack.enter_context(LocalRunner(threads, runtime))
-    runners: list[SSHRunner] = []
-    with ExitStack() as opened:  # closes the first where the second cannot be reached
-        for host in hosts:
-            runners.append(SSHRunner(host, threads, runtime, python=request.python))
-            opened.callback(runners[-1].close)
-        opened.pop_all()
-    if len(runners) == 1:
-        return stack.enter_context(runners[0])
-    return stack.enter_context(PooledRunner(runners))
+    if len(hosts) == 1:
+        return stack.enter_context(SSHRunner(hosts[0], threads, runtime, python=request.python))
+    return stack.enter_context(PooledRunner(_connect(hosts, request)))
+
+
+def parse_hosts(texts: Sequence[str]) -> list[Host]:
+    """Hosts as they were typed, each a board of its own.
+
+    Raises:
+        UsageError: One that is not understood, or a board that is named twice.
+    """
+    hosts = [parse_host(text) for text in texts]
+    seen: dict[str, Host] = {}
+    for host in hosts:
+        before = seen.setdefault(host.board.lower().removesuffix(":22"), host)
+        if before is not host:
+            raise UsageError(
+                f"{before} and {host} are one board, which one worker measures at a time:"
+                " name it once",
+                options=("ssh",),
+            )
+    return hosts
+
+
+def _connect(hosts: Sequence[Host], request: ProfileRequest) -> list[SSHRunner]:
+    """Log in to all boards at once.
+
+    Raises:
+        MeasureError: Some cannot be reached or lack the runtime; names each, with its reason.
+    """
+
+    def connect(host: Host) -> SSHRunner | MeasureError:
+        try:
+            return SSHRunner(host, request.threads, request.runtime, python=request.python)
+        except MeasureError as error:
+            return error
+
+    with ThreadPoolExecutor(len(hosts)) as threads:
+        found = list(threads.map(connect, hosts))
+    errors = [each for each in found if isinstance(each, MeasureError)]
+    runners = [each for each in found if not isinstance(each, MeasureError)]
+    if not errors:
+        return runners
+    with ExitStack() as opened:
+        for runner in runners:
+            opened.callback(runner.close)
+    answered = ", ".join(runner.board for runner in runners) or "none"
+    reasons = "; ".join(map(str, errors))
+    raise MeasureError(f"{reasons} (of {len(hosts)} boards; those that can measure: {answered})")
 
 
 def table_path(name: str) -> Path:

@@ -5,6 +5,7 @@ from .integer import SCHEMES as SCHEMES
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
 from .measuring import ProfileReport as ProfileReport
+from .measuring import disagreements as disagreements
 from .measuring import measure_models as measure_models
 from .measuring import profile as profile
 from .microbench import probe as probe
@@ -25,5 +26,6 @@ from .runtimes import Runtime as Runtime
 from .runtimes import find_runtime as find_runtime
 from .runtimes import measuring_runtime as measuring_runtime
 from .runtimes import runtime_of_table as runtime_of_table
+from .ssh import Host as Host
 from .ssh import SSHRunner as SSHRunner
 from .ssh import parse_host as parse_host

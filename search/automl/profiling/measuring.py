@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from automl.errors import MeasureError, TableError
-from automl.latency import LatencyTable, OpKey, Row
-from automl.profiling.device import disturbed, slowed
+from automl.latency import BoardComparison, LatencyTable, OpKey, Row
+from automl.profiling.boards import Boards, Keyed
+from automl.profiling.drift import Drift, row_of
 from automl.profiling.microbench import probe
+from automl.profiling.pool import PooledRunner
 from automl.profiling.runner import Limits, Measurement, Probe, Runner
 from automl.profiling.runtimes import Runtime, find_runtime
 
 #: Called with what is done and what was asked for, after every row.
 Progress = Callable[[int, int, Row], None]
 
-_ANCHOR_LIMITS: Final = Limits(spread=0.01, seconds=0.2, min_passes=7, max_passes=15)
-_ANCHOR_TRIES: Final = 4
-_DRIFT: Final = 0.05  # how much slower the anchor may be
 _BATCH_BYTES: Final = 200e6
 _KEY_SECONDS: Final = 0.25  # what one key may take when there is no cap
 
@@ -37,6 +37,7 @@ class ProfileReport:
         stolen: Largest share of a batch's time in which others took the core.
         warnings: What disturbed the machine, each once.
         seconds: Time that it took.
+        comparisons: Of several boards, each beside the first.
     """
 
     measured: int = 0
@@ -46,6 +47,11 @@ class ProfileReport:
     stolen: float = 0.0
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    comparisons: tuple[BoardComparison, ...] = ()
+
+    def warn(self, said: Sequence[str]) -> None:
+        """Add what disturbs, each once."""
+        self.warnings = tuple(dict.fromkeys((*self.warnings, *said)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +99,13 @@ def profile(
     runtime = find_runtime(runner.info.runtime)
     _settle_scheme(table, keys, runtime)
     start = time.monotonic()
-    report = ProfileReport(warnings=_disturbed(runner))
-    reference = _reference(table, runner) if table.lacks(keys) else math.nan
+    boards, report = Boards(runner), ProfileReport()
+    report.warn(boards.disturbed())
+    drift = _drift(table, boards, runtime) if table.lacks(keys) else None
     wanted = table.lacks(keys)
-    tell = progress or (lambda done, total, row: None)
     done = 0
-    for batch in _batches(wanted, runtime, table.header.scheme, report):
+    size = runtime.batch * len(boards.left)
+    for batch in _batches(wanted, runtime, table.header.scheme, size, report):
         left = seconds_cap - (time.monotonic() - start)
         if left <= 0.0:
             report.left += tuple(key for key, _ in batch)
@@ -106,36 +113,73 @@ def profile(
         share = min(_KEY_SECONDS, left / (len(wanted) - done))
         done += len(batch)
         batch = [each for each in batch if each[0] not in table]  # others measure beside us
-        if not batch:
+        if not batch or drift is None:
             continue
-        slower = _drift(runner, reference)
-        for row in _rows(batch, runner, Limits(spread, share * len(batch)), slower, report):
+        slower, parts = drift.slower(), boards.split(batch, len(wanted))
+        for row in _rows(boards, parts, Limits(spread, share), slower, report):
             if row.key in table:
                 continue
             table.append([row])
             report.measured += 1
-            tell(report.measured, len(wanted), row)
+            if progress is not None:
+                progress(report.measured, len(wanted), row)
         report.stolen = max(report.stolen, runner.stolen)
-        report.warnings = tuple(dict.fromkeys((*report.warnings, *_slowed(runner))))
+        report.warn(boards.slowed())
+        _compare(table, boards, report)
+    report.warn(boards.lost())
     report.seconds = time.monotonic() - start
     return report
 
 
+def disagreements(reports: Iterable[ProfileReport]) -> list[str]:
+    """Boards that disagree by more than their spread, by the last report that compares them."""
+    last = {one.pair: one for report in reports for one in report.comparisons}
+    return [f"boards disagree: {one}" for one in last.values() if one.clear]
+
+
 def _rows(
-    batch: Sequence[tuple[OpKey, Probe]],
-    runner: Runner,
+    boards: Boards,
+    parts: tuple[Sequence[Keyed], Sequence[Keyed]],
     limits: Limits,
-    slower: float,
+    slower: Mapping[str, float],
     report: ProfileReport,
 ) -> Iterator[Row]:
-    """The rows of a batch as they finish; what the runtime refuses is reported."""
-    for measured in runner.run([models for _, models in batch], limits):
-        key = batch[measured.probe][0]
-        if measured.error:
-            report.refused[key] = f"the runtime refuses it: {measured.error}"
+    """The rows of a batch as they finish; what the runtime refuses is reported.
+
+    Args:
+        boards: What measures.
+        parts: What all of them measure, and what one of them does.
+        limits: Of one operator.
+        slower: How much slower each board is than at first.
+        report: Gains what is refused, and how many are doubtful.
+    """
+    for part, measure in zip(parts, (boards.measure_by_all, boards.measure), strict=True):
+        if not part:
             continue
-        report.doubtful += slower > 0.0
-        yield _row(key, measured, slower)
+        whole = replace(limits, seconds=limits.seconds * len(part))
+        for key, measured in measure(part, whole):
+            if measured.error:
+                report.refused[key] = f"the runtime refuses it: {measured.error}"
+                continue
+            late = slower.get(measured.board, 0.0)
+            report.doubtful += late > 0.0
+            yield row_of(key, measured, late)
+
+
+def _drift(table: LatencyTable, boards: Boards, runtime: Runtime) -> Drift:
+    return Drift(table, boards, (runtime.anchor, probe(runtime.anchor, runtime.name)))
+
+
+def _compare(table: LatencyTable, boards: Boards, report: ProfileReport) -> None:
+    """Note in the header how the boards compare by now, beside what it says of other pairs."""
+    report.comparisons = boards.comparisons()
+    if not report.comparisons:
+        return
+    pairs = {one.pair for one in report.comparisons}
+    others = [one for one in table.header.boards if one.pair not in pairs]
+    noted = (*others, *report.comparisons)
+    if noted != table.header.boards:
+        table.set_header(table.header.model_copy(update={"boards": noted}))
 
 
 def measure_models(
@@ -145,7 +189,7 @@ def measure_models(
     spread: float = 0.01,
     seconds_cap: float = 10.0,
 ) -> dict[str, Timing]:
-    """Time whole networks, interleaved.
+    """Time whole networks, interleaved. Of several boards each times all: the median is the time.
 
     Args:
         models: Name to serialised ONNX.
@@ -158,13 +202,25 @@ def measure_models(
     """
     names = list(models)
     limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9)
-    found: dict[str, Timing] = {}
-    for measured in runner.run([Probe((models[name],), (1.0,)) for name in names], limits):
+    probes = [Probe((models[name],), (1.0,)) for name in names]
+    pool = runner if isinstance(runner, PooledRunner) else None
+    said = runner.run(probes, limits) if pool is None else pool.run_on_each(probes, limits)
+    found: dict[str, list[Measurement]] = {name: [] for name in names}
+    for measured in said:
         name = names[measured.probe]
         if measured.error:
             raise MeasureError(f"the runtime refuses {name}: {measured.error}")
-        found[name] = Timing(measured.seconds, measured.spread, measured.runs)
-    return {name: found[name] for name in names}
+        found[name].append(measured)
+    return {name: _median(times) for name, times in found.items()}
+
+
+def _median(times: Sequence[Measurement]) -> Timing:
+    """One network's time, of one board or of each of several."""
+    return Timing(
+        statistics.median(one.seconds for one in times),
+        max(one.spread for one in times),
+        sum(one.runs for one in times),
+    )
 
 
 def settle_conditions(table: LatencyTable, runner: Runner) -> None:
@@ -206,58 +262,11 @@ def _settle_scheme(table: LatencyTable, keys: Sequence[OpKey], runtime: Runtime)
         table.set_header(table.header.model_copy(update={"scheme": runtime.scheme}))
 
 
-def _disturbed(runner: Runner) -> tuple[str, ...]:
-    state = runner.info.conditions
-    said = "" if state is None else disturbed(runner.info.threads, runner.info.load, state)
-    return (said,) if said else ()
-
-
-def _slowed(runner: Runner) -> tuple[str, ...]:
-    before, now = runner.info.conditions, runner.state
-    said = "" if before is None or now is None else slowed(before, now)
-    return (said,) if said else ()
-
-
-def _reference(table: LatencyTable, runner: Runner) -> float:
-    """Seconds of the anchor as the table has it; measured first where it does not."""
-    key = find_runtime(runner.info.runtime).anchor
-    row = table.row(key)
-    if row is None:
-        tries = [_anchor(runner) for _ in range(_ANCHOR_TRIES)]
-        row = _row(key, min(tries, key=lambda measured: measured.seconds), 0.0)
-        table.append([row])
-        row = table.row(key) or row  # another process was faster
-    return row.seconds
-
-
-def _anchor(runner: Runner) -> Measurement:
-    runtime = find_runtime(runner.info.runtime)
-    (measured,) = runner.run([probe(runtime.anchor, runtime.name)], _ANCHOR_LIMITS)
-    if measured.error:
-        raise MeasureError(f"the runtime refuses a plain convolution: {measured.error}")
-    return measured
-
-
-def _drift(runner: Runner, reference: float) -> float:
-    """How much slower than at first the device stays, waiting a little; 0 within the tolerance."""
-    slower = math.inf
-    for attempt in range(_ANCHOR_TRIES):
-        time.sleep(0.2 * attempt)
-        slower = min(slower, _anchor(runner).seconds / reference - 1.0)
-        if slower <= _DRIFT:
-            return 0.0
-    return slower
-
-
-def _row(key: OpKey, measured: Measurement, slower: float) -> Row:
-    return Row(key, measured.seconds, measured.spread + slower, measured.runs)
-
-
 def _batches(
-    keys: Sequence[OpKey], runtime: Runtime, scheme: str | None, report: ProfileReport
-) -> Iterator[list[tuple[OpKey, Probe]]]:
-    """Keys with their models, as many at a time as fit; those without models are reported."""
-    batch: list[tuple[OpKey, Probe]] = []
+    keys: Sequence[OpKey], runtime: Runtime, scheme: str | None, count: int, report: ProfileReport
+) -> Iterator[list[Keyed]]:
+    """Keys with their models, `count` at a time or as fit; those without models are reported."""
+    batch: list[Keyed] = []
     size = 0
     for key in keys:
         try:
@@ -267,7 +276,7 @@ def _batches(
             continue
         batch.append((key, models))
         size += sum(map(len, models.models))
-        if len(batch) >= runtime.batch or size > _BATCH_BYTES:
+        if len(batch) >= count or size > _BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:

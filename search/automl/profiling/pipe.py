@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
+import select
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from automl.errors import MeasureError
+
+_CHUNK: Final = 65536
+_LONGEST: Final = 1 << 24  # bytes of a line: what is longer is no answer
+
+
+class Silence(MeasureError):
+    """A process that runs and says nothing."""
 
 
 class Pipe:
@@ -23,13 +34,12 @@ class Pipe:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                text=True,
-                errors="replace",
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
         except OSError as error:
             self._errors.close()
             raise MeasureError(f"{command[0]} cannot be started: {error.strerror}") from None
+        self._read = bytearray()
 
     @property
     def process_id(self) -> int:
@@ -40,20 +50,44 @@ class Pipe:
         """Send a line; False where the process has ended."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line + "\n")
+            self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
         return True
 
-    def read(self) -> dict[str, Any] | None:
-        """The next line; None where the process has ended."""
+    def read(self, seconds: float = math.inf) -> dict[str, Any] | None:
+        """The next line; None where the process has ended.
+
+        Args:
+            seconds: How long it may say nothing.
+
+        Raises:
+            Silence: It says nothing for so long.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            line, end, rest = self._read.partition(b"\n")
+            if end:
+                self._read = rest
+                found = _object(line)
+                if found is not None:
+                    return found
+            elif not self._receive(deadline):
+                return None
+
+    def _receive(self, deadline: float) -> bool:
+        """Wait for more bytes; False where none will come."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{") and line.endswith("\n"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        return None
+        left = deadline - time.monotonic()
+        limit = [] if math.isinf(left) else [max(0.0, left)]
+        if not select.select([self._process.stdout], [], [], *limit)[0]:
+            raise Silence("the worker says nothing")
+        chunk = os.read(self._process.stdout.fileno(), _CHUNK)
+        if len(self._read) > _LONGEST:
+            self._read.clear()
+        self._read += chunk
+        return bool(chunk)
 
     def ended(self) -> tuple[int, str]:
         """Exit status of a process that has ended, and what it wrote on stderr."""
@@ -61,6 +95,10 @@ class Pipe:
         self._errors.seek(0)
         text = self._errors.read().decode("utf-8", errors="replace")
         return status, text.strip()
+
+    def kill(self) -> None:
+        """End the process now; who reads from it, in whatever thread, finds the end."""
+        self._process.kill()
 
     def close(self, seconds: float = 0.0) -> None:
         """End the process: it has `seconds` to do so by itself once its input has ended."""
@@ -77,3 +115,14 @@ class Pipe:
             assert stream is not None
             with contextlib.suppress(BrokenPipeError):  # what was not sent is of no use any more
                 stream.close()
+
+
+def _object(line: bytes | bytearray) -> dict[str, Any] | None:
+    """The object of a line, None where the line is anything else."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from automl.errors import MeasureError, nearest
 from automl.latency import CPU_RUNTIME
-from automl.profiling.device import Conditions, conditions_from
-from automl.profiling.pipe import Pipe
+from automl.profiling.device import Conditions
+from automl.profiling.pipe import Pipe, Silence
+from automl.profiling.protocol import (
+    Done,
+    Refused,
+    parse_answer,
+    parse_conditions,
+    parse_hello,
+    printable,
+)
+
+#: Seconds that a worker may say nothing: its first line, and beside a request's own time. A
+#: runtime for GPUs builds for minutes before it times anything.
+GREETING: Final = 120.0
+SILENCE: Final = 1800.0
+_HERE: Final = "this machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class Measurement:
         spread: Relative half-width of its 68 % interval.
         runs: Executions that it rests on.
         error: Why the runtime refused it, or "".
+        board: Which of several boards measured it; "" where there is one.
     """
 
     probe: int
@@ -65,6 +81,7 @@ class Measurement:
     spread: float
     runs: int
     error: str = ""
+    board: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class RuntimeInfo:
         machine: Architecture.
         conditions: State of the machine at the start; None where it was not asked.
         load: Cores that others kept busy at the start.
+        boot: The start of the kernel that runs there; "" where the machine does not tell.
     """
 
     runtime: str
@@ -85,6 +103,7 @@ class RuntimeInfo:
     machine: str
     conditions: Conditions | None = None
     load: float = 0.0
+    boot: str = ""
 
 
 class Runner(Protocol):
@@ -131,10 +150,10 @@ class LocalRunner:
     ) -> None:
         self._pipe = Pipe([python, str(Path(__file__).with_name("worker.py"))])
         self._requests = 0
-        hello = self._pipe.read()
-        if hello is None:
-            raise MeasureError(self._ended())
         try:
+            hello = self._pipe.read(GREETING)
+            if hello is None:
+                raise MeasureError(self._ended())
             self.info = info_from(hello, runtime, threads, f"for {python}")
         except MeasureError:
             self.close()
@@ -161,11 +180,12 @@ class LocalRunner:
         """See `Runner.run`."""
         self._requests += 1
         self._pipe.write(request(self._requests, self.info, probes, limits))
-        for line in answers(self._pipe, self._requests):
-            if "done" not in line:
-                yield answer(line)
+        waiting = list(range(len(probes)))
+        for found in answers(self._pipe, self._requests, waiting, limits, _HERE):
+            if isinstance(found, Measurement):
+                yield found
                 continue
-            self.stolen, self.state = float(line["stolen"]), conditions_from(line["state"])
+            self.stolen, self.state = found.stolen, parse_conditions(found.state, _HERE)
             return
         raise MeasureError(self._ended())
 
@@ -183,26 +203,62 @@ def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> 
         MeasureError: If the runtime is not installed `where`, naming those that are; if the worker
             has no such runtime, naming the nearest.
     """
-    known = hello.keys() - {"machine", "python", "state", "load"}
+    said = parse_hello(hello, where)
+    known = said.runtimes
     if runtime not in known:
         raise MeasureError(f"the worker has no runtime {runtime!r}{nearest(runtime, known)}")
-    version = hello[runtime]
+    version = known[runtime]
     if not isinstance(version, str):
-        there = sorted(name for name in known if hello[name] is not None)
+        there = sorted(name for name in known if known[name] is not None)
         held = f" (there is: {', '.join(there)})" if there else ""
         raise MeasureError(f"the runtime {runtime!r} is not installed {where}{held}")
-    state = conditions_from(hello["state"])
-    return RuntimeInfo(runtime, version, threads, hello["machine"], state, float(hello["load"]))
+    state = parse_conditions(said.state, where)
+    shown = printable(version)
+    return RuntimeInfo(runtime, shown, threads, said.machine, state, said.load, said.boot)
 
 
-def answers(pipe: Pipe, number: int) -> Iterator[dict[str, Any]]:
-    """Lines about one request as they come, until the process ends.
+def answers(
+    pipe: Pipe, number: int, waiting: list[int], limits: Limits, where: str
+) -> Iterator[Measurement | Done]:
+    """What is said about one request as it comes, until the process ends.
 
     What is left of a batch that the caller gave up early is skipped.
+
+    Args:
+        pipe: The worker.
+        number: Of the request.
+        waiting: Probes without an answer, from which each leaves that is answered.
+        limits: Of the request.
+        where: The device, for messages.
+
+    Raises:
+        MeasureError: The worker says nothing for too long, or what cannot be.
     """
-    while (line := pipe.read()) is not None:
-        if line.get("id") == number:
-            yield line
+    silence = SILENCE + limits.seconds
+    while True:
+        try:
+            line = pipe.read(silence)
+        except Silence:
+            raise MeasureError(
+                f"{where}: the worker has said nothing for {silence:.0f} s"
+            ) from None
+        if line is None:
+            return
+        if line.get("id") != number:
+            continue
+        found = parse_answer(line, where)
+        if isinstance(found, Done):
+            if waiting:
+                raise MeasureError(f"{where}: the worker left {len(waiting)} probes unanswered")
+            yield found
+            continue
+        if found.probe not in waiting:
+            raise MeasureError(f"{where}: the worker answers probe {found.probe}, not asked of it")
+        waiting.remove(found.probe)
+        if isinstance(found, Refused):
+            yield Measurement(found.probe, math.nan, math.nan, 0, found.error)
+        else:
+            yield Measurement(found.probe, found.seconds, found.spread, found.runs)
 
 
 def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits) -> str:
@@ -228,10 +284,3 @@ def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Lim
             ],
         }
     )
-
-
-def answer(line: dict[str, Any]) -> Measurement:
-    """A worker's line about one probe."""
-    if "error" in line:
-        return Measurement(line["probe"], float("nan"), float("nan"), 0, line["error"])
-    return Measurement(line["probe"], line["seconds"], line["spread"], line["runs"])

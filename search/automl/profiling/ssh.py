@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +20,15 @@ from typing import Final
 from automl.errors import MeasureError, UsageError
 from automl.latency import CPU_RUNTIME
 from automl.profiling.bundle import worker_bundle
-from automl.profiling.device import Conditions, conditions_from
-from automl.profiling.pipe import Pipe
+from automl.profiling.device import Conditions
+from automl.profiling.pipe import Pipe, Silence
+from automl.profiling.protocol import parse_conditions, printable
 from automl.profiling.runner import (
+    GREETING,
     Limits,
     Measurement,
     Probe,
     RuntimeInfo,
-    answer,
     answers,
     info_from,
     request,
@@ -69,6 +71,12 @@ class Host:
     def __str__(self) -> str:
         return self.name if self.port is None else f"{self.name}:{self.port}"
 
+    @property
+    def board(self) -> str:
+        """The board as a table names it: without who logs in."""
+        name = self.name.rpartition("@")[2]
+        return name if self.port is None else f"{name}:{self.port}"
+
 
 def parse_host(text: str) -> Host:
     """A host of "user@host", "user@host:2222" or "user@[::1]:2222".
@@ -97,6 +105,10 @@ class SSHRunner:
         python: The board's interpreter that has it.
         patience: Seconds for which a lost connection is tried again.
 
+    Attributes:
+        away: Whether the connection is lost and being made again.
+        reconnections: How often it was.
+
     Raises:
         MeasureError: If the host cannot be reached, has no such Python or runtime, or no room.
     """
@@ -112,7 +124,8 @@ class SSHRunner:
     ) -> None:
         self._host, self._python, self._patience = host, python, patience
         self._requests = 0
-        self._closed = False
+        self._closed = threading.Event()
+        self.away = False
         self.reconnections = 0
         self._pipe, self.info = self._connect(runtime, threads)
         self.stolen = 0.0
@@ -127,10 +140,20 @@ class SSHRunner:
     def __str__(self) -> str:
         return str(self._host)
 
+    @property
+    def board(self) -> str:
+        """The board as a table names it."""
+        return self._host.board
+
     def close(self) -> None:
         """End the worker and the connection."""
-        self._closed = True
+        self._closed.set()
         self._pipe.close(_FAREWELL)
+
+    def stop(self) -> None:
+        """End the connection at once, while another thread measures: it finds an error."""
+        self._closed.set()
+        self._pipe.kill()
 
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`. Outlasts lost connections; nothing is answered twice."""
@@ -140,38 +163,40 @@ class SSHRunner:
             self._requests += 1
             batch = [probes[i] for i in asked]
             self._pipe.write(request(self._requests, self.info, batch, limits))
-            for line in answers(self._pipe, self._requests):
-                if "done" in line:
-                    self.stolen, self.state = float(line["stolen"]), conditions_from(line["state"])
+            left, where = list(range(len(asked))), str(self._host)
+            for found in answers(self._pipe, self._requests, left, limits, where):
+                if not isinstance(found, Measurement):
+                    self.stolen, self.state = found.stolen, parse_conditions(found.state, where)
                     return
-                measured = answer(line)
-                waiting.remove(asked[measured.probe])
-                yield replace(measured, probe=asked[measured.probe])
+                waiting.remove(asked[found.probe])
+                yield replace(found, probe=asked[found.probe])
             self._again()
             if not waiting:
                 return
 
     def _again(self) -> None:
         """Connect again after the worker's lines ended, for as long as there is patience."""
-        if self._closed:
+        if self._closed.is_set():
             raise MeasureError(f"{self._host}: the connection was closed")
         error = self._why()
         self._pipe.close()
         if not isinstance(error, _Lost):
             raise error
+        self.away = True
         before, deadline, pause = self.info, time.monotonic() + self._patience, 0.5
         while True:
             try:
                 self._pipe, self.info = self._connect(before.runtime, before.threads)
                 break
             except _Lost as lost:
-                if time.monotonic() + pause > deadline or self._closed:
+                if time.monotonic() + pause > deadline or self._closed.is_set():
                     raise MeasureError(
                         f"{lost}; the connection was lost and did not come back within"
                         f" {self._patience:.0f} s: the rows so far are kept, run it again"
                     ) from None
-                time.sleep(pause)
+                self._closed.wait(pause)
                 pause = min(2 * pause, 10.0)
+        self.away = False
         self.reconnections += 1
         changed = differing(before, self.info)
         if changed:
@@ -179,7 +204,13 @@ class SSHRunner:
 
     def _connect(self, runtime: str, threads: int) -> tuple[Pipe, RuntimeInfo]:
         self._pipe = Pipe(self._command())
-        hello = self._pipe.read()
+        if self._closed.is_set():
+            self._pipe.kill()
+        try:
+            hello = self._pipe.read(GREETING)
+        except Silence:
+            self._pipe.close()
+            raise MeasureError(f"{self._host}: nothing was said within {GREETING:.0f} s") from None
         if hello is None:
             error = self._why()
             self._pipe.close()
@@ -209,7 +240,7 @@ class SSHRunner:
     def _why(self) -> MeasureError:
         """What ended the worker's lines."""
         status, text = self._pipe.ended()
-        last = text.splitlines()[-1].strip() if text else ""
+        last = printable(text.splitlines()[-1].strip()) if text else ""
         where = str(self._host)
         if status == _NO_PYTHON:
             return MeasureError(f"{where}: there is no {self._python}")
@@ -258,6 +289,7 @@ def _static(
         return ()
     return (
         ("device", first.processor, second.processor),
+        ("number of cores", str(first.cores), str(second.cores)),
         ("clock setting", first.clocks, second.clocks),
         ("power mode", first.power_mode, second.power_mode),
     )

@@ -304,7 +304,8 @@ def hello() -> dict[str, Any]:
         except (ImportError, OSError):
             line[name] = None
     found = importlib.import_module("worker_state")
-    return {**line, "state": found.state(), "load": found.load()}
+    boot = found.text("proc/sys/kernel/random/boot_id")
+    return {**line, "state": found.state(), "load": found.load(), "boot": boot}
 
 
 def main() -> None:
