@@ -1,46 +1,51 @@
-"""The default: the exact optimum of measured, additive sensitivity, and some of its neighbours."""
+"""The default: exact optima of additive sensitivity, kinds weighed by what candidates scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
-from automl.solver import Floats, solve
-from automl.space import Pairwise
-from automl.study import Agent, Problem, Trial
+from automl.solver import AdditiveProblem, JointError, KindSums, fill, fit_joint_error, solve
+from automl.space import Sensitivity, Vectors
+from automl.study import Agent, Completed, Problem, Trial
 
-#: Kinds whose sensitivity is weighed against that of the others first; further kinds follow.
-WEIGHED: Final = ("channels", "block", "resolution", "bits")
-#: By how much it is weighed.
-FACTORS: Final = (0.5, 2.0)
 #: Policies proposed at most.
-PROPOSALS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A problem to solve: the sensitivity of one kind weighed by a factor, some variables held."""
-
-    kind: str | None = None
-    factor: float = 1.0
-    held: Mapping[int, int] = field(default_factory=dict)
+PROPOSALS: Final = 24
+#: Of those that are proposed before a score is known, at most.
+MIXES: Final = 8
+#: Policies between two fits.
+ROUND: Final = 2
+#: Rounds without a better score that end the search.
+PATIENCE: Final = 2
+#: A mix is not worth a score where its summed sensitivity is so many times the least.
+HOPELESS: Final = 4.0
+#: A kind is used as little as can be where its sensitivity is weighed by the first, as much as
+#: can be by the second.
+EXTREMES: Final = (16.0, 1.0 / 16.0)
+#: By what a fitted kind is weighed to find policies nearby.
+NEARBY: Final = (2.0, 0.5)
 
 
 class LagrangianAgent(Agent):
-    """Least additive sensitivity within the budget.
+    """Least sensitivity within the budget, kinds weighed by what candidates scored.
 
     Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", 1988.
 
     The sensitivity of each choice was measured when it was made alone, as in SPDY (Frantar and
     Alistarh, 2022, section 3), but on the network's logits and not layer by layer. Sums of it are
-    fair among choices of one kind, and less so between kinds. So the agent also proposes the optima
-    with each kind's sensitivity halved and doubled, and the best at each resolution. The trials
-    tell which was right. What is proposed is always within the budget.
+    fair among choices of one kind, and less so between kinds. So the first policies differ in how
+    much of the budget each kind saves: the plain optimum, the best at each resolution, each kind
+    used as much and as little as can be. Their scores say what a point of sensitivity of each kind
+    costs (`JointError`), the problem is solved again with these weights, the answers are scored,
+    and so on, until two rounds in a row brought nothing better or the fit promises nothing.
+
+    For a given fit and resolution the solver's answer is the exact optimum wherever the solver is
+    exact, and the best resolution is that of the least loss. That the fit is right is not proven.
+    What is proposed is always within the budget, and no single choice could still be denser.
 
     Raises:
         SpaceError: If the problem comes without a sensitivity.
@@ -53,59 +58,143 @@ class LagrangianAgent(Agent):
                 lacks=("sensitivity",),
             )
         self._problem = problem
-        self._sensitivity = problem.sensitivity
-        self._plans = _plans(problem)
-        self._solved = 0
-        self._proposed: list[bytes] = []
+        self._kinds = KindSums(problem.space, problem.sensitivity)
+        #: Mixes that were not proposed yet; None before they were solved.
+        self._waiting: list[Vectors] | None = None
+        #: All mixes, also those that seemed hopeless.
+        self._mixed: list[Vectors] = []
+        self._proposed: set[bytes] = set()
+        self._known: list[tuple[Vectors, float, int]] = []
+        self._fitted = False
+        self._stale = 0
 
     def ask(self, count: int) -> list[Policy]:
-        """The next optima that were not proposed yet, none when there are no more."""
-        problem, policies = self._problem, list[Policy]()
-        while (
-            len(policies) < count
-            and self._solved < len(self._plans)
-            and len(self._proposed) < PROPOSALS
-        ):
-            plan = self._plans[self._solved]
-            self._solved += 1
-            single, pairwise = self._weighed(plan)
-            try:
-                vector = solve(problem.costs, single, problem.budget, plan.held, pairwise).vector
-            except InfeasibleError:
-                if not plan.held:
-                    raise
-                continue  # this resolution cannot meet the budget, others can
-            if vector.tobytes() not in self._proposed:
-                self._proposed.append(vector.tobytes())
-                policies.append(problem.space.decode(vector))
-        return policies
+        """Mixes of kinds first, then the optima of the fit; none when there are no more."""
+        count = min(count, PROPOSALS - len(self._proposed))
+        if self._waiting is None:
+            self._waiting = self._mixes()
+        vectors, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not vectors and count and self._known and self._stale < PATIENCE:
+            self._fitted = True
+            vectors = self._fitted_optima(min(count, ROUND))
+        self._proposed.update(vector.tobytes() for vector in vectors)
+        return [self._problem.space.decode(vector) for vector in vectors]
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """Nothing: what is proposed does not depend on scores."""
+        """Remember scores; a fit is made of them when policies are asked for."""
+        before = min((loss for _, loss, _ in self._known), default=np.inf)
+        for trial in trials:
+            if isinstance(trial, Completed):
+                vector = self._problem.space.encode(trial.policy)
+                self._known.append((vector, -trial.score, trial.images or 0))
+        if self._fitted:
+            better = min((loss for _, loss, _ in self._known), default=np.inf) < before
+            self._stale = 0 if better else self._stale + 1
 
-    def _weighed(self, plan: _Plan) -> tuple[list[Floats], Pairwise]:
-        """The sensitivity of each choice and of pairs, a kind's by the plan's factor."""
-        variables = self._problem.space.variables
-        weights = [plan.factor if each.kind == plan.kind else 1.0 for each in variables]
-        single = [
-            each * weight for each, weight in zip(self._sensitivity.single, weights, strict=True)
-        ]
-        pairwise = [  # what two choices do together is between them
-            ((one, other), each * float(np.sqrt(weights[one] * weights[other])))
-            for (one, other), each in self._sensitivity.pairwise
-        ]
-        return single, tuple(pairwise)
+    def _mixes(self) -> list[Vectors]:
+        """The plain optimum, then those of other mixes of kinds, the least sensitivity first.
+
+        Raises:
+            InfeasibleError: If no policy meets the budget.
+        """
+        problem = self._problem
+        plain = self._optimum(self._weighed({}), {})
+        assert plain is not None
+        kinds = problem.space.kinds_but("resolution")
+        found = [self._optimum(self._weighed({}), held) for held in _resolutions(problem)]
+        if len(problem.space.kinds_but()) > 1:
+            for factor in EXTREMES:
+                found += [self._optimum(self._weighed({kind: factor}), {}) for kind in kinds]
+        distinct = {each.tobytes(): each for each in (plain, *found) if each is not None}
+        self._mixed = list(distinct.values())
+        totals = {key: self._total(vector) for key, vector in distinct.items()}
+        most = HOPELESS * totals[plain.tobytes()]
+        promising = sorted((key for key in distinct if totals[key] <= most), key=totals.__getitem__)
+        first = plain.tobytes()
+        chosen = [first, *(key for key in promising if key != first)][:MIXES]
+        # Those of one resolution in a row: what is known of the network at it is made once.
+        sizes = {key: problem.space.decode(distinct[key]).resolution for key in chosen}
+        order = list(dict.fromkeys(sizes.values()))
+        return [distinct[key] for key in sorted(chosen, key=lambda key: order.index(sizes[key]))]
+
+    def _weighed(self, factors: Mapping[str, float]) -> Sensitivity:
+        """The measured sensitivity, kinds by a factor."""
+        plain = self._kinds.sensitivity
+        weights = [factors.get(each.kind, 1.0) for each in self._problem.space.variables]
+        single = [each * weight for each, weight in zip(plain.single, weights, strict=True)]
+        pairwise = tuple((pair, table * weights[pair[1]]) for pair, table in plain.pairwise)
+        return Sensitivity(tuple(single), plain.images, pairwise)
+
+    def _total(self, vector: Vectors) -> float:
+        return float(sum(sums[0] for sums in self._kinds.sums(vector[None]).values()))
+
+    def _optimum(self, sensitivity: Sensitivity, held: Mapping[int, int]) -> Vectors | None:
+        """The policy of least sensitivity, filled up; None where what is held cannot be met.
+
+        Raises:
+            InfeasibleError: If nothing is held and no policy meets the budget.
+        """
+        costs, budget = self._problem.costs, self._problem.budget
+        single, pairwise = sensitivity.single, sensitivity.pairwise
+        try:
+            found = solve(costs, single, budget, held, pairwise)
+        except InfeasibleError:
+            if not held:
+                raise
+            return None
+        allowed = tuple(
+            np.array([held[variable]]) if variable in held else np.flatnonzero(np.isfinite(row))
+            for variable, row in enumerate(single)
+        )
+        return fill(AdditiveProblem(costs, single, budget, allowed, pairwise), found.vector)
+
+    def _fitted_optima(self, count: int) -> list[Vectors]:
+        """The policies of least predicted loss, as far as they promise anything."""
+        vectors = np.stack([vector for vector, _, _ in self._known])
+        losses = np.array([loss for _, loss, _ in self._known])
+        images = np.array([images for _, _, images in self._known], dtype=np.float64)
+        shares = images / images.max() if images.all() else None
+        fit = fit_joint_error(self._kinds, vectors, losses, shares)
+        reached = _predicted(fit, vectors[int(losses.argmin())]) + fit.error
+        found: list[Vectors] = []
+        for candidates in self._candidates(fit):
+            known = self._proposed.union(vector.tobytes() for vector in found)
+            fresh = {v.tobytes(): v for v in candidates if v.tobytes() not in known}
+            predicted = {key: _predicted(fit, vector) for key, vector in fresh.items()}
+            order = sorted(fresh, key=predicted.__getitem__)
+            worth = [fresh[key] for key in order if predicted[key] <= reached]
+            found += worth[: count - len(found)]
+            if len(found) == count:
+                break
+        return found
+
+    def _candidates(self, fit: JointError) -> Iterator[list[Vectors]]:
+        """Optima of the fit at each resolution and all mixes, then what lies a little apart."""
+        held = [dict(each) for each in _resolutions(self._problem)] or [{}]
+        first = self._optima(fit, [({}, each) for each in held])
+        yield [*(vector for _, vector in first), *self._mixed]
+        best = [each for each, _ in sorted(first, key=lambda row: _predicted(fit, row[1]))][:2]
+        kinds = self._problem.space.kinds_but("resolution")
+        if len(kinds) > 1:
+            apart = [({kind: factor}, each) for each in best for kind in kinds for factor in NEARBY]
+            yield [vector for _, vector in self._optima(fit, apart)]
+
+    def _optima(
+        self, fit: JointError, ways: Sequence[tuple[dict[str, float], dict[int, int]]]
+    ) -> list[tuple[dict[int, int], Vectors]]:
+        """What was held and the optimum of each way that the budget allows."""
+        solved = [(held, self._optimum(fit.sensitivity(factors), held)) for factors, held in ways]
+        return [(held, vector) for held, vector in solved if vector is not None]
 
 
-def _plans(problem: Problem) -> list[_Plan]:
-    """The plain problem first, then weighed kinds, then each resolution."""
-    space = problem.space
-    kinds = [kind for kind in dict.fromkeys((*WEIGHED, *space.kinds)) if kind in space.kinds]
-    plans = [_Plan()]
-    if len(kinds) > 1:
-        plans += [_Plan(kind, factor) for kind in kinds for factor in FACTORS]
-    for variable in space.of_kind("resolution"):
-        plans += [
-            _Plan(held={variable: int(option)}) for option in np.arange(space.sizes[variable])[::-1]
-        ]
-    return plans
+def _resolutions(problem: Problem) -> list[dict[int, int]]:
+    """Every option of the resolution, the dense one first; none where it is not open."""
+    return [
+        {variable: option}
+        for variable in problem.space.of_kind("resolution")
+        for option in reversed(range(problem.space.sizes[variable]))
+    ]
+
+
+def _predicted(fit: JointError, vector: Vectors) -> float:
+    return float(fit.predict(vector[None])[0])

@@ -46,11 +46,11 @@ AGENTS: Final = Registry[Agent](
             "lagrangian",
             "lagrangian:LagrangianAgent",
             "Shoham and Gersho, 1988; Frantar and Alistarh, SPDY, 2022 (measured sensitivity)",
-            "The exact optimum of measured, additive sensitivity within the budget, and a few\n"
-            "more under other weights of channels, blocks and resolution. At most eight trials.",
+            "The exact optimum of measured, additive sensitivity within the budget, then those\n"
+            "with kinds weighed by what candidates scored. Ends by itself, with 24 trials at most.",
             needs=("sensitivity",),
             trials=None,
-            batches="all that it proposes is known beforehand",
+            batches="eight mixes of kinds, then two policies a fit",
         ),
         _entry(
             "optuna-tpe",

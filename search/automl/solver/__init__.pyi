@@ -1,7 +1,11 @@
 from .bucket_elimination import Floats as Floats
 from .exact import solve as solve
 from .feasibility import Completion as Completion
+from .joint_error import JointError as JointError
+from .joint_error import KindSums as KindSums
+from .joint_error import fit_joint_error as fit_joint_error
 from .local_search import AdditiveProblem as AdditiveProblem
+from .local_search import fill as fill
 from .local_search import neighbours as neighbours
 from .local_search import repair as repair
 from .projection import Projection as Projection

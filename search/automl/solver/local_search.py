@@ -130,6 +130,28 @@ def improve(problem: AdditiveProblem, vector: Vectors) -> Vectors:
     return problem.costs.space.canonical(vector)
 
 
+def fill(problem: AdditiveProblem, vector: Vectors) -> Vectors:
+    """Options nearer to the dense one while the budget has room, none of more sensitivity.
+
+    A choice that lowers the sensitivity most for its share of the budget comes first. What is left
+    unused then is less than any single choice takes.
+    """
+    dense = problem.costs.space.dense
+    vector = problem.costs.space.canonical(vector)
+    while True:
+        changed = neighbours(vector, problem.allowed)
+        nearer = (np.abs(dense - changed).sum(1) < np.abs(dense - vector).sum()).nonzero()[0]
+        changed = problem.costs.space.canonical(changed[nearer])
+        costs = problem.costs.price(np.concatenate([vector[None], changed]))
+        taken = ((costs[1:] - costs[0])[:, problem.columns] / problem.limits).max(axis=1)
+        gain = problem.sensitivity_of(vector) - problem.sensitivities(changed)
+        fits = problem.budget.allows_all(costs[1:]) & (gain >= 0.0)
+        if not fits.any():
+            return vector
+        worth = np.where(fits, gain / np.maximum(taken, 1e-12), -np.inf)
+        vector = changed[int(np.argmax(worth))]
+
+
 def _best_within(problem: AdditiveProblem, vectors: Vectors, sensitivity: float) -> Vectors | None:
     """The vector of least sensitivity, below `sensitivity`, that the budget allows."""
     sensitivities = problem.sensitivities(vectors)
