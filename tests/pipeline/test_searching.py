@@ -209,7 +209,7 @@ def labelled(*, wrong: int = 0) -> Task:
     return dataclasses.replace(plain, data=data, score=top1_accuracy, score_name="top-1 accuracy")
 
 
-def test_saturated_accuracy_ranks_by_logits_and_says_so(board: Path, tmp_path: Path) -> None:
+def test_accuracy_of_one_class_ranks_by_logits_and_says_so(board: Path, tmp_path: Path) -> None:
     result = search(request(board, tmp_path / "run", "60%", task=labelled()))
     assert any("candidates are ranked by how near their logits" in note for note in result.notes)
     assert result.dense.score == 1.0

@@ -17,7 +17,14 @@ from automl.policy.policy import Policy
 from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking
 from automl.study.problem import Evaluation
 from automl.userdata.data import Batches
-from automl.userdata.scores import Accuracy, ImageScore, Logits, Reference, top1_accuracy
+from automl.userdata.scores import (
+    Accuracy,
+    Confidence,
+    ImageScore,
+    Logits,
+    Reference,
+    top1_accuracy,
+)
 
 SHAPE = (1, 3, 16, 16)
 
@@ -225,18 +232,20 @@ def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
     assert calls == [150]
 
 
-def test_saturated_accuracy_gives_way_to_logits(maker: Compressor) -> None:
+def test_saturated_accuracy_gives_way_to_probabilities(maker: Compressor) -> None:
     dense = maker.traced.model
     right = labelled(dense, 200)
     chosen = ranking(top1_accuracy, dense, right)
-    assert isinstance(chosen.score, Logits)
-    assert chosen.name == "logits"
+    assert isinstance(chosen.score, Confidence)
+    assert chosen.name == "probability of the right class"
     assert "right on 100.0 % of the validation inputs: candidates are ranked by" in chosen.note
     ((inputs, classes),) = right.pairs
     wrong = Batches(((inputs, torch.cat([(classes[:10] + 1) % 4, classes[10:]])),))
     assert ranking(top1_accuracy, dense, wrong) == Ranking(top1_accuracy)
     alike = Batches(((inputs, torch.full((200,), 7)),))
-    assert ranking(top1_accuracy, dense, alike).note.startswith("all validation inputs are of one")
+    one_class = ranking(top1_accuracy, dense, alike)
+    assert one_class.note.startswith("all validation inputs are of one")
+    assert isinstance(one_class.score, Logits)
 
 
 def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:

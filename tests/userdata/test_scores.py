@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from automl.errors import DataError
 from automl.userdata import scores
-from automl.userdata.scores import Logits, Reference, psnr, top1_accuracy
+from automl.userdata.scores import Confidence, Logits, Reference, psnr, top1_accuracy
 
 
 def linear(seed: int = 0) -> nn.Module:
@@ -31,6 +32,15 @@ def test_top1_accuracy() -> None:
     reference = top1_accuracy.reference(three)
     assert reference.rows.tolist() == [0, 1, 0, 0]
     assert top1_accuracy.values(torch.eye(3), reference[:3]).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_the_probability_of_the_right_class() -> None:
+    outputs = torch.tensor([[3.0, 1.0], [0.0, 0.0], [1.0, 3.0], [5.0, 0.0]])
+    found = Confidence().values(outputs, Reference(torch.tensor([0, 1, 0, 7])))
+    right = 1.0 / (1.0 + math.exp(-2.0))
+    assert found.tolist() == pytest.approx([right, 0.5, 1.0 - right, 0.0])
+    with pytest.raises(DataError, match="are not one row of classes"):
+        Confidence().values(torch.zeros(2, 3, 4), Reference(torch.zeros(2)))
 
 
 @pytest.mark.parametrize("targets", [torch.zeros(3, 2).long(), torch.zeros(3), torch.zeros(2)])

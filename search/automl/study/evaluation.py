@@ -17,9 +17,11 @@ from automl.policy import Policy
 from automl.study.early_stopping import should_stop
 from automl.study.problem import Evaluation
 from automl.userdata import (
+    CONFIDENCE,
     LOGITS,
     SATURATED,
     Batches,
+    Confidence,
     ImageScore,
     Logits,
     Score,
@@ -52,19 +54,20 @@ class Ranking:
     Attributes:
         score: Larger is better.
         note: Why that is not the score that was asked for; "" where it is.
+        name: What it is called where it is another than the one asked for; else "".
     """
 
     score: Score
     note: str = ""
-
-    @property
-    def name(self) -> str:
-        """What it is called where it is another than the one asked for; else ""."""
-        return LOGITS if self.note else ""
+    name: str = ""
 
 
 def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
-    """The score that candidates are to be ranked by: logits where accuracy would tell nothing.
+    """The score that candidates are to be ranked by: another where accuracy would tell little.
+
+    On images that the network was trained on nearly all are right, of candidates too. The
+    probability of the right class ranks as accuracy does on other images, and logits do not where
+    resolutions are compared (docs/scoring.md).
 
     Args:
         score: The user's, or the default.
@@ -77,15 +80,18 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
     if score is not top1_accuracy:
         return Ranking(score)
     classes = top1_accuracy.reference(validation).rows
+    if len(classes.unique()) == 1:
+        reason = "all validation inputs are of one class"
+        note = (
+            f"{reason}: candidates are ranked by how near their logits are to the dense network's"
+        )
+        return Ranking(Logits(dense), note, LOGITS)
     found = judge(dense, score, validation)
     if found >= SATURATED:
         reason = f"the dense network is right on {100 * found:.1f} % of the validation inputs"
-    elif len(classes.unique()) == 1:
-        reason = "all validation inputs are of one class"
-    else:
-        return Ranking(score)
-    note = f"{reason}: candidates are ranked by how near their logits are to the dense network's"
-    return Ranking(Logits(dense), note)
+        note = f"{reason}: candidates are ranked by the {CONFIDENCE}"
+        return Ranking(Confidence(), note, CONFIDENCE)
+    return Ranking(score)
 
 
 class Evaluator:

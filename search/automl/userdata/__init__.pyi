@@ -12,9 +12,11 @@ from .loading import load_model as load_model
 from .loading import load_score as load_score
 from .loading import make_data as make_data
 from .scores import ACCURACY_NAME as ACCURACY_NAME
+from .scores import CONFIDENCE as CONFIDENCE
 from .scores import LOGITS as LOGITS
 from .scores import PSNR as PSNR
 from .scores import SATURATED as SATURATED
+from .scores import Confidence as Confidence
 from .scores import ImageScore as ImageScore
 from .scores import Logits as Logits
 from .scores import PeakSignalToNoise as PeakSignalToNoise

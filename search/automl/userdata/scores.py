@@ -21,6 +21,7 @@ Score = Callable[[nn.Module, Iterable[tuple[Tensor, Any]]], float]
 ACCURACY_NAME: Final = "top-1 accuracy"
 LOGITS: Final = "logits"
 PSNR: Final = "psnr"
+CONFIDENCE: Final = "probability of the right class"
 #: From this accuracy of the dense network on, too few images are left to tell candidates apart.
 SATURATED: Final = 0.995
 
@@ -96,13 +97,25 @@ class Accuracy(ImageScore):
         Raises:
             DataError: Outputs that are not one row of classes an input.
         """
-        if outputs.dim() != 2:
-            raise DataError(
-                f"outputs of shape {tuple(outputs.shape)} are not one row of classes an input: "
-                "they need a score of your own",
-                options=("score",),
-            )
-        return (outputs.argmax(1) == reference.rows).double()
+        return (_class_rows(outputs).argmax(1) == reference.rows).double()
+
+
+class Confidence(Accuracy):
+    """Probability that the outputs give to the class of an image, in place of right or wrong.
+
+    It tells candidates apart where nearly all are right of each, and ranks others as accuracy does.
+    """
+
+    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+        """The softmax of the outputs at the class; 0 where there is no output of that class.
+
+        Raises:
+            DataError: Outputs that are not one row of classes an input.
+        """
+        probabilities, classes = _class_rows(outputs).double().softmax(1), reference.rows.long()
+        known = (classes >= 0) & (classes < probabilities.shape[1])
+        found = probabilities.gather(1, torch.where(known, classes, 0)[:, None])[:, 0]
+        return torch.where(known, found, 0.0)
 
 
 class Logits(ImageScore):
@@ -190,6 +203,16 @@ def _pictures(inputs: Tensor, targets: Any) -> Tensor:
     if targets.shape[:1] != inputs.shape[:1]:
         raise DataError(f"{len(inputs)} inputs have targets of shape {tuple(targets.shape)}")
     return targets
+
+
+def _class_rows(outputs: Tensor) -> Tensor:
+    if outputs.dim() != 2:
+        raise DataError(
+            f"outputs of shape {tuple(outputs.shape)} are not one row of classes an input: "
+            "they need a score of your own",
+            options=("score",),
+        )
+    return outputs
 
 
 def _classes(inputs: Tensor, targets: Any) -> Tensor:
