@@ -20,6 +20,7 @@ from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
 from automl.network.precision import Flow
+from automl.network.resolutions import input_sizes
 from automl.network.surgery import mask, note_passages, smaller
 from automl.network.trace import Call, Trace, record
 
@@ -107,8 +108,7 @@ def _ladder(
         return {input_shape[-1] if len(input_shape) == 4 else 0: trace}
     dense = input_shape[2]
     if wanted is None:
-        step = 32 if dense >= 160 else 16 if dense >= 96 else 4
-        wanted = range(dense - step, max(dense // 2, 8) - 1, -step)
+        wanted = input_sizes(dense, trace)
     usable = {}
     for size in sorted(set(wanted) - {dense}):
         other = _record_at(model, (*input_shape[:2], size, size))
