@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny import request, write_table
+from tiny import model, request, task, write_table
+from torch import nn
 
 from automl.cost.model import Budget, Limit
 from automl.errors import ModelError
@@ -98,3 +101,26 @@ def test_kinds_that_the_agent_does_not_choose_are_said() -> None:
 def test_a_search_says_what_its_agent_holds(board: Path, tmp_path: Path) -> None:
     result = search(request(board, tmp_path / "run", "80%", agent="uniform"))
     assert any(note.startswith("uniform does not choose block: held") for note in result.notes)
+
+
+def test_a_best_that_is_at_chance_is_said_before_it_is_finished(
+    board: Path, tmp_path: Path
+) -> None:
+    def weights(network: nn.Module) -> int:
+        return sum(weight.numel() for weight in network.parameters() if weight.ndim > 1)
+
+    dense = weights(model())
+
+    def whole(network: nn.Module, batches: Iterable[Any]) -> float:
+        """The dense network alone is right."""
+        return float(weights(network) == dense)
+
+    events: list[str] = []
+    asked = request(
+        board, tmp_path / "run", "60%", task=dataclasses.replace(task(), score=whole), trials=2
+    )
+    result = search(asked, lambda event: events.append(event.stage))
+    assert result.notes[0].startswith("the best found is at chance: it scores 0 on validation")
+    assert events.index(result.notes[0]) < events.index("finishing")
+    fine = search(request(board, tmp_path / "fine", "60%", trials=2))
+    assert not any("at chance" in note for note in fine.notes)

@@ -33,7 +33,7 @@ from automl.policy import (
     choices,
     write_policy,
 )
-from automl.study import Completed, Ranking, StudyResult, judge
+from automl.study import Completed, Ranking, StudyResult, chance_level, judge
 from automl.units import format_seconds
 
 
@@ -70,6 +70,9 @@ def finish(
     made_with = describe_making(compressor.config, compressor.inputs_digest)
     write_best(context, request, best)  # safe from here on
     write_front([_scored(context, request, trial) for trial in result.front], request.out / "front")
+    warned = chance_notes(context, request, best)
+    for note in warned:
+        log(Event(note, 0, 1))
     log(Event("finishing", 0, 1))
     if not context.shared:
         compressor.forget(but=best.policy.resolution)
@@ -77,7 +80,7 @@ def finish(
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
     notes = (context.ranking.note,) if context.ranking.note else ()
-    notes = (*notes, *held_notes(request.agent, result.held))
+    notes = (*warned, *notes, *held_notes(request.agent, result.held))
     trials = len(result.trials)
     finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
     return _judged_and_written(finished, network, context.dense, budget, request, log)
@@ -289,6 +292,21 @@ def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]
     return (
         f"measured, it is {over:.1f} % over the budget of {format_seconds(limits[0])}: "
         "the prediction was off by that; ask for so much less",
+    )
+
+
+def chance_notes(
+    context: SearchContext, request: SearchRequest, best: Completed
+) -> tuple[str, ...]:
+    """What to say where the best candidate does what one could do without seeing the input."""
+    validation, score = request.task.data.validation, context.ranking.score
+    level = chance_level(best.score, score, context.network.traced.model, validation)
+    if level is None:
+        return ()
+    return (
+        f"the best found is at chance: it scores {best.score:.3g} on validation inputs, where a "
+        f"network that ignores its input scores up to {level:.3g}; within this budget the space "
+        "holds nothing that works: allow more, or open more choices",
     )
 
 

@@ -1,3 +1,4 @@
+from .chance import chance_level as chance_level
 from .cluster import check_ray as check_ray
 from .cluster import connected as connected
 from .evaluation import Evaluator as Evaluator
