@@ -45,7 +45,8 @@ def test_no_policy_is_scored_twice(asked: SearchRequest) -> None:
     score = asked.task.score
 
     def counted(model, batches) -> float:  # type: ignore[no-untyped-def]
-        seen.append(tuple(float(p.sum()) for p in model.parameters()))
+        if weights := tuple(float(p.sum()) for p in model.parameters()):
+            seen.append(weights)  # one that ignores its input, for chance, has none
         return score(model, batches)
 
     task = replace(asked.task, score=counted)
@@ -54,8 +55,8 @@ def test_no_policy_is_scored_twice(asked: SearchRequest) -> None:
     first, second = results
     assert first.trials == second.trials
     assert first.compressed == second.compressed
-    # Beside the trials of one run: the dense and the finished network of each.
-    assert len(seen) == first.trials + 4
+    # Beside the trials of one run: the dense network, and the finished one of each.
+    assert len(seen) == first.trials + 3
 
 
 def test_each_budget_is_given_the_best_that_fits_whoever_found_it(asked: SearchRequest) -> None:

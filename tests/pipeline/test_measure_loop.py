@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import request, seconds
@@ -132,7 +133,12 @@ def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
 
 def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_loop, "ROUNDS", 1)
-    result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
+    thinned: dict[str, Any] = {
+        "measure": True,
+        "depth": False,
+        "resolutions": (),
+    }  # which nobody measured
+    result = pipeline.search(request("my-board", tmp_path / "run", "60%", **thinned))
     assert "in 1 search; " in result.notes[0]
 
 
