@@ -19,6 +19,7 @@ from .precision import Rounding as Rounding
 from .precision import Scheme as Scheme
 from .surgery import kept_positions as kept_positions
 from .surgery import remove as remove
+from .surgery import replace_layer as replace_layer
 from .surgery import smaller as smaller
 from .trace import Call as Call
 from .trace import Trace as Trace

@@ -88,9 +88,16 @@ class OwnForward(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What `around` gives."""
         if self.inside:
-            return super().forward(*args, **kwargs)
+            stands_in = self._modules.get("stands_in")
+            return (super().forward if stands_in is None else stands_in)(*args, **kwargs)
         with Rerouted(self._layer):
             return self.around(*args, **kwargs)
+
+    def replace(self, module: nn.Module) -> None:
+        """Run a module in the layer's place, within what is around it; the layer's weights go."""
+        self.add_module("stands_in", module)
+        for name in ("weight", "bias"):
+            self.register_parameter(name, None)
 
     def _layer(self, call: LayerFunction) -> Tensor:
         own = {name: getattr(self, name) for name in call.geometry if name != "groups"}

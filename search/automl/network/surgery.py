@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
+from automl.network.own_forward import OwnForward
 from automl.network.trace import Here, Trace
 
 Tensor = torch.Tensor
@@ -71,6 +72,16 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
             _slice_out(module, positions)
         else:
             _slice_in(module, positions)
+
+
+def replace_layer(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in a layer's place, in place; in that of the layer alone, not what is around."""
+    layer = model.get_submodule(name)
+    if isinstance(layer, OwnForward):
+        layer.replace(module)
+        return
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
 
 
 class Passage(nn.Module):

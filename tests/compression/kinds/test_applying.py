@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 from automl.compression.kinds.applying import further_parts, in_place
 from automl.errors import SpaceError
+from automl.network import trace_network
 from automl.policy.policy import Policy
 from automl.space import KINDS
 from automl.testing import MADE_UP
@@ -46,6 +48,24 @@ def test_what_runs_in_a_part_s_place_computes_what_the_fitted_part_does() -> Non
     assert isinstance(made.get_submodule("first"), nn.Sequential)
     assert not made.get_submodule("first").training
     torch.testing.assert_close(outputs_of(made, images), expected)
+
+
+def test_what_is_around_a_layer_stays_around_what_runs_in_its_place() -> None:
+    class Padding(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(nn.functional.pad(x, (0, x.shape[-1] % 2 + 1, 2, 0)))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), Padding(6, 6, 3), nn.Conv2d(6, 2, 1))
+    fitted, whole = (trace_network(model, (1, 3, 8, 8)).model for _ in range(2))
+    parts = further_parts(fitted, taper(**{"1": "rank 2"}))
+    parts[0].finish(fitted.get_submodule("1"), None)
+    made = in_place(whole, parts)
+    assert not any(name.startswith("1.weight") for name, _ in made.named_parameters())
+    for size in (8, 9):
+        images = torch.randn(2, 3, size, size)
+        for each in (made, copy.deepcopy(made)):
+            torch.testing.assert_close(outputs_of(each, images), outputs_of(fitted, images))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import nn
 
 from automl.compression.kinds.base import CompressionKind, compression_kind
 from automl.errors import SpaceError, nearest
+from automl.network import replace_layer
 from automl.policy import Policy
 from automl.space import further_choices
 
@@ -72,7 +73,6 @@ def in_place(model: nn.Module, parts: Sequence[FurtherPart]) -> nn.Module:
     for part in parts:
         module = model.get_submodule(part.name)
         part.finish(module, None)
-        parent, _, leaf = part.name.rpartition(".")
         replacement = part.kind.build(part.option, module).train(module.training)
-        setattr(model.get_submodule(parent), leaf, replacement)
+        replace_layer(model, part.name, replacement)
     return model
