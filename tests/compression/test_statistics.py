@@ -146,3 +146,16 @@ def test_with_ones_puts_the_bias_column_last() -> None:
 @pytest.mark.parametrize("name", ["mixture", "tuple"])
 def test_networks_with_several_outputs_are_read(name: str) -> None:
     assert "stem.0" in collected(read(name)).targets
+
+
+def test_layers_that_hold_one_weight_are_not_refitted_apart() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.other.weight = self.one.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.other(self.one(x).relu()).relu())
+
+    assert list(aims_of(trace_network(Tied(), (1, 4)).trace)) == ["last"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -134,3 +135,36 @@ def test_a_layer_that_is_shared_stays_shared() -> None:
     make_plain(model, torch.randn(MAPS))
     assert type(model[1]) is nn.Conv2d
     assert model[1] is model[3]
+
+
+class Tied(nn.Module):
+    """Two layers hold one weight: what one loses, the other loses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.down = nn.Linear(6, 16), nn.Linear(16, 12, bias=False)
+        self.up, self.again, self.last = nn.Linear(12, 16), nn.Linear(16, 12), nn.Linear(12, 4)
+        self.again.weight = self.down.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (self.first, self.down, self.up, self.again):
+            x = layer(x).relu()
+        return self.last(x)
+
+
+def test_a_weight_that_two_layers_hold_stays_one() -> None:
+    torch.manual_seed(0)
+    traced = trace_network(Tied(), (1, 6))
+    network = traced.network
+    assert [(group.name, group.channels) for group in network.groups] == [
+        ("first", 16),
+        ("down", 12),
+    ]
+    kept = {"first": torch.arange(0, 16, 2), "down": torch.arange(5)}
+    small: Any = smaller(traced.model, network.groups, kept)
+    assert small.down.weight is small.again.weight
+    assert small.down.weight.shape == (5, 8)
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(small(x), mask(traced.model, network.groups, kept)(x))
+    assert traced.trace.uses()["down"] == 2
+    assert not [plan.layer.name for plan in network.plans if plan.owner in ("down", "again")]

@@ -51,9 +51,7 @@ def aims_of(trace: Trace) -> dict[str, Aim]:
     """
     users = trace.users()
     order = {value: i for i, call in enumerate(trace.calls) for value in call.outputs}
-    uses: dict[str, int] = {}
-    for call in trace.calls:
-        uses[call.step.module] = uses.get(call.step.module, 0) + 1
+    uses = trace.uses()
     result = {}
     for position, call in enumerate(trace.calls):
         if call.step.op not in WEIGHTED or uses[call.step.module] > 1:

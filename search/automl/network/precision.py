@@ -7,7 +7,6 @@ fused or fusible operators has one choice. Where two precisions meet, values are
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,7 +99,7 @@ class Flow:
         self.places: dict[Address, Place] = {}
         self._operands: dict[int, Operand] = {}
         self._order: dict[str, int] = {}
-        self._uses = Counter(call.step.module for call in trace.calls)
+        self._uses = trace.uses()
         users, producers = trace.users(), trace.producers()
         passages = filter(None, map(trace.passage, removed))
         left = {leaving: entering for entering, leaving in passages}

@@ -61,7 +61,14 @@ def side_length(module: nn.Module, side: str) -> int:
 
 
 def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
-    """Cut the channels that do not stay out of the model's tensors, in place."""
+    """Cut the channels that do not stay out of the model's tensors, in place.
+
+    Weights that several layers hold stay one where all of them lose the same.
+    """
+    tied: dict[int, list[Any]] = {}
+    for layer in model.modules():
+        if base_kind(layer) and layer._parameters.get("weight") is not None:
+            tied.setdefault(id(layer.weight), []).append(layer)
     for (name, side), positions in kept_positions(model, groups, kept).items():
         module: Any = model.get_submodule(name)
         if base_kind(module) in ("batch_norm", "prelu"):
@@ -72,6 +79,10 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
             _slice_out(module, positions)
         else:
             _slice_in(module, positions)
+    for first, *rest in tied.values():
+        for other in rest:
+            if torch.equal(first.weight, other.weight):
+                other.weight = first.weight
 
 
 def replace_layer(model: nn.Module, name: str, module: nn.Module) -> None:

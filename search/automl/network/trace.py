@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
+from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, base_kind
 from automl.network.labels import (
     CREATES,
     INPUT,
@@ -91,6 +92,7 @@ class Trace:
             constants are left out, and () where the module runs twice or where one of those that
             came out is a constant.
         signatures: How each of those modules is called.
+        tied: Layers whose weight another layer holds too -> the first of those that hold it.
         output: Value numbers of the network's outputs, as far as they are operations' outputs.
         output_shapes: Shapes of all outputs.
     """
@@ -100,6 +102,7 @@ class Trace:
     bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
     output: tuple[int, ...] = ()
     output_shapes: tuple[tuple[int, ...], ...] = ()
 
@@ -119,6 +122,16 @@ class Trace:
         entered = _passed(outputs[0], set(inputs), self.producers())
         return (entered.pop(), outputs[0]) if len(entered) == 1 else None
 
+    def uses(self) -> Counter[str]:
+        """How often each layer's weights are used, by it and by those that hold them too."""
+        shared = Counter(self.tied.get(call.step.module, call.step.module) for call in self.calls)
+        return Counter(
+            {
+                call.step.module: shared[self.tied.get(call.step.module, call.step.module)]
+                for call in self.calls
+            }
+        )
+
     def users(self) -> dict[int, list[Call]]:
         """The calls whose input each value is."""
         result: dict[int, list[Call]] = {}
@@ -126,6 +139,17 @@ class Trace:
             for value in call.inputs:
                 result.setdefault(value, []).append(call)
         return result
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Layers whose weight another layer holds too -> the first that holds it."""
+    held: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is not None and base_kind(module):
+            held.setdefault(id(weight), []).append(name)
+    several = [names for names in held.values() if len(names) > 1]
+    return {name: names[0] for names in several for name in names}
 
 
 def _passed(end: int, starts: set[int], producers: dict[int, Call]) -> set[int]:
@@ -161,7 +185,7 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
 class _Recorder(ForwardTracer):
     def __init__(self, model: nn.Module, inputs: Tensor, labelled: bool) -> None:
         super().__init__(model)
-        self.trace = Trace()
+        self.trace = Trace(tied=_tied(model))
         self._labelled = labelled
         self._rules = Rules(self.trace.union)
         self._ids: dict[int, int] = {}
@@ -342,11 +366,13 @@ class _Recorder(ForwardTracer):
         return out
 
     def _bind(self, module: str, side: str, line: Tensor) -> None:
-        known = self.trace.bindings.get((module, side))
-        if known is None:
-            self.trace.bindings[module, side] = line
-        elif known.numel() == line.numel():
-            self.trace.union.join(known, line, "its layer is used twice, once on fixed channels")
+        first = (self.trace.tied.get(module, module), side)
+        for known in (self.trace.bindings.get((module, side)), self.trace.bindings.get(first)):
+            if known is not None and known.numel() == line.numel():
+                why = "its layer is used twice, once on fixed channels"
+                self.trace.union.join(known, line, why)
+        self.trace.bindings.setdefault((module, side), line)
+        self.trace.bindings.setdefault(first, line)
 
 
 def addresses(trace: Trace) -> dict[int, Address]:
