@@ -37,7 +37,13 @@ def run(target: str, budget: str, agent: str, seed: int, out: Path) -> tuple[Sea
     """One search and its wall seconds."""
     start = time.monotonic()
     request = SearchRequest(
-        task=task(), target=target, budget=(budget,), out=out, agent=agent, seed=seed
+        task=task(),
+        target=target,
+        budget=(budget,),
+        out=out,
+        agent=agent,
+        seed=seed,
+        precisions=("float",),
     )
     return search(request, ignore), time.monotonic() - start
 

@@ -179,6 +179,7 @@ def compare(data: Cifar, model: nn.Module, traced: TracedModel, seed: int) -> di
             out=Path(folder),
             seed=seed,
             resolutions=(),
+            precisions=("float",),
         )
         result = search(request, ignore)
         state = torch.load(Path(folder) / "model.pt", weights_only=True)

@@ -71,9 +71,13 @@ def test_precisions_are_asked_for_by_automl_toml(
     assert all(request.keep_first_last for request in asked)
 
 
-def test_no_bits_are_chosen_unless_they_are_asked_for(automl: Automl, asked: list[Any]) -> None:
+def test_what_the_target_computes_in_is_chosen_from_unless_float_is_asked_for(
+    automl: Automl, asked: list[Any]
+) -> None:
     automl(*SEARCH, *MODEL)
-    assert (asked[0].precisions, asked[0].keep_first_last) == (("float",), False)
+    automl(*SEARCH, *MODEL, "--precisions", "float")
+    assert [request.precisions for request in asked] == [("auto",), ("float",)]
+    assert not asked[0].keep_first_last
 
 
 @pytest.mark.parametrize(

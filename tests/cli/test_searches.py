@@ -165,7 +165,10 @@ def test_runs_of_the_same_name_are_numbered(automl: Any, searching: Pipeline, fo
         (("--budget", "4ms", "--measure", "--resume"), "--measure: such a search does not resume"),
         (("--budget", "4ms", "--measure", "--front", "3"), "--measure: makes the prices of one"),
         (("--budget", "2ms,4ms", "--front", "3"), "--front: is spread from one budget"),
-        (("--budget", "4ms", "--keep-first-last"), "--keep-first-last: holds layers in 8 bits"),
+        (
+            ("--budget", "4ms", "--keep-first-last", "--precisions", "float"),
+            "--keep-first-last: holds layers in 8 bits",
+        ),
         (("--budget", "4ms", "--python", "python2"), "--python: is the boards' interpreter"),
     ],
 )

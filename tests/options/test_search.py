@@ -41,7 +41,7 @@ def test_one_kind_stands_for_a_list_and_an_unknown_one_is_refused() -> None:
     ("given", "option", "said"),
     [
         ({"budget": "50%,50%"}, "budget", "50% is asked for twice"),
-        ({"keep_first_last": True}, "keep_first_last", "none are chosen"),
+        ({"keep_first_last": True, "precisions": "float"}, "keep_first_last", "none are chosen"),
         ({"ssh": "me@board"}, "ssh", "only where it measures"),
         ({"ssh": "me@board", "budget": "2ms,4ms"}, "ssh", "only where it measures"),
         ({"measure": True, "budget": "2ms,4ms"}, "measure", "one budget"),

@@ -109,7 +109,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, written: dict[str, Any], said: s
         ({"trials": 0}, "trials: expected a whole number"),
         ({"budget": "1ms,2ms"}, "budget: asks for several searches"),
         ({"model": "a.py:b"}, "data: the model .* needs some"),
-        ({"keep_first_last": True}, "keep_first_last"),
+        ({"keep_first_last": True, "precisions": "float"}, "keep_first_last"),
     ],
 )
 def test_an_option_is_checked_before_any_work(

@@ -117,6 +117,12 @@ class SearchOptions(SpaceOptions):
         BUDGET,
         help="10ms, 50%, 60MMACs, 50%MACs, 4MB, 50%size; repeatable; 2ms,4ms searches both.",
     )
+    precisions: tuple[str, ...] = option(
+        PRECISIONS,
+        ("auto",),
+        help="What layers compute in: auto is what the target has, or float, or int8,fp16,w4a6;"
+        " w4 or w2-w6 for weights alone.",
+    )
     agent: str = option(method("agents"), "lagrangian", help="Who searches: see automl agents.")
     warm_start: bool = option(
         SWITCH,

@@ -72,11 +72,13 @@ def choose_bits(
     precisions: Precisions,
     limited: Iterable[Quantity],
     keep_first_last: bool = False,
+    forms: Iterable[str] = (),
 ) -> BitChoices:
     """What of the words the target has and the budget has a use for.
 
     "auto" is what pays: all that the target computes in where a latency or an energy is limited,
-    and weights rounded by themselves where the size is.
+    and weights rounded by themselves where the size is. It gives way to kinds that give layers
+    another form, which computes in float.
 
     Args:
         words: From `parse_precisions`.
@@ -84,6 +86,7 @@ def choose_bits(
         precisions: What it computes in.
         limited: Quantities that the budget limits.
         keep_first_last: As asked for.
+        forms: Names of open kinds that give layers another form.
 
     Raises:
         UsageError: A precision that the target lacks, or that no limit has a use for.
@@ -98,6 +101,10 @@ def choose_bits(
                 options=("keep_first_last", "precisions"),
             )
         return BitChoices()
+    forms = tuple(forms)
+    if tuple(words) == ("auto",) and forms and precisions.has_float:
+        note = f"no bits are chosen: layers of another form ({', '.join(forms)}) compute in float"
+        return BitChoices(notes=(note,))
     if tuple(words) == ("auto",):
         computed = precisions.bits if timed else ()
         weights = WEIGHT_BITS if sized and precisions.has_float else ()

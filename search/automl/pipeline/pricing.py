@@ -27,7 +27,7 @@ from automl.pipeline.networks import fit_networks
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
 from automl.profiling import LocalRunner, measure_models, profile
-from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, open_space
+from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, kind_of, open_space
 
 #: Stage in which what the table lacks is measured.
 MEASURING: Final = "measuring operators"
@@ -103,7 +103,12 @@ def _priced(
     here, timed = is_cpu_table(table, options.threads), "latency" in limited
     precisions, notes = precisions_of(table.header), list[str]()
     bits = choose_bits(
-        options.precisions, options.target, precisions, limited, options.keep_first_last
+        options.precisions,
+        options.target,
+        precisions,
+        limited,
+        options.keep_first_last,
+        forms=[kind for kind in options.kinds if kind_of(kind).lowers],
     )
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
     space = _space(traced, table, options, bits, device)
