@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -61,3 +63,25 @@ def test_an_imported_module_that_differs_is_refused_by_name(
     path.write_text("WIDTH = 5\n")
     with pytest.raises(ClusterError, match=rf"another {path} than the driver"):
         check_modules(driver)
+
+
+def test_packages_that_were_installed_apart_are_not_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `pip install --target` does, whose folder then stands in PYTHONPATH."""
+    (tmp_path / "borrowed-1.0.dist-info").mkdir()
+    (tmp_path / "borrowed_layers.py").write_text("WIDTH = 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("borrowed_layers")
+    assert "borrowed_layers" not in origin_here().modules
+
+
+def test_the_program_itself_is_another_in_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "program.py"
+    path.write_text("")
+    module = ModuleType("__mp_main__")
+    module.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__mp_main__", module)
+    assert "__mp_main__" not in origin_here().modules

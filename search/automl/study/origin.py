@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import site
 import socket
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 import automl
 from automl.errors import ClusterError
 from automl.userdata import executed_files, load_file
+
+#: Names of the program itself, which is another one in each process.
+_PROGRAMS: Final = ("__main__", "__mp_main__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +99,23 @@ def _compare(name: str, found: str, wanted: str) -> None:
 
 def _own_modules() -> Iterator[tuple[str, Path]]:
     """Imported modules that are neither Python's, nor an installed package's, nor ours."""
-    installed = [Path(place) for place in {*sysconfig.get_paths().values()}]
+    installed = list(_installed())
     for name, module in list(sys.modules.items()):
         file: Any = getattr(module, "__file__", None)
-        if name == "__main__" or name.partition(".")[0] == "automl" or not file:
+        if name in _PROGRAMS or name.partition(".")[0] == "automl" or not file:
             continue
         path = Path(file)
         inside = any(path.is_relative_to(place) for place in installed)
         if path.suffix == ".py" and not inside and path.is_file():
             yield name, path
+
+
+def _installed() -> Iterator[Path]:
+    """Where Python and packages are, those of `pip install --user` and `--target` among them."""
+    yield from map(Path, {*sysconfig.get_paths().values(), site.getusersitepackages()})
+    for place in map(Path, sys.path):
+        if any(place.glob("*.dist-info")):
+            yield place
 
 
 def _digest(path: Path) -> str:
