@@ -11,15 +11,62 @@ from command import MODEL
 from automl.cli import resolve
 from automl.compression import CompressionConfig
 from automl.errors import OptionError, UsageError
+from automl.example import EXAMPLES
 
 HERE = {"model": "mine.py:network", "data": "mine.py:loaders"}
 
 
 def test_without_a_model_it_is_the_example(folder: Path) -> None:
     settings = resolve.settle({})
-    assert settings.get("model") == resolve.EXAMPLE_MODEL
-    assert settings.get("data") == resolve.EXAMPLE_DATA
+    assert {name: settings.get(name) for name in ("model", "data", "score")} == {
+        "model": EXAMPLES[0].model,
+        "data": EXAMPLES[0].data,
+        "score": None,
+    }
     assert resolve.flags_again(settings) == []
+
+
+def test_an_example_is_chosen_by_name_or_left_open(folder: Path) -> None:
+    settings = resolve.settle({"example": "denoiser", "seed": "3"})
+    assert settings.get("model") == EXAMPLES[1].model
+    assert (settings.get("score"), settings.get("input_shape")) == ("psnr", (1, 3, 480, 640))
+    assert resolve.flags_again(settings) == ["--example", "denoiser"]
+    other = resolve.settle({"example": "denoiser", "score": "logits", "input_shape": "3x96x96"})
+    assert (other.get("score"), other.get("input_shape")) == ("logits", (1, 3, 96, 96))
+    assert resolve.flags_again(other) == ["--example", "denoiser", "--score", "logits"]
+    assert "model" not in resolve.settle({}, example=None).values
+    with pytest.raises(OptionError, match=r"--example: no example 'denoise' \(did you mean"):
+        resolve.settle({"example": "denoise"})
+
+
+def test_an_example_stands_in_place_of_the_files_model_and_a_model_of_its_example(
+    folder: Path,
+) -> None:
+    (folder / "automl.toml").write_text("".join(f'{key} = "{HERE[key]}"\n' for key in HERE))
+    assert resolve.settle({"example": "denoiser"}).get("data") == EXAMPLES[1].data
+    (folder / "automl.toml").write_text('example = "denoiser"\n')
+    settings = resolve.settle({})
+    assert (settings.get("model"), resolve.flags_again(settings)) == (EXAMPLES[1].model, [])
+    assert resolve.settle(HERE).get("model") == HERE["model"]
+
+
+def test_a_model_and_an_example_are_not_both_compressed(folder: Path) -> None:
+    with pytest.raises(UsageError, match="give one of them"):
+        resolve.settle(HERE | {"example": "denoiser"})
+    with pytest.raises(UsageError, match="belong to a model of yours"):
+        resolve.settle({"data": "mine.py:loaders", "example": "denoiser"})
+
+
+def test_a_policy_says_which_example_it_is_for() -> None:
+    for each in EXAMPLES:
+        assert resolve.example_for(each.model) == each.name
+        assert resolve.flags_for(each.model) == []
+    assert resolve.example_for("mine.py:network") == EXAMPLES[0].name
+
+
+def test_an_examples_frame_needs_no_data(folder: Path) -> None:
+    settings = resolve.settle({"example": "denoiser"})
+    assert resolve.load_model_alone(settings)[1] == (1, 3, 480, 640)
 
 
 def test_flags_win_over_the_file_and_the_rest_is_the_files(folder: Path) -> None:
@@ -74,7 +121,6 @@ def test_the_next_command_names_the_model_unless_the_file_does(folder: Path) -> 
     settings = resolve.settle(HERE)
     assert resolve.flags_again(settings) == [*MODEL]
     assert resolve.flags_for("mine.py:network")[:2] == ["--model", "mine.py:network"]
-    assert resolve.flags_for(resolve.EXAMPLE_MODEL) == []
     (folder / "automl.toml").write_text("".join(f'{key} = "{HERE[key]}"\n' for key in HERE))
     assert resolve.flags_for("mine.py:network") == []
 

@@ -177,3 +177,22 @@ def test_flags_that_exclude_each_other_are_refused_before_the_model_is_loaded(
 ) -> None:
     status, _, err = automl("search", "--model", "no.py:one", "--target", "cpu", *words)
     assert (status, err.startswith(f"automl: {message}")) == (2, True), err
+
+
+def test_without_a_model_the_example_is_one_that_the_budget_bites_on(
+    automl: Any, searching: Pipeline
+) -> None:
+    status, out, _ = automl("search", "--target", "jetson", "--budget", "10ms")
+    task = searching.request.task
+    assert status == 0
+    assert (task.model_name, task.score_name) == (
+        "automl.example.denoiser.model:pretrained",
+        "psnr",
+    )
+    assert (task.input_shape, task.data.input_shape) == ((1, 3, 480, 640), (1, 3, 64, 64))
+    assert [note for note in task.notes if "the denoiser is searched" in note] == [*task.notes]
+    assert searching.request.out.name.startswith("denoiser-jetson-10ms")
+    assert out.splitlines()[-1].startswith("Next: automl apply")
+    automl("search", "--target", "jetson", "--budget", "10ms", "--example", "classifier")
+    task = searching.request.task
+    assert (task.model_name, task.notes) == ("automl.example.model:pretrained", ())

@@ -156,3 +156,18 @@ def test_the_shipped_recipe_is_one_and_runs(tmp_path: Path) -> None:
     assert best.score is not None
     assert best.score > 0.8
     assert best.on_front
+
+
+def test_an_example_is_named_or_the_usual_one(tmp_path: Path) -> None:
+    names = ["classifier", "denoiser"]
+    recipe = made(tmp_path, grid={"example": names})
+    found = {case.name: case.task for case in recipe.cases}
+    assert {name: task.model for name, task in found.items()} == {
+        "classifier": "automl.example.model:pretrained",
+        "denoiser": "automl.example.denoiser.model:pretrained",
+    }
+    assert (found["denoiser"].score, found["denoiser"].input_shape) == ("psnr", (1, 3, 480, 640))
+    with pytest.raises(UsageError, match="names a model and an example"):
+        made(tmp_path, common=PLAIN | {"model": "a.py:b", "data": "a.py:c", "example": "denoiser"})
+    with pytest.raises(OptionError, match="example: no example 'denoise'"):
+        made(tmp_path, common=PLAIN | {"example": "denoise"})

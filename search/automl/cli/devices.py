@@ -52,7 +52,7 @@ def _target_row(target: Target) -> tuple[str, ...]:
 
 @takes_flags(
     *flags_of(ProfileOptions),
-    *flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")),
+    *flags_of(TaskOptions, only=("model", "example", "weights", "data", "input_shape")),
 )
 def profile(*, json: Json = False, **flags: Any) -> None:
     """Measure the operators that a search will ask for, here or on a board."""

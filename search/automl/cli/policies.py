@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from automl.pipeline import ApplyRequest, ApplyResult
 
 #: Names of what is compressed, as flags.
-TASK: Final = ("model", "weights", "data", "score")
+TASK: Final = ("model", "example", "weights", "data", "score")
 
 
 @takes_flags(*flags_of(TaskOptions, only=TASK), *flags_of(ApplyOptions))
@@ -24,7 +24,8 @@ def apply(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     from automl.policy import read_policy
 
     file = read_policy(policy)
-    settings = resolve.settle(flags, ApplyOptions, without=("out",))
+    example = resolve.example_for(file.model.name)
+    settings = resolve.settle(flags, ApplyOptions, without=("out",), example=example)
     chosen = settings.make(ApplyOptions)
     making = pipeline.making_of(file, chosen.calibration, chosen.seed)
     given = values_of(chosen)
@@ -75,7 +76,7 @@ def verify(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     from automl.policy import read_policy
 
     file = read_policy(policy)
-    settings = resolve.settle(flags)
+    settings = resolve.settle(flags, example=resolve.example_for(file.model.name))
     request = VerifyRequest(
         task=resolve.load_task(settings),
         policy=file,

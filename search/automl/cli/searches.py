@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from automl.options import SearchOptions, TaskOptions
 
 if TYPE_CHECKING:
     from automl.pipeline import SearchRequest, SearchResult
+    from automl.userdata import Settings
 
 Front = Annotated[
     int,
@@ -25,16 +27,31 @@ def search(*, front: Front = 0, json: Json = False, **flags: Any) -> None:
     from automl import pipeline
     from automl.cli import resolve
 
-    settings = resolve.settle(flags)
+    settings = resolve.settle(flags, example=None)
     chosen = settings.make(SearchOptions)
     several = front > 0 or len(chosen.budgets) > 1
     if several:
         pipeline.check_front(chosen, chosen.budgets, front)
-    request = pipeline.first_request(resolve.load_task(settings), chosen)
+    settings, notes = _with_model(settings, chosen)
+    task = replace(resolve.load_task(settings), notes=notes)
+    request = pipeline.first_request(task, chosen)
     if several:
         _run_front(request, chosen.budgets, front, json)
     else:
         _run_one(request, resolve.flags_again(settings), json)
+
+
+def _with_model(settings: Settings, chosen: SearchOptions) -> tuple[Settings, tuple[str, ...]]:
+    """The settings, an example where they name no model; and what to say of which it is."""
+    from automl import pipeline
+    from automl.cli import resolve
+    from automl.cli.progress import Bar
+
+    if "model" in settings.values:
+        return settings, ()
+    with Bar() as bar:
+        choice = pipeline.choose_example(chosen, bar)
+    return resolve.with_example(settings, choice.example.name), choice.notes
 
 
 def _run_front(
@@ -54,6 +71,8 @@ def _run_front(
         render.say(f"score    {request.task.score_name}, on {results[0].scored_on}")
         render.say(f"agent    {request.agent}, seed {request.seed}")
         render.print_front(results)
+        for note in request.task.notes:
+            render.say(f"note: {note}")
         render.say_next(f"automl show {results[0].policy_path}")
     if results[-1].interrupted:
         raise typer.Exit(130)

@@ -120,14 +120,14 @@ def _print_worst(comparison: Comparison, unit: str) -> None:
 
 
 @app.command("check")
-@takes_flags(*flags_of(TaskOptions, only=("model", "weights", "data", "input_shape")))
+@takes_flags(*flags_of(TaskOptions, only=("model", "example", "weights", "data", "input_shape")))
 def check(table: Checkee, *, json: Json = False, **flags: Any) -> None:
     """Look for wrong units, impossible values and more work at less time; cover a model."""
     from automl.cli import render, resolve
     from automl.pipeline import ProfileRequest, check_table
 
     request = None
-    if flags["model"] is not None:
+    if flags["model"] is not None or flags["example"] is not None:
         settings = resolve.settle(flags)
         loaded, shape = resolve.load_model_alone(settings)
         request = ProfileRequest(target=table, model=loaded, input_shape=shape)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from automl.errors import UsageError
+from automl.example import find_example
 from automl.methods import registry
 from automl.policy import parse_precisions
 from automl.units import parse_budget
@@ -196,6 +197,12 @@ def _input_shape(value: Any) -> tuple[int, ...]:
     return (1, *(int(part) for part in parts))
 
 
+def _example(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected("a name", value)
+    return find_example(value).name
+
+
 SWITCH: Final = Kind(_switch)
 PATH: Final = Kind(_path, "FILE")
 FOLDER: Final = Kind(_path, "FOLDER")
@@ -205,3 +212,4 @@ RESOLUTIONS: Final = Kind(_resolutions, "auto|off|N,N")
 PRECISIONS: Final = Kind(_precisions, "auto|float|LIST")
 BUDGET: Final = Kind(_budget, "LIMIT", many=True)
 INPUT_SHAPE: Final = Kind(_input_shape, "CxHxW")
+EXAMPLE: Final = Kind(_example, "NAME")

@@ -16,6 +16,7 @@ from automl.options.declare import Options, option
 from automl.options.kinds import (
     BUDGET,
     DURATION,
+    EXAMPLE,
     FOLDER,
     GRANULARITY,
     INPUT_SHAPE,
@@ -44,6 +45,12 @@ class TaskOptions(Options):
 
     model: str | None = option(
         text("FILE.py:NAME"), None, help="Factory of your model, or module:NAME."
+    )
+    example: str | None = option(
+        EXAMPLE,
+        None,
+        help="An embedded example in place of a model: classifier or denoiser.",
+        shown="the first that does not meet the budget as it is",
     )
     weights: Path | None = option(PATH, None, help="State dict of the model.")
     data: str | None = option(

@@ -3,6 +3,8 @@ from .context import SearchContext as SearchContext
 from .context import make_context as make_context
 from .context import price_request as price_request
 from .context import reachable_budget as reachable_budget
+from .examples import ExampleChoice as ExampleChoice
+from .examples import choose_example as choose_example
 from .finishing import apply as apply
 from .finishing import making_of as making_of
 from .finishing import verify as verify

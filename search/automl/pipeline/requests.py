@@ -29,6 +29,7 @@ class Task:
         input_shape: Shape of one batch-1 input as it is priced, exported and measured; the data's
             may be of another height and width.
         model_name, data_name, score_name: What the user called them, for messages and files.
+        notes: What the user should know of how it was chosen.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Task:
     model_name: str
     data_name: str
     score_name: str
+    notes: tuple[str, ...] = ()
 
     @property
     def judged_on(self) -> Batches:

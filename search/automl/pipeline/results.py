@@ -329,4 +329,4 @@ def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
     without = [f"{request.agent} has no warm start to do without"] if cold else []
     task = request.task
     sizes = size_notes(task.input_shape, task.data.input_shape)
-    return (*without, *sizes, *network.notes, *unprunable)
+    return (*task.notes, *without, *sizes, *network.notes, *unprunable)

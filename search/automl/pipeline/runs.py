@@ -8,6 +8,7 @@ from pathlib import Path
 
 from automl.agents import default_trials
 from automl.errors import OptionError
+from automl.example import EXAMPLES, example_of
 from automl.files import is_locked
 from automl.options import SearchOptions, values_of
 from automl.pipeline.requests import SearchRequest, Task
@@ -77,4 +78,7 @@ def _is_taken(folder: Path) -> bool:
 
 
 def _short_name(model: str) -> str:
-    return "example" if model.startswith("automl.example.") else model.rpartition(":")[2]
+    example = example_of(model)
+    if example is None:
+        return model.rpartition(":")[2]
+    return "example" if example == EXAMPLES[0] else example.name

@@ -16,13 +16,12 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.errors import AutomlError, OptionError, UsageError, nearest
+from automl.example import EXAMPLES, find_example
 from automl.options import Option, SearchOptions, TaskOptions, make_options, options_of
 from automl.pipeline import check_single
 
 #: Searches that a recipe may ask for without saying so.
 MOST_SEARCHES: Final = 10_000
-#: What is compressed where a recipe names no model.
-EXAMPLE: Final = {"model": "automl.example.model:pretrained", "data": "automl.example.data:loaders"}
 #: Options that the sweep itself decides: its searches are what is done at a time.
 _OWN: Final = frozenset({"out", "resume", "workers", "ray"})
 #: Options that a recipe may name.
@@ -214,9 +213,7 @@ def _cases(file: RecipeFile, folder: Path, place: str) -> Iterator[Case]:
         for combination in product(*file.grid.values()):
             chosen = dict(zip(file.grid, combination, strict=True))
             own = {key: value for key, value in given.items() if key != "name"}
-            values = file.common | own | chosen
-            if "model" not in values:
-                values = EXAMPLE | values
+            values = _with_example(file.common | own | chosen, place)
             words = [given.get("name", ""), *(_word(key, chosen[key]) for key in varied)]
             name, digest = (
                 "-".join(_slug(word) for word in words if word) or "search",
@@ -228,6 +225,20 @@ def _cases(file: RecipeFile, folder: Path, place: str) -> Iterator[Case]:
                 name += f"-{digest}"
             seen |= {name, digest}
             yield _checked(Case(name, _absolute(values, folder)), place)
+
+
+def _with_example(values: dict[str, Any], place: str) -> dict[str, Any]:
+    """The options, what an example says among them where no model is named: the usual one.
+
+    Which budget bites is not asked: searches of several devices are of one network.
+    """
+    if "model" in values:
+        if "example" in values:
+            raise UsageError(f"{place}: names a model and an example: one of them is compressed")
+        return values
+    name = KNOWN["example"].checked(values.get("example", EXAMPLES[0].name), f"{place}: example")
+    others = {key: value for key, value in values.items() if key != "example"}
+    return find_example(str(name)).values | others
 
 
 def _checked(case: Case, place: str) -> Case:
@@ -271,7 +282,7 @@ def _word(key: str, value: object) -> str:
         return Path(text).stem if text.endswith(".jsonl") else text
     if key in ("model", "data", "score"):
         return text.rpartition(":")[2]
-    return text if key in ("budget", "agent", "precisions") else f"{key}-{text}"
+    return text if key in ("budget", "agent", "precisions", "example") else f"{key}-{text}"
 
 
 def _slug(text: str) -> str:
