@@ -188,6 +188,13 @@ def test_what_is_wrong_is_said_before_any_work(board: str) -> None:
         automl.search(model(), loaders(), target=board, budget="0.01%", **SHORT)
 
 
+def test_a_network_may_be_priced_at_another_size_than_the_datas() -> None:
+    task = api.make_task(model(), loaders(), input_shape=(3, 24, 32))
+    assert (task.input_shape, task.data.input_shape) == ((1, 3, 24, 32), (1, 3, 16, 16))
+    with pytest.raises(OptionError, match="input_shape: differs in more than its size"):
+        api.make_task(model(), loaders(), input_shape=(1, 24, 32))
+
+
 def test_signatures_show_the_options() -> None:
     parameters = inspect.signature(automl.search).parameters
     assert [*parameters][:5] == ["model", "data", "score", "input_shape", "on_event"]

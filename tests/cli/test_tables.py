@@ -120,6 +120,12 @@ def test_check_covers_a_model(automl: Automl) -> None:
     assert "missing: 1 x linear" in out
 
 
+def test_check_covers_an_example(automl: Automl) -> None:
+    status, out, _ = automl("table", "check", "one.jsonl", "--example", "classifier", "--json")
+    assert status == 0
+    assert json.loads(out)["coverage"]["asked"] > 30
+
+
 def test_search_takes_measure(automl: Automl, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[SearchRequest] = []
 

@@ -15,7 +15,9 @@ from tiny import agreement, request, task, write_table
 from torch import nn
 
 from automl.errors import StudyError
-from automl.pipeline import Sharing, make_context, search
+from automl.pipeline import Sharing, make_context, price_request, search
+from automl.pipeline import sharing as sharing_module
+from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import Event, SearchRequest, ignore
 from automl.pipeline.sharing import prepared_key, read_prepared
 
@@ -107,6 +109,24 @@ def test_the_key_is_of_weights_data_choices_and_options(
     assert len({first, *(prepared_key(network, other) for other in others)}) == 4
     narrow = dataclasses.replace(asked, depth=False)
     assert prepared_key(sharing.price(narrow, ignore), narrow) != first
+
+
+def test_networks_of_one_model_at_two_sizes_share_no_file(
+    asked: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Path] = []
+
+    def priced(request: SearchRequest, *_: object, keep: Path, **more: object) -> PricedNetwork:
+        kept.append(keep)
+        return price_request(request, ignore)
+
+    monkeypatch.setattr(sharing_module, "price_request", priced)
+    keys = []
+    for shape in ((1, 3, 16, 16), (1, 3, 32, 32)):
+        larger = dataclasses.replace(asked.task, input_shape=shape)
+        one = dataclasses.replace(asked, target="rpi4-1t", task=larger, resolutions=())
+        keys.append(prepared_key(Sharing(tmp_path / "shared").price(one, ignore), one))
+    assert len(set(kept)) == len(set(keys)) == 2
 
 
 def test_another_task_takes_the_place_of_what_is_remembered(asked: SearchRequest) -> None:

@@ -157,12 +157,13 @@ class Sharing:
 
 
 def prepared_key(network: PricedNetwork, request: SearchRequest) -> str:
-    """What a `Prepared` depends on: weights, data, choices, options and our own version."""
+    """What a `Prepared` depends on: weights, data, shape, choices, options and our own version."""
     return _digest(
         f"{__version__} {_VERSION} {SENSITIVITY_IMAGES}",
         weights_digest(request.task.model),
         data_digest(request.task.data),
         network.traced.network.fingerprint,
+        str(network.traced.network.input_shape),
         network.space.digest,
         str(scheme_of(network.table.header)),
         repr(sorted(asdict(config_of(request)).items())),
