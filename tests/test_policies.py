@@ -68,7 +68,7 @@ def test_policy_is_priced_again_from_its_table(path: Path) -> None:
 def test_policy_is_made_with_its_examples_own_inputs(path: Path) -> None:
     config, found = CompressionConfig(), example(path)
     data = load_data(found.data, config.calibration, config.seed)
-    digest = digest_of(images_used(traced(found), data.calibration.inputs, config))
+    digest = digest_of(images_used(data.calibration.inputs, config))
     assert read_policy(path).made_with == describe_making(config, digest)
 
 

@@ -8,7 +8,9 @@ from compressed import images_for, read
 from small import MAP, Block, InPlace, Plain, SequenceFirst, Shortcuts, seeded
 from torch import nn
 
-from automl.compression.statistics import Features, aims_of, collect, rows_for, with_ones
+from automl.compression.memory import MemoryPlan
+from automl.compression.sampling import rows_for
+from automl.compression.statistics import Features, aims_of, collect
 from automl.network.traced_model import TracedModel, trace_network
 
 
@@ -18,7 +20,9 @@ def reading_of(factory: type[nn.Module], shape: tuple[int, ...] = MAP) -> Traced
 
 def collected(traced: TracedModel, count: int = 5, **options: int) -> Features:
     images = images_for(traced.network.input_shape, count)
-    return collect(traced.model, traced.trace, images, **options)
+    seed = options.pop("seed", 0)
+    plan = MemoryPlan(traced.trace, **options)
+    return collect(traced.model, traced.trace, images, plan=plan, seed=seed)
 
 
 def operations(traced: TracedModel) -> dict[tuple[str, int], str]:
@@ -54,7 +58,7 @@ def test_the_last_layer_before_a_sum_aims_at_it_less_the_other_operand() -> None
 
 def test_targets_are_the_dense_values_at_the_chosen_places() -> None:
     traced = reading_of(Shortcuts)
-    features = collected(traced, cells_per_layer=1)
+    features = collected(traced, cells=1)
     block: Block = traced.model.same  # type: ignore[assignment]
     with torch.no_grad():
         entered = torch.relu(traced.model.stem(features.images))
@@ -79,8 +83,8 @@ def test_moments_are_those_of_all_inputs_when_all_places_are_read() -> None:
 
 def test_a_batch_at_a_time_leaves_the_same_behind() -> None:
     traced = reading_of(Shortcuts)
-    whole = collected(traced, 7, cells_per_layer=3000)
-    parts = collected(traced, 7, cells_per_layer=3000, batch=3)
+    whole = collected(traced, 7, cells=3000)
+    parts = collected(traced, 7, cells=3000, batch=3)
     assert whole.targets.keys() == parts.targets.keys()
     for name, target in whole.targets.items():
         assert torch.equal(whole.chosen[name], parts.chosen[name])
@@ -100,7 +104,7 @@ def test_narrow_layers_are_read_at_more_places_and_none_at_too_few_or_too_many()
 
 def test_rows_bound_what_is_kept() -> None:
     traced = reading_of(Shortcuts)
-    features = collected(traced, 4, cells_per_layer=3000)
+    features = collected(traced, 4, cells=3000)
     for name, target in features.targets.items():
         rows = rows_for(traced.model.get_submodule(name), 3000)
         places = 1 if name == "head" else min(64, rows // 4)
@@ -110,7 +114,7 @@ def test_rows_bound_what_is_kept() -> None:
 
 def test_the_same_seed_reads_the_same_places_and_another_others() -> None:
     traced = reading_of(Plain)
-    first, again, other = (collected(traced, cells_per_layer=1, seed=s) for s in (1, 1, 2))
+    first, again, other = (collected(traced, cells=1, seed=s) for s in (1, 1, 2))
     assert torch.equal(first.chosen["second"], again.chosen["second"])
     assert torch.equal(first.targets["second"], again.targets["second"])
     assert not torch.equal(first.chosen["second"], other.chosen["second"])
@@ -134,13 +138,6 @@ def test_layers_that_run_twice_have_no_aim() -> None:
     aims = aims_of(read("shared").trace)
     assert not [name for name in aims if name.startswith("again")]
     assert [name for name in aims if name.startswith("inner")]
-
-
-def test_with_ones_puts_the_bias_column_last() -> None:
-    rows = torch.arange(12.0).view(3, 2, 2)
-    wide = with_ones(rows)
-    assert wide.shape == (2, 3, 3)
-    assert wide[1].tolist() == [[2, 3, 1], [6, 7, 1], [10, 11, 1]]
 
 
 @pytest.mark.parametrize("name", ["mixture", "tuple"])

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.layer_matrix import matrix, set_matrix
+from automl.compression.memory import ImageParts
+from automl.compression.quantization.calibrating import CalibrationMode
 from automl.compression.quantization.qparams import QParams, round_to, values, weight_qparams
-from automl.compression.quantization.simulation import CalibrationMode, QuantizedModel, make_plan
+from automl.compression.quantization.simulation import QuantizedModel, make_plan
 from automl.errors import ModelError
 from automl.export.onnx import export_onnx, onnx_bytes
 from automl.export.qdq import (
@@ -93,9 +95,9 @@ def quantised(traced: TracedModel, bits: Mapping[str, Bits], scheme: str | None)
         layer = network.get_submodule(name)
         qparams[name] = weight_qparams(matrix(layer), each.weights)
         set_matrix(layer, values(round_to(matrix(layer), qparams[name]), qparams[name]))
-    walk = CalibrationMode(network, plan, images())
-    with walk.attached():
-        network(images())
+    parts = ImageParts(lambda here: images()[here], (slice(0, len(images())),), {})
+    walk = CalibrationMode(network, plan, parts)
+    walk.calibrate()
     return QuantizedModel(network, plan, walk.qparams, qparams)
 
 

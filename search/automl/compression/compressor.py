@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +17,7 @@ from automl.compression.feature_store import FeatureStore
 from automl.compression.importance.elimination import PruningOrder
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.kinds.applying import further_parts, in_place
+from automl.compression.memory import Images, MemoryPlan
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.quantization.simulation import Plan, make_plan
@@ -29,8 +31,6 @@ from automl.policy import Policy
 
 Tensor = torch.Tensor
 DEFAULT_CONFIG: Final = CompressionConfig()
-#: Bytes that the widest activation of the calibration images may take in one forward pass.
-_ACTIVATION_BYTES = 256 << 20
 
 
 class Compressor:
@@ -38,8 +38,8 @@ class Compressor:
 
     Args:
         traced: The model, traced.
-        images: Calibration inputs of the data's own size; of as many as the config says, those
-            that fit in memory are used.
+        images: Calibration inputs of the data's own size; at most as many as the config says are
+            used.
         counts: Per channel group, the kept counts that may be asked for.
         config: By what weights are made.
         scheme: How integer layers compute on the target (`simulation.SCHEMES`); None for
@@ -51,13 +51,14 @@ class Compressor:
             may share it.
 
     Raises:
-        UsageError: A method of the config that is not there, or options that it does not take.
+        UsageError: A method of the config that is not there, or options that it does not take; a
+            limit of memory that is too small for the network.
     """
 
     def __init__(
         self,
         traced: TracedModel,
-        images: Tensor,
+        images: Images,
         counts: Mapping[str, Sequence[int]],
         *,
         config: CompressionConfig = DEFAULT_CONFIG,
@@ -68,7 +69,10 @@ class Compressor:
     ) -> None:
         self.traced, self.config = traced, config
         self.scheme = scheme
-        self.images = images_used(traced, images, config)
+        self.images = images_used(images, config)
+        # shown at another size than traced, maps are so much smaller
+        scale = images[:1].numel() / math.prod(traced.network.input_shape)
+        self._memory = MemoryPlan(traced.trace, config.memory, scale)
         importance = IMPORTANCES.build(config.importance)
         self.quantizer = QUANTIZERS.build(config.quantization)
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
@@ -113,9 +117,15 @@ class Compressor:
         return self._features.get(resolution, excerpt, lambda: self._collect(resolution, excerpt))
 
     def _collect(self, resolution: int, excerpt: Excerpt | None) -> Features:
-        images = resized(self.images, resolution)
-        traced, seed = self.traced, self.config.seed
-        return collect(traced.model, traced.trace, images, seed=seed, excerpt=excerpt)
+        return collect(
+            self.traced.model,
+            self.traced.trace,
+            self.images,
+            plan=self._memory,
+            resolution=resolution,
+            seed=self.config.seed,
+            excerpt=excerpt,
+        )
 
     def forget(self, but: int | None = None) -> None:
         """Let go of features, all but a resolution's (0 for the dense); collected anew if asked."""
@@ -140,8 +150,10 @@ class Compressor:
         if plan.bits and parts:
             raise SpaceError(f"{parts[0].kind.name} and bits cannot both be chosen in one network")
         if plan.bits and not finish:
-            images = resized(self.images, policy.resolution)
-            return self.joint.candidate(policy, plan, self._outputs(policy), images)
+            shown = self._memory.parts(
+                lambda here: resized(self.images[here], policy.resolution), len(self.images)
+            )
+            return self.joint.candidate(policy, plan, self._outputs(policy), shown)
         model = self.database.candidate(policy)
         if not finish or not (plan.bits or parts or policy.removed or self.database.kept(policy)):
             return in_place(model, parts)
@@ -183,25 +195,15 @@ class Compressor:
         return result
 
 
-def digest_of(images: Tensor) -> str:
+def digest_of(images: Images) -> str:
     """Of inputs in their order: their shape, kind of number, and every value."""
-    content = hashlib.sha256(repr((images.dtype, tuple(images.shape))).encode())
-    for image in images:
-        content.update(image.contiguous().view(torch.uint8).numpy().tobytes())
+    first = images[:1]
+    content = hashlib.sha256(repr((first.dtype, tuple(images.shape))).encode())
+    for number in range(len(images)):
+        content.update(images[number : number + 1].contiguous().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
 
 
-def images_used(traced: TracedModel, images: Tensor, config: CompressionConfig) -> Tensor:
-    """Of the calibration inputs as many as the config says, of which one forward pass takes all.
-
-    They may be of another size than the network was traced at: maps are then so much smaller.
-    """
-    widest = max(
-        (_count(shape) for call in traced.trace.calls for shape in call.out_shapes), default=1
-    )
-    widest = max(1, widest * images[0].numel() // _count(traced.network.input_shape))
-    return images[: min(config.calibration, max(8, _ACTIVATION_BYTES // (4 * widest)))]
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())
+def images_used(images: Images, config: CompressionConfig) -> Images:
+    """Of the calibration inputs as many as the config says."""
+    return images if len(images) <= config.calibration else images[: config.calibration]

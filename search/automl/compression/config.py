@@ -8,7 +8,7 @@ from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.errors import UsageError
-from automl.options import CALIBRATION
+from automl.options import CALIBRATION, MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class CompressionConfig:
         quantization: How weights are rounded; one of `QUANTIZERS`.
         calibration: At most so many calibration inputs are read.
         seed: Of the order in which a shuffling loader gives them, and of the places sampled.
+        memory: Bytes that may be held; how many images wait at a layer, and how many rows are
+            sampled, depends on it.
 
     Raises:
         UsageError: No such method or option (the nearest is named), or no inputs.
@@ -34,6 +36,7 @@ class CompressionConfig:
     quantization: str = "second-order"
     calibration: int = CALIBRATION
     seed: int = 0
+    memory: int = MEMORY
 
     def __post_init__(self) -> None:
         IMPORTANCES.check(self.importance)

@@ -15,7 +15,8 @@ from torch import nn
 from automl.compression.importance.base import Importance
 from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
-from automl.compression.statistics import Features, Moments
+from automl.compression.moments import Moments
+from automl.compression.statistics import Features
 from automl.network import ChannelGroup, Network, smaller
 from automl.policy import Policy
 
@@ -187,6 +188,7 @@ def readers_of(
 ) -> tuple[list[Reader], tuple[tuple[str, int], ...]]:
     """All matrices that read a group's channels, and for each: (module, run of the module)."""
     readers, slots = [], []
+    features.hold([side.module for side in group.consumers])
     for side in group.consumers:
         module = model.get_submodule(side.module)
         weights, bias = read_patch(module)

@@ -8,7 +8,7 @@ from typing import Final
 from automl.compression.statistics import Excerpt, Features
 
 #: Bytes of excerpts that are kept; the last one is, however large.
-_KEPT_BYTES: Final = 1 << 29
+_KEPT_BYTES: Final = 1 << 28
 #: A resolution, 0 for the dense one, and how much of its features; None for all.
 _Key = tuple[int, Excerpt | None]
 

@@ -1,12 +1,12 @@
 """What the dense network does on the calibration images: inputs' second moments, targets to aim at.
 
-One pass, no labels, no gradients. Positions are sampled, the same ones for a layer's inputs and
-for its target, so memory does not grow with the resolution.
+No labels, no gradients. Places are sampled, the same ones for a layer's inputs and for its target,
+and the images go through in batches, so memory grows with neither the resolution nor the images.
 """
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,18 @@ import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places
+from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory
+from automl.compression.moments import Moments, StreamedMoments
+from automl.compression.resizing import resized
+from automl.compression.sampling import Sampling, chosen_places
 from automl.network import Address, Call, ForwardTracer, LeafCall, Trace
 
 Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.
 WEIGHTED = ("conv", "conv_transpose", "linear")
 INPUT: Address = ("", -1)  #: the address of the network's own input
-_GRAM_BLOCK = 128  #: columns that are multiplied with all to their right at once
+#: Images that go through the network together where memory would allow more.
+_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +81,6 @@ def _rectified(readers: list[Call]) -> bool:
     return bool(readers) and all(call.step.op.rstrip("_") == "relu" for call in readers)
 
 
-@dataclass(slots=True)
-class Moments:
-    """Second moments of a layer's inputs, with a column of ones for the bias.
-
-    Attributes:
-        total: [runs, columns + 1, columns + 1], summed over rows.
-        rows: How many rows went in.
-    """
-
-    total: Tensor
-    rows: int = 0
-
-    def add(self, rows: Tensor) -> None:
-        """Add rows [n, runs, columns]."""
-        wide = with_ones(rows)
-        self.total += gram(wide).double()
-        self.rows += rows.shape[0]
-
-
-def with_ones(rows: Tensor) -> Tensor:
-    """Rows [n, runs, columns] as [runs, n, columns + 1], the last column ones for the bias."""
-    ones = torch.ones(*rows.shape[:2], 1, dtype=rows.dtype)
-    return torch.cat([rows, ones], 2).transpose(0, 1)
-
-
-def gram(rows: Tensor) -> Tensor:
-    """Sums of products of columns: [runs, columns, columns] of rows [runs, n, columns].
-
-    Symmetric, so only what is not below the diagonal is multiplied out.
-    """
-    runs, _, columns = rows.shape
-    if columns <= _GRAM_BLOCK:
-        return rows.transpose(1, 2) @ rows
-    result = rows.new_empty(runs, columns, columns)
-    for first in range(0, columns, _GRAM_BLOCK):
-        here = slice(first, first + _GRAM_BLOCK)
-        product = rows[:, :, here].transpose(1, 2) @ rows[:, :, first:]
-        result[:, here, first:] = product
-        result[:, first:, here] = product.transpose(1, 2)
-    return result
-
-
 @dataclass(frozen=True, slots=True)
 class Excerpt:
     """A part of features: what is kept of the first images alone.
@@ -138,140 +101,195 @@ class Excerpt:
 
 @dataclass(slots=True)
 class Features:
-    """What one pass of the dense network over the calibration images left behind.
+    """What the dense network's walk over the calibration images left behind.
 
     Attributes:
-        images: The calibration inputs.
+        parts: The images, as they go through the network.
         moments: Per weighted layer, those of its inputs; none in an excerpt.
         targets: Per weighted layer, dense values to aim at: [images x places, channels].
-        chosen: Per weighted layer, the sampled places: [images, places].
+        chosen: Per weighted layer, the sampled places of its images, the first ones of all:
+            [images, places].
         aims: Per weighted layer.
     """
 
-    images: Tensor
-    moments: dict[str, Moments]
+    parts: ImageParts
+    moments: Mapping[str, Moments]
     targets: dict[str, Tensor]
     chosen: dict[str, Tensor]
     aims: dict[str, Aim]
+
+    @property
+    def images(self) -> Tensor:
+        """All images at the resolution of the features; of many, memory is needed for them."""
+        return self.parts.read(slice(0, self.parts.images))
+
+    def hold(self, names: Collection[str]) -> None:
+        """Have the moments of some layers at hand together: one walk for all of them."""
+        if isinstance(self.moments, StreamedMoments):
+            self.moments.hold(names)
 
 
 def collect(
     model: nn.Module,
     trace: Trace,
-    images: Tensor,
+    images: Images,
     *,
-    cells_per_layer: int = 28_000_000,
-    batch: int = 128,
+    plan: MemoryPlan | None = None,
+    resolution: int = 0,
     seed: int = 0,
     excerpt: Excerpt | None = None,
 ) -> Features:
-    """Run the dense network over the calibration images once.
+    """Walk the dense network over the calibration images.
 
     Args:
         model: The dense network, batch norms folded.
         trace: Its recorded pass.
         images: Calibration inputs.
-        cells_per_layer: How many numbers of each layer's inputs are read, and of its targets kept,
-            over all images: narrow layers are sampled at more places than wide ones, at no more
-            cost.
-        batch: Images per forward pass.
+        plan: What is held at once; None for that of the usual limit.
+        resolution: That the images are shown at; 0 for their own.
         seed: Of the sampled places.
         excerpt: Collect so much of the targets, the same values, and no moments; None for all.
+
+    Raises:
+        UsageError: The second moments of a layer do not fit the limit; says what is needed.
     """
-    read = images if excerpt is None else images[: excerpt.images]
-    features = Features(read, {}, {}, {}, aims_of(trace))
-    collector = _Collector(model, features, images.shape[0], cells_per_layer, seed, excerpt)
-    with collector.attached():
-        for part in read.split(batch):
-            collector.next_part(part.shape[0])
-            model(part)
-    collector.join()
-    return features
+    plan, count = plan or MemoryPlan(trace), images.shape[0]
+
+    # drawn: where a layer sees the first of them alone, these are not all of one class
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+    def read(here: slice) -> Tensor:
+        return resized(images[order[here]], resolution)
+
+    aims, parts = aims_of(trace), plan.parts(read, count)
+    sampling = Sampling(model, trace, plan, parts, seed)
+    seen = count if excerpt is None else min(count, excerpt.images)
+    step = min(_BATCH, plan.batch)
+    batches = [slice(first, min(first + step, seen)) for first in range(0, seen, step)]
+    if excerpt is not None:
+        collector = _Collector(model, aims, sampling, (), aims, excerpt)
+        collector.walk(read, batches)
+        return Features(parts.first(seen), {}, collector.targets, collector.chosen, aims)
+
+    def collected(names: Collection[str]) -> dict[str, Moments]:
+        return _Collector(model, aims, sampling, names, ()).walk(read, batches)
+
+    moments = StreamedMoments(_sizes(model, aims, plan), plan.moments_bytes, collected)
+    collector = _Collector(model, aims, sampling, moments.fitting(), aims)
+    moments.put(collector.walk(read, batches))
+    for name in [name for name in moments if name not in aims]:
+        moments.drop(name)
+    return Features(parts, moments, collector.targets, collector.chosen, aims)
 
 
-def rows_for(module: nn.Module, cells: int) -> int:
-    """How many rows a layer is sampled at: enough to solve for its columns, no more than help."""
-    runs, outputs, columns = matrix(module).shape
-    return max(min(cells // (runs * max(columns, outputs)), 100_000), 3 * columns)
+def _sizes(model: nn.Module, names: Collection[str], plan: MemoryPlan) -> dict[str, int]:
+    """Bytes of the moments of some layers.
+
+    Raises:
+        UsageError: Those of a layer do not fit the limit.
+    """
+    found = {}
+    for name in names:
+        runs, _, columns = matrix(model.get_submodule(name)).shape
+        found[name] = 8 * runs * (columns + 1) ** 2
+        # the moments, their inverse, and what inverting takes
+        check_memory(plan.memory, 4 * found[name], f"the second moments of {name}")
+    return found
 
 
 class _Collector(ForwardTracer):
+    """Collects the moments and the targets of some layers, batch by batch."""
+
     def __init__(
         self,
         model: nn.Module,
-        features: Features,
-        everything: int,
-        cells: int,
-        seed: int,
-        excerpt: Excerpt | None,
+        aims: dict[str, Aim],
+        sampling: Sampling,
+        moments: Collection[str],
+        targets: Collection[str],
+        excerpt: Excerpt | None = None,
     ) -> None:
         super().__init__(model)
-        self._features, self._cells, self._seed = features, cells, seed
-        self._everything, self._excerpt = everything, excerpt
-        self._first = self._images = 0
+        self._aims, self._sampling, self._excerpt = aims, sampling, excerpt
+        self._here = slice(0, 0)
+        self._wanted = set(moments)
+        self._moments: dict[str, Moments] = {}
+        self._draws = {name: sampling.draws(name) for name in {*moments, *targets}}
         self._by_target: dict[Address, list[str]] = {}
-        for name, aim in features.aims.items():
-            self._by_target.setdefault(aim.target, []).append(name)
-        self._parts: dict[str, list[Tensor]] = {name: [] for name in features.aims}
+        for name in targets:
+            self._by_target.setdefault(aims[name].target, []).append(name)
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in targets}
+        self._places: dict[str, list[Tensor]] = {name: [] for name in targets}
+        self.targets: dict[str, Tensor] = {}
+        self.chosen: dict[str, Tensor] = {}
 
-    def next_part(self, images: int) -> None:
-        self._first += self._images
-        self._images = images
-        self._counts.clear()
-
-    def join(self) -> None:
+    def walk(self, read: Callable[[slice], Tensor], batches: Sequence[slice]) -> dict[str, Moments]:
+        """Run the network over the images; the moments, the targets are kept."""
+        with self.attached():
+            for here in batches:
+                self._here = here
+                self.start()
+                self._model(read(here))
         for name in list(self._parts):
-            parts = self._parts.pop(name)  # let go of as they are joined: twice would not fit
-            if parts:
-                self._features.targets[name] = torch.cat(parts)
+            parts, places_ = self._parts.pop(name), self._places.pop(name)
+            if parts:  # let go of as they are joined: twice would not fit
+                self.targets[name] = torch.cat(parts)
+            if places_ and name in self._aims:
+                self.chosen[name] = torch.cat(places_)
+        return {name: found for name, found in self._moments.items() if name in self._aims}
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
-        aim = self._features.aims.get(step.module)
-        if aim is None or step.op not in WEIGHTED:
+        name = step.module
+        aim = self._aims.get(name)
+        if aim is None or step.op not in WEIGHTED or name not in self._draws:
             return
-        if args[0].shape[0] != aim.parts * self._images:
-            del self._features.aims[step.module]  # images do not come first: sequences that do
+        images = self._here.stop - self._here.start
+        if args[0].shape[0] != aim.parts * images:
+            del self._aims[name]  # images do not come first: sequences that do
             return
-        chosen = self._choose(step.module, module, args[0])
-        if self._excerpt is not None:
-            return
-        # ranking channels takes fewer rows than refitting does, once there are enough
-        enough = -(-8 * matrix(module).shape[2] // self._features.images.shape[0])
-        rows = input_rows(module, args[0], chosen[:, : max(chosen.shape[1] // 3, enough)])
-        moments = self._features.moments.get(step.module)
-        if moments is None:
-            extent = rows.shape[2] + 1
-            empty = torch.zeros(rows.shape[1], extent, extent, dtype=torch.float64)
-            moments = self._features.moments[step.module] = Moments(empty)
-        moments.add(rows)
+        total = places(module, tuple(args[0].shape), images)
+        ranked = self._sampling.moments(name, total) if name in self._wanted else 0
+        aimed = self._aimed(name, total) if name in self._places else 0
+        # as many as either takes are drawn: whoever asks for fewer has the first of these
+        drawn = chosen_places(self._draws[name], images, total, max(ranked, aimed))
+        if name in self._places:
+            left = max(0, self._sampling.aimed(name) - self._here.start)
+            self._places[name].append(drawn[:left, :aimed].clone())
+        if ranked:
+            self._add(name, input_rows(module, args[0], drawn[:, :ranked]))
 
     def after(
         self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         for name in self._by_target.get(step.address, ()):
-            if name not in self._features.aims:
+            if name not in self._aims:
                 continue
             if kwargs.get("alpha", 1) != 1:
-                del self._features.aims[name]  # the sum is not of the operands as they are
+                del self._aims[name]  # the sum is not of the operands as they are
                 continue
             module = self._model.get_submodule(name)
-            if isinstance(module, nn.ConvTranspose2d):
+            here = self._places[name][-1]
+            if isinstance(module, nn.ConvTranspose2d) or not here.shape[0]:
                 continue
-            here = self._chosen_here(name)
-            last = isinstance(module, nn.Linear)
-            self._parts[name].append(output_rows(output, here, last))
+            images = self._here.stop - self._here.start
+            read = (
+                output
+                if here.shape[0] == images
+                else output[: here.shape[0] * self._aims[name].parts]
+            )
+            self._parts[name].append(output_rows(read, here, isinstance(module, nn.Linear)))
 
-    def _choose(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
-        if name not in self._features.chosen:
-            total = places(module, tuple(values.shape), self._images)
-            everything = self._everything
-            count = max(1, min(rows_for(module, self._cells) // everything, total))
-            generator = torch.Generator().manual_seed(self._seed ^ zlib.crc32(name.encode()))
-            weights = torch.rand(everything, total, generator=generator)
-            chosen = weights.topk(count, dim=1).indices
-            excerpt = self._excerpt
-            self._features.chosen[name] = chosen if excerpt is None else excerpt.places(chosen)
-        return self._chosen_here(name)
+    def _aimed(self, name: str, places: int) -> int:
+        """How many of an image's places a layer's targets are kept at."""
+        count = self._sampling.targets(name, places)
+        if self._excerpt is None:
+            return count
+        images = min(self._sampling.aimed(name), self._excerpt.images)
+        return min(count, max(1, self._excerpt.rows // images))
 
-    def _chosen_here(self, name: str) -> Tensor:
-        return self._features.chosen[name][self._first : self._first + self._images]
+    def _add(self, name: str, rows: Tensor) -> None:
+        if name not in self._moments:
+            extent = rows.shape[2] + 1
+            empty = torch.zeros(rows.shape[1], extent, extent, dtype=torch.float64)
+            self._moments[name] = Moments(empty)
+        self._moments[name].add(rows)

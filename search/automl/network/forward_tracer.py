@@ -142,6 +142,16 @@ class ForwardTracer(TorchDispatchMode):
     ) -> None:
         """Called after an operation; `func` is the ATen operator, or the layer's module."""
 
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an ATen operator, those inside layers too, and give what it wrote."""
+        return func(*args, **kwargs)
+
+    def start(self) -> None:
+        """A forward pass begins: to be called before each but the first after `attached`."""
+        self._counts.clear()
+        self._scope.clear()
+        self._suspended = 0
+
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Called when a module that is not a layer is entered."""
 
@@ -155,9 +165,7 @@ class ForwardTracer(TorchDispatchMode):
         torch's fused attention is switched off meanwhile, for inside it nothing can be seen.
         """
         handles = []
-        self._counts.clear()
-        self._scope.clear()
-        self._suspended = 0
+        self.start()
         fused = torch.backends.mha.get_fastpath_enabled()
         try:
             torch.backends.mha.set_fastpath_enabled(False)
@@ -176,20 +184,20 @@ class ForwardTracer(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if self._suspended or not self._scope:
-            return func(*args, **kwargs)
+            return self.run(func, args, kwargs)
         scope, name = tuple(self._scope), self._scope[-1]
         module: Any = self._modules[name]
         kind = layer_called(module, func, args)
         if not kind:
             step = LeafCall(self._address(name), func.overloadpacket.__name__, "", scope)
             args, kwargs = self._quietly(self.given, step, args, kwargs)
-            output = func(*args, **kwargs)
+            output = self.run(func, args, kwargs)
             self._quietly(self.after, step, func, args, kwargs, output)
             return output
         step = LeafCall(self._address(name), kind, name, scope[:-1])
         inputs, _ = self._quietly(self.given, step, args[:1], {})
         self._quietly(self.before, step, module, inputs)
-        output = func(*inputs, module.weight, module.bias, *args[3:], **kwargs)
+        output = self.run(func, (*inputs, module.weight, module.bias, *args[3:]), kwargs)
         written = output[0] if isinstance(output, tuple) else output
         self._quietly(self.after, step, module, inputs, {}, written)
         return output

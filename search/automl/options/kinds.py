@@ -128,6 +128,7 @@ def _switch(value: Any) -> bool:
     return value
 
 
+_SIZES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _SECONDS: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -143,6 +144,18 @@ def _duration(value: Any) -> float:
     if not 0.0 < seconds < inf:
         raise _expected("a time such as 90s, 10min or 2h", value)
     return seconds
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of "2GB", "800MB" (decimal units) or a whole number."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([kMG]?B)\s*", value)
+        count = float(match[1]) * _SIZES[match[2]] if match is not None else 0.0
+    else:
+        count = float(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0.0
+    if not 1.0 <= count < inf:
+        raise _expected("a size such as 2GB or 800MB", value)
+    return round(count)
 
 
 def _granularity(value: Any) -> int | None:
@@ -207,6 +220,7 @@ SWITCH: Final = Kind(_switch)
 PATH: Final = Kind(_path, "FILE")
 FOLDER: Final = Kind(_path, "FOLDER")
 DURATION: Final = Kind(_duration, "10min")
+BYTES: Final = Kind(_bytes, "2GB")
 GRANULARITY: Final = Kind(_granularity, "auto|N", _number)
 RESOLUTIONS: Final = Kind(_resolutions, "auto|off|N,N")
 PRECISIONS: Final = Kind(_precisions, "auto|float|LIST")

@@ -15,6 +15,7 @@ from automl.errors import OptionError
 from automl.options.declare import Options, option
 from automl.options.kinds import (
     BUDGET,
+    BYTES,
     DURATION,
     EXAMPLE,
     FOLDER,
@@ -35,6 +36,8 @@ from automl.units import Quantity, parse_budget
 
 #: Calibration inputs where no number is asked for.
 CALIBRATION: Final = 2000
+#: Bytes that a search may hold where no limit is asked for.
+MEMORY: Final = 2_000_000_000
 #: How long a candidate may take in a worker where nothing else is asked for.
 SCORE_SECONDS: Final = 1800.0
 
@@ -164,6 +167,13 @@ class SearchOptions(SpaceOptions):
         method_with_options("quantizers"), "second-order", help="What rounds weights."
     )
     calibration: int = option(whole(1), CALIBRATION, help="Calibration inputs.")
+    memory: int = option(
+        BYTES,
+        MEMORY,
+        help="Most memory that the search may take: 2GB, 800MB.",
+        unit="bytes",
+        shown="2GB",
+    )
     keep_first_last: bool = option(
         SWITCH, False, help="Keep the first and the last layer at 8 bits."
     )

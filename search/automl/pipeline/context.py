@@ -290,4 +290,5 @@ def config_of(request: SearchRequest) -> CompressionConfig:
         quantization=request.quantization,
         calibration=request.calibration,
         seed=request.seed,
+        memory=request.memory,
     )

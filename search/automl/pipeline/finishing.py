@@ -9,7 +9,7 @@ from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import find_table, is_cpu_table
 from automl.network import Flow, TracedModel, fingerprint_of, trace_network
-from automl.options import CALIBRATION
+from automl.options import CALIBRATION, MEMORY
 from automl.pipeline.counting import with_counts
 from automl.pipeline.networks import input_shape, size_notes, timed_onnx
 from automl.pipeline.ownership import refuse_running
@@ -110,6 +110,7 @@ def making_of(file: PolicyFile, calibration: int | None, seed: int | None) -> Co
         quantization=made.quantization,
         calibration=made.calibration,
         seed=made.seed,
+        memory=made.memory or MEMORY,
     )
 
 

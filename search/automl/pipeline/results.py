@@ -106,7 +106,7 @@ def finish_dense(
     write_front([], request.out / "front")
     notes = ("the dense model meets this budget already",)
     config = config_of(request)
-    images = images_used(network.traced, request.task.data.calibration.inputs, config)
+    images = images_used(request.task.data.calibration.inputs, config)
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
     dense = DenseScore(network.traced.model, request.task)
@@ -231,6 +231,7 @@ def describe_making(config: CompressionConfig, inputs_digest: str) -> MadeWith:
         calibration=config.calibration,
         seed=config.seed,
         inputs_digest=inputs_digest,
+        memory=config.memory,
     )
 
 

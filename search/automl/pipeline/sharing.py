@@ -43,7 +43,7 @@ WAIT_SECONDS: Final = 6 * 3600.0
 _UNPRICED: Final = frozenset(
     (
         *("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage"),
-        *("resume", "workers", "ray", "score_timeout"),
+        *("resume", "workers", "ray", "score_timeout", "memory"),
     )
 )
 #: Of the files' form.

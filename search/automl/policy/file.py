@@ -77,6 +77,7 @@ class MadeWith(_Part):
         calibration: At most so many calibration inputs were read.
         seed: Of the order in which a shuffling loader gave them, and of the places sampled.
         inputs_digest: Of the calibration inputs that were used.
+        memory: Bytes that might be held; 0 in files that do not say.
     """
 
     importance: str
@@ -85,6 +86,7 @@ class MadeWith(_Part):
     calibration: Positive
     seed: int
     inputs_digest: str
+    memory: Annotated[int, Field(ge=0)] = 0
 
 
 class Predicted(_Part):

@@ -157,9 +157,9 @@ class KindContract:
         """Before the finishing step: its sensitivity is the change of the outputs that it makes."""
         made = self.compressor()
         space = self.space(made)
-        found = measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+        found = measure_sensitivity(made.database, space, made.images[:], rounded=made.joint)
         for position, option, policy in self.alone(space):
-            changed = loss(made, made.make(policy, finish=False), made.images)
+            changed = loss(made, made.make(policy, finish=False), made.images[:])
             assert np.isclose(found.single[position][option], changed, rtol=1e-3, atol=1e-9)
             assert found.single[position][-1] == 0.0
 
@@ -168,10 +168,10 @@ class KindContract:
         made = self.compressor()
         space = self.space(made)
         before = {name: each.clone() for name, each in made.traced.model.state_dict().items()}
-        measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+        measure_sensitivity(made.database, space, made.images[:], rounded=made.joint)
         _, _, policy = next(self.alone(space))
         with torch.no_grad():
-            first, second = (made.make(policy)(made.images) for _ in range(2))
+            first, second = (made.make(policy)(made.images[:]) for _ in range(2))
         assert torch.equal(first, second)
         for name, each in made.traced.model.state_dict().items():
             assert torch.equal(each, before[name])

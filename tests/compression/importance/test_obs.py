@@ -8,12 +8,13 @@ from readers import EXACT, error, made, solved
 
 from automl.compression.importance.elimination import Reader
 from automl.compression.importance.obs import Obs, eliminate
+from automl.compression.memory import ImageParts
 from automl.compression.statistics import Features
 from automl.network.layers import ChannelGroup
 from automl.testing.importances import ImportanceContract
 
 GROUP = ChannelGroup("drawn", 12, (), ())
-FEATURES = Features(torch.zeros(1, 1), {}, {}, {}, {})
+FEATURES = Features(ImageParts(lambda here: torch.zeros(1, 1), (slice(0, 1),), {}), {}, {}, {}, {})
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -203,7 +203,8 @@ def test_constant_and_undefined_activations_are_named_with_the_layer(plain: Trac
     policy = Policy(bits={"second": INT8})
     for broken, what in ((torch.zeros(6, *MAP[1:]), "constant"), (images / 0, "infinite|NaN")):
         made = Compressor(plain, images.clone(), {}, scheme="qdq-u8s8")
-        made.features(0).images.copy_(broken)
+        made.features(0)
+        made.images.copy_(broken)
         with pytest.raises(QuantizationError, match=rf"^first: .*({what}) activations"):
             made.make(Policy(bits={"first": INT8}))
     dead: Any = seeded(Plain)

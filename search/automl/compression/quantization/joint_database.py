@@ -17,20 +17,18 @@ import torch
 
 from automl.compression.database import Database, read_patch, unknown_moments, write_patch
 from automl.compression.layer_matrix import columns, matrix, runs_of
+from automl.compression.memory import ImageParts
 from automl.compression.quantization.activation_ranges import ActivationQParams
 from automl.compression.quantization.base import Quantizer
+from automl.compression.quantization.calibrating import (
+    CalibrationMode,
+    ObserverMode,
+    QParamsFinder,
+)
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias, output_error
-from automl.compression.quantization.simulation import (
-    CalibrationMode,
-    ObserverMode,
-    Plan,
-    QParamsFinder,
-    QuantizedModel,
-    Source,
-    make_plan,
-)
+from automl.compression.quantization.simulation import Plan, QuantizedModel, Source, make_plan
 from automl.compression.statistics import Features
 from automl.network import FLOAT_BITS, Flow, Trace, kept_positions
 from automl.policy import Bits, Policy
@@ -125,7 +123,7 @@ class JointDatabase:
         return self._made[key]
 
     def candidate(
-        self, policy: Policy, plan: Plan, outputs: Mapping[str, Tensor], images: Tensor
+        self, policy: Policy, plan: Plan, outputs: Mapping[str, Tensor], parts: ImageParts
     ) -> QuantizedModel:
         """The network of a policy with bits, nothing refitted.
 
@@ -133,7 +131,7 @@ class JointDatabase:
             policy: What each part becomes.
             plan: What its network rounds.
             outputs: Per layer whose outputs were cut, which stay.
-            images: Calibration inputs at the policy's resolution.
+            parts: Calibration inputs at the policy's resolution.
         """
         model = self.database.candidate(policy)
         weights: dict[str, QParams | Codebook] = {}
@@ -141,10 +139,8 @@ class JointDatabase:
             if bits.weights < FLOAT_BITS:
                 found = self.rounded(name, policy, bits)
                 weights[name] = write_rounded(model.get_submodule(name), found, outputs.get(name))
-        images = images[:_IMAGES]
-        mode = CalibrationMode(model, plan, images, how=self._quantizer.ranges)
-        with mode.attached():
-            model(images)
+        mode = CalibrationMode(model, plan, parts.first(_IMAGES), how=self._quantizer.ranges)
+        mode.calibrate()
         return QuantizedModel(model, plan, mode.qparams, weights)
 
     def dense_plan(self, bits: Mapping[str, Bits]) -> Plan:
@@ -158,9 +154,8 @@ class JointDatabase:
         kept = {address: origin for plan in plans for address, origin in plan.kept.items()}
         how = self._quantizer.ranges
         finder = QParamsFinder(sources, readers, self.scheme, kept, how=how)
-        images = self._features().images[:_IMAGES]
-        with ObserverMode(self.database.model, finder, images).attached():
-            self.database.model(images)
+        parts = self._features().parts.first(_IMAGES)
+        ObserverMode(self.database.model, finder, parts).observe()
         return finder.qparams
 
     def _round(self, layer: str, policy: Policy, bits: Bits) -> Rounded:

@@ -10,8 +10,7 @@ simulation ask ONNX Runtime for exact sums (`automl.export.session`).
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,16 +21,12 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.activation_ranges import (
     ActivationQParams,
-    How,
-    Observer,
-    range_of,
 )
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import QParams
 from automl.errors import QuantizationError, nearest
 from automl.network import (
     FLOAT_BITS,
-    NETWORK_INPUT,
     Address,
     Flow,
     ForwardTracer,
@@ -57,8 +52,6 @@ SCHEMES: Final[Mapping[str | None, tuple[Scheme, bool | None]]] = {
 }
 #: Operators that pick from the numbers that they read.
 _PICKS: Final = names("max_pool2d_with_indices upsample_nearest2d")
-#: Values of a tensor that its range is found on, beside its exact ends.
-_SAMPLES: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,107 +192,6 @@ class FakeQuantizeMode(ForwardTracer):
         if bits is not None:
             value = first_tensor(output)
             fake_quantize(value, self.qparams[step.address, bits], value)
-
-
-class QParamsFinder:
-    """Finds the QParams of values as they come by.
-
-    Args:
-        sources: What QParams are wanted for.
-        readers: Per origin, the layer that an error names.
-        scheme: Of the target's table, one of `SCHEMES`.
-        kept: Operations that keep the QParams of what another wrote (`Plan.kept`).
-        how: How ranges are found.
-        seed: Of the sampled values.
-    """
-
-    def __init__(
-        self,
-        sources: Iterable[Source],
-        readers: Mapping[Address, str],
-        scheme: str | None,
-        kept: Mapping[Address, Address],
-        *,
-        how: How = "mse",
-        seed: int = 0,
-    ) -> None:
-        #: What was found so far.
-        self.qparams: dict[Source, ActivationQParams] = {}
-        self._readers, self._signed, self._kept = readers, SCHEMES[scheme][1], kept
-        self._how: How = how
-        self._seed = seed
-        self._wanted: dict[Address, list[int]] = {}
-        for address, bits in sources:
-            self._wanted.setdefault(address, []).append(bits)
-
-    def see(self, address: Address, output: Any) -> None:
-        """Find the QParams of what an operation wrote, if any are wanted.
-
-        Raises:
-            QuantizationError: Values that are constant or not finite; it names the layer.
-        """
-        wanted = self._wanted.get(address, [])
-        if address in self._kept:
-            before = {bits: self.qparams.get((self._kept[address], bits)) for bits in wanted}
-            self.qparams |= {
-                (address, bits): qparams for bits, qparams in before.items() if qparams
-            }
-            wanted = [bits for bits, qparams in before.items() if qparams is None]
-        if not wanted:
-            return
-        observer = Observer(self._readers[address])
-        observer.add(self._sample(address, first_tensor(output)))
-        signed = observer.least < 0 if self._signed is None else self._signed
-        for bits in wanted:
-            self.qparams[address, bits] = range_of(observer, bits, signed=signed, how=self._how)
-
-    def _sample(self, address: Address, values: Tensor) -> Tensor:
-        flat = values.flatten()
-        if len(flat) <= _SAMPLES:
-            return flat
-        seed = self._seed ^ zlib.crc32(repr(address).encode())  # whatever else is looked for
-        generator = torch.Generator().manual_seed(seed)
-        places = torch.randint(len(flat), (_SAMPLES,), generator=generator)
-        return torch.cat([flat[places], torch.stack(flat.aminmax())])
-
-
-class CalibrationMode(FakeQuantizeMode):
-    """Rounds by QParams that it finds itself, on the values of its one forward pass.
-
-    QParams are found where the numbers are written, before they are rounded. So they fit what the
-    layers before, rounded already, make of the inputs.
-
-    Args:
-        model: The network that is run inside it.
-        plan: What is rounded.
-        inputs: What it is run on.
-        how: How ranges are found.
-    """
-
-    def __init__(self, model: nn.Module, plan: Plan, inputs: Tensor, *, how: How = "mse") -> None:
-        self._finder = QParamsFinder(plan.sources(), plan.readers, plan.scheme, plan.kept, how=how)
-        super().__init__(model, plan, self._finder.qparams)
-        self._finder.see(NETWORK_INPUT, inputs)
-
-    def after(
-        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        self._finder.see(step.address, output)
-        super().after(step, func, args, kwargs, output)
-
-
-class ObserverMode(ForwardTracer):
-    """Finds QParams on the values of a network that rounds nothing."""
-
-    def __init__(self, model: nn.Module, finder: QParamsFinder, inputs: Tensor) -> None:
-        super().__init__(model)
-        self._finder = finder
-        finder.see(NETWORK_INPUT, inputs)
-
-    def after(
-        self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        self._finder.see(step.address, output)
 
 
 def first_tensor(output: Any) -> Tensor:

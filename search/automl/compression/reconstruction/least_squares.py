@@ -3,7 +3,8 @@
 In network order, each layer is solved by least squares towards the dense network's value at the
 same place. A layer that ends in a residual addition aims at the dense sum minus the compressed
 network's own shortcut, so each block also corrects the error that it inherited. One forward pass
-of the compressed network over the calibration images; no labels, no gradients.
+of the compressed network over the calibration images, in parts that wait for each other at each
+layer; no labels, no gradients.
 
 Where a policy has bits, a layer is rounded as soon as it is solved, with the moments of the inputs
 that it was solved on, and the next layers see its rounded values: what they read is rounded with
@@ -13,33 +14,32 @@ the pruning.
 Source: the sequential reconstruction of He et al. 2017 (Channel Pruning), with its correction of
 the shortcut, and the reconstruction past a ReLU of Zhang et al. 2015 (Accelerating Very Deep
 Convolutional Networks). Differs: biases and depthwise layers are refitted too, weights are held to
-where the elimination left them by a small ridge, and a ReLU only forgives what both networks have
-below zero.
+where the elimination left them as much as rows held out say (`solving`), and a ReLU only forgives
+what both networks have below zero.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places, set_matrix
+from automl.compression.memory import Gate
+from automl.compression.moments import with_ones
 from automl.compression.quantization.base import Quantizer
+from automl.compression.quantization.calibrating import CalibrationMode
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias
-from automl.compression.quantization.simulation import (
-    CalibrationMode,
-    QuantizedModel,
-    Source,
-    fake_quantize,
-)
+from automl.compression.quantization.simulation import QuantizedModel, Source, fake_quantize
 from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
-from automl.compression.statistics import INPUT, WEIGHTED, gram, with_ones
+from automl.compression.reconstruction.solving import LayerRows, Solver
+from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
 from automl.network import FLOAT_BITS, Address, LeafCall, Trace, addresses
 from automl.policy import Bits
@@ -56,7 +56,8 @@ class LeastSquares:
     """Refits each layer on the compressed network's own inputs towards the dense network's values.
 
     Attributes:
-        ridge: Pull towards the weights before, relative to the mean second moment of the inputs.
+        ridge: Weakest pull towards the weights before, relative to the mean second moment of the
+            inputs.
         rounded_ridge: The same of networks with bits: the noise of rounded inputs shrinks what
             least squares finds, all outputs alike, and the pull holds against it.
     """
@@ -71,8 +72,7 @@ class LeastSquares:
         plan, model = candidate.plan, candidate.model
         ridge = self.rounded_ridge if plan.bits else self.ridge
         refitter = _Refitter(candidate, quantizer, settings, ridge)
-        with refitter.attached():
-            model(refitter.images)
+        refitter.calibrate()
         if not plan.bits:
             return model
         return QuantizedModel(model, plan, refitter.qparams, refitter.weights)
@@ -91,14 +91,41 @@ class _Shortcut:
     source: Source | None
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What a layer reads, of the parts that came to it.
+
+    Attributes:
+        wide: Per part, rows [runs, rows, columns + 1].
+        shortcut: Per part, the other operand of the addition; 0.0 where there is none.
+    """
+
+    wide: dict[int, Tensor] = field(default_factory=dict)
+    shortcut: dict[int, Tensor | float] = field(default_factory=dict)
+
+    def rows(self) -> Tensor:
+        """All rows, image by image."""
+        return _joined([self.wide[number] for number in sorted(self.wide)], 1)
+
+    def shortcuts(self) -> Tensor | float:
+        """The other operand's rows."""
+        found = [self.shortcut[number] for number in sorted(self.shortcut)]
+        tensors = [each for each in found if isinstance(each, Tensor)]
+        return _joined(tensors, 0) if tensors else 0.0
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+
+
 class _Refitter(CalibrationMode):
     def __init__(
         self, candidate: Candidate, quantizer: Quantizer, settings: RefitSettings, ridge: float
     ) -> None:
         features, plan = candidate.features, candidate.plan
         kept, removed = candidate.kept_outputs, candidate.removed
-        self.images = features.images[: settings.images]
-        super().__init__(candidate.model, plan, self.images, how=quantizer.ranges)
+        parts = features.parts.first(settings.images)
+        super().__init__(candidate.model, plan, parts, how=quantizer.ranges)
         self.weights: dict[str, QParams | Codebook] = {}
         self._features, self._kept, self._settings = features, kept, settings
         self._quantizer, self._ridge, self._finishes = quantizer, ridge, candidate.finishes
@@ -106,35 +133,48 @@ class _Refitter(CalibrationMode):
         coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
         self._refits = settings.rounds > 0 and bool(changed or coarse)
         self._shortcuts = self._find_shortcuts(candidate.trace, removed)
-        self._waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
-        self._captured = {INPUT: self.images} if INPUT in self._waiting else {}
+        waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
+        self._waiting = [waiting.copy() for _ in parts.slices]
+        self._captured: list[dict[Address, Tensor]] = [{} for _ in parts.slices]
+        self._gathered: dict[Address, _Gathered] = {}
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
+        gate: Gate = ("layer", step.address)
         name = step.module
         if step.op not in WEIGHTED:
             return
-        shortcut = self._shortcut(name, module) if name in self._features.targets else None
+        if self.is_settled(gate):
+            if self.part.number >= self.expected(gate) and name in self._shortcuts:
+                self._release(self._shortcuts[name].address)  # a part that came late
+            return
+        aimed = name in self._features.targets
+        shortcut = self._shortcut(name, module) if aimed else None
         bits = self.plan.bits.get(name, Bits())
         solved = shortcut is not None and self._refits
         rounded, finish = bits.weights < FLOAT_BITS, self._finishes.get(name)
         if not (solved or rounded or finish):
             return
-        chosen = self._places(name, module, args[0])
-        wide = with_ones(input_rows(module, args[0], chosen))
-        moments = gram(wide).double() / wide.shape[1]
-        if shortcut is not None and solved:
-            self._solve(name, module, wide, moments.clone(), shortcut)
+        gathered = self._gathered.setdefault(step.address, _Gathered())
+        chosen = self._places(step, module, args[0])
+        gathered.wide[self.part.number] = with_ones(input_rows(module, args[0], chosen))
+        if shortcut is not None:
+            gathered.shortcut[self.part.number] = shortcut
+        self.wait(gate)
+        del self._gathered[step.address]
+        solver = Solver(self._layer_rows(name, gathered))
+        if solved:
+            self._solve(module, solver)
         if finish:
-            finish(module, moments)
+            finish(module, solver.moments)
         if rounded:
-            self._round(name, module, moments, bits)
+            self._round(name, module, solver.moments, bits)
 
     def after(
         self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         super().after(step, func, args, kwargs, output)
-        if step.address in self._waiting and isinstance(output, Tensor):
-            self._captured[step.address] = output
+        if self._waiting[self.part.number][step.address] > 0 and isinstance(output, Tensor):
+            self._captured[self.part.number][step.address] = output
 
     def _find_shortcuts(self, trace: Trace, removed: frozenset[str]) -> dict[str, _Shortcut]:
         written = addresses(trace)
@@ -160,65 +200,62 @@ class _Refitter(CalibrationMode):
         shortcut = self._shortcuts.get(name)
         if shortcut is None:
             return 0.0
-        address = shortcut.address
-        if address not in self._captured:
+        address, captured = shortcut.address, self._captured[self.part.number]
+        if address == INPUT:
+            value = self._parts.read(self.part.here)
+        elif address in captured:
+            value = captured[address]
+        else:
             return None
-        last = isinstance(module, nn.Linear)
-        rows = output_rows(self._captured[address], self._chosen(name), last)
-        self._waiting[address] -= 1
-        if not self._waiting[address]:
-            del self._captured[address]
+        rows = output_rows(value, self._chosen(name, self.part.here), isinstance(module, nn.Linear))
+        self._release(address)
         return (
             rows if shortcut.source is None else fake_quantize(rows, self.qparams[shortcut.source])
         )
 
-    def _target(self, name: str) -> Tensor:
-        chosen = self._chosen(name)
+    def _release(self, address: Address) -> None:
+        """Let go of a captured value when the last layer that needs it has come."""
+        waiting = self._waiting[self.part.number]
+        waiting[address] -= 1
+        if not waiting[address]:
+            self._captured[self.part.number].pop(address, None)
+
+    def _layer_rows(self, name: str, gathered: _Gathered) -> LayerRows:
+        wide, images = gathered.rows(), self._parts.images_at(name)
+        if name not in self._features.targets:  # moments are all that is asked of it
+            return LayerRows(wide, wide.new_zeros(wide.shape[1], 0), 0.0, 1, 1)
+        chosen = self._chosen(name, slice(0, images))
         per_image = self._features.chosen[name].shape[1]
         target: Tensor = self._features.targets[name].unflatten(0, (-1, per_image))
-        target = target[: chosen.shape[0], : chosen.shape[1]].flatten(0, 1)
+        target = target[:images, : chosen.shape[1]].flatten(0, 1)
         if name in self._kept:
             target = target[:, self._kept[name]]
-        return target
+        rounds = self._settings.rounds if self._features.aims[name].rectified else 1
+        return LayerRows(wide, target, gathered.shortcuts(), images, rounds)
 
-    def _chosen(self, name: str) -> Tensor:
-        return self._settings.excerpt.places(self._features.chosen[name])
+    def _chosen(self, name: str, here: slice) -> Tensor:
+        return self._settings.excerpt.places(self._features.chosen[name])[here]
 
-    def _places(self, name: str, module: nn.Module, values: Tensor) -> Tensor:
+    def _places(self, step: LeafCall, module: nn.Module, values: Tensor) -> Tensor:
         """The sampled places; of layers that the features do not know, some of each image."""
+        name = step.module
         if name in self._features.targets:
-            return self._chosen(name)
+            return self._chosen(name, self.part.here)
         images = values.shape[0]
         total = places(module, tuple(values.shape), images)
-        count = max(1, min(_ROWS // images, total))
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        count = max(1, min(_ROWS // (images * self._parts.at(("layer", step.address))), total))
+        seed = zlib.crc32(name.encode()) + self.part.number
+        generator = torch.Generator().manual_seed(seed)
         return torch.rand(images, total, generator=generator).topk(count, dim=1).indices
 
-    def _rounds(self, name: str) -> int:
-        return self._settings.rounds if self._features.aims[name].rectified else 1
-
-    def _solve(
-        self, name: str, module: Any, wide: Tensor, moments: Tensor, shortcut: Tensor | float
-    ) -> None:
-        runs, rows, _ = wide.shape
-        before = torch.cat([matrix(module), module.bias.detach().view(runs, -1, 1)], 2)
-        before = before.transpose(1, 2).double()
-        strength = moments.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * self._ridge
-        pull = strength.clamp_min(1e-9).view(-1, 1, 1)
-        moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
-        factor, failed = torch.linalg.cholesky_ex(moments)
-        if failed.any():  # inputs that are not finite: the layer stays as it is
+    def _solve(self, module: Any, solver: Solver) -> None:
+        before = matrix(module)
+        bias = module.bias.detach().view(before.shape[0], -1, 1)
+        wide = torch.cat([before, bias], 2).transpose(1, 2).double()
+        solved = solver.solve(wide, self._ridge)
+        if solved is None:
             return
-        target = self._target(name)
-        aim, solved = target, before
-        for left in reversed(range(self._rounds(name))):
-            side = (aim - shortcut).view(rows, runs, -1).transpose(0, 1)
-            cross = (wide.transpose(1, 2) @ side).double() / rows
-            solved = torch.cholesky_solve(cross + pull * before, factor)
-            if left:
-                found = (wide @ solved.to(wide.dtype)).transpose(0, 1).flatten(1) + shortcut
-                aim = torch.where(target > 0, target, found.clamp_max(0))
-        weights = solved.transpose(1, 2).to(wide.dtype)
+        weights = solved.transpose(1, 2).to(before.dtype)
         set_matrix(module, weights[:, :, :-1])
         with torch.no_grad():
             module.bias.copy_(weights[:, :, -1].flatten())
