@@ -13,6 +13,7 @@ from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.space import Sensitivity, Space, kind_of
+from automl.userdata import fitting
 
 Tensor = torch.Tensor
 
@@ -69,6 +70,7 @@ def measure_sensitivity(
 
 def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
     """The network's outputs, flattened to one row an image."""
+    batch = min(batch, fitting(images))
     with torch.no_grad():
         parts = [_flat(model(part), part.shape[0]) for part in images.split(batch)]
     return torch.cat(parts)

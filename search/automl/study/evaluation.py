@@ -25,6 +25,7 @@ from automl.userdata import (
     ImageScore,
     Logits,
     Score,
+    in_passes,
     top1_accuracy,
 )
 
@@ -203,7 +204,7 @@ class _Panel:
         """A model's values on the images of these places in the order."""
         inputs = torch.stack([self._pairs[i][0][row] for i, row in self._places[first:end]])
         with torch.no_grad():
-            outputs = model(resized(inputs, resolution))
+            outputs = in_passes(model, resized(inputs, resolution))
             found = self._score.values(outputs, self._reference[first:end])
         return found.numpy()
 

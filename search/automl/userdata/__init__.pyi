@@ -11,6 +11,8 @@ from .loading import load_file as load_file
 from .loading import load_model as load_model
 from .loading import load_score as load_score
 from .loading import make_data as make_data
+from .passes import fitting as fitting
+from .passes import in_passes as in_passes
 from .scores import ACCURACY_NAME as ACCURACY_NAME
 from .scores import CONFIDENCE as CONFIDENCE
 from .scores import LOGITS as LOGITS

@@ -12,6 +12,7 @@ from torch import nn
 
 from automl.errors import DataError
 from automl.userdata.data import MAX_BYTES
+from automl.userdata.passes import in_passes
 
 Tensor = torch.Tensor
 #: A score: (model, batches) -> float, larger is better. The model is in evaluation mode.
@@ -70,7 +71,7 @@ class ImageScore(ABC):
         with torch.no_grad():
             for inputs in shown:
                 here = reference[first : first + len(inputs)]
-                outputs = model(inputs[: len(here.rows)])
+                outputs = in_passes(model, inputs[: len(here.rows)])
                 total += float(self.values(outputs, here).sum())
                 first += len(here.rows)
                 if first == len(reference.rows):
@@ -142,7 +143,7 @@ class Logits(ImageScore):
         room = MAX_BYTES
         with torch.no_grad():
             for inputs, _ in batches:
-                part = self._dense(inputs).flatten(1)
+                part = in_passes(self._dense, inputs).flatten(1)
                 parts.append(part[: max(1, room // (part[0].numel() * part.element_size()))])
                 room -= parts[-1].numel() * part.element_size()
                 if parts[-1].shape[0] < inputs.shape[0]:
