@@ -24,7 +24,7 @@ SENSITIVITY = Sensitivity(
     16,
     (((1, 2), np.outer(ROW, ROW)),),
 )
-KINDS = KindSums(SPACE, SENSITIVITY)
+KINDS = KindSums(SPACE, SENSITIVITY, np.array([0.0, 0.0, 1.0, 0.5, 1.0]))
 
 
 def drawn(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -34,13 +34,15 @@ def drawn(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 def true_losses(vectors: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> np.ndarray:
     sums = KINDS.sums(vectors)
     resolution = np.array([1.0, 0.1, 0.0])[vectors[:, 0]]
-    return np.asarray(0.2 + resolution + 3.0 * sums["channels"] + 0.5 * sums["block"])
+    channels, blocks = sums["channels"] @ [1.0, 3.0], sums["block"].sum(axis=1)
+    return np.asarray(0.2 + resolution + channels + 0.5 * blocks)
 
 
 def test_sums_leave_out_what_lives_in_a_block_that_is_left_out() -> None:
     vector = np.array([[1, 0, 0, 0, 1]], dtype=np.int16)
-    found = {kind: float(each[0]) for kind, each in KINDS.sums(vector).items()}
-    assert found == pytest.approx({"resolution": 0.2, "channels": 0.9, "block": 0.7})
+    found = {kind: each[0].tolist() for kind, each in KINDS.sums(vector).items()}
+    assert found == {"resolution": [0.2, 0.0], "channels": [0.9, 0.0], "block": [0.35, 0.35]}
+    assert KINDS.totals(vector) == pytest.approx(1.8)
 
 
 def test_slopes_and_steps_are_found_from_enough_candidates() -> None:
@@ -48,15 +50,16 @@ def test_slopes_and_steps_are_found_from_enough_candidates() -> None:
     fit = fit_joint_error(KINDS, vectors, true_losses(vectors))
     fresh = SPACE.random(50, np.random.default_rng(1))
     assert fit.predict(fresh) == pytest.approx(true_losses(fresh), abs=0.15)
-    _, _, channels, blocks = fit.weights
-    assert channels == pytest.approx(3.0, abs=0.1)
-    assert blocks == pytest.approx(0.5, abs=0.1)
+    _, _, first, last, *blocks = fit.weights
+    assert first == pytest.approx(1.0, abs=0.1)
+    assert last == pytest.approx(3.0, abs=0.1)
+    assert blocks == pytest.approx([0.5, 0.5], abs=0.2)
 
 
 def test_one_candidate_leaves_the_kinds_as_they_were_measured() -> None:
     fit = fit_joint_error(KINDS, drawn(1), np.array([0.4]))
     slopes = fit.weights[2:]
-    assert slopes[0] == pytest.approx(slopes[1])
+    assert slopes == pytest.approx(slopes[0])
     assert slopes[0] > 0.0
     assert (fit.weights >= 0.0).all()
     assert fit.predict(drawn(1))[0] == pytest.approx(0.4)
@@ -66,18 +69,19 @@ def test_one_candidate_leaves_the_kinds_as_they_were_measured() -> None:
 def test_what_the_solver_is_given_adds_up_to_what_is_predicted(factor: float) -> None:
     vectors = drawn(12)
     fit = fit_joint_error(KINDS, vectors, true_losses(vectors) ** 2)
-    given = fit.sensitivity({"block": factor, "resolution": factor, "channels": factor})
+    given = fit.sensitivity({"block": (factor, factor), "channels": (factor, factor)})
     chosen = SPACE.canonical(vectors)
     total = sum(row[chosen[:, place]] for place, row in enumerate(given.single))
     for (one, other), table in given.pairwise:
         total = total + table[chosen[:, one], chosen[:, other]]
-    assert total == pytest.approx(factor * (fit.predict(vectors) - fit.base))
+    steps = given.single[0][chosen[:, 0]]
+    assert total - steps == pytest.approx(factor * (fit.predict(vectors) - fit.base - steps))
     assert all((row >= 0.0).all() for row in given.single)
 
 
 def test_losses_that_say_nothing_do_not_break_it() -> None:
     vectors = drawn(5)
-    for losses in (np.zeros(5), np.array([0.0, 0.0, 0.0, 0.0, 1.0]), -KINDS.sums(vectors)["block"]):
+    for losses in (np.zeros(5), np.array([0.0, 0.0, 0.0, 0.0, 1.0]), -KINDS.totals(vectors)):
         fit = fit_joint_error(KINDS, vectors, losses, [1.0, 0.5, 1.0, 1.0, 0.1])
         assert np.isfinite(fit.predict(vectors)).all()
         assert (fit.weights >= 0.0).all()

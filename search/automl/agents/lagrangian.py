@@ -9,7 +9,16 @@ import numpy as np
 
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy import Policy
-from automl.solver import AdditiveProblem, JointError, KindSums, fill, fit_joint_error, solve
+from automl.solver import (
+    AdditiveProblem,
+    Floats,
+    JointError,
+    KindSums,
+    Slopes,
+    fill,
+    fit_joint_error,
+    solve,
+)
 from automl.space import Sensitivity, Vectors
 from automl.study import Agent, Completed, Problem, Trial
 
@@ -28,6 +37,10 @@ HOPELESS: Final = 4.0
 EXTREMES: Final = (16.0, 1.0 / 16.0)
 #: By what a fitted kind is weighed to find policies nearby.
 NEARBY: Final = (2.0, 0.5)
+#: A policy is worth a score that is better than the best by so many standard deviations at most.
+DOUBT: Final = 1.5
+#: Mixes that weigh one end of the network heavier than the other.
+TILTS: Final = ((0.5, 2.0), (2.0, 0.5))
 
 
 class LagrangianAgent(Agent):
@@ -58,7 +71,7 @@ class LagrangianAgent(Agent):
                 lacks=("sensitivity",),
             )
         self._problem = problem
-        self._kinds = KindSums(problem.space, problem.sensitivity)
+        self._kinds = KindSums(problem.space, problem.sensitivity, _depths(problem))
         #: Mixes that were not proposed yet; None before they were solved.
         self._waiting: list[Vectors] | None = None
         #: All mixes, also those that seemed hopeless.
@@ -98,16 +111,18 @@ class LagrangianAgent(Agent):
             InfeasibleError: If no policy meets the budget.
         """
         problem = self._problem
-        plain = self._optimum(self._weighed({}), {})
+        plain = self._optimum(self._kinds.weighed({}), {})
         assert plain is not None
         kinds = problem.space.kinds_but("resolution")
-        found = [self._optimum(self._weighed({}), held) for held in _resolutions(problem)]
+        weighed = self._kinds.weighed
+        found = [self._optimum(weighed({}), held) for held in _resolutions(problem)]
         if len(problem.space.kinds_but()) > 1:
             for factor in EXTREMES:
-                found += [self._optimum(self._weighed({kind: factor}), {}) for kind in kinds]
+                found += [self._optimum(weighed({kind: (factor, factor)}), {}) for kind in kinds]
+        found += [self._optimum(weighed(dict.fromkeys(kinds, tilt)), {}) for tilt in TILTS]
         distinct = {each.tobytes(): each for each in (plain, *found) if each is not None}
         self._mixed = list(distinct.values())
-        totals = {key: self._total(vector) for key, vector in distinct.items()}
+        totals = dict(zip(distinct, self._kinds.totals(np.stack(self._mixed)), strict=True))
         most = HOPELESS * totals[plain.tobytes()]
         promising = sorted((key for key in distinct if totals[key] <= most), key=totals.__getitem__)
         first = plain.tobytes()
@@ -116,17 +131,6 @@ class LagrangianAgent(Agent):
         sizes = {key: problem.space.decode(distinct[key]).resolution for key in chosen}
         order = list(dict.fromkeys(sizes.values()))
         return [distinct[key] for key in sorted(chosen, key=lambda key: order.index(sizes[key]))]
-
-    def _weighed(self, factors: Mapping[str, float]) -> Sensitivity:
-        """The measured sensitivity, kinds by a factor."""
-        plain = self._kinds.sensitivity
-        weights = [factors.get(each.kind, 1.0) for each in self._problem.space.variables]
-        single = [each * weight for each, weight in zip(plain.single, weights, strict=True)]
-        pairwise = tuple((pair, table * weights[pair[1]]) for pair, table in plain.pairwise)
-        return Sensitivity(tuple(single), plain.images, pairwise)
-
-    def _total(self, vector: Vectors) -> float:
-        return float(sum(sums[0] for sums in self._kinds.sums(vector[None]).values()))
 
     def _optimum(self, sensitivity: Sensitivity, held: Mapping[int, int]) -> Vectors | None:
         """The policy of least sensitivity, filled up; None where what is held cannot be met.
@@ -149,21 +153,27 @@ class LagrangianAgent(Agent):
         return fill(AdditiveProblem(costs, single, budget, allowed, pairwise), found.vector)
 
     def _fitted_optima(self, count: int) -> list[Vectors]:
-        """The policies of least predicted loss, as far as they promise anything."""
+        """The policies of least predicted loss, as far as they may turn out to be better."""
         vectors = np.stack([vector for vector, _, _ in self._known])
         losses = np.array([loss for _, loss, _ in self._known])
         images = np.array([images for _, _, images in self._known], dtype=np.float64)
         shares = images / images.max() if images.all() else None
         fit = fit_joint_error(self._kinds, vectors, losses, shares)
-        reached = _predicted(fit, vectors[int(losses.argmin())]) + fit.error
+        best = vectors[int(losses.argmin())]
+        reached = _predicted(fit, best) + fit.error
+        most = HOPELESS * self._kinds.totals(vectors).max()
         found: list[Vectors] = []
         for candidates in self._candidates(fit):
             known = self._proposed.union(vector.tobytes() for vector in found)
             fresh = {v.tobytes(): v for v in candidates if v.tobytes() not in known}
-            predicted = {key: _predicted(fit, vector) for key, vector in fresh.items()}
-            order = sorted(fresh, key=predicted.__getitem__)
-            worth = [fresh[key] for key in order if predicted[key] <= reached]
-            found += worth[: count - len(found)]
+            if not fresh:
+                continue
+            rows = np.stack(list(fresh.values()))
+            predicted = fit.predict(rows)
+            worth = predicted - DOUBT * fit.doubt(rows, best) <= reached
+            worth &= self._kinds.totals(rows) <= most
+            order = np.argsort(predicted, kind="stable")
+            found += list(rows[order[worth[order]]][: count - len(found)])
             if len(found) == count:
                 break
         return found
@@ -175,12 +185,12 @@ class LagrangianAgent(Agent):
         yield [*(vector for _, vector in first), *self._mixed]
         best = [each for each, _ in sorted(first, key=lambda row: _predicted(fit, row[1]))][:2]
         kinds = self._problem.space.kinds_but("resolution")
-        if len(kinds) > 1:
-            apart = [({kind: factor}, each) for each in best for kind in kinds for factor in NEARBY]
-            yield [vector for _, vector in self._optima(fit, apart)]
+        ends = [(factor, 1.0) for factor in NEARBY] + [(1.0, factor) for factor in NEARBY]
+        apart = [({kind: each}, held) for held in best for kind in kinds for each in ends]
+        yield [vector for _, vector in self._optima(fit, apart)]
 
     def _optima(
-        self, fit: JointError, ways: Sequence[tuple[dict[str, float], dict[int, int]]]
+        self, fit: JointError, ways: Sequence[tuple[dict[str, Slopes], dict[int, int]]]
     ) -> list[tuple[dict[int, int], Vectors]]:
         """What was held and the optimum of each way that the budget allows."""
         solved = [(held, self._optimum(fit.sensitivity(factors), held)) for factors, held in ways]
@@ -194,6 +204,13 @@ def _resolutions(problem: Problem) -> list[dict[int, int]]:
         for variable in problem.space.of_kind("resolution")
         for option in reversed(range(problem.space.sizes[variable]))
     ]
+
+
+def _depths(problem: Problem) -> Floats:
+    """Where each variable lies in the network, from 0 to 1."""
+    places = [each.position for each in problem.geometry] or range(len(problem.space.variables))
+    found: Floats = np.array(places, dtype=np.float64) / max(*places, 1)
+    return found
 
 
 def _predicted(fit: JointError, vector: Vectors) -> float:

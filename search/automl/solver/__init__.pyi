@@ -3,6 +3,7 @@ from .exact import solve as solve
 from .feasibility import Completion as Completion
 from .joint_error import JointError as JointError
 from .joint_error import KindSums as KindSums
+from .joint_error import Slopes as Slopes
 from .joint_error import fit_joint_error as fit_joint_error
 from .local_search import AdditiveProblem as AdditiveProblem
 from .local_search import fill as fill
