@@ -10,7 +10,7 @@ from torch import nn
 
 from automl.compression.layer_matrix import matrix
 from automl.compression.memory import CELLS, MemoryPlan
-from automl.compression.sampling import Sampling, chosen_places, rows_for
+from automl.compression.sampling import Sampling, chosen_places, rows_for, short_of_rows
 
 
 def sampling(memory: int, images: int = 200) -> tuple[Sampling, MemoryPlan]:
@@ -59,3 +59,18 @@ def test_more_places_begin_with_the_fewer_and_parts_with_the_whole() -> None:
 
     assert torch.equal(draw(9, 10)[:, :4], draw(4, 10))
     assert torch.equal(draw(4, 3, 7), draw(4, 10))
+
+
+def test_layers_with_fewer_rows_than_columns_are_known() -> None:
+    traced = read("linears")
+    columns = {
+        name: matrix(each).shape[2]
+        for name, each in traced.model.named_modules()
+        if isinstance(each, nn.Linear)
+    }
+    widest = max(columns.values())
+    assert not short_of_rows(traced.model, traced.trace, widest)
+    assert short_of_rows(traced.model, traced.trace, 5) == {
+        name: (5, each) for name, each in columns.items() if each > 5
+    }
+    assert not short_of_rows(read("residual").model, read("residual").trace, 200)

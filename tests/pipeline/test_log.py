@@ -74,3 +74,22 @@ def test_stages_are_logged_once_and_events_tell_the_best(tmp_path: Path) -> None
         "searching",
     ]
     assert events[-1] == Event("searching", 1, best=0.5)
+
+
+def test_each_stage_tells_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("automl.pipeline.log.time.monotonic", lambda: now[0])
+    log = Log(tmp_path / "log.jsonl", ignore)
+    for stage, seconds in (("calibrating", 3.0), ("searching", 5.0), ("calibrating", 2.0)):
+        log(Event(stage, 0))
+        now[0] += seconds
+        log(Event(stage, 1))
+    log(Event("done", 1))
+    assert [(each.name, each.seconds) for each in log.stages] == [
+        ("calibrating", 5.0),
+        ("searching", 5.0),
+    ]
+    assert all(each.peak_bytes is None or each.peak_bytes > 10_000_000 for each in log.stages)
+    written = [line["stage"] for line in lines(tmp_path)]
+    assert written == ["calibrating", "searching", "calibrating", "done"]
+    assert all("peak_bytes" in line for line in lines(tmp_path))

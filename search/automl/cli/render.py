@@ -20,7 +20,7 @@ from automl.policy import Bits, format_bits
 from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
 
 if TYPE_CHECKING:
-    from automl.pipeline import SearchResult
+    from automl.pipeline import SearchResult, StageCost
     from automl.policy import PolicyFile
 
 WIDTH: Final = 80
@@ -139,6 +139,18 @@ def _cost_row(
         return []
     change = f"x {compressed / dense:.3f}" if dense else ""
     return [title, written(dense), written(compressed), change]
+
+
+def print_stages(stages: Sequence[StageCost]) -> None:
+    """What each stage of a second or more took, and the most memory until its end."""
+    shown = [each for each in stages if each.seconds >= 1.0]
+    rows = [(each.name, f"{each.seconds:.0f} s", _memory(each.peak_bytes)) for each in shown]
+    if rows:
+        print_table(("stage", "time", "peak memory"), rows)
+
+
+def _memory(peak: int | None) -> str:
+    return "" if peak is None else format_bytes(peak)
 
 
 def print_front(results: Sequence[SearchResult]) -> None:

@@ -108,6 +108,7 @@ def _print_result(request: SearchRequest, result: SearchResult, flags: list[str]
     render.say(f"budget   {' and '.join(request.budget)}")
     render.say(f"agent    {request.agent}, seed {request.seed}, {result.trials} trials")
     render.print_metrics(result.dense, result.compressed, request.task.score_name)
+    render.print_stages(result.stages)
     for note in result.notes:
         render.say(f"note: {note}")
     render.say(f"policy: {result.policy_path}")

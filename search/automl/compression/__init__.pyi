@@ -40,5 +40,6 @@ from .reconstruction.base import RefitSettings as RefitSettings
 from .reconstruction.registry import RECONSTRUCTIONS as RECONSTRUCTIONS
 from .resizing import resized as resized
 from .resizing import tiled as tiled
+from .sampling import short_of_rows as short_of_rows
 from .sensitivity import measure_sensitivity as measure_sensitivity
 from .statistics import Features as Features

@@ -30,6 +30,30 @@ def rows_for(module: nn.Module, cells: float) -> int:
     return max(few, _ROWS_A_COLUMN * columns)
 
 
+def short_of_rows(model: nn.Module, trace: Trace, images: int) -> dict[str, tuple[int, int]]:
+    """Layers that so many images give fewer rows than they have columns: (rows, columns) of each.
+
+    Args:
+        model: The dense network.
+        trace: Its recorded pass, of one image as large as these.
+        images: How many there are.
+    """
+    short = {}
+    for call in trace.calls:
+        module = model.get_submodule(call.step.module) if call.step.module else None
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            rows, columns = images * _places(module, call.out_shapes[0]), matrix(module).shape[2]
+            if rows < columns:
+                short[call.step.module] = (rows, columns)
+    return short
+
+
+def _places(module: nn.Module, shape: tuple[int, ...]) -> int:
+    """Rows that an image gives, from the shape of a layer's output for one."""
+    channels = shape[-1] if isinstance(module, nn.Linear) else shape[1]
+    return max(1, math.prod(shape) // max(channels, 1))
+
+
 class Sampling:
     """The places at which the layers of a network are read on some images.
 

@@ -21,6 +21,7 @@ from .requests import ProfileRequest as ProfileRequest
 from .requests import ProfileResult as ProfileResult
 from .requests import SearchRequest as SearchRequest
 from .requests import SearchResult as SearchResult
+from .requests import StageCost as StageCost
 from .requests import Task as Task
 from .requests import VerifyRequest as VerifyRequest
 from .requests import VerifyResult as VerifyResult

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from automl.pipeline.requests import Event, OnEvent
+from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
 
 
@@ -25,15 +26,29 @@ class Log:
         self._written = set(_numbers(path)) if resume else set[int]()
         self._on_event: OnEvent = on_event
         self._start = time.monotonic()
-        self._stage = ""
+        self._stage, self._began = "", self._start
+        self._stages: dict[str, StageCost] = {}
         self._best: float | None = None
         self._trials = 0
 
     def __call__(self, event: Event) -> None:
         if event.stage != self._stage:
-            self._write({"stage": event.stage})
-            self._stage = event.stage
+            self._end_stage()
+            self._write({"stage": event.stage, "peak_bytes": peak_bytes()})
+            self._stage, self._began = event.stage, time.monotonic()
         self._on_event(replace(event, best=self._best))
+
+    @property
+    def stages(self) -> tuple[StageCost, ...]:
+        """What the stages took that have ended; one that came again, all its times together."""
+        return tuple(self._stages.values())
+
+    def _end_stage(self) -> None:
+        if not self._stage:
+            return
+        before = self._stages.get(self._stage)
+        seconds = time.monotonic() - self._began + (before.seconds if before else 0.0)
+        self._stages[self._stage] = StageCost(self._stage, seconds, peak_bytes())
 
     def knows(self, trial: Trial) -> bool:
         """Whether the trial was told of before the run was resumed."""
@@ -56,6 +71,16 @@ class Log:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a kill cut off
             file.write(json.dumps(stamped).encode() + b"\n")
+
+
+def peak_bytes() -> int | None:
+    """Most memory that this process was resident with; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource  # there is none on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _ends_whole(file: BinaryIO) -> bool:

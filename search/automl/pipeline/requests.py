@@ -181,6 +181,22 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class StageCost:
+    """What a stage of a search took.
+
+    Attributes:
+        name: Of the stage.
+        seconds: Wall time.
+        peak_bytes: Most memory that the process was resident with until its end; None where the
+            system does not tell.
+    """
+
+    name: str
+    seconds: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search found. Files are in `out`.
 
@@ -195,6 +211,7 @@ class SearchResult:
         scored_on: Which data the accuracies are from ("10,000 test images").
         interrupted: The study was cut short; the policy is the best until then.
         notes: What the user should know: parts left alone, budgets met already, capped data.
+        stages: What each stage took, in the order in which they began.
     """
 
     model: nn.Module
@@ -208,6 +225,7 @@ class SearchResult:
     scored_on: str
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    stages: tuple[StageCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@ from torch import nn
 
 from automl import __version__
 from automl.agents import AGENTS
-from automl.compression import CompressionConfig, QuantizedModel, digest_of, images_used
+from automl.compression import (
+    CompressionConfig,
+    QuantizedModel,
+    digest_of,
+    images_used,
+    short_of_rows,
+)
 from automl.cost import Budget, Cost
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
@@ -156,8 +162,10 @@ def _judged_and_written(
             *over_on_the_clock(budget, measured.get("compressed")),
             *counted,
             *finished.notes,
+            *_short_notes(request, network.traced),
             *_notes(request, network),
         ),
+        stages=log.stages,
     )
 
 
@@ -316,6 +324,21 @@ def held_notes(agent: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
     if not kinds:
         return ()
     return (f"{agent} does not choose {' and '.join(kinds)}: held as in the dense model",)
+
+
+def _short_notes(request: SearchRequest, traced: TracedModel) -> tuple[str, ...]:
+    """What to say of layers that have fewer rows than columns on the calibration inputs."""
+    inputs = min(request.task.data.calibration.images, request.calibration)
+    short = short_of_rows(traced.model, traced.trace, inputs)
+    if not short:
+        return ()
+    name = min(short, key=lambda each: short[each][0] / short[each][1])
+    (rows, columns), more = short[name], f" and {len(short) - 1} more" if len(short) > 1 else ""
+    needed = -(-columns * inputs // rows)
+    return (
+        f"fewer calibration inputs than {name}{more} need to be refitted freely: {inputs:,} of"
+        f" {needed:,}; such layers are held to their weights",
+    )
 
 
 def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
