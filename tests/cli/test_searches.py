@@ -162,7 +162,6 @@ def test_runs_of_the_same_name_are_numbered(automl: Any, searching: Pipeline, fo
             "--ssh: a search needs a board only where it measures (--measure)",
         ),
         (("--budget", "4MB", "--measure"), "--measure: needs a budget of time"),
-        (("--budget", "4ms", "--measure", "--resume"), "--measure: such a search does not resume"),
         (("--budget", "4ms", "--measure", "--front", "3"), "--measure: makes the prices of one"),
         (("--budget", "2ms,4ms", "--front", "3"), "--front: is spread from one budget"),
         (

@@ -45,7 +45,6 @@ def test_one_kind_stands_for_a_list_and_an_unknown_one_is_refused() -> None:
         ({"ssh": "me@board"}, "ssh", "only where it measures"),
         ({"ssh": "me@board", "budget": "2ms,4ms"}, "ssh", "only where it measures"),
         ({"measure": True, "budget": "2ms,4ms"}, "measure", "one budget"),
-        ({"measure": True, "resume": True}, "measure", "does not resume"),
         ({"measure": True, "budget": "4MB"}, "measure", "needs a budget of time"),
         ({"python": "/opt/python"}, "python", "there are none"),
         ({"score_timeout": "5s"}, "score_timeout", "ends workers, and there are none"),

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from tiny import request, seconds
 
 from automl import pipeline
+from automl.cost.model import required_keys
 from automl.cost.operators import operators_of
-from automl.errors import TargetError
+from automl.errors import InfeasibleError, TargetError
+from automl.latency.gaussian import most_telling
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
-from automl.pipeline import measure_loop, runners
+from automl.pipeline import runners
+from automl.pipeline.measure_loop import PRICES
 from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
 from automl.profiling import measuring
 from automl.profiling.device import Conditions
 from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
+from automl.space.build import build_space
 
 HEADER = TableHeader(
     name="my-board",
@@ -105,7 +110,7 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
     assert result.compressed.predicted_seconds <= 0.6 * result.dense.predicted_seconds  # type: ignore[operator]
     assert board.opened == 1
     again = pipeline.search(replace(asked, out=tmp_path / "again"))
-    assert "0 operators were measured in 1 search:" in again.notes[0]
+    assert "no operator had to be measured:" in again.notes[0]
     assert again.policy.channels == result.policy.channels
     assert board.opened == 1  # the board was not needed
 
@@ -131,15 +136,42 @@ def test_rows_of_others_stay(board: Board, tmp_path: Path) -> None:
     assert any("its row was fitted or interpolated by others" in note for note in result.notes)
 
 
-def test_rounds_end(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_loop, "ROUNDS", 1)
-    thinned: dict[str, Any] = {
-        "measure": True,
-        "depth": False,
-        "resolutions": (),
-    }  # which nobody measured
-    result = pipeline.search(request("my-board", tmp_path / "run", "60%", **thinned))
-    assert "in 1 search; " in result.notes[0]
+def test_a_resumed_search_goes_by_the_prices_that_it_began_with(
+    board: Board, tmp_path: Path
+) -> None:
+    asked = request("my-board", tmp_path / "run", "60%", measure=True, agent="random", trials=3)
+    first = pipeline.search(asked)
+    kept = LatencyTable.read(tmp_path / "run" / PRICES)
+    assert {row.source for row in kept.rows} == {"measured", "fitted"}
+    # Others measure meanwhile what this one had only predicted.
+    table = find_table("my-board")
+    left = [row.key for row in kept.rows if row.key not in table]
+    table.append([Row(key, seconds(key), 0.01, 9) for key in left])
+    result = pipeline.search(replace(asked, resume=True, trials=5))
+    assert result.trials == 5
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    scored = [found["trial"] for found in map(json.loads, lines) if "trial" in found]
+    assert scored == list(range(first.trials)) + list(range(first.trials, 5))
+
+
+def test_a_budget_is_refused_by_measured_prices_alone(board: Board, tmp_path: Path) -> None:
+    asked = request("my-board", tmp_path / "run", "1%", measure=True)
+    network = trace_network(asked.task.model, asked.task.input_shape,
+                           resolutions=asked.resolutions).network  # fmt: skip
+    space = build_space(network, round_to=4, resolutions=(12, 16))
+    table = find_table("my-board")
+    noted = {"runtime_version": "1.31", "device": "Chip", "coefficients": None}
+    table.set_header(table.header.model_copy(update=noted))
+    first = most_telling(required_keys(network, space), [], 12)
+    table.append([Row(key, seconds(key), 0.01, 9) for key in first])
+    with pytest.raises(InfeasibleError) as refused:
+        pipeline.search(asked)
+    smallest = space.decode(np.zeros_like(space.dense))
+    layers = network.shapes(smallest.channels, smallest.removed, smallest.resolution)
+    truth = sum(seconds(op_key(one)) for one in layers)
+    assert refused.value.least["latency"] == pytest.approx(truth, rel=1e-6)
+    keys = required_keys(network, space)
+    assert len(find_table("my-board").lacks(keys)) > len(keys) / 4  # they were not needed
 
 
 def test_shipped_tables_are_not_written_to(tmp_path: Path) -> None:

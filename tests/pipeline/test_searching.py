@@ -186,9 +186,8 @@ def test_one_calibration_and_one_validation_image_are_enough(board: Path, tmp_pa
 
 
 def test_a_model_in_which_nothing_can_be_chosen_is_refused(board: Path, tmp_path: Path) -> None:
-    alone = Task(
-        nn.Linear(20, 4).eval(), Data(batches(1, 1), batches(2, 1)), agreement, (1, 20), *"abc"
-    )
+    rows = Batches(((torch.ones(2, 20), torch.ones(2, 4)),))
+    alone = Task(nn.Linear(20, 4).eval(), Data(rows, rows), agreement, (1, 20), *"abc")
     with pytest.raises(SpaceError, match="nothing to choose"):
         search(request(board, tmp_path / "run", "50%MACs", task=alone, resolutions=None))
 

@@ -8,6 +8,8 @@ from .compare import compare_tables as compare_tables
 from .compare import merge as merge
 from .compare import short as short
 from .corrected import CorrectedPricer as CorrectedPricer
+from .gaussian import GaussianPricer as GaussianPricer
+from .gaussian import most_telling as most_telling
 from .header import BoardComparison as BoardComparison
 from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
@@ -19,6 +21,7 @@ from .keys import OpKey as OpKey
 from .keys import Pricer as Pricer
 from .keys import Timings as Timings
 from .keys import op_key as op_key
+from .lowered import LoweredPricer as LoweredPricer
 from .nonnegative import fit_nonnegative as fit_nonnegative
 from .predict import Roofline as Roofline
 from .predict import load_predictor as load_predictor

@@ -240,12 +240,6 @@ class SearchOptions(SpaceOptions):
             raise OptionError(
                 "measure", "makes the prices of one budget better: give one", options=("budget",)
             )
-        if self.resume:
-            raise OptionError(
-                "measure",
-                "such a search does not resume: rows are kept in the table, start it again",
-                options=("resume",),
-            )
         if not any(parse_budget(limit).quantity == "latency" for limit in self.budget):
             raise OptionError(
                 "measure", "needs a budget of time: nothing else is measured", options=("budget",)

@@ -174,7 +174,7 @@ def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
     """
     costs, unit = network.costs, network.table.header.unit
     budget = resolve_budget(map(parse_budget, texts), costs.dense, costs.energy, unit)
-    solve(costs, [np.zeros(size) for size in network.space.sizes], budget)
+    solve(network.costs, [np.zeros(size) for size in network.space.sizes], budget)
     return budget
 
 

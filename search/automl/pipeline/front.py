@@ -19,6 +19,7 @@ from automl.pipeline.context import (
     reachable_budget,
 )
 from automl.pipeline.log import Log
+from automl.pipeline.measure_loop import MeasureLoop
 from automl.pipeline.ownership import open_run, own_folder
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
@@ -71,8 +72,11 @@ def search_front(
         searched = [run for run in runs if not run.met(network)]
         if not searched:
             return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
-        context = make_context(network, searched[0].request, searched[0].log)
-        return tuple(_finished(context, runs, _studies(context, searched)))
+        first = searched[0]
+        context = make_context(network, first.request, first.log)
+        loop = MeasureLoop(first.request, first.log, stack) if network.adaptive else None
+        context, studies = _studies(context, searched, loop)
+        return tuple(_finished(context, runs, studies, loop))
 
 
 def check_front(options: SearchOptions, budgets: Sequence[tuple[str, ...]], count: int) -> None:
@@ -149,20 +153,28 @@ def _runs(
     return [_Run(*each) for each in zip(requests, resolved, logs, strict=True)]
 
 
-def _studies(context: SearchContext, runs: Sequence[_Run]) -> dict[Path, StudyResult]:
-    """All studies by their folders, up to one that is interrupted."""
+def _studies(
+    context: SearchContext, runs: Sequence[_Run], loop: MeasureLoop | None
+) -> tuple[SearchContext, dict[Path, StudyResult]]:
+    """All studies by their folders, up to one that was interrupted, and the context after them."""
     studies: dict[Path, StudyResult] = {}
     with open_pool(context.evaluator, workers_of(runs[0].request)) as pool:
         for run in runs:
-            found = run_agent(context, run.budget, run.request, pool, run.log)
+            if loop is None:
+                found = run_agent(context, run.budget, run.request, pool, run.log)
+            else:
+                context, found, _ = loop.search(context, run.budget, run.request, pool, run.log)
             studies[run.request.out] = found
             if found.interrupted:
                 break
-    return studies
+    return context, studies
 
 
 def _finished(
-    context: SearchContext, runs: Sequence[_Run], studies: dict[Path, StudyResult]
+    context: SearchContext,
+    runs: Sequence[_Run],
+    studies: dict[Path, StudyResult],
+    loop: MeasureLoop | None,
 ) -> Iterator[SearchResult]:
     """Each budget's best policy, up to a search that was interrupted."""
     trials = [
@@ -176,7 +188,12 @@ def _finished(
             yield finish_dense(context.network, run.budget, run.request, run.log)
             continue
         found = studies[run.request.out]
-        best = _best_within(run.budget, best_of(found), trials)
+        if loop is None or found.interrupted:
+            best: Completed | None = _best_within(run.budget, best_of(found), trials)
+        else:
+            network, best = loop.confirm(context.network, run.budget, trials)
+            context = replace(context, network=network)
+        assert best is not None  # the study of this budget has one
         yield finish(context, run.budget, run.request, found, best, run.log)
         if found.interrupted:
             return

@@ -1,39 +1,73 @@
-"""Search, measure what the best candidates use and nobody measured, and search again."""
+"""A search measures what its result depends on, and leaves the rest predicted.
+
+First what the policy of least sensitivity uses is measured, and what it would use if predictions
+turned out as low as they may well be, until both are measured; then the agent searches; then its
+best trials are measured, until the best that is within the budget is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from automl.cost import build_cost_model, operators_of
-from automl.latency import CorrectedPricer, LatencyTable, OpKey, is_cpu_table
+import numpy as np
+
+from automl.cost import (
+    Budget,
+    CostModel,
+    Limit,
+    build_cost_model,
+    operators_of,
+    required_keys,
+)
+from automl.errors import InfeasibleError
+from automl.latency import (
+    MISSING,
+    SOURCES,
+    LatencyTable,
+    LoweredPricer,
+    OpKey,
+    Pricer,
+    Row,
+    is_cpu_table,
+)
 from automl.pipeline.clock import measuring_here
-from automl.pipeline.context import make_context, reachable_budget
+from automl.pipeline.context import SearchContext, reachable_budget
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.precision import precisions_of
-from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.pricing import COUNTS, PricedNetwork, pricer_of
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
 from automl.pipeline.runners import open_runner, own_table, parse_hosts
 from automl.pipeline.running import best_of, run_agent, workers_of
 from automl.policy import Policy
 from automl.profiling import ProfileReport, Runner, disagreements, profile
-from automl.study import StudyResult, delete_study, open_pool
+from automl.solver import solve
+from automl.study import Completed, ScoringPool, StudyResult, Trial, delete_study, open_pool
 
-#: Most searches before it is said that the winner does not rest on measured rows.
+#: Most rounds of measuring at a time.
 ROUNDS: Final = 12
-#: Candidates of the front, dearest first, whose operators are measured beside the winner's.
-FRONT: Final = 8
-#: Channel counts a side of a layer that are looked up: measured rows between the few that a
-#: search prices otherwise have to count.
-COUNTS: Final = 64
+#: In the run folder: what operators cost where the search began.
+PRICES: Final = "prices.jsonl"
+
+#: Makes the context of a priced network.
+MakeContext = Callable[[PricedNetwork], SearchContext]
 
 
-def search_measured(network: PricedNetwork, request: SearchRequest, log: Log) -> SearchResult:
-    """Search again and again, until the winner rests on measured rows.
+def search_measured(
+    network: PricedNetwork, request: SearchRequest, log: Log, make: MakeContext
+) -> SearchResult:
+    """A search whose winner rests on measured rows.
+
+    Args:
+        network: What is searched; what it may ask for need not be measured.
+        request: Who searches, for how long and into which folder.
+        log: Of that folder.
+        make: Makes the context of a priced network.
 
     Raises:
         TargetError: The table is one that is not written to.
@@ -43,24 +77,18 @@ def search_measured(network: PricedNetwork, request: SearchRequest, log: Log) ->
     with ExitStack() as stack:
         loop = MeasureLoop(request, log, stack)
         network = loop.measure_dense(network)
-        budget = reachable_budget(network, request.budget)
+        network, budget = loop.reach(network, request.budget)
         if budget.allows(network.costs.dense):
             return finish_dense(network, budget, request, log)
-        context = make_context(network, request, log)
+        context = make(network)
         pool = stack.enter_context(open_pool(context.evaluator, workers_of(request)))
-        result = run_agent(context, budget, request, pool, log)
-        while (better := loop.measure_best(context.network, result)) is not None:
-            context = replace(context, network=better)
-            budget = reachable_budget(better, request.budget)
-            delete_study(*stored_study(request))  # its prices are not those of now
-            result = run_agent(context, budget, request, pool, log)
-        best = best_of(result)
+        context, result, best = loop.search(context, budget, request, pool, log)
         noted = replace(context.network, notes=loop.notes(context.network, best.policy))
         return finish(replace(context, network=noted), budget, request, result, best, log)
 
 
 class MeasureLoop:
-    """Better prices after each search. The device is reached when it is first needed."""
+    """Measures what decides a search. The device is reached when it is first needed."""
 
     def __init__(self, request: SearchRequest, on_event: OnEvent, stack: ExitStack) -> None:
         parse_hosts(request.ssh)
@@ -70,31 +98,114 @@ class MeasureLoop:
         self._warnings: tuple[str, ...] = ()
         self._reports: list[ProfileReport] = []
         self._rows = 0
-        self._searches = 0
+        self._rounds = 0
 
     def measure_dense(self, network: PricedNetwork) -> PricedNetwork:
         """Measure the dense network's operators, by which budgets in per cent are told."""
         table, space = network.table, network.space
         if not is_cpu_table(table, self._request.threads):
             own_table(self._request.target)  # raises for a table that is not written to
-        self._measure(table, self._lacking(network, [space.decode(space.dense)]))
-        return priced_again(network)
+        return self._measured(network, [space.decode(space.dense)]) or network
 
-    def measure_best(self, network: PricedNetwork, result: StudyResult) -> PricedNetwork | None:
-        """What the best candidates use measured; None where the winner's prices stand."""
-        self._searches += 1
-        if result.best is None or result.interrupted or self._searches >= ROUNDS:
-            return None
-        if not self._lacking(network, [result.best.policy]):
-            return None
-        front = [trial.policy for trial in result.front[-FRONT:]]
-        self._measure(network.table, self._lacking(network, [result.best.policy, *front]))
-        return priced_again(network)
+    def reach(self, network: PricedNetwork, texts: Sequence[str]) -> tuple[PricedNetwork, Budget]:
+        """A budget in absolute terms, refused only where that rests on what was measured.
+
+        Raises:
+            InfeasibleError: No policy is within it; names the smallest cost.
+            UsageError: A limit that the target cannot be held to.
+        """
+        for _ in range(ROUNDS):
+            try:
+                return network, reachable_budget(network, texts)
+            except InfeasibleError:
+                # The least that is named has to be measured too, and nothing left that may be less.
+                better = self._measured(network, [_quickest(network)])
+                if better is None:
+                    raise
+                network = better
+        return network, reachable_budget(network, texts)
+
+    def search(
+        self,
+        context: SearchContext,
+        budget: Budget,
+        request: SearchRequest,
+        pool: ScoringPool,
+        log: Log,
+    ) -> tuple[SearchContext, StudyResult, Completed]:
+        """A study whose winner rests on measured rows; the context has its prices.
+
+        Raises:
+            InfeasibleError: The budget cannot be met with the prices that were measured.
+            StudyError, KeyboardInterrupt: As `run_agent` and `best_of`.
+        """
+        kept = request.out / PRICES
+        if request.resume and kept.exists():
+            network = priced_by(context.network, LatencyTable.read(kept))
+        else:
+            network = self.settle(context, budget)
+            keep_prices(network, kept)
+        while True:
+            result = run_agent(replace(context, network=network), budget, request, pool, log)
+            if result.best is None or result.interrupted:
+                return replace(context, network=network), result, best_of(result)
+            network, best = self.confirm(network, budget, result.trials)
+            if best is not None:
+                return replace(context, network=network), result, best
+            nothing = [np.zeros(size) for size in network.space.sizes]
+            solve(network.costs, nothing, budget)  # raises where no policy is within it any more
+            delete_study(*stored_study(request))  # its prices are not those of now
+            keep_prices(network, kept)
+
+    def settle(self, context: SearchContext, budget: Budget) -> PricedNetwork:
+        """Measure until the policy of least sensitivity does not depend on what is predicted.
+
+        It is found by the prices as they are, and by those with each prediction as low as it may
+        well be: the two bound what measuring more could change.
+        """
+        network, found = context.network, context.sensitivity
+        for _ in range(ROUNDS):
+            solutions = [
+                solve(costs, found.single, budget, pairwise=found.pairwise)
+                for costs in (network.costs, lowered_costs(network))
+            ]
+            policies = [network.space.decode(each.vector) for each in solutions]
+            better = self._measured(network, policies)
+            if better is None:
+                break
+            network = better
+        return network
+
+    def confirm(
+        self, network: PricedNetwork, budget: Budget, trials: Iterable[Trial]
+    ) -> tuple[PricedNetwork, Completed | None]:
+        """The best trial that is within the budget by measured prices; None where none is.
+
+        A trial that was not measured is left out only if it would be too dear with each prediction
+        as low as it may well be. One that was given up early has an estimate for a score, and is
+        left out.
+        """
+        scored = [trial for trial in trials if isinstance(trial, Completed)]
+        whole = max(trial.images or 0 for trial in scored)
+        known = [trial for trial in scored if (trial.images or 0) == whole]
+        lowered = lowered_costs(network)
+        for trial in sorted(known, key=lambda each: (-each.score, each.cost.latency)):
+            if not budget.allows(lowered.cost(trial.policy)):
+                continue
+            better = self._measured(network, [trial.policy])
+            if better is not None:
+                network, lowered = better, lowered_costs(better)
+            cost = network.costs.cost(trial.policy)
+            if budget.allows(cost):
+                return network, replace(trial, cost=cost)
+        return network, None
 
     def notes(self, network: PricedNetwork, policy: Policy) -> tuple[str, ...]:
         """What the user should know: how much was measured, and what of the winner was not."""
-        times = "search" if self._searches == 1 else "searches"
-        done = f"{self._rows} operators were measured in {self._searches} {times}"
+        times = "round" if self._rounds == 1 else "rounds"
+        done = f"{self._rows} operators were measured in {self._rounds} {times}"
+        if not self._rows:
+            done = "no operator had to be measured"
         lacking = self._unmeasured(network, policy)
         if lacking:
             said = f"{done}; {len(lacking)} of the winner's were not and are predicted"
@@ -108,6 +219,15 @@ class MeasureLoop:
             *dict.fromkeys(refused),
             *network.notes,
         )
+
+    def _measured(self, network: PricedNetwork, policies: Iterable[Policy]) -> PricedNetwork | None:
+        """The network with what policies use measured; None where there was nothing to measure."""
+        wanted = self._lacking(network, policies)
+        if not wanted:
+            return None
+        self._rounds += 1
+        self._measure(network.table, wanted)
+        return priced_by(network, pricer_of(network.table))
 
     def _lacking(self, network: PricedNetwork, policies: Iterable[Policy]) -> list[OpKey]:
         keys = [key for policy in policies for key in self._unmeasured(network, policy)]
@@ -133,7 +253,7 @@ class MeasureLoop:
                 wanted,
                 self._device(table),
                 progress=lambda done, total, _: self._on_event(
-                    Event(f"measuring, round {self._searches + 1}", done, total)
+                    Event(f"measuring, round {self._rounds}", done, total)
                 ),
             )
         self._reports.append(report)
@@ -157,14 +277,55 @@ class MeasureLoop:
         return self._runner
 
 
-def priced_again(network: PricedNetwork) -> PricedNetwork:
-    """The same network and choices with the table's prices of now."""
-    costs = build_cost_model(
+def priced_by(network: PricedNetwork, pricer: Pricer) -> PricedNetwork:
+    """The same network and choices with other prices."""
+    return replace(network, costs=_costs(network, pricer))
+
+
+def lowered_costs(network: PricedNetwork) -> CostModel:
+    """Prices of a network's choices, each prediction as low as it may well be."""
+    return _costs(network, LoweredPricer(pricer_of(network.table)))
+
+
+def _quickest(network: PricedNetwork) -> Policy:
+    """The policy that would take the least time if predictions turned out as low as they may."""
+    costs = lowered_costs(network)
+    nothing = [np.zeros(size) for size in network.space.sizes]
+    try:
+        found = solve(costs, nothing, Budget((Limit("latency", 0.0),)))
+    except InfeasibleError as error:
+        rounded = error.least["latency"] * (1.0 + 1e-9)
+        found = solve(costs, nothing, Budget((Limit("latency", rounded),)))
+    return network.space.decode(found.vector)
+
+
+def keep_prices(network: PricedNetwork, path: Path) -> None:
+    """Write what a search goes by, as a table, so that it goes on with the same when resumed.
+
+    Raises:
+        TableError: The file cannot be written.
+    """
+    precisions = precisions_of(network.table.header)
+    keys = required_keys(
+        network.traced.network, network.space, precisions=precisions, counts=COUNTS
+    )
+    found = pricer_of(network.table).lookup(keys)
+    values = zip(keys, found.seconds, found.spread, found.source, strict=True)
+    rows = [
+        Row(key, float(seconds), float(spread), source=SOURCES[source])
+        for key, seconds, spread, source in values
+        if source != MISSING
+    ]
+    path.unlink(missing_ok=True)
+    LatencyTable.create(path, network.table.header, rows)
+
+
+def _costs(network: PricedNetwork, pricer: Pricer) -> CostModel:
+    return build_cost_model(
         network.traced.network,
         network.space,
-        CorrectedPricer(network.table),
+        pricer,
         overhead=network.overhead,
         precisions=precisions_of(network.table.header),
         counts=COUNTS,
     )
-    return replace(network, costs=costs)

@@ -11,7 +11,15 @@ from torch import nn
 from automl.compression import further_parts, in_place
 from automl.cost import LATENCY, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
-from automl.latency import FittedOverhead, KnownError, LatencyTable, OpKey, TableHeader, Timings
+from automl.latency import (
+    FittedOverhead,
+    KnownError,
+    LatencyTable,
+    OpKey,
+    Pricer,
+    TableHeader,
+    Timings,
+)
 from automl.network import Flow, TracedModel, smaller
 from automl.pipeline.precision import floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
@@ -59,22 +67,26 @@ def fit_networks(
     runner: Runner,
     seed: int,
     on_event: OnEvent,
+    pricer: Pricer | None = None,
 ) -> FittedNetworks:
     """Measure the dense network and random policies of it, and fit the overhead on them.
+
+    Args:
+        traced, space: The network and its choices.
+        table: The device's.
+        runner: The device.
+        seed: Of the random policies.
+        on_event: Told of progress.
+        pricer: What operators cost; None for what the table says.
 
     Raises:
         TableError: If operators of the space have no price.
         MeasureError: If the runtime refuses a network or stops answering.
     """
     precisions = precisions_of(table.header)
-    plain = build_cost_model(traced.network, space, table, precisions=precisions)
+    plain = build_cost_model(traced.network, space, pricer or table, precisions=precisions)
     number_of = build_cost_model(traced.network, space, _UnitPricer(), precisions=precisions)
-    drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
-    if space.of_kind("bits"):  # what searches end near: all integers
-        drawn = np.concatenate([drawn, integers(space)[None]])
-    dense = space.dense[None]
-    others = np.unique(drawn, axis=0)
-    vectors = np.concatenate([dense, others[(others != dense).any(axis=1)]])
+    vectors = fitting_vectors(space, seed)
     different = len(vectors)
     if different < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
         vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
@@ -93,6 +105,17 @@ def fit_networks(
     networks = tuple(map(NetworkTime, names, predicted, measured))  # repeated ones are left out
     words = f"the dense model {traced.network.fingerprint[:8]} and {different - 1} random policies"
     return FittedNetworks(fitted, networks, f"{words} of it, each left out of the fit")
+
+
+def fitting_vectors(space: Space, seed: int) -> Vectors:
+    """The dense network first, and the different random policies that are measured beside it."""
+    drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
+    if space.of_kind("bits"):  # what searches end near: all integers
+        drawn = np.concatenate([drawn, integers(space)[None]])
+    dense = space.dense[None]
+    others = np.unique(drawn, axis=0)
+    found: Vectors = np.concatenate([dense, others[(others != dense).any(axis=1)]])
+    return found
 
 
 class _UnitPricer:

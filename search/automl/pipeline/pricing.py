@@ -9,28 +9,38 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from automl.cost import (
-    COUNTS_PER_SIDE,
-    CostModel,
-    Overhead,
-    build_cost_model,
-    required_keys,
-)
+from automl.cost import CostModel, Overhead, build_cost_model, operators_of, required_keys
 from automl.errors import StudyError
 from automl.files import write_whole
-from automl.latency import FittedOverhead, LatencyTable, OpKey, find_table, is_cpu_table
+from automl.latency import (
+    CorrectedPricer,
+    FittedOverhead,
+    GaussianPricer,
+    LatencyTable,
+    OpKey,
+    Pricer,
+    find_table,
+    is_cpu_table,
+    most_telling,
+)
 from automl.network import TracedModel
 from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
-from automl.pipeline.networks import fit_networks
+from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
+from automl.policy import Precisions
 from automl.profiling import LocalRunner, measure_models, profile
 from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, kind_of, open_space
 
 #: Stage in which what the table lacks is measured.
 MEASURING: Final = "measuring operators"
+#: Channel counts a side of a layer that are priced where most prices are predicted.
+COUNTS: Final = 16
+#: What is measured before a search: relative uncertainty of each operator that is left, share of
+#: the operators at most, and so many beside the fitted networks' at least.
+FIRST_UNCERTAINTY, FIRST_SHARE, FEWEST_MORE = 0.12, 0.15, 8
 #: What is said of prices that no device had.
 SIMULATED: Final = (
     "its cycles are simulated, and those of convolutions and linear layers alone: what else the "
@@ -45,7 +55,8 @@ class PricedNetwork:
     Attributes:
         traced: The network.
         table: The target's table.
-        here: Whether the table is this machine's, so that it can be measured.
+        here: Whether the table is this machine's.
+        adaptive: Whether this machine measures as much as a search turns out to need.
         space: The choices.
         costs: Their prices.
         overhead: From the sum of operators to the network.
@@ -57,6 +68,7 @@ class PricedNetwork:
     traced: TracedModel
     table: LatencyTable
     here: bool
+    adaptive: bool
     space: Space
     costs: CostModel
     overhead: Overhead
@@ -115,7 +127,7 @@ def _priced(
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
-        device.fill(required_keys(traced.network, space, precisions=precisions), MEASURING)
+        device.fill(first_operators(traced, space, options.seed, precisions), MEASURING)
         fitted = _read_overhead(keep) or device.fit(traced, space, options.seed)
         if keep is not None:
             write_whole(keep, fitted.model_dump_json())
@@ -123,10 +135,10 @@ def _priced(
     costs = build_cost_model(
         traced.network,
         space,
-        table if timed or not here else None,
+        _pricer(table, options, here=here),
         overhead=overhead,
         precisions=precisions,
-        counts=COUNTS_PER_SIDE if here else MAXIMUM_OPTIONS + 1,  # lookups are free
+        counts=COUNTS if here else MAXIMUM_OPTIONS + 1,  # lookups are free
         allow_missing=not timed,
     )
     words = describe(table, used_names(bits.precisions, precisions), error)
@@ -134,6 +146,7 @@ def _priced(
         traced=traced,
         table=table,
         here=here,
+        adaptive=device is not None,
         space=space,
         costs=costs,
         overhead=overhead or Overhead(),
@@ -171,6 +184,37 @@ def _space(
         kinds=options.kinds,
     )
     return open_space(network, settings)
+
+
+def _pricer(table: LatencyTable, options: SearchOptions, *, here: bool) -> Pricer | None:
+    """What a search goes by; None where this machine need not be measured."""
+    if here and "latency" not in options.limited:
+        return None
+    return pricer_of(table) if here or options.measure else table
+
+
+def first_operators(
+    traced: TracedModel, space: Space, seed: int, precisions: Precisions
+) -> list[OpKey]:
+    """What is measured before a search: enough to predict the rest of what it may ask for.
+
+    The operators of the networks that the overhead is fitted on, and those beside them that tell
+    most, until each other operator is known to `FIRST_UNCERTAINTY` or a share of `FIRST_SHARE` is
+    to be measured.
+    """
+    network = traced.network
+    policies = [space.decode(vector) for vector in fitting_vectors(space, seed)]
+    first = [key for each in policies for key in operators_of(network, each, precisions)]
+    first = list(dict.fromkeys(first))
+    wanted = required_keys(network, space, precisions=precisions)
+    most = max(int(FIRST_SHARE * len(wanted)) - len(first), FEWEST_MORE)
+    return [*first, *most_telling(wanted, first, most, FIRST_UNCERTAINTY)]
+
+
+def pricer_of(table: LatencyTable) -> Pricer:
+    """What a table that is being measured says of operators that it has no row of yet."""
+    fitted = table.header.coefficients is not None
+    return CorrectedPricer(table) if fitted else GaussianPricer.of(table)
 
 
 def knows_shapes(table: LatencyTable) -> bool:
@@ -212,7 +256,9 @@ class _Device:
     def fit(self, traced: TracedModel, space: Space, seed: int) -> FittedOverhead:
         """Measure whole networks, for what they cost beyond their operators."""
         with LocalRunner(threads=self.threads) as runner:
-            return fit_networks(traced, self.table, space, runner, seed, self.on_event).overhead
+            pricer = pricer_of(self.table)
+            fitted = fit_networks(traced, self.table, space, runner, seed, self.on_event, pricer)
+        return fitted.overhead
 
 
 def float_precision(table: LatencyTable) -> str:

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from automl.pipeline.context import make_context, price_request, reachable_budget
+from automl.pipeline.context import (
+    SearchContext,
+    make_context,
+    price_request,
+    reachable_budget,
+)
 from automl.pipeline.measure_loop import search_measured
 from automl.pipeline.ownership import open_run
+from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import reached, run_search
@@ -37,17 +43,17 @@ def search(
     """
     with open_run(request, on_event) as log, reached(request):
         network = price_request(request, log) if sharing is None else sharing.price(request, log)
+
+        def context(network: PricedNetwork) -> SearchContext:
+            made = make_context if sharing is None else sharing.context
+            return made(network, request, log)
+
+        if request.measure or network.adaptive:
+            return search_measured(network, request, log, context)
         budget = reachable_budget(network, request.budget)
-        if request.measure:
-            return search_measured(network, request, log)
         if budget.allows(network.costs.dense):
             return finish_dense(network, budget, request, log)
-        context = (
-            make_context(network, request, log)
-            if sharing is None
-            else sharing.context(network, request, log)
-        )
-        return run_search(context, budget, request, log)
+        return run_search(context(network), budget, request, log)
 
 
 @dataclass(frozen=True, slots=True)

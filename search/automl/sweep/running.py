@@ -117,9 +117,7 @@ class Searcher:
 
     def _request(self, case: Case, folder: Path) -> SearchRequest:
         options = case.search
-        if options.measure:  # such a search begins anew; its rows are in the table
-            (folder / "study.db").unlink(missing_ok=True)
-        values = values_of(options) | {"out": folder, "resume": not options.measure}
+        values = values_of(options) | {"out": folder, "resume": True}
         return SearchRequest(task=self._task(case, options), **values)
 
     def _task(self, case: Case, options: SearchOptions) -> Task:
