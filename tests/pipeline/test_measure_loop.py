@@ -99,7 +99,7 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
     table = find_table("my-board")
     assert all(measured(tmp_path / "run", table))
     assert "the winner rests on measured rows alone" in result.notes[0]
-    assert f"{len(table) - 1} operators were measured in" in result.notes[0]  # and the anchor
+    assert f"{len(table) - 1} operators were measured: the" in result.notes[0]  # and the anchor
     predicted = result.policy.predicted
     assert predicted.measured == pytest.approx(1.0)
     policy = result.policy.policy

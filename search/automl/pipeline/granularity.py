@@ -19,6 +19,9 @@ from automl.space import sixteenth
 STEPS = (2, 4, 8, 16, 32, 64, 128, 256)
 #: Share of a proportional saving that a step must bring to be worth offering.
 WORTH = 0.4
+#: A step has to save so much with its time and the dense one's off by so many standard deviations:
+#: noise makes steps look worth while that are not in one case of twenty.
+CERTAINTY = 1.645
 
 
 def probe_keys(network: Network, precision: str) -> list[OpKey]:
@@ -48,8 +51,11 @@ def _learn(ladder: dict[int, OpKey], count: int, pricer: Pricer) -> int:
     if not ladder:
         return sixteenth(count)
     steps = list(ladder)
-    seconds = pricer.lookup(list(ladder.values())).seconds
-    saved = 1.0 - seconds / seconds[steps.index(0)]
+    found = pricer.lookup(list(ladder.values()))
+    dense = steps.index(0)
+    remaining = found.seconds / found.seconds[dense]
+    noise = np.hypot(np.nan_to_num(found.spread), np.nan_to_num(found.spread[dense]))
+    saved = 1.0 - remaining * (1.0 + CERTAINTY * noise)
     worth = count
     for step, share in sorted(zip(steps, saved.tolist(), strict=True), reverse=True)[:-1]:
         if not np.isfinite(share):

@@ -202,10 +202,8 @@ class MeasureLoop:
 
     def notes(self, network: PricedNetwork, policy: Policy) -> tuple[str, ...]:
         """What the user should know: how much was measured, and what of the winner was not."""
-        times = "round" if self._rounds == 1 else "rounds"
-        done = f"{self._rows} operators were measured in {self._rounds} {times}"
-        if not self._rows:
-            done = "no operator had to be measured"
+        rows = self._rows + network.rows
+        done = f"{rows} operators were measured" if rows else "no operator had to be measured"
         lacking = self._unmeasured(network, policy)
         if lacking:
             said = f"{done}; {len(lacking)} of the winner's were not and are predicted"

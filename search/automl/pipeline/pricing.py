@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +63,7 @@ class PricedNetwork:
         error: Known relative error of predicted latencies; None where not known.
         description: The target in words.
         notes: What the user should know.
+        rows: Operators that were measured for it.
     """
 
     traced: TracedModel
@@ -75,6 +76,7 @@ class PricedNetwork:
     error: float | None
     description: str
     notes: tuple[str, ...]
+    rows: int = 0
 
 
 def price_network(
@@ -153,6 +155,7 @@ def _priced(
         error=error,
         description=words,
         notes=tuple(dict.fromkeys(notes)),
+        rows=0 if device is None else sum(device.rows),
     )
 
 
@@ -230,6 +233,7 @@ class _Device:
     threads: int
     on_event: OnEvent
     notes: list[str]
+    rows: list[int] = field(default_factory=list)
 
     def fill(self, keys: Sequence[OpKey], stage: str) -> None:
         """Measure operators without a row."""
@@ -244,6 +248,7 @@ class _Device:
                 runner,
                 progress=lambda done, total, _: self.on_event(Event(stage, done, total)),
             )
+        self.rows.append(report.measured)
         if report.doubtful:
             self.notes.append(
                 f"{report.doubtful} operators were measured while the machine was busier than at "
