@@ -1,14 +1,15 @@
-"""The progress bar: one line per stage, nothing where no terminal looks."""
+"""The progress bar: one line per stage; lines now and then where no terminal looks."""
 
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
 from automl.cli import progress
-from automl.cli.progress import Bar
+from automl.cli.progress import Bar, line
 from automl.pipeline import Event
 
 
@@ -37,8 +38,23 @@ def test_a_terminal_sees_a_line_per_stage_with_the_best(monkeypatch: pytest.Monk
     assert last.count("study") <= 1
 
 
-def test_a_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shown(monkeypatch, terminal=False) == ""
+def test_a_file_sees_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, terminal=False) == ""  # it took no ten seconds
+    text = io.StringIO()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=text, width=80))
+    with Bar() as bar:
+        bar(Event("calibrating", 0, 1))
+        bar(Event("measuring operators", 41, 1183, 0.87654))
+        while text.getvalue().count("\n") < 2:  # a stage that tells nothing is told of again
+            time.sleep(0.01)
+    lines = text.getvalue().splitlines()
+    assert lines[-1] == lines[-2] == "0 s: measuring operators, 41 of 1,183, best 0.8765"
+
+
+def test_a_line_leaves_out_what_is_not_known() -> None:
+    assert line(Event("exporting", 0, 1), 61.4) == "61 s: exporting"
+    assert line(Event("searching", 3, None, 0.5), 5.0) == "5 s: searching, best 0.5"
 
 
 def test_what_is_printed_meanwhile_leaves_stdout_to_the_answer(

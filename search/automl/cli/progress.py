@@ -1,9 +1,12 @@
-"""A progress bar on stderr with the best so far; nothing where stderr is no terminal."""
+"""Progress on stderr: a bar in a terminal, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
+from typing import Final
 
 from rich.console import Console
 from rich.progress import (
@@ -19,12 +22,17 @@ from rich.progress import (
 
 from automl.pipeline import Event
 
+#: Between two lines where there is no terminal.
+LINE_SECONDS: Final = 10.0
+
 
 class Bar:
     """Listens to events; one line per stage. Use as a context manager.
 
-    What is printed meanwhile, by the user's code or by Ray of a worker that died, goes to stderr:
-    stdout holds the answer alone.
+    Where stderr is no terminal (CI, nohup, a pipe) a line every ten seconds says what is being done
+    and how much of it is left, also while a stage has nothing to tell. What is printed meanwhile,
+    by the user's code or by Ray of a worker that died, goes to stderr: stdout holds the answer
+    alone.
     """
 
     def __init__(self) -> None:
@@ -40,23 +48,66 @@ class Bar:
             console=console,
             disable=not console.is_terminal,
         )
+        self._lines = None if console.is_terminal else _Lines(console)
         self._tasks: dict[str, TaskID] = {}
         self._meanwhile = contextlib.redirect_stdout(sys.stderr)
 
     def __enter__(self) -> Bar:
         self._meanwhile.__enter__()
         self._progress.start()
+        if self._lines is not None:
+            self._lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            self._lines.stop()
         self._progress.stop()
         self._meanwhile.__exit__(None, None, None)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        if self._lines is not None:
+            self._lines.event = event
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, best="")
         best = "" if event.best is None else f"best {event.best:.4g}"
         self._progress.update(
             self._tasks[event.stage], completed=event.done, total=event.total, best=best
         )
+
+
+class _Lines:
+    """Prints the last event every ten seconds, from a thread of its own."""
+
+    def __init__(self, console: Console) -> None:
+        self.event: Event | None = None
+        self._console = console
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._print, daemon=True)
+        self._start = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to print."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Print no more."""
+        self._over.set()
+        self._thread.join()
+
+    def _print(self) -> None:
+        while not self._over.wait(LINE_SECONDS):
+            if self.event is not None:
+                seconds = time.monotonic() - self._start
+                self._console.print(line(self.event, seconds), markup=False, highlight=False)
+
+
+def line(event: Event, seconds: float) -> str:
+    """What is being done, how much of it is left, and the best score so far."""
+    words = [f"{seconds:.0f} s: {event.stage}"]
+    if event.total is not None and event.total > 1:
+        words.append(f"{event.done:,} of {event.total:,}")
+    if event.best is not None:
+        words.append(f"best {event.best:.4g}")
+    return ", ".join(words)
