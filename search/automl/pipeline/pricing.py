@@ -130,9 +130,7 @@ def _priced(
     overhead, error = _header_overhead(table.header.overhead), _header_error(table)
     if device is not None:
         device.fill(first_operators(traced, space, options.seed, precisions), MEASURING)
-        fitted = _read_overhead(keep) or device.fit(traced, space, options.seed)
-        if keep is not None:
-            write_whole(keep, fitted.model_dump_json())
+        fitted = _kept_overhead(keep, device, traced, space, options.seed)
         overhead, error = _header_overhead(fitted), fitted.error
     costs = build_cost_model(
         traced.network,
@@ -280,6 +278,16 @@ def describe(table: LatencyTable, precision: str, error: float | None) -> str:
     kind = "simulated" if header.unit == "cycles" else kind
     known = f", known error {100 * error:.0f} %" if error is not None else ""
     return f"{header.device}, {runtime} {precision}{threads} ({kind}{known})"
+
+
+def _kept_overhead(
+    keep: Path | None, device: _Device, traced: TracedModel, space: Space, seed: int
+) -> FittedOverhead:
+    """The overhead that a file holds, else that of now, which it holds then."""
+    fitted = _read_overhead(keep) or device.fit(traced, space, seed)
+    if keep is not None:
+        write_whole(keep, fitted.model_dump_json())
+    return fitted
 
 
 def _read_overhead(path: Path | None) -> FittedOverhead | None:
