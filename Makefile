@@ -5,6 +5,8 @@
 # make bench-latency   of it, what concerns latency tables
 # make bench-bits      integer networks on this machine, quantisation without training, HAQ's problem
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
+# make bench-real      EfficientNet-Lite1 and -Lite2 at 85, 70 and 50 % of their latency here, beside other methods;
+#                      goes on where it stopped (REAL="--networks lite1 --budgets 70 --methods ours int8")
 # make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
 #                      themselves; what storages, agents and drivers take, and what 1,000 workers would need
 #
@@ -17,7 +19,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency bench-bits bench-agents bench-cluster clean
+.PHONY: search test check bench bench-latency bench-bits bench-agents bench-real bench-cluster clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -56,6 +58,11 @@ bench-agents: $(VENV)/.ready-dev
 	@test -f $(AGENTS)/flowers.pt || $(BIN)/python tests/benchmarks/train_flowers.py --out $(AGENTS)
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --minutes $(MINUTES)
 	@$(BIN)/python tests/benchmarks/bench_agents.py --out $(AGENTS) --table docs/agents_benchmark.svg
+
+REAL ?=
+
+bench-real: $(VENV)/.ready-dev
+	@$(BIN)/python tests/benchmarks/bench_real.py $(REAL)
 
 bench-cluster: $(VENV)/.ready-dev
 	@for name in workers cluster storage scale; do \
