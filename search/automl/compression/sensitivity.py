@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.database import Database
@@ -50,7 +50,7 @@ def measure_sensitivity(
     total = sum(len(variable.options) for variable in space.variables)
     sensitivity, done = [], 0
 
-    def change(made: nn.Module, inputs: Tensor) -> float:
+    def change(made: Callable[[Tensor], Any], inputs: Tensor) -> float:
         return float((outputs(made, inputs) - dense).square().mean()) / variance
 
     def told() -> None:
@@ -68,7 +68,7 @@ def measure_sensitivity(
     return Sensitivity(tuple(sensitivity), images.shape[0], tuple(pairwise))
 
 
-def outputs(model: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
+def outputs(model: Callable[[Tensor], Any], images: Tensor, batch: int = 64) -> Tensor:
     """The network's outputs, flattened to one row an image."""
     batch = min(batch, fitting(images))
     with torch.no_grad():

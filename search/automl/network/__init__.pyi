@@ -17,6 +17,7 @@ from .precision import Flow as Flow
 from .precision import Place as Place
 from .precision import Rounding as Rounding
 from .precision import Scheme as Scheme
+from .resumed import ResumedModel as ResumedModel
 from .stepped_tracer import SteppedTracer as SteppedTracer
 from .surgery import kept_positions as kept_positions
 from .surgery import remove as remove

@@ -1,12 +1,18 @@
 """How many channels of a group can stay."""
 
-import pytest
+from typing import Any
 
+import pytest
+from compressed import compressor, read
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from automl.compression.kinds.base import OneByOne
 from automl.compression.kinds.channels import ChannelsKind
+from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import SpaceError
 from automl.network.layers import ChannelGroup, Network
 from automl.policy.policy import Policy
-from automl.space import build_space
+from automl.space import Space, build_space
 from handmade import network
 
 
@@ -57,3 +63,35 @@ def test_a_policy_has_a_field_for_it() -> None:
     kind, policy = ChannelsKind(), Policy({"stem": 8})
     assert kind.policy(kind.chosen(policy)) == policy
     assert kind.parse(kind.format(8)) == 8
+
+
+class Multiplied(TorchDispatchMode):
+    """Counts the layers' operations that are run."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.layers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.layers += func.overloadpacket.__name__ in ("convolution", "addmm")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["residual", "inverted", "dense"])
+def test_what_comes_before_a_group_is_computed_once_and_nothing_changes_by_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, whole = compressor(name), build_space(read(name).network, round_to=2)
+    space = Space(tuple(each for each in whole.variables if each.kind == "channels"))
+    with Multiplied() as less:
+        found = measure_sensitivity(made.database, space, made.images[:3])
+    plain = OneByOne.__init__
+    monkeypatch.setattr(
+        OneByOne, "__init__", lambda self, bench, trying, _: plain(self, bench, trying)
+    )
+    with Multiplied() as more:
+        expected = measure_sensitivity(made.database, space, made.images[:3])
+    assert [row.tolist() for row in found.single] == [row.tolist() for row in expected.single]
+    assert less.layers < 0.8 * more.layers

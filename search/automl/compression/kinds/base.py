@@ -6,7 +6,7 @@ Kinds are loaded where only a policy is read: torch is imported where it is used
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -49,7 +49,7 @@ class Bench:
     database: Database
     rounded: JointDatabase | None
     images: Tensor
-    change: Callable[[nn.Module, Tensor], float]
+    change: Callable[[Callable[[Tensor], Any], Tensor], float]
 
 
 class Measurer(Protocol):
@@ -69,17 +69,34 @@ Trying = Callable[[Bench, str, Any], AbstractContextManager["Tensor"]]
 
 
 class OneByOne:
-    """Makes one choice after the other, each alone, and looks at the outputs."""
+    """Makes one choice after the other, each alone, and looks at the outputs.
 
-    def __init__(self, bench: Bench, trying: Trying) -> None:
-        self._bench, self._trying = bench, trying
+    Args:
+        bench: What they are made on.
+        trying: Makes a choice and restores it.
+        changed: Names of all modules whose parameters a variable's choices change, where they
+            change nothing else: what the network computes before these is then computed once.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        trying: Trying,
+        changed: Callable[[Bench, Variable], Collection[str]] | None = None,
+    ) -> None:
+        self._bench, self._trying, self._changed = bench, trying, changed
 
     def row(self, variable: Variable, on_option: Callable[[], None]) -> Floats:
         """As `Measurer.row`."""
         found = np.zeros(len(variable.options))
+        model: Callable[[Tensor], Any] = self._bench.model
+        if self._changed is not None:
+            from automl.network import ResumedModel
+
+            model = ResumedModel(self._bench.model, self._changed(self._bench, variable))
         for index, option in enumerate(variable.options[:-1]):
             with self._trying(self._bench, variable.name, option) as images:
-                found[index] = self._bench.change(self._bench.model, images)
+                found[index] = self._bench.change(model, images)
             on_option()
         return found
 
@@ -206,7 +223,7 @@ class LayerKind(CompressionKind[T | None], Generic[T]):
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
         """Writes fitted weights into one layer at a time and looks at the outputs."""
-        return OneByOne(bench, self._fitted)
+        return OneByOne(bench, self._fitted, lambda _, variable: (variable.name,))
 
     @contextmanager
     def _fitted(self, bench: Bench, layer: str, option: T | None) -> Iterator[Tensor]:

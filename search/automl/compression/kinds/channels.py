@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,14 @@ from automl.compression.kinds.base import Bench, CompressionKind, Measurer, OneB
 from automl.errors import SpaceError
 from automl.network import Block, ChannelGroup, LayerPlan, Network
 from automl.policy import Policy
-from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, Variable, sixteenth
+from automl.space import (
+    MAXIMUM_OPTIONS,
+    Space,
+    SpaceSettings,
+    Variable,
+    channel_counts,
+    sixteenth,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +61,11 @@ class ChannelsKind(CompressionKind[int]):
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
         """The database's weights of what reads the group, written at full size."""
-        return OneByOne(bench, _patched)
+        return OneByOne(bench, _patched, _readers)
+
+
+def _readers(bench: Bench, variable: Variable) -> Collection[str]:
+    return bench.database.patches(Policy({variable.name: channel_counts(variable)[0]}))
 
 
 @contextmanager
