@@ -83,9 +83,15 @@ def load_photos(size: int) -> Photos:
         # the networks were judged on the centre of a picture 32 pixels larger than their input
         scaled = picture.resize((size + 32, size + 32), Image.Resampling.BICUBIC)
         pictures.append(np.asarray(scaled.crop((16, 16, 16 + size, 16 + size))))
-    inputs = (torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() - 127) / 128
     labels = torch.from_numpy(packed["labels"].astype(np.int64))
-    return Photos(inputs[::2].contiguous(), labels[::2], inputs[1::2].contiguous(), labels[1::2])
+    inputs = [_scaled(pictures[first::2]) for first in (0, 1)]
+    return Photos(inputs[0], labels[::2], inputs[1], labels[1::2])
+
+
+def _scaled(pictures: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]) -> Tensor:
+    """In place: a search's peak memory is not to be that of reading its photos."""
+    given = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return given.float().sub_(127).div_(128)
 
 
 def lite1() -> nn.Module:
