@@ -31,6 +31,22 @@ def test_a_constant_network_answers_the_mean_to_all() -> None:
     assert Constant(Sees(), inputs)(torch.zeros(3, 4)).tolist() == [[40.0, 60.0, 80.0, 100.0]] * 3
 
 
+def test_large_inputs_are_shown_to_the_dense_network_a_few_at_a_time() -> None:
+    shown: list[int] = []
+
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            shown.append(len(x))
+            return x[:, :2], x[:, 2:4]
+
+    inputs = torch.rand(9, 1 << 20)  # 4 MB each
+    one, other = Constant(Twice(), inputs)(inputs[:3])
+    assert sum(shown) == 9
+    assert max(shown) <= 4
+    torch.testing.assert_close(one, inputs[:, :2].mean(0).expand(3, 2))
+    torch.testing.assert_close(other, inputs[:, 2:4].mean(0).expand(3, 2))
+
+
 @pytest.mark.parametrize("score", [top1_accuracy, Confidence()])
 def test_chance_of_four_classes_is_about_a_quarter(score: Any) -> None:
     level = chance_level(-9e9, score, Sees(), labelled())

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from automl.errors import Raised, attempt
 from automl.study.evaluation import judge
-from automl.userdata import Batches, ImageScore, Score
+from automl.userdata import Batches, ImageScore, Score, fitting
 
 Tensor = torch.Tensor
 #: Inputs that the answer to all is the mean of.
@@ -31,15 +31,19 @@ class Constant(nn.Module):
     def __init__(self, dense: nn.Module, inputs: Tensor) -> None:
         super().__init__()
         with torch.no_grad():
-            self._answer = tree_map(_mean, dense(inputs))
+            passes = [dense(part) for part in inputs.split(fitting(inputs))]
+        self._answer = tree_map(_mean, *passes)
 
     def forward(self, inputs: Tensor) -> Any:
         """The answer, once an input."""
         return tree_map(lambda answer: _repeated(answer, len(inputs)), self._answer)
 
 
-def _mean(output: Any) -> Any:
-    return output.mean(0) if isinstance(output, Tensor) and output.is_floating_point() else output
+def _mean(*outputs: Any) -> Any:
+    first = outputs[0]
+    if isinstance(first, Tensor) and first.is_floating_point():
+        return torch.cat(outputs).mean(0)
+    return first
 
 
 def _repeated(answer: Any, count: int) -> Any:
