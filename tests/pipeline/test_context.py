@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny import request, write_table
+from torch import Tensor
 
+from automl.compression import measure_sensitivity
 from automl.cost.model import Budget, Limit
 from automl.errors import InfeasibleError, OptionError, UsageError
 from automl.pipeline import make_context, price_request, reachable_budget
@@ -50,6 +52,21 @@ def test_a_context_has_no_part_that_is_made_later(
     assert sizes == list(network.space.sizes)
     policy = network.space.decode(network.space.dense)
     assert context.evaluator(policy) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_sensitivity_is_measured_on_inputs_that_no_weights_were_fitted_to(
+    asked: SearchRequest, network: PricedNetwork
+) -> None:
+    context, data = make_context(network, asked, ignore), asked.task.data
+    made = context.compressor
+
+    def rows(images: Tensor) -> list[list[float]]:
+        found = measure_sensitivity(made.database, network.space, images, rounded=made.joint)
+        return [row.tolist() for row in found.single]
+
+    wanted = [row.tolist() for row in context.sensitivity.single]
+    assert wanted == rows(data.validation.head(16).inputs)
+    assert wanted != rows(data.calibration.head(16).inputs)
 
 
 def test_budgets_share_a_context_and_differ_in_their_problems(
