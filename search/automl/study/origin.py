@@ -111,7 +111,7 @@ def _own_modules() -> Iterator[tuple[str, Path]]:
 
 
 def _installed() -> Iterator[Path]:
-    """Where Python and packages are, those of `pip install --user` and `--target` among them."""
+    """Where Python and packages are, those that pip was told to put apart among them."""
     yield from map(Path, {*sysconfig.get_paths().values(), site.getusersitepackages()})
     for place in map(Path, sys.path):
         if any(place.glob("*.dist-info")):
