@@ -82,10 +82,17 @@ class LagrangianAgent(Agent):
         self._stale = 0
 
     def ask(self, count: int) -> list[Policy]:
-        """Mixes of kinds first, then the optima of the fit; none when there are no more."""
+        """Mixes of kinds first, then the optima of the fit; none when there are no more.
+
+        Raises:
+            InfeasibleError: If no policy meets the budget.
+        """
         count = min(count, PROPOSALS - len(self._proposed))
         if self._waiting is None:
-            self._waiting = self._mixes()
+            plain = self._kinds.weighed({})
+            costs, budget = self._problem.costs, self._problem.budget
+            found = solve(costs, plain.single, budget, pairwise=plain.pairwise)
+            self._waiting = self._mixes(self._filled(found.vector, plain, {}))
         vectors, self._waiting = self._waiting[:count], self._waiting[count:]
         if not vectors and count and self._known and self._stale < PATIENCE:
             self._fitted = True
@@ -104,15 +111,9 @@ class LagrangianAgent(Agent):
             better = min((loss for _, loss, _ in self._known), default=np.inf) < before
             self._stale = 0 if better else self._stale + 1
 
-    def _mixes(self) -> list[Vectors]:
-        """The plain optimum, then those of other mixes of kinds, the least sensitivity first.
-
-        Raises:
-            InfeasibleError: If no policy meets the budget.
-        """
+    def _mixes(self, plain: Vectors) -> list[Vectors]:
+        """The plain optimum, then those of other mixes of kinds, the least sensitivity first."""
         problem = self._problem
-        plain = self._optimum(self._kinds.weighed({}), {})
-        assert plain is not None
         kinds = problem.space.kinds_but("resolution")
         weighed = self._kinds.weighed
         found = [self._optimum(weighed({}), held) for held in _resolutions(problem)]
@@ -133,24 +134,25 @@ class LagrangianAgent(Agent):
         return [distinct[key] for key in sorted(chosen, key=lambda key: order.index(sizes[key]))]
 
     def _optimum(self, sensitivity: Sensitivity, held: Mapping[int, int]) -> Vectors | None:
-        """The policy of least sensitivity, filled up; None where what is held cannot be met.
-
-        Raises:
-            InfeasibleError: If nothing is held and no policy meets the budget.
-        """
+        """The policy of least sensitivity, filled up; None where what is held cannot be met."""
         costs, budget = self._problem.costs, self._problem.budget
-        single, pairwise = sensitivity.single, sensitivity.pairwise
         try:
-            found = solve(costs, single, budget, held, pairwise)
+            found = solve(costs, sensitivity.single, budget, held, sensitivity.pairwise)
         except InfeasibleError:
-            if not held:
-                raise
             return None
+        return self._filled(found.vector, sensitivity, held)
+
+    def _filled(
+        self, vector: Vectors, sensitivity: Sensitivity, held: Mapping[int, int]
+    ) -> Vectors:
+        """A policy with what it leaves of the budget given to the choices that are not held."""
         allowed = tuple(
             np.array([held[variable]]) if variable in held else np.flatnonzero(np.isfinite(row))
-            for variable, row in enumerate(single)
+            for variable, row in enumerate(sensitivity.single)
         )
-        return fill(AdditiveProblem(costs, single, budget, allowed, pairwise), found.vector)
+        costs, budget = self._problem.costs, self._problem.budget
+        problem = AdditiveProblem(costs, sensitivity.single, budget, allowed, sensitivity.pairwise)
+        return fill(problem, vector)
 
     def _fitted_optima(self, count: int) -> list[Vectors]:
         """The policies of least predicted loss, as far as they may turn out to be better."""
