@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from automl.latency.keys import OpKey, Timings
+from automl.latency.keys import SOURCES, OpKey, Timings
 from automl.network.layers import Network
 from automl.network.traced_model import trace_network
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
@@ -35,6 +35,8 @@ class Chain(nn.Module):
 class Fake:
     """A device whose time is a function of the channels written, with noise if wanted."""
 
+    source = SOURCES.index("measured")
+
     def __init__(
         self, price: Callable[[int], float], noise: float = 0.0, seed: int = 0, said: float = 0.0
     ) -> None:
@@ -45,7 +47,7 @@ class Fake:
         times = np.array([self.price(key.out_channels) for key in keys])
         times *= 1 + self.noise * self.generator.standard_normal(len(keys))
         spread = np.full(len(keys), self.said)
-        return Timings(times, spread, np.zeros(len(keys), dtype=np.int8))
+        return Timings(times, spread, np.full(len(keys), self.source, dtype=np.int8))
 
 
 def blocks(extent: int) -> Callable[[int], float]:
@@ -117,3 +119,9 @@ def test_noise_that_is_known_makes_no_step_worth_while(network: Network) -> None
     found = [learned(network, Fake(sixteen, 0.1, seed, said=0.1))[64] for seed in range(40)]
     naive = [learned(network, Fake(sixteen, 0.1, seed))[64] for seed in range(40)]
     assert sum(step < 16 for step in found) <= 4 < sum(step < 16 for step in naive)
+
+
+def test_what_a_fitted_table_is_off_by_is_no_noise(network: Network) -> None:
+    fitted = Fake(float, said=0.3)
+    fitted.source = SOURCES.index("fitted")
+    assert learned(network, fitted) == learned(network, Fake(float))

@@ -98,8 +98,10 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
     result = pipeline.search(asked)
     table = find_table("my-board")
     assert all(measured(tmp_path / "run", table))
-    assert "the winner rests on measured rows alone" in result.notes[0]
-    assert f"{len(table) - 1} operators were measured: the" in result.notes[0]  # and the anchor
+    assert any("the winner rests on measured rows alone" in note for note in result.notes)
+    assert any(
+        f"{len(table) - 1} operators were measured: the" in note for note in result.notes
+    )  # and the anchor
     predicted = result.policy.predicted
     assert predicted.measured == pytest.approx(1.0)
     policy = result.policy.policy
@@ -110,7 +112,7 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
     assert result.compressed.predicted_seconds <= 0.6 * result.dense.predicted_seconds  # type: ignore[operator]
     assert board.opened == 1
     again = pipeline.search(replace(asked, out=tmp_path / "again"))
-    assert "no operator had to be measured:" in again.notes[0]
+    assert any("no operator had to be measured:" in note for note in again.notes)
     assert again.policy.channels == result.policy.channels
     assert board.opened == 1  # the board was not needed
 
@@ -118,7 +120,7 @@ def test_the_winner_rests_on_measured_rows(board: Board, tmp_path: Path) -> None
 def test_what_is_refused_is_said(board: Board, tmp_path: Path) -> None:
     board.refuses = "linear"
     result = pipeline.search(request("my-board", tmp_path / "run", "60%", measure=True))
-    assert "of the winner's were not and are predicted" in result.notes[0]
+    assert any("of the winner's were not and are predicted" in note for note in result.notes)
     assert "linear is not measured: the runtime refuses it: not supported" in result.notes
     assert measured(tmp_path / "run", find_table("my-board")).count(False) == 1
 
@@ -142,7 +144,7 @@ def test_a_resumed_search_goes_by_the_prices_that_it_began_with(
     asked = request("my-board", tmp_path / "run", "60%", measure=True, agent="random", trials=3)
     first = pipeline.search(asked)
     kept = LatencyTable.read(tmp_path / "run" / PRICES)
-    assert {row.source for row in kept.rows} == {"measured", "fitted"}
+    assert {row.source for row in kept.rows} >= {"measured", "fitted"}
     # Others measure meanwhile what this one had only predicted.
     table = find_table("my-board")
     left = [row.key for row in kept.rows if row.key not in table]

@@ -53,6 +53,7 @@ def test_the_file_reads_like_what_it_says(written: Path) -> None:
         "reconstruction": "least-squares",
         "quantization": "second-order",
         "calibration": 2000,
+        "memory": 0,
         "seed": 3,
         "inputs_digest": "d2",
     }
