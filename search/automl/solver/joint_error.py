@@ -237,7 +237,8 @@ def _solve(
     found, _ = nnls(np.concatenate([rows, base, -base], axis=1), right, maxiter=100 * rows.size)
     count = columns.shape[1]
     whole = np.concatenate([rows, base], axis=1)
-    covariance: Floats = noise**2 * np.linalg.pinv(whole.T @ whole)[:count, :count]
+    inverse = np.linalg.pinv(whole.T @ whole).astype(np.float64)
+    covariance: Floats = noise**2 * inverse[:count, :count]
     weights: Floats = least + found[:count]
     return weights, covariance
 
