@@ -68,6 +68,8 @@ def commands(document: str) -> list[str]:
 def execute(words: list[str], folder: Path) -> str:
     """Run a command as a user would, in a folder, with tables of its own."""
     environment = os.environ | {"AUTOML_HOME": str(folder / ".automl"), "COLUMNS": "80"}
+    # Ray connects to whatever cluster this machine has: that of a test beside, which ends.
+    environment["RAY_ADDRESS"] = "local"
     if words[0] == "automl":
         words = [sys.executable, "-m", "automl", *words[1:]]
     done = subprocess.run(

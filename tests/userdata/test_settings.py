@@ -44,7 +44,10 @@ def test_one_budget_or_several(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('modle = "a"', r"automl.toml line 1: unknown key 'modle' \(did you mean model\?\)"),
+        (
+            'modle = "a"',
+            r"automl.toml line 1: unknown key 'modle' \(did you mean model or example\?\)",
+        ),
         ("\ntrials = 0", r"automl.toml line 2: trials: expected a whole number .*, found 0$"),
         ('trials = "3"', r"automl.toml line 1: trials: expected a whole number .*, found '3'$"),
         ("trials = x", r"automl.toml: .*line 1"),
