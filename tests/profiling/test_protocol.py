@@ -17,7 +17,7 @@ from automl.profiling.measuring import profile
 from automl.profiling.protocol import (
     Done,
     Refused,
-    Timed,
+    TimedProbe,
     parse_answer,
     parse_conditions,
     parse_hello,
@@ -48,7 +48,7 @@ for count, line in enumerate(sys.stdin):
 
 
 def test_what_is_said() -> None:
-    assert parse_answer(TIMED, "board") == Timed(probe=0, seconds=1e-4, spread=0.01, runs=9)
+    assert parse_answer(TIMED, "board") == TimedProbe(probe=0, seconds=1e-4, spread=0.01, runs=9)
     refused = parse_answer({"probe": 3, "error": "\x1b]0;mine\x07no"}, "board")
     assert refused == Refused(probe=3, error=" ]0;mine no")
     done = parse_answer({"done": True, "stolen": 0.5, "state": {}}, "board")

@@ -41,7 +41,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Timed(_Line):
+class TimedProbe(_Line):
     """A probe's time.
 
     Attributes:
@@ -108,7 +108,7 @@ def parse_hello(line: Mapping[str, Any], where: str) -> Hello:
     return _parse(Hello, line, where)
 
 
-def parse_answer(line: Mapping[str, Any], where: str) -> Timed | Refused | Done:
+def parse_answer(line: Mapping[str, Any], where: str) -> TimedProbe | Refused | Done:
     """A line about a request.
 
     Raises:
@@ -118,7 +118,7 @@ def parse_answer(line: Mapping[str, Any], where: str) -> Timed | Refused | Done:
         return _parse(Done, line, where)
     if "error" in line:
         return _parse(Refused, line, where)
-    return _parse(Timed, line, where)
+    return _parse(TimedProbe, line, where)
 
 
 def parse_conditions(state: Mapping[str, Any], where: str) -> Conditions:
