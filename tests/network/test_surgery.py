@@ -111,7 +111,7 @@ def test_what_is_cut_out_is_cut_out_of_both_sides() -> None:
     assert [tuple(each.shape) for each in small.parameters()] == [(2, 2, 1, 1), (2,), (4, 4), (4,)]
     torch.testing.assert_close(small(example), masked(example))
     assert not torch.allclose(small(example), model(example))
-    assert (side_length(small[0], "out"), side_length(small[2], "in")) == (2, 4)  # type: ignore[index]
+    assert (side_length(small, "0", "out"), side_length(small, "2", "in")) == (2, 4)
 
 
 def test_removed_blocks_hand_on_what_they_are_given() -> None:

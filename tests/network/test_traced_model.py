@@ -96,11 +96,11 @@ FIXED = "its channels meet values of fixed size (add)"
 FROZEN = {
     "padded residual": {"stage2.0.second.0": FIXED, "stage2.1.second.0": FIXED},
     "transformer": {
-        "patches": FIXED,
-        "blocks.0.attention.out": FIXED,
-        "blocks.0.mlp.2": FIXED,
-        "blocks.1.attention.out": FIXED,
-        "blocks.1.mlp.2": FIXED,
+        "patches": NORMALISED,
+        "blocks.0.attention.out": NORMALISED,
+        "blocks.0.mlp.2": NORMALISED,
+        "blocks.1.attention.out": NORMALISED,
+        "blocks.1.mlp.2": NORMALISED,
         "blocks.0.attention.qkv": "its channels are mixed by a product of activations",
         "blocks.1.attention.qkv": "its channels are mixed by a product of activations",
     },

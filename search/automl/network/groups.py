@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from automl.network.constants import axis_of
 from automl.network.labels import OUTPUT, TOGETHER
 from automl.network.layers import ChannelGroup, Side, Unprunable, Width
 from automl.network.trace import Trace
@@ -110,7 +111,7 @@ def _tied(unit: _Unit, known: Mapping[str, str]) -> dict[str, str]:
 def _group(units: list[_Unit], taken: Counter[str]) -> ChannelGroup | None:
     sides = []
     for slot in units[0].slots:
-        if slot[1] in ("in", "out", "through"):
+        if slot[1] in ("in", "out", "through") or axis_of(slot[1]) is not None:
             sides.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
     producers = tuple(side for side in sides if side.side != "in")
     consumers = tuple(side for side in sides if side.side == "in")

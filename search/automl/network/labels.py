@@ -33,6 +33,7 @@ FUNCTIONAL = "its channels are read by weights that belong to no layer"
 ATTENTION = "its channels are mixed by a product of activations"
 TOGETHER = "all of its channels are coupled"
 WRITTEN = "its channels are written into a part of another tensor"
+FIXED = "its channels meet values of fixed size"
 
 
 def names(text: str) -> frozenset[str]:
@@ -60,7 +61,8 @@ _SPATIAL = names(
     "upsample_nearest1d upsample_linear1d reflection_pad2d replication_pad2d grid_sampler_2d "
     "reflection_pad1d replication_pad1d"
 )
-_REDUCTIONS = names("mean sum amax amin var std norm max min")
+_REDUCTIONS = names("mean sum amax amin var std max min prod")
+_LENGTHS = names("norm linalg_vector_norm")  # reductions whose dimensions are named third
 _ALONG = names("_softmax _log_softmax cumsum")
 _NORMS = names("native_layer_norm native_group_norm _fused_rms_norm")
 _PRODUCTS = names("mm addmm convolution")
@@ -176,17 +178,23 @@ class Rules:
             return self._to_pixels(args[0], output)
         if name in _PARTS:
             self._keep_parts_equal(name, args, output)
+        if name == "cat":
+            self._keep_rows_equal(args[0], int(args[1]) if len(args) > 1 else 0)
         if name in _PARTS or name in _MOVES:
             moved = func(*args, **kwargs)
-            return tree_map(lambda v: compact(v) if isinstance(v, Tensor) else v, moved)
+            return tree_map(lambda v: self._united(v) if isinstance(v, Tensor) else v, moved)
         if name in _POINTWISE or torch.Tag.pointwise in getattr(func, "tags", ()):
             return self._pointwise(name, args, kwargs, output)
         if name in _SPATIAL:
             return self._spatial(args[0], output)
-        if name in _REDUCTIONS:
-            return self._reduce(name, args, output)
+        if name in _REDUCTIONS or name in _LENGTHS:
+            place = 2 if name in _LENGTHS else 1
+            return self._reduce(name, args[0], args[place:], output)
         if name in _ALONG:
             return self._along(name, args[0], int(args[1]))
+        if name == "embedding":
+            line = vector(args[0], 1)
+            return constant(output.shape) if line is None else line.expand(output.shape)
         if name in _NORMS:
             self.union.freeze(args[0], NORMALISED)
             return args[0]
@@ -267,11 +275,9 @@ class Rules:
             if result is None:
                 result = value
             else:
-                self.union.join(
-                    result, value, f"its channels meet values of fixed size ({_plain(name)})"
-                )
+                self.union.join(result, value, f"{FIXED} ({_plain(name)})")
                 merged = torch.where(core(result) == NONE, core(value), core(result))
-                result = compact(merged).expand(shape)
+                result = self._united(merged.expand(shape))
         return result if result is not None else constant(shape)
 
     def _spatial(self, labels: Tensor, output: Any) -> Any:
@@ -283,25 +289,70 @@ class Rules:
         shaped = line.view(1, -1, *[1] * (result.dim() - 2)).expand(result.shape)
         return (shaped,) if isinstance(output, tuple | list) else shaped
 
-    def _reduce(self, name: str, args: Any, output: Any) -> Any:
-        labels, dims = args[0], args[1] if len(args) > 1 else None
+    def _reduce(self, name: str, labels: Tensor, rest: Any, output: Any) -> Any:
+        dims = rest[0] if rest else None
         if dims is None or (isinstance(dims, list) and not dims) or isinstance(dims, Tensor):
             dims = list(range(labels.dim()))
-        dims = [dims] if isinstance(dims, int) else list(dims)
+        dims = [dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)]
+        labels = self._alike(labels, dims, f"its channels are mixed by {_plain(name)}")
         small = core(labels).amin(dims, keepdim=True)
         if any(_varies(labels, dim) for dim in dims):
-            self.union.freeze(labels, f"its channels are mixed by {name}")
             small = torch.zeros_like(small)
-        dims = [dim % labels.dim() for dim in dims]
         kept = [1 if dim in dims else extent for dim, extent in enumerate(labels.shape)]
         shape = (output[0] if isinstance(output, tuple) else output).shape
         reduced = compact(small.expand(kept).reshape(shape))
         return (reduced, reduced) if isinstance(output, tuple) else reduced
 
     def _along(self, name: str, labels: Tensor, dim: int) -> Tensor:
-        if _varies(labels, dim):
-            self.union.freeze(labels, f"its channels are mixed by {_plain(name)}")
-        return labels
+        dims = [dim % labels.dim()]
+        return self._alike(labels, dims, f"its channels are mixed by {_plain(name)}")
+
+    def _alike(self, labels: Tensor, dims: list[int], reason: str) -> Tensor:
+        """What is mixed along these dimensions: branches side by side lose the same channels.
+
+        Where nothing but channels lies along them, the channels stay.
+        """
+        mixed = [dim for dim in dims if _varies(labels, dim)]
+        if not mixed:
+            return labels
+        if mixed == varying(labels):
+            self.union.freeze(labels, reason)
+            return labels
+        for dim in mixed:
+            first, *rest = core(labels).split(1, dim)
+            for other in rest:
+                self.union.join(first, other, reason)
+        return self._united(labels)
+
+    def _keep_rows_equal(self, parts: list[Tensor], dim: int) -> None:
+        """Rows laid one after another lose the same channels."""
+        dim %= parts[0].dim()
+        if not any(varying(part) for part in parts) or any(_varies(part, dim) for part in parts):
+            return
+        first, *rest = (core(part).narrow(dim, 0, 1) for part in parts if part.size(dim))
+        for other in rest:
+            self.union.join(first, other, f"{FIXED} (cat)")
+
+    def _united(self, labels: Tensor) -> Tensor:
+        """The same labels, those that stand for each other written as one."""
+        labels = compact(labels)
+        if len(varying(labels)) < 2:
+            return labels
+        small = core(labels)
+        values, places = torch.unique(small, return_inverse=True)
+        return compact(torch.from_numpy(self.union.roots(values))[places].expand(labels.shape))
+
+
+def meets_constants(op: str, func: Any) -> bool:
+    """Whether an operation may combine values with constants channel by channel."""
+    name = op.rstrip("_")
+    pointwise = name in _POINTWISE or torch.Tag.pointwise in getattr(func, "tags", ())
+    return pointwise or name in ("cat", "stack", "embedding")
+
+
+def varying(labels: Tensor) -> list[int]:
+    """Dimensions along which labels change."""
+    return [dim for dim in range(labels.dim()) if _varies(labels, dim)]
 
 
 def _padded(labels: Tensor, amounts: list[int], output: Any) -> Tensor:

@@ -95,8 +95,9 @@ class Side:
     """Where a group touches a module: which positions each of its channels takes on one side.
 
     Attributes:
-        module: Dotted name of the module.
-        side: "out" for its outputs, "in" for its inputs.
+        module: Dotted name of the module, or of a parameter or buffer that no layer holds.
+        side: "out" for its outputs, "in" for its inputs, "through" where both are one, "axis1" for
+            the second axis of a parameter or buffer.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from automl.network.constants import axis_of
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
 from automl.network.own_forward import OwnForward
@@ -36,7 +37,7 @@ def kept_positions(
         for side in (*group.producers, *group.consumers):
             mask = masks.get((side.module, side.side))
             if mask is None:
-                extent = side_length(model.get_submodule(side.module), side.side)
+                extent = side_length(model, side.module, side.side)
                 mask = masks[side.module, side.side] = torch.ones(extent, dtype=torch.bool)
             mask[positions_of(side, gone)] = False
     return {key: mask.nonzero().flatten() for key, mask in masks.items()}
@@ -48,9 +49,12 @@ def positions_of(side: Side, chosen: Tensor) -> Tensor:
     return torch.tensor([p for index in indices for p in side.positions[index]], dtype=torch.long)
 
 
-def side_length(module: nn.Module, side: str) -> int:
-    """How many positions a module's side has."""
-    layer: Any = module
+def side_length(model: nn.Module, name: str, side: str) -> int:
+    """How many positions a side of a module, or of a constant, has."""
+    axis = axis_of(side)
+    if axis is not None:
+        return int(_tensor(model, name).size(axis))
+    layer: Any = model.get_submodule(name)
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if side == "in" else layer.out_features)
     if base_kind(layer) == "batch_norm":
@@ -70,6 +74,10 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
         if base_kind(layer) and layer._parameters.get("weight") is not None:
             tied.setdefault(id(layer.weight), []).append(layer)
     for (name, side), positions in kept_positions(model, groups, kept).items():
+        axis = axis_of(side)
+        if axis is not None:
+            _slice_constant(model, name, axis, positions)
+            continue
         module: Any = model.get_submodule(name)
         if base_kind(module) in ("batch_norm", "prelu"):
             _slice_all(module, positions)
@@ -171,11 +179,11 @@ def mask(
     """
     result = _copied(model, shared)
     for (name, side), positions in kept_positions(result, groups, kept).items():
-        module: Any = result.get_submodule(name)
         if side != "in":
             continue
+        module: Any = result.get_submodule(name)
         runs = getattr(module, "groups", 1)
-        gone = torch.ones(side_length(module, "in"), dtype=torch.bool)
+        gone = torch.ones(side_length(result, name, "in"), dtype=torch.bool)
         gone[positions] = False
         weight = module.weight.detach().clone()
         if isinstance(module, nn.ConvTranspose2d):
@@ -202,6 +210,28 @@ def _replace(module: Any, name: str, value: Tensor) -> None:
     if isinstance(old, nn.Parameter):
         value = nn.Parameter(value.contiguous(), requires_grad=old.requires_grad)
     setattr(module, name, value)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer, by its dotted name."""
+    prefix, _, leaf = name.rpartition(".")
+    found: Tensor = getattr(model.get_submodule(prefix), leaf)
+    return found
+
+
+def _slice_constant(model: nn.Module, name: str, axis: int, positions: Tensor) -> None:
+    """Cut a parameter or buffer wherever it is held."""
+    old = _tensor(model, name)
+    holders = [
+        (module, key)
+        for module in model.modules()
+        for key, value in (vars(module) | module._parameters | module._buffers).items()
+        if value is old
+    ]
+    first, leaf = holders[0]
+    _replace(first, leaf, old.detach().index_select(axis, positions))
+    for module, key in holders[1:]:
+        setattr(module, key, getattr(first, leaf))
 
 
 def _slice_all(module: Any, positions: Tensor) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, base_kind
 from automl.network.labels import (
     CREATES,
@@ -188,6 +189,7 @@ class _Recorder(ForwardTracer):
         self.trace = Trace(tied=_tied(model))
         self._labelled = labelled
         self._rules = Rules(self.trace.union)
+        self._constants = Constants(model, self.trace.union)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
         self._last: set[int] = set()
@@ -204,6 +206,7 @@ class _Recorder(ForwardTracer):
         known = [self._ids[id(tensor)] for tensor in tensors if id(tensor) in self._ids]
         for value in known:
             self.trace.union.freeze(self._labels[value], OUTPUT)
+        self.trace.bindings |= self._constants.bindings()
         self.trace.output = tuple(known)
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
@@ -237,6 +240,8 @@ class _Recorder(ForwardTracer):
             self._number(read[0], constant(read[0].shape))
         tracked = [tensor for tensor in read if id(tensor) in self._ids]
         if not tracked or step.op in CREATES:
+            if self._labelled and not is_layer and step.op not in CREATES:
+                self._constants.follow(step.op, func, args, kwargs, output)
             return
         labels: Any = None
         whole = read[0]._base if step.op.endswith("_") else None
@@ -249,7 +254,8 @@ class _Recorder(ForwardTracer):
             if is_layer:
                 labels = self._layer(step, func, args[0], output)
             else:
-                places, named = tree_map(self._label, (args, kwargs))
+                known = tree_map(self._label, (args, kwargs))
+                places, named = self._constants.labels(step.op, func, args, kwargs, known)
                 labels = self._rules.apply(step.op, func, places, named, output)
         self._write(step, tracked, output, labels, args, tuple(tuple(t.shape) for t in read))
 

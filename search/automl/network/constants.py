@@ -1,0 +1,157 @@
+"""Parameters and buffers that hold a value per channel: which of their axes lies along channels.
+
+A layer scale, a position embedding, a class token, the factors of a norm of constants: whoever cuts
+the channels that such a tensor meets must cut it alike. Constants are followed through views and
+arithmetic among themselves by coordinates, one tensor per axis: where along that axis each value
+of a result comes from, counted from 1. Where a result meets values with labels, the axis that lies
+along their channels gets labels of its own, which become one with those it meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from automl.network.forward_tracer import base_kind
+from automl.network.labels import (
+    NONE,
+    Rules,
+    UnionFind,
+    compact,
+    constant,
+    core,
+    meets_constants,
+    varying,
+)
+
+Tensor = torch.Tensor
+#: An axis of a constant: its dotted name, and which of its axes.
+Axis = tuple[str, int]
+_SIDE: Final = "axis"
+
+
+def axis_side(axis: int) -> str:
+    """The side of a constant along one of its axes, as `Side` names it."""
+    return f"{_SIDE}{axis}"
+
+
+def axis_of(side: str) -> int | None:
+    """The axis of a constant that a side names; None for the side of a layer."""
+    return int(side.removeprefix(_SIDE)) if side.startswith(_SIDE) else None
+
+
+def constants_of(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of more than one value that no layer holds; one that several hold is named once."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for prefix, module in model.named_modules():
+        if base_kind(module):
+            continue
+        for name, tensor in (vars(module) | module._parameters | module._buffers).items():
+            if isinstance(tensor, Tensor) and tensor.numel() > 1:
+                found.setdefault(id(tensor), (f"{prefix}.{name}".lstrip("."), tensor))
+    return dict(found.values())
+
+
+class Constants:
+    """The constants of a model during one recorded pass.
+
+    Args:
+        model: Its constants are followed.
+        union: Of the pass's labels.
+    """
+
+    def __init__(self, model: nn.Module, union: UnionFind) -> None:
+        self._union = union
+        #: Of tensors that are constants or were made of them alone.
+        self._coordinates: dict[int, Mapping[Axis, Tensor]] = {}
+        self._extents: dict[Axis, int] = {}
+        self._lines: dict[Axis, Tensor] = {}
+        self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
+        for name, tensor in constants_of(model).items():
+            axes = {(name, dim): tensor.size(dim) for dim in range(tensor.dim())}
+            self._extents |= axes
+            self._keep(tensor, {axis: _counted(tensor.shape, axis[1]) for axis in axes})
+        scratch = UnionFind()
+        scratch.fresh(max(self._extents.values(), default=0))
+        self._rules = Rules(scratch)  # moves coordinates as it moves labels
+
+    def bindings(self) -> dict[tuple[str, str], Tensor]:
+        """Labels along the axes that met labelled values: (name, side) -> labels."""
+        return {(name, axis_side(dim)): line for (name, dim), line in self._lines.items()}
+
+    def follow(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> None:
+        """Note where the values of a result come from that was made of constants alone."""
+        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        axes = {axis: None for tensor in read for axis in self._coordinates.get(id(tensor), ())}
+        results = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        found: list[dict[Axis, Tensor]] = [{} for _ in results]
+        for axis in axes:
+            places, named = tree_map(lambda leaf, a=axis: self._along(leaf, a), (args, kwargs))
+            moved = tree_leaves(self._rules.apply(op, func, places, named, output))
+            for each, tensor, place in zip(found, results, moved, strict=False):
+                if isinstance(place, Tensor) and place.shape == tensor.shape and core(place).any():
+                    each[axis] = place
+        for tensor, coordinates in zip(results, found, strict=True):
+            self._keep(tensor, coordinates)
+
+    def labels(self, op: str, func: Any, args: Any, kwargs: Any, labels: Any) -> Any:
+        """The labels of an operation's arguments, with those of constants that it meets.
+
+        Args:
+            op, func: The operation.
+            args, kwargs: What it was given.
+            labels: The same with labels for tensors, those of constants `NONE`.
+        """
+        if not meets_constants(op, func):
+            return labels
+        leaves = [leaf for leaf in tree_leaves(labels) if isinstance(leaf, Tensor)]
+        dims = {dim - leaf.dim() for leaf in leaves for dim in varying(leaf)}
+        if op == "embedding":  # what is looked up in a table has the channels of the table
+            dims = {-1}
+        if len(dims) != 1:
+            return labels
+        dim = dims.pop()
+        return tree_map(lambda leaf, known: self._met(leaf, known, dim), (args, kwargs), labels)
+
+    def _met(self, leaf: Any, known: Any, dim: int) -> Any:
+        """Labels of a result of constants along the one dimension, counted from the last."""
+        found = None
+        for axis, places in self._coordinates.get(id(leaf), {}).items():
+            small = core(places)
+            others = [each for each in range(small.dim()) if each - small.dim() != dim]
+            whole = small.amax(others, keepdim=True) if others else small
+            if whole.numel() < 2 or bool(((small != NONE) & (small != whole)).any()):
+                continue  # its values do not lie along the channels
+            if axis not in self._lines:
+                self._lines[axis] = self._union.fresh(self._extents[axis])
+            line = torch.cat([torch.tensor([NONE]), self._lines[axis]])
+            found = self._both(found, line[small].expand(leaf.shape))
+        return known if found is None else compact(found)
+
+    def _both(self, one: Tensor | None, other: Tensor) -> Tensor:
+        if one is None:
+            return other
+        both = (one != NONE) & (other != NONE)
+        self._union.join(torch.where(both, one, NONE), torch.where(both, other, NONE), "")
+        return torch.where(one != NONE, one, other)
+
+    def _along(self, leaf: Any, axis: Axis) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        found = self._coordinates.get(id(leaf), {}).get(axis)
+        return constant(leaf.shape) if found is None else found
+
+    def _keep(self, tensor: Tensor, coordinates: Mapping[Axis, Tensor]) -> None:
+        self._alive.append(tensor)
+        self._coordinates[id(tensor)] = coordinates
+
+
+def _counted(shape: torch.Size, dim: int) -> Tensor:
+    """Coordinates along one dimension, from 1."""
+    along = [1] * len(shape)
+    along[dim] = -1
+    return compact(torch.arange(1, shape[dim] + 1).view(along).expand(shape))
