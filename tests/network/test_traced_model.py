@@ -68,12 +68,12 @@ GROUPS = {
     "transformer": "blocks.0.mlp.0 blocks.1.mlp.0",
     "encoder": "post.linear1 pre.linear1",
     "self-attention": "mlp.0",
-    "layer scale": "blocks.0.up blocks.1.up down",
+    "layer scale": "stem blocks.0.up blocks.1.up down",
     "shared": "stem.0 inner.0",
     "functional": "after.0",
     "overridden": "stem last",
-    "mixture": "stem.0 middle.0 inner",
-    "tuple": "stem.0 middle.0 inner",
+    "mixture": "stem.0 middle.0 normed inner",
+    "tuple": "stem.0 middle.0 normed inner",
     "pixels": "stem.0 up inner",
 }
 
@@ -90,26 +90,18 @@ BLOCKS = {
     "layer scale": "blocks.0 blocks.1",
 }
 
-NORMALISED = "its channels are normalised together"
 FUNCTIONAL = "its channels are read by weights that belong to no layer"
 FIXED = "its channels meet values of fixed size (add)"
 FROZEN = {
     "padded residual": {"stage2.0.second.0": FIXED, "stage2.1.second.0": FIXED},
     "transformer": {
-        "patches": NORMALISED,
-        "blocks.0.attention.out": NORMALISED,
-        "blocks.0.mlp.2": NORMALISED,
-        "blocks.1.attention.out": NORMALISED,
-        "blocks.1.mlp.2": NORMALISED,
+        "patches": "the network no longer runs when it is cut",
         "blocks.0.attention.qkv": "its channels are mixed by a product of activations",
         "blocks.1.attention.qkv": "its channels are mixed by a product of activations",
     },
     "encoder": dict.fromkeys(("patches", "post.linear2", "pre.linear2"), FUNCTIONAL),
     "self-attention": dict.fromkeys(("embed", "mlp.2"), FUNCTIONAL),
-    "layer scale": dict.fromkeys(("stem", "blocks.0.down", "blocks.1.down"), NORMALISED),
     "functional": dict.fromkeys(("stem.0", "last"), FUNCTIONAL),
-    "mixture": {"normed": NORMALISED},
-    "tuple": {"normed": NORMALISED},
     "pixels": {"side": "its channels are written into a part of another tensor"},
 }
 

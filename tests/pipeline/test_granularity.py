@@ -77,6 +77,15 @@ def test_a_device_that_runs_channels_in_sixteens_is_offered_sixteens(network: Ne
     assert learned(network, Fake(blocks(16))) == {2: 2, 16: 16, 24: 8, 64: 16, 256: 16}
 
 
+def test_channels_that_go_together_are_offered_by_their_number() -> None:
+    conv, norm, last = nn.Conv2d(3, 64, 3), nn.GroupNorm(32, 64), nn.Conv2d(64, 32, 1)
+    model = nn.Sequential(conv, norm, last, nn.Conv2d(32, 4, 1)).eval()
+    grouped = trace_network(model, (1, 3, 8, 8), resolutions=()).network
+    assert [(group.channels, group.width) for group in grouped.groups] == [(32, 2), (32, 1)]
+    assert learn_granularity(grouped, Fake(blocks(16)), "fp32") == {"0": 2, "2": 16}
+    assert {key.out_channels for key in probe_keys(grouped, "fp32")} <= set(range(33))
+
+
 def test_a_device_where_time_does_not_depend_on_channels_is_offered_none(network: Network) -> None:
     assert all(step == width for width, step in learned(network, Fake(lambda _: 1.0)).items())
 

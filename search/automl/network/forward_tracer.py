@@ -30,6 +30,14 @@ _LEAVES: dict[type[nn.Module], str] = {
     nn.Linear: "linear",
     nn.BatchNorm1d: "batch_norm",
     nn.BatchNorm2d: "batch_norm",
+    nn.BatchNorm3d: "batch_norm",
+    nn.SyncBatchNorm: "batch_norm",
+    nn.InstanceNorm1d: "instance_norm",
+    nn.InstanceNorm2d: "instance_norm",
+    nn.InstanceNorm3d: "instance_norm",
+    nn.GroupNorm: "group_norm",
+    nn.LayerNorm: "layer_norm",
+    nn.RMSNorm: "rms_norm",
     nn.PReLU: "prelu",
 }
 
@@ -39,6 +47,8 @@ _CALLS = {
     "conv": ("convolution",),
     "conv_transpose": ("convolution",),
     "batch_norm": ("native_batch_norm", "_native_batch_norm_legit_no_training"),
+    "group_norm": ("native_group_norm",),
+    "layer_norm": ("native_layer_norm",),
 }
 
 
@@ -76,16 +86,26 @@ def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
     kind = base_kind(module)
     if func.overloadpacket.__name__ not in _CALLS.get(kind, ()):
         return ""
-    if hasattr(module, "parametrizations") or args[1] is not module.weight:
+    if hasattr(module, "parametrizations"):
         return ""
-    if args[2] is not module.bias:
+    first = _weight_at(kind)
+    if args[first] is not module.weight or args[first + 1] is not module.bias:
         return ""
+    if kind == "layer_norm":
+        return kind if tuple(args[1]) == tuple(module.normalized_shape) else ""
+    if kind == "group_norm":
+        return kind if args[6] == module.num_groups else ""
     if kind == "batch_norm":
         return kind if args[3] is module.running_mean else ""
     called = (*map(tuple, args[3:6]), args[6], args[8])
     transposed = kind == "conv_transpose"
     geometry = map(tuple, (module.stride, module.padding, module.dilation))
     return kind if called == (*geometry, transposed, module.groups) else ""
+
+
+def _weight_at(kind: str) -> int:
+    """Where the weight stands among the arguments of a layer's operation; the bias follows it."""
+    return 2 if kind == "layer_norm" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +217,9 @@ class ForwardTracer(TorchDispatchMode):
         step = LeafCall(self._address(name), kind, name, scope[:-1])
         inputs, _ = self._quietly(self.given, step, args[:1], {})
         self._quietly(self.before, step, module, inputs)
-        output = self.run(func, (*inputs, module.weight, module.bias, *args[3:]), kwargs)
+        first = _weight_at(kind)
+        weights = (module.weight, module.bias)
+        output = self.run(func, (*inputs, *args[1:first], *weights, *args[first + 2 :]), kwargs)
         written = output[0] if isinstance(output, tuple) else output
         self._quietly(self.after, step, module, inputs, {}, written)
         return output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -122,4 +122,10 @@ def _group(units: list[_Unit], taken: Counter[str]) -> ChannelGroup | None:
     taken[name] += 1
     if taken[name] > 1:
         name = f"{name}#{taken[name]}"
-    return ChannelGroup(name, len(units), producers, consumers)
+    together = _run(outputs[0].positions[0])
+    return ChannelGroup(name, len(units), producers, consumers, width=together)
+
+
+def _run(positions: Sequence[int]) -> int:
+    """How many of some ascending positions follow the first without a gap."""
+    return sum(place == positions[0] + number for number, place in enumerate(positions))

@@ -111,6 +111,8 @@ class Side:
 class ChannelGroup:
     """Coupled channels: one choice of how many to keep, made once for all modules that share them.
 
+    What is chosen may be a run of channels that go together, as those of a group norm's group.
+
     Attributes:
         name: The first producer's module name.
         channels: How many there are to choose from.
@@ -118,6 +120,7 @@ class ChannelGroup:
         consumers: Sides whose inputs they are, whose weights are refitted when channels go.
         partition: Channels must be kept in equal number from each of this many equal runs (grouped
             convolutions); 1 where there is no such tie.
+        width: How many neighbouring channels of its first producer go together as one.
     """
 
     name: str
@@ -125,6 +128,7 @@ class ChannelGroup:
     producers: tuple[Side, ...]
     consumers: tuple[Side, ...]
     partition: int = 1
+    width: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from torch import nn
 
 from automl.network.labels import names
 from automl.network.layers import Layer
+from automl.network.norms import NORMS, norm_channels
 from automl.network.trace import Call
 
 _RELUS = names("relu hardtanh clamp clamp_min threshold")
@@ -83,8 +84,7 @@ def layers_of(
         return [Layer(name, "resize", *channels, detail=mode, **plain)]
     if op in ("native_layer_norm", "native_group_norm"):
         normed = shape[-1] if op == "native_layer_norm" else channels[0]
-        whole, kind = places(shape, normed), op.split("_")[1]
-        return [Layer(name, "norm", normed, normed, in_size=whole, out_size=whole, detail=kind)]
+        return [_norm(name, op.removeprefix("native_"), shape, normed)]
     if op in ("native_batch_norm", "_native_batch_norm_legit"):
         return [Layer(name, "norm", *channels, **plain)]
     if op in ("_softmax", "_log_softmax"):
@@ -124,6 +124,8 @@ def _parametrised(call: Call, module: Any) -> Layer:
         return Layer(name, "linear", module.in_features, module.out_features, **tokens)
     if call.step.op == "batch_norm":
         return Layer(name, "norm", width(shape), width(out), **sizes)
+    if call.step.op in NORMS:
+        return _norm(name, call.step.op, shape, norm_channels(module))
     geometry: dict[str, Any] = {
         "kernel": _pair(module.kernel_size),
         "stride": _pair(module.stride),
@@ -144,6 +146,11 @@ def _parametrised(call: Call, module: Any) -> Layer:
         **geometry,
         **sizes,
     )
+
+
+def _norm(name: str, kind: str, shape: tuple[int, ...], channels: int) -> Layer:
+    whole, detail = places(shape, channels), kind.removesuffix("_norm")
+    return Layer(name, "norm", channels, channels, in_size=whole, out_size=whole, detail=detail)
 
 
 def _convolution_name(transposed: bool, groups: int, in_channels: int) -> str:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from automl.network.constants import axis_of
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
+from automl.network.norms import NORMS, KeptNorm, is_stream, norm_channels, slice_norm
 from automl.network.own_forward import OwnForward
 from automl.network.trace import Here, Trace
 
@@ -57,8 +58,8 @@ def side_length(model: nn.Module, name: str, side: str) -> int:
     layer: Any = model.get_submodule(name)
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if side == "in" else layer.out_features)
-    if base_kind(layer) == "batch_norm":
-        return int(layer.num_features)
+    if base_kind(layer) in ("batch_norm", *NORMS):
+        return norm_channels(layer)
     if isinstance(layer, nn.PReLU):
         return int(layer.num_parameters)
     return int(layer.out_channels if side == "out" else layer.in_channels)
@@ -79,7 +80,7 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
             _slice_constant(model, name, axis, positions)
             continue
         module: Any = model.get_submodule(name)
-        if base_kind(module) in ("batch_norm", "prelu"):
+        if base_kind(module) in ("batch_norm", "prelu", *NORMS):
             _slice_all(module, positions)
         elif side == "through":
             _slice_depthwise(module, positions)
@@ -175,13 +176,19 @@ def mask(
 ) -> nn.Module:
     """A copy of the model in which consumers read nothing from channels that do not stay.
 
+    Norms that take their statistics over all channels take them over those that stay.
+
     With `shared`, weights that are not masked are the model's own.
     """
     result = _copied(model, shared)
     for (name, side), positions in kept_positions(result, groups, kept).items():
-        if side != "in":
+        if side not in ("in", "through"):
             continue
         module: Any = result.get_submodule(name)
+        if side == "through":
+            if is_stream(module):
+                module.forward = KeptNorm(module, positions)
+            continue
         runs = getattr(module, "groups", 1)
         gone = torch.ones(side_length(result, name, "in"), dtype=torch.bool)
         gone[positions] = False
@@ -241,7 +248,7 @@ def _slice_all(module: Any, positions: Tensor) -> None:
     if isinstance(module, nn.PReLU):
         module.num_parameters = positions.numel()
     else:
-        module.num_features = positions.numel()
+        slice_norm(module, positions)
 
 
 def _slice_depthwise(module: Any, positions: Tensor) -> None:

@@ -25,6 +25,7 @@ from automl.network.labels import (
     names,
     vector,
 )
+from automl.network.norms import NORMS, norm_line
 
 Tensor = torch.Tensor
 #: Operators that may lie on the way of a value through a block that adds something to it.
@@ -298,7 +299,7 @@ class _Recorder(ForwardTracer):
         )
 
     def _is_last(self, op: str, inputs: tuple[int, ...], args: Any) -> bool:
-        if op in ("linear", "native_layer_norm"):
+        if op in ("linear", "native_layer_norm", "layer_norm", "rms_norm"):
             return True
         if op == "permute":
             return False
@@ -343,6 +344,11 @@ class _Recorder(ForwardTracer):
         dim = -1 if step.op == "linear" else 1
         labels: Tensor = self._label(read)
         union = self.trace.union
+        if step.op in NORMS:
+            normed = norm_line(union, module, labels)
+            if normed is not None:
+                self._bind(step.module, "through", normed)
+            return labels
         line = vector(labels, dim)
         if line is None:
             union.freeze(labels, POSITIONS)

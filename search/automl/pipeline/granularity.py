@@ -28,23 +28,33 @@ def probe_keys(network: Network, precision: str) -> list[OpKey]:
     """Operators to price before the granularity can be learned."""
     return [
         key
-        for count in sorted({group.channels for group in network.groups})
+        for count in sorted(_counts(network))
         for key in _ladder(network, count, precision).values()
     ]
 
 
 def learn_granularity(network: Network, pricer: Pricer, precision: str) -> dict[str, int]:
-    """Per channel group, the step in which its channels are offered."""
+    """Per channel group, the step in which its channels are offered.
+
+    Where several channels go together that is a sixteenth: they are a step of the device's already.
+    """
     by_count = {
         count: _learn(_ladder(network, count, precision), count, pricer)
-        for count in {group.channels for group in network.groups}
+        for count in _counts(network)
     }
-    return {group.name: by_count[group.channels] for group in network.groups}
+    return {
+        group.name: by_count[group.channels] if group.width == 1 else sixteenth(group.channels)
+        for group in network.groups
+    }
 
 
 def free_granularity(network: Network) -> dict[str, int]:
     """Per channel group, a sixteenth: where no time is limited every count is as good."""
     return {group.name: sixteenth(group.channels) for group in network.groups}
+
+
+def _counts(network: Network) -> set[int]:
+    return {group.channels for group in network.groups if group.width == 1}
 
 
 def _learn(ladder: dict[int, OpKey], count: int, pricer: Pricer) -> int:

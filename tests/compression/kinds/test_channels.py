@@ -47,6 +47,18 @@ def test_granularity_by_group_and_least_share() -> None:
     assert floor.variables[0].options == (32, 48, 64)
 
 
+@pytest.mark.parametrize(
+    ("width", "round_to", "options"),
+    [(4, 8, (2, 4, 6, 8)), (6, 4, (2, 4, 6, 8)), (8, 8, tuple(range(1, 9)))],
+)
+def test_multiples_are_of_channels_also_where_several_go_together(
+    width: int, round_to: int, options: tuple[int, ...]
+) -> None:
+    groups = (ChannelGroup("g", 8, (), (), width=width),)
+    runs = Network((), groups, (), (1, 3, 8, 8), (8,))
+    assert build_space(runs, round_to=round_to).variables[0].options == options
+
+
 def test_multiples_of_nothing_are_refused() -> None:
     with pytest.raises(SpaceError, match="multiples of 0"):
         build_space(channels_only(8), round_to=0)

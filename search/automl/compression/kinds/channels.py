@@ -88,6 +88,8 @@ def _counts(group: ChannelGroup, settings: SpaceSettings) -> tuple[int, ...]:
     granularity = round_to if isinstance(round_to, int) else round_to.get(group.name, default)
     if granularity < 1:
         raise SpaceError(f"channels cannot be rounded to multiples of {granularity}")
+    if isinstance(round_to, int):  # of channels, of which several may go together
+        granularity = math.lcm(granularity, group.width) // group.width
     step = math.lcm(granularity, group.partition)
     step *= max(1, math.ceil(group.channels / step / MAXIMUM_OPTIONS))
     least = max(step, math.ceil(settings.minimum_share * group.channels))
