@@ -10,7 +10,7 @@ from specimens import Specimen, outputs
 from torch import Tensor, nn
 
 from automl.errors import ModelError
-from automl.network.fold import foldable, folded
+from automl.network.fold import copied, fold, foldable
 from automl.network.trace import record
 from automl.network.traced_model import trace_network
 
@@ -52,7 +52,8 @@ def test_only_norms_that_alone_read_a_layer_are_found(model: nn.Module) -> None:
 
 def test_the_output_stays_and_every_layer_has_a_bias(model: nn.Module) -> None:
     example = torch.randn(1, 4, 3, 3)
-    result = folded(model, example)
+    result = copied(model)
+    fold(result, example)
     torch.testing.assert_close(result(example), model(example))
     assert isinstance(result.plain_norm, nn.Identity)
     assert isinstance(result.up_norm, nn.Identity)
@@ -77,8 +78,18 @@ def test_a_norm_of_a_class_of_its_own_stays() -> None:
 
     model = nn.Sequential(nn.Conv2d(2, 2, 1), Doubled(2)).eval()
     example = torch.randn(1, 2, 2, 2)
-    result = folded(model, example)
+    result = copied(model)
+    fold(result, example)
     assert isinstance(result[1], Doubled)  # type: ignore[index]
+    torch.testing.assert_close(result(example), model(example))
+
+
+def test_a_norm_that_keeps_no_statistics_stays() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).eval()
+    example = torch.randn(1, 2, 3, 3)
+    result = copied(model)
+    fold(result, example)
+    assert isinstance(result[1], nn.BatchNorm2d)  # type: ignore[index]
     torch.testing.assert_close(result(example), model(example))
 
 

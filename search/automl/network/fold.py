@@ -18,35 +18,45 @@ Tensor = torch.Tensor
 _WEIGHTED = ("conv", "conv_transpose", "linear")
 
 
-def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """A copy in eval mode whose batch norms are folded where a convolution or linear precedes.
-
-    Layers of classes with a forward of their own are made plain before (`make_plain`). Batch norms
-    that cannot be folded (no such layer before them, or its output is used elsewhere too) stay. The
-    output is unchanged up to rounding.
+def copied(model: nn.Module) -> nn.Module:
+    """A copy in eval mode, without gradients.
 
     Raises:
         ModelError: The model holds something that cannot be copied.
     """
     memo = {id(each): each.detach().clone() for each in computed(model)}
-    copied = attempt(lambda: copy.deepcopy(model, memo))
-    if isinstance(copied, Raised):
-        raise ModelError(f"the model cannot be copied: {copied.error}") from copied.error
-    result = copied.eval()
+    found = attempt(lambda: copy.deepcopy(model, memo))
+    if isinstance(found, Raised):
+        raise ModelError(f"the model cannot be copied: {found.error}") from found.error
+    result = found.eval()
     for parameter in result.parameters():
         parameter.requires_grad_(False)
-    make_plain(result, inputs)
-    trace = record(result, inputs, labelled=False)
+    return result
+
+
+def fold(model: nn.Module, inputs: Tensor) -> None:
+    """Fold batch norms where a convolution or linear layer precedes, in place.
+
+    Layers of classes with a forward of their own are made plain before (`make_plain`). Batch norms
+    that cannot be folded (no such layer before them, or its output is used elsewhere too) stay. The
+    output is unchanged up to rounding.
+
+    Args:
+        model: In eval mode, without gradients.
+        inputs: An input.
+    """
+    make_plain(model, inputs)
+    trace = record(model, inputs, labelled=False)
     for layer, norm in foldable(trace):
-        if not leaf_kind(result.get_submodule(norm)):
-            continue  # its class does more than normalise
-        _fold(result.get_submodule(layer), result.get_submodule(norm))
+        held: Any = model.get_submodule(norm)
+        if not leaf_kind(held) or held.running_mean is None:
+            continue  # its class does more than normalise, or each input has statistics of its own
+        _fold(model.get_submodule(layer), held)
         parent, _, leaf = norm.rpartition(".")
-        setattr(result.get_submodule(parent), leaf, nn.Identity())
+        setattr(model.get_submodule(parent), leaf, nn.Identity())
     for call in trace.calls:
         if call.step.module and call.step.op in _WEIGHTED:
-            _give_bias(result.get_submodule(call.step.module))
-    return result
+            _give_bias(model.get_submodule(call.step.module))
 
 
 def foldable(trace: Trace) -> list[tuple[str, str]]:

@@ -9,26 +9,23 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
-from automl.errors import ModelError
+from automl.errors import ModelError, Raised, attempt
 from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
-from automl.network.fold import folded
+from automl.network.first_runs import find_example
+from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
 from automl.network.precision import Flow
 from automl.network.resolutions import input_sizes
-from automl.network.surgery import mask, note_passages, smaller
+from automl.network.surgery import note_passages
 from automl.network.trace import Call, Trace, record
+from automl.network.trial_cuts import unsound_parts
 
 Tensor = torch.Tensor
-#: Outputs of the cut and of the masked network may differ by this share of what masking changed,
-_TOLERANCE = 1e-2
-#: and by this share of the output's scale.
-_ROUNDING = 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +61,16 @@ def trace_network(
         seed: Of the random inputs and of the channels cut in the check.
 
     Raises:
-        ModelError: The model cannot be copied, does not run on such an input, or does other
-            operations than on the data's.
+        ModelError: The model cannot be copied, does not run on such an input, gives other outputs
+            each time or no numbers, or does other operations than on the data's.
     """
     generator = torch.Generator().manual_seed(seed)
     example = torch.randn(tuple(input_shape), generator=generator)
     fingerprint = fingerprint_of(model)
-    try:
-        ready = folded(model, example)
-        trace = record(ready, example)
-    except ModelError:
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shape = "x".join(map(str, input_shape))
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"the model does not run on an input of shape {shape}: {first}") from error
+    ready = copied(model)
+    example = find_example(ready, example)
+    fold(ready, example)
+    trace = record(ready, example)
     if shown is not None:
         _check_shown(ready, trace, input_shape, shown)
     note_passages(ready, trace, removable(trace))
@@ -86,10 +78,10 @@ def trace_network(
     refused: dict[str, str] = {}
     while True:
         network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
-        broken = _broken(ready, network, example, seed)
-        if not broken:
+        unsound = unsound_parts(ready, network, example, seed)
+        if not unsound:
             return TracedModel(ready, network, trace)
-        refused |= broken
+        refused |= unsound
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -136,10 +128,8 @@ def _same_steps(one: Trace, other: Trace) -> bool:
 
 
 def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:
-    try:
-        return record(model, torch.zeros(shape), labelled=False)
-    except (RuntimeError, ValueError, IndexError):
-        return None  # the model is built for its own resolution
+    found = attempt(lambda: record(model, torch.zeros(shape), labelled=False))
+    return None if isinstance(found, Raised) else found  # built for its own resolution
 
 
 def _network(
@@ -276,76 +266,3 @@ def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tupl
         *(part for part in blocks if part.name not in seen),
         *found.unknown,
     )
-
-
-def _broken(model: nn.Module, network: Network, example: Tensor, seed: int) -> dict[str, str]:
-    """Groups and blocks that cannot be cut, with the reason; {} when all of them can."""
-    check = _Check(model, network, example, seed)
-    groups = tuple(group.name for group in network.groups)
-    blocks = tuple(block.name for block in network.blocks)
-    if not check.differs(groups) and not check.differs((*groups, *blocks)):
-        return {}
-    parts = (*groups, *blocks)
-    broken = {part: why for part in parts if (why := check.differs((part,)))}
-    if broken:
-        return broken
-    forwards, backwards = check.culprits(parts), check.culprits(parts[::-1])
-    fewest = min(forwards, backwards, key=len)
-    return dict.fromkeys(fewest, "it breaks the network together with other parts")
-
-
-class _Check:
-    """Cuts parts out of a model and runs it against the masked model."""
-
-    def __init__(self, model: nn.Module, network: Network, example: Tensor, seed: int) -> None:
-        self._model, self._network, self._example = model, network, example
-        generator = torch.Generator().manual_seed(seed)
-        self._kept: dict[str, Tensor] = {}
-        for group in network.groups:
-            order = torch.randperm(group.channels, generator=generator)
-            self._kept[group.name] = order[: max(1, group.channels * 5 // 8)].sort().values
-        with torch.no_grad():
-            self._dense = _flat(model(example))
-
-    def differs(self, parts: tuple[str, ...]) -> str:
-        """Why the network without channels of these groups, or without these blocks, is wrong."""
-        kept = {name: self._kept[name] for name in parts if name in self._kept}
-        removed = frozenset(parts) - frozenset(kept)
-        groups = self._network.groups
-        masked = mask(self._model, groups, kept, removed, shared=True)
-        with torch.no_grad():
-            try:
-                expected = _flat(masked(self._example))
-                cut = smaller(self._model, groups, kept, removed, shared=True)
-                found = _flat(cut(self._example))
-            except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
-                return "the network no longer runs when it is cut"
-        if found.shape != expected.shape or expected.shape != self._dense.shape:
-            return "the output's shape changes when it is cut"
-        # A wrong cut errs as much as the masking itself changes; rounding does not.
-        effect = float((expected - self._dense).abs().max())
-        allowed = _TOLERANCE * effect + _ROUNDING * float(expected.abs().max())
-        if not float((found - expected).abs().max()) <= allowed:
-            return "what is left when it is cut no longer computes the same"
-        return ""
-
-    def culprits(self, parts: tuple[str, ...]) -> list[str]:
-        """Parts without which the rest can be cut together, found by halving."""
-        good: tuple[str, ...] = ()
-        guilty: list[str] = []
-        while self.differs((*good, *parts)):
-            low, high = 0, len(parts)  # the first `low` go well together, the first `high` do not
-            while high - low > 1:
-                middle = (low + high) // 2
-                if self.differs((*good, *parts[:middle])):
-                    high = middle
-                else:
-                    low = middle
-            guilty.append(parts[low])
-            good, parts = (*good, *parts[:low]), parts[high:]
-        return guilty
-
-
-def _flat(output: object) -> Tensor:
-    leaves = tree_leaves(output)
-    return torch.cat([leaf.flatten() for leaf in leaves if isinstance(leaf, Tensor)])

@@ -1,0 +1,105 @@
+"""Which parts can be cut: they are cut out, and what is left runs beside the masked network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from automl.errors import Raised, attempt
+from automl.network.layers import Network
+from automl.network.surgery import mask, smaller
+
+Tensor = torch.Tensor
+#: Outputs of the cut and of the masked network may differ by this share of what masking changed,
+_TOLERANCE = 1e-2
+#: and by this share of the output's scale.
+_ROUNDING = 2e-5
+
+
+def unsound_parts(model: nn.Module, network: Network, example: Tensor, seed: int) -> dict[str, str]:
+    """Groups and blocks that cannot be cut, with the reason; {} when all of them can.
+
+    Where some cannot, they are found by halving, not by trying each alone; the others may hide
+    more, which the next call finds.
+
+    Args:
+        model: The network.
+        network: What was read from it.
+        example: An input on which some of the outputs are finite.
+        seed: Of the channels that are cut.
+    """
+    trial = _Trial(model, network, example, seed)
+    groups = tuple(group.name for group in network.groups)
+    parts = (*groups, *(block.name for block in network.blocks))
+    suspects = groups if trial.differs(groups) else parts
+    if not trial.differs(suspects):
+        return {}
+    guilty = trial.culprits(suspects)
+    alone = {part: why for part in guilty if (why := trial.differs((part,)))}
+    if alone:
+        return alone
+    fewest = min(guilty, trial.culprits(suspects[::-1]), key=len)
+    return dict.fromkeys(fewest, "it breaks the network together with other parts")
+
+
+class _Trial:
+    """Cuts parts out of a model and runs it against the masked model."""
+
+    def __init__(self, model: nn.Module, network: Network, example: Tensor, seed: int) -> None:
+        self._model, self._network, self._example = model, network, example
+        generator = torch.Generator().manual_seed(seed)
+        self._kept: dict[str, Tensor] = {}
+        for group in network.groups:
+            order = torch.randperm(group.channels, generator=generator)
+            self._kept[group.name] = order[: max(1, group.channels * 5 // 8)].sort().values
+        self._dense = self._outputs(model)
+
+    def differs(self, parts: tuple[str, ...]) -> str:
+        """Why the network without channels of these groups, or without these blocks, is wrong."""
+        kept = {name: self._kept[name] for name in parts if name in self._kept}
+        removed = frozenset(parts) - frozenset(kept)
+        both = attempt(lambda: self._both(kept, removed))
+        if isinstance(both, Raised):
+            return "the network no longer runs when it is cut"
+        found, expected = both
+        if found.shape != expected.shape or expected.shape != self._dense.shape:
+            return "the output's shape changes when it is cut"
+        numbers = torch.isfinite(self._dense) & torch.isfinite(expected)
+        if not numbers.any():
+            return "the output is no longer a number when it is cut"
+        found, expected, dense = found[numbers], expected[numbers], self._dense[numbers]
+        # A wrong cut errs as much as the masking itself changes; rounding does not.
+        effect = float((expected - dense).abs().max())
+        allowed = _TOLERANCE * effect + _ROUNDING * float(expected.abs().max())
+        if not float((found - expected).abs().max()) <= allowed:
+            return "what is left when it is cut no longer computes the same"
+        return ""
+
+    def culprits(self, parts: tuple[str, ...]) -> list[str]:
+        """Parts without which the rest can be cut together, found by halving."""
+        good: tuple[str, ...] = ()
+        guilty: list[str] = []
+        while parts and self.differs((*good, *parts)):
+            low, high = 0, len(parts)  # the first `low` go well together, the first `high` do not
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self.differs((*good, *parts[:middle])):
+                    high = middle
+                else:
+                    low = middle
+            guilty.append(parts[low])
+            good, parts = (*good, *parts[:low]), parts[high:]
+        return guilty
+
+    def _both(self, kept: dict[str, Tensor], removed: frozenset[str]) -> tuple[Tensor, Tensor]:
+        """What the cut and the masked network give."""
+        groups = self._network.groups
+        expected = self._outputs(mask(self._model, groups, kept, removed, shared=True))
+        cut = smaller(self._model, groups, kept, removed, shared=True)
+        return self._outputs(cut), expected
+
+    def _outputs(self, model: nn.Module) -> Tensor:
+        with torch.no_grad():
+            leaves = tree_leaves(model(self._example.clone()))
+        return torch.cat([leaf.flatten() for leaf in leaves if isinstance(leaf, Tensor)])
