@@ -8,6 +8,7 @@ from .feature_store import FeatureStore as FeatureStore
 from .importance.base import Importance as Importance
 from .importance.elimination import PruningOrder as PruningOrder
 from .importance.elimination import Reader as Reader
+from .importance.elimination import RemovedBlock as RemovedBlock
 from .importance.registry import IMPORTANCES as IMPORTANCES
 from .kinds.applying import further_parts as further_parts
 from .kinds.applying import in_place as in_place

@@ -29,8 +29,8 @@ class GroupEntry:
 
     Attributes:
         group: The group.
-        elimination: Order, weights and errors.
-        slots: For each matrix in `elimination.weights`: (module, run of the module).
+        elimination: Order, and how weights follow it.
+        slots: For each matrix that reads the group: (module, run of the module).
     """
 
     group: ChannelGroup
@@ -62,24 +62,26 @@ class Database:
 
     def patches(self, policy: Policy) -> dict[str, tuple[Tensor, Tensor]]:
         """Weight matrices and biases of the layers that read cut groups, at full size."""
-        dense: dict[str, tuple[Tensor, Tensor]] = {}
         changed: dict[str, tuple[Tensor, Tensor]] = {}
         for name, count in policy.channels.items():
             entry = self.entries[name]
             if count >= entry.group.channels:
                 continue
-            for (module, run), values in zip(
-                entry.slots, entry.elimination.weights[count], strict=True
-            ):
-                if module not in dense:
-                    dense[module] = read_patch(self.model.get_submodule(module))
-                    changed[module] = (dense[module][0].clone(), dense[module][1].clone())
+            wide = {
+                module: wide_weights(self.model.get_submodule(module))
+                for module in dict.fromkeys(module for module, _ in entry.slots)
+            }
+            dense = [wide[module][run] for module, run in entry.slots]
+            found = zip(entry.slots, dense, entry.elimination.weights(count, dense), strict=True)
+            for (module, run), before, values in found:
+                if module not in changed:
+                    changed[module] = read_patch(self.model.get_submodule(module))
                 weight, bias = changed[module]
-                before, shift = dense[module]
-                weight[run] += values[:, :-1] - before[run]
+                change = values - before
+                weight[run] += change[:, :-1]
                 outputs = slice(run * values.shape[0], (run + 1) * values.shape[0])
                 if values.shape[0] * weight.shape[0] == bias.shape[0]:
-                    bias[outputs] += values[:, -1] - shift[outputs]
+                    bias[outputs] += change[:, -1]
         return changed
 
     def candidate(self, policy: Policy) -> nn.Module:
@@ -191,21 +193,30 @@ def readers_of(
     features.hold([side.module for side in group.consumers])
     for side in group.consumers:
         module = model.get_submodule(side.module)
-        weights, bias = read_patch(module)
-        runs = runs_of(module)
-        moments = features.moments.get(side.module, unknown_moments(weights))
-        for run in range(runs):
+        wide = wide_weights(module)
+        moments = features.moments.get(side.module)
+        moments = unknown_moments(matrix(module)) if moments is None else moments
+        for run in range(runs_of(module)):
             own = _own_columns(module, side.positions, run)
             if not own[0]:
                 continue
-            shift = bias.view(runs, -1)[run] if bias.numel() % runs == 0 else bias[:0]
-            if shift.numel() != weights.shape[1]:  # a transposed convolution: bias per channel
-                shift = torch.zeros(weights.shape[1])
-            wide = torch.cat([weights[run], shift.unsqueeze(1)], 1)
-            mean = moments.total[run] / max(moments.rows, 1)
-            readers.append(Reader(wide, mean, torch.tensor(own)))
+            columns_of = torch.tensor(own)
+            readers.append(Reader(wide[run], moments.total[run], columns_of, moments.rows))
             slots.append((side.module, run))
     return readers, tuple(slots)
+
+
+def wide_weights(module: nn.Module) -> Tensor:
+    """A layer's matrices with its bias as their last column: [runs, outputs, columns + 1].
+
+    A transposed convolution has a bias for each channel, not for each output of its matrices: there
+    the column is zero.
+    """
+    weights, bias = read_patch(module)
+    runs, outputs, _ = weights.shape
+    fits = bias.numel() == runs * outputs
+    shift = bias.view(runs, outputs, 1) if fits else weights.new_zeros(runs, outputs, 1)
+    return torch.cat([weights, shift], 2)
 
 
 def unknown_moments(weights: Tensor) -> Moments:

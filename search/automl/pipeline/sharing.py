@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from automl import __version__
-from automl.compression import FeatureStore, PruningOrder
+from automl.compression import FeatureStore, PruningOrder, RemovedBlock
 from automl.errors import Raised, StudyError, attempt
 from automl.files import locked, write_whole
 from automl.network import TracedModel
@@ -47,7 +48,7 @@ _UNPRICED: Final = frozenset(
     )
 )
 #: Of the files' form.
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class Sharing:
@@ -180,7 +181,9 @@ def write_prepared(prepared: Prepared, path: Path) -> None:
         "orders": {
             name: {
                 "order": list(each.order),
-                "weights": {count: list(matrices) for count, matrices in each.weights.items()},
+                "removed": [
+                    [(block.gone, block.rows) for block in blocks] for blocks in each.removed
+                ],
                 "error": dict(each.error),
             }
             for name, each in prepared.orders.items()
@@ -206,7 +209,7 @@ def read_prepared(path: Path) -> Prepared:
     def read() -> Prepared:
         found = torch.load(path, map_location="cpu", weights_only=True)
         orders = {
-            name: PruningOrder(tuple(each["order"]), each["weights"], each["error"])
+            name: PruningOrder(tuple(each["order"]), _removed(each["removed"]), each["error"])
             for name, each in found["orders"].items()
         }
         pairwise = tuple(((pair[0], pair[1]), values.numpy()) for pair, values in found["pairwise"])
@@ -217,6 +220,10 @@ def read_prepared(path: Path) -> Prepared:
     if isinstance(answer, Raised):
         raise StudyError(f"{path}: {answer}; delete it to make it anew") from answer.error
     return answer
+
+
+def _removed(readers: Sequence[Any]) -> tuple[tuple[RemovedBlock, ...], ...]:
+    return tuple(tuple(RemovedBlock(*block) for block in blocks) for blocks in readers)
 
 
 def _digest(*parts: str) -> str:

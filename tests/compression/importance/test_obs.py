@@ -6,7 +6,7 @@ import pytest
 import torch
 from readers import EXACT, error, made, solved
 
-from automl.compression.importance.elimination import Reader
+from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.importance.obs import Obs, eliminate
 from automl.compression.memory import ImageParts
 from automl.compression.statistics import Features
@@ -15,6 +15,12 @@ from automl.testing.importances import ImportanceContract
 
 GROUP = ChannelGroup("drawn", 12, (), ())
 FEATURES = Features(ImageParts(lambda here: torch.zeros(1, 1), (slice(0, 1),), {}), {}, {}, {}, {})
+
+
+def weight_of(found: PruningOrder, count: int, reader: Reader) -> torch.Tensor:
+    """The weights of the only reader."""
+    (weight,) = found.weights(count, [reader.weight])
+    return weight
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -27,7 +33,7 @@ def test_one_channel_goes_where_brute_force_says_and_leaves_what_least_squares_l
     assert found.order[0] == min(range(6), key=errors.__getitem__)
     assert found.error[5] == pytest.approx(min(errors), rel=1e-4)
     expected = solved(reader, [found.order[0]]).float()
-    torch.testing.assert_close(found.weights[5][0], expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(weight_of(found, 5, reader), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_two_readers_are_judged_by_the_sum_of_their_errors() -> None:
@@ -36,14 +42,16 @@ def test_two_readers_are_judged_by_the_sum_of_their_errors() -> None:
     errors = [sum(error(each, solved(each, [channel])) for each in readers) for channel in range(6)]
     assert found.order[0] == min(range(6), key=errors.__getitem__)
     assert found.error[5] == pytest.approx(min(errors), rel=1e-4)
-    assert [weight.shape for weight in found.weights[5]] == [(4, 13), (3, 7)]
+    weights = found.weights(5, [reader.weight for reader in readers])
+    assert [weight.shape for weight in weights] == [(4, 13), (3, 7)]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_every_count_has_the_best_weights_for_the_channels_it_keeps(step: int) -> None:
     reader = made(7, 2, 4, seed=3)
     found = eliminate([reader], range(1, 8), damping=EXACT, step=step)
-    for count, (weight,) in found.weights.items():
+    for count in range(1, 8):
+        weight = weight_of(found, count, reader)
         gone = list(found.order[: 7 - count])
         columns = reader.columns[gone].flatten()
         assert not weight[:, columns].any()
@@ -58,7 +66,8 @@ def test_the_sum_of_errors_is_the_error_of_the_weights_when_scores_are_exact() -
     reader = made(6, 2, 4, seed=4)
     found = eliminate([reader], range(1, 7), damping=EXACT)
     for count in range(1, 6):
-        assert found.error[count] == pytest.approx(error(reader, found.weights[count][0]), rel=1e-3)
+        off = error(reader, weight_of(found, count, reader))
+        assert found.error[count] == pytest.approx(off, rel=1e-3)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4])
@@ -68,7 +77,7 @@ def test_the_order_does_not_hang_on_the_counts_that_are_wanted(step: int) -> Non
     for count in range(2, 11):
         alone = eliminate([reader], [count, 11], step=step)
         assert torch.equal(alone.kept(count), every.kept(count))
-        assert torch.equal(alone.weights[count][0], every.weights[count][0])
+        assert torch.equal(weight_of(alone, count, reader), weight_of(every, count, reader))
 
 
 def test_dead_and_doubled_channels_cost_nothing() -> None:
@@ -85,8 +94,8 @@ def test_dead_and_doubled_channels_cost_nothing() -> None:
 def test_inputs_that_are_all_zero_leave_finite_weights() -> None:
     moments = torch.zeros(5, 5, dtype=torch.float64)
     moments[4, 4] = 1.0
-    found = eliminate([Reader(torch.ones(2, 5), moments, torch.arange(4).unsqueeze(1))], [1])
-    assert torch.isfinite(found.weights[1][0]).all()
+    reader = Reader(torch.ones(2, 5), moments, torch.arange(4).unsqueeze(1))
+    assert torch.isfinite(weight_of(eliminate([reader], [1]), 1, reader)).all()
 
 
 def test_wide_groups_lose_several_channels_between_two_updates() -> None:

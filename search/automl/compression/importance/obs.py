@@ -69,9 +69,9 @@ def eliminate(
 
     def cheapest(states: Sequence[ReaderState], alive: Tensor) -> list[tuple[int, float]]:
         # in steps from the top, so that the order is the same whatever is wanted
-        scores = torch.stack([state.scores() for state in states]).sum(0)
-        scores[~alive] = torch.inf
-        chosen = scores.topk(min(step, int(alive.sum())), largest=False)
-        return list(zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True))
+        scores = torch.stack([state.scores(alive) for state in states]).sum(0)
+        chosen = scores.topk(min(step, len(scores)), largest=False)
+        channels = alive.nonzero().flatten()[chosen.indices]
+        return list(zip(channels.tolist(), chosen.values.tolist(), strict=True))
 
     return remove_channels(readers, counts, cheapest, damping=damping)

@@ -65,7 +65,7 @@ class ChannelsKind(CompressionKind[int]):
 
 
 def _readers(bench: Bench, variable: Variable) -> Collection[str]:
-    return bench.database.patches(Policy({variable.name: channel_counts(variable)[0]}))
+    return {module for module, _ in bench.database.entries[variable.name].slots}
 
 
 @contextmanager
