@@ -52,7 +52,9 @@ def test_a_score_is_that_of_all_scores() -> None:
     alive = torch.tensor([True, True, False, True, True, True])
     for place, channel in enumerate((0, 1, 3, 4, 5)):
         only = torch.arange(6) == channel
-        assert float(state.scores(only)) == pytest.approx(float(state.scores(alive)[place]), rel=1e-9)
+        assert float(state.scores(only)) == pytest.approx(
+            float(state.scores(alive)[place]), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("step", [1, 3])

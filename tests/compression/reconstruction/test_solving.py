@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from automl.compression.moments import gram
+from automl.compression.reconstruction import solving
 from automl.compression.reconstruction.solving import LayerRows, Solver
 
 RIDGE = 3e-3
@@ -110,6 +113,33 @@ def test_the_moments_are_those_of_all_rows() -> None:
         layer, _ = problem(rows, 5, noise=1.0)
         expected = gram(layer.wide).double() / rows
         torch.testing.assert_close(Solver(layer).moments, expected)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize(("rows", "columns"), [(900, 40), (1700, 310)])
+def test_rows_are_read_some_at_a_time_and_nothing_changes(
+    rows: int, columns: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fifth held out in turn, and the last alone; past a ReLU, and not."""
+    layer, truth = problem(rows, columns, noise=1.0)
+    layer = replace(layer, rounds=rounds, shortcut=drawn(rows, 4, seed=9))
+    before = (truth + 0.5 * drawn(*truth.shape, seed=7)).double()
+    whole = Solver(layer).solve(before, RIDGE)
+    monkeypatch.setattr(solving, "_AT_ONCE", 4 * 37)
+    found = Solver(layer).solve(before, RIDGE)
+    assert whole is not None
+    assert found is not None
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_wide_layer_holds_the_moments_of_the_last_fifth_and_of_the_others_alone() -> None:
+    """They take hundreds of megabytes each."""
+    layer, truth = problem(1700, 310, noise=1.0)
+    solver = Solver(layer)
+    solver.solve(truth.double(), RIDGE)
+    assert 1 <= len(solver._sums) <= 2
+    assert solver.moments.shape == (1, 311, 311)
+    assert not solver._sums
 
 
 def test_what_cannot_be_held_out_or_is_not_finite_is_left() -> None:

@@ -16,7 +16,6 @@ from automl.space import (
     Space,
     SpaceSettings,
     Variable,
-    channel_counts,
     sixteenth,
 )
 

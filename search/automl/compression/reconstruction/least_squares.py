@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -91,31 +91,48 @@ class _Shortcut:
     source: Source | None
 
 
-@dataclass(slots=True)
 class _Gathered:
     """What a layer reads, of the parts that came to it.
 
-    Attributes:
-        wide: Per part, rows [runs, rows, columns + 1].
-        shortcut: Per part, the other operand of the addition; 0.0 where there is none.
+    Args:
+        images: Of how many, each as many rows: they are written where they stay. None joins what
+            the parts give.
     """
 
-    wide: dict[int, Tensor] = field(default_factory=dict)
-    shortcut: dict[int, Tensor | float] = field(default_factory=dict)
+    def __init__(self, images: int | None) -> None:
+        self._images = images
+        self._parts: dict[int, Tensor] = {}
+        self._wide = torch.empty(0)
+        self.shortcut: Tensor | float = 0.0  #: the other operand's rows
 
     def rows(self) -> Tensor:
-        """All rows, image by image."""
-        return _joined([self.wide[number] for number in sorted(self.wide)], 1)
+        """All rows, image by image, the last column ones: [runs, rows, columns + 1]."""
+        if self._images is None:
+            return torch.cat([self._parts[number] for number in sorted(self._parts)], 1)
+        return self._wide
 
-    def shortcuts(self) -> Tensor | float:
-        """The other operand's rows."""
-        found = [self.shortcut[number] for number in sorted(self.shortcut)]
-        tensors = [each for each in found if isinstance(each, Tensor)]
-        return _joined(tensors, 0) if tensors else 0.0
+    def add(self, number: int, of: slice, rows: Tensor, shortcut: Tensor | float) -> None:
+        """Take rows [n, runs, columns] of some images, and those of the addition's other operand.
 
-
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+        Args:
+            number: Of the part that they are of.
+            of: The part's images.
+            rows: What the layer reads.
+            shortcut: Rows of the other operand; 0.0 for none.
+        """
+        if self._images is None:
+            self._parts[number] = with_ones(rows)
+            return
+        each = rows.shape[0] // (of.stop - of.start)
+        count, here = self._images * each, slice(of.start * each, of.start * each + rows.shape[0])
+        if not self._wide.numel():
+            self._wide = rows.new_empty(rows.shape[1], count, rows.shape[2] + 1)
+        self._wide[:, here, :-1] = rows.transpose(0, 1)
+        self._wide[:, here, -1] = 1.0
+        if isinstance(shortcut, Tensor):
+            if not isinstance(self.shortcut, Tensor):
+                self.shortcut = shortcut.new_empty(count, shortcut.shape[1])
+            self.shortcut[here] = shortcut
 
 
 class _Refitter(CalibrationMode):
@@ -154,11 +171,12 @@ class _Refitter(CalibrationMode):
         rounded, finish = bits.weights < FLOAT_BITS, self._finishes.get(name)
         if not (solved or rounded or finish):
             return
-        gathered = self._gathered.setdefault(step.address, _Gathered())
-        chosen = self._places(step, module, args[0])
-        gathered.wide[self.part.number] = with_ones(input_rows(module, args[0], chosen))
-        if shortcut is not None:
-            gathered.shortcut[self.part.number] = shortcut
+        images = self._parts.images_at(name) if aimed else None
+        gathered = self._gathered.setdefault(step.address, _Gathered(images))
+        rows = input_rows(module, args[0], self._places(step, module, args[0]))
+        part = self.part
+        gathered.add(part.number, part.here, rows, 0.0 if shortcut is None else shortcut)
+        del rows
         self.wait(gate)
         del self._gathered[step.address]
         solver = Solver(self._layer_rows(name, gathered))
@@ -227,11 +245,11 @@ class _Refitter(CalibrationMode):
         chosen = self._chosen(name, slice(0, images))
         per_image = self._features.chosen[name].shape[1]
         target: Tensor = self._features.targets[name].unflatten(0, (-1, per_image))
-        target = target[:images, : chosen.shape[1]].flatten(0, 1)
+        target = target[:images, : chosen.shape[1]]
         if name in self._kept:
-            target = target[:, self._kept[name]]
+            target = target[:, :, self._kept[name]]
         rounds = self._settings.rounds if self._features.aims[name].rectified else 1
-        return LayerRows(wide, target, gathered.shortcuts(), images, rounds)
+        return LayerRows(wide, target.flatten(0, 1), gathered.shortcut, images, rounds)
 
     def _chosen(self, name: str, here: slice) -> Tensor:
         return self._settings.excerpt.places(self._features.chosen[name])[here]

@@ -9,9 +9,10 @@ together. A layer that no pull makes better on the held-out rows is left as it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -34,9 +35,18 @@ _STRONGER: Final = 10.0
 _PULLS: Final = 5
 
 
+#: Numbers of a layer's outputs that are computed at once.
+_AT_ONCE: Final = 1 << 22
+
+#: From which row to which.
+Span = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class LayerRows:
     """What a layer reads and is to compute at sampled places, image by image.
+
+    What is asked of some of the rows is computed from views, so many rows at a time.
 
     Attributes:
         wide: [runs, rows, columns + 1], the last column ones.
@@ -58,41 +68,56 @@ class LayerRows:
         found = self.wide @ weights.to(self.wide.dtype)
         return found.transpose(0, 1).flatten(1) + self.shortcut
 
-    def cross(self, aim: Tensor) -> Tensor:
-        """Mean products of what is read and what is to be written to reach an aim, float64."""
-        runs, rows, _ = self.wide.shape
-        side = (aim - self.shortcut).view(rows, runs, -1).transpose(0, 1)
-        return (self.wide.transpose(1, 2) @ side).double() / rows
+    def cross(self, spans: Sequence[Span], found: Tensor | None = None) -> Tensor:
+        """Mean products of what is read and what is to be written, float64.
+
+        Args:
+            spans: Of which rows.
+            found: Weights; below zero the aim is what they make there. None aims at the target.
+        """
+        total, rows = torch.zeros((), dtype=torch.float64), 0
+        for some in self._blocks(spans):
+            aim = some.target if found is None else some.below(some.written(found))
+            count, runs = aim.shape[0], some.wide.shape[0]
+            side = (aim - some.shortcut).view(count, runs, -1).transpose(0, 1)
+            total, rows = total + some.wide.transpose(1, 2) @ side, rows + count
+        return total / rows
 
     def below(self, found: Tensor) -> Tensor:
         """The target, below zero what was found there."""
         return torch.where(self.target > 0, self.target, found.clamp_max(0))
 
-    def error(self, weights: Tensor) -> float:
-        """Mean squared error of weights; past a ReLU, what is rightly below zero is none."""
-        found = self.written(weights)
-        gap = found - (self.below(found) if self.rounds > 1 else self.target)
-        return float(gap.square().mean(dtype=torch.float64))
+    def error(self, weights: Tensor, span: Span) -> float:
+        """Squared error of weights, summed over rows; past a ReLU, what is rightly below zero is
+        none.
+        """
+        total = 0.0
+        for some in self._blocks([span]):
+            found = some.written(weights)
+            gap = found - (some.below(found) if self.rounds > 1 else some.target)
+            total += float(gap.square_().sum(dtype=torch.float64))
+        return total
 
-    def cut(self, first: int, end: int) -> LayerRows:
-        """The rows between two."""
-        return self._of(self.wide[:, first:end], lambda rows: rows[first:end])
+    def moments(self, span: Span) -> Tensor:
+        """Second moments of what is read, summed over rows."""
+        return gram(self.wide[:, slice(*span)])
 
-    def without(self, first: int, end: int) -> LayerRows:
-        """All rows but those between two."""
-        if end == self.target.shape[0]:
-            return self.cut(0, first)  # nothing is copied
-        wide = torch.cat([self.wide[:, :first], self.wide[:, end:]], 1)
-        return self._of(wide, lambda rows: torch.cat([rows[:first], rows[end:]]))
-
-    def _of(self, wide: Tensor, choose: Callable[[Tensor], Tensor]) -> LayerRows:
-        shortcut = self.shortcut
-        shortcut = choose(shortcut) if isinstance(shortcut, Tensor) else shortcut
-        return LayerRows(wide, choose(self.target), shortcut, self.images, self.rounds)
+    def _blocks(self, spans: Sequence[Span]) -> Iterator[LayerRows]:
+        step = max(1, _AT_ONCE // max(1, self.target.shape[1]))
+        for first, end in spans:
+            for start in range(first, end, step):
+                here = slice(start, min(start + step, end))
+                shortcut = self.shortcut
+                shortcut = shortcut[here] if isinstance(shortcut, Tensor) else shortcut
+                wide, target = self.wide[:, here], self.target[here]
+                yield LayerRows(wide, target, shortcut, self.images, self.rounds)
 
 
 class Solver:
     """Finds one layer's weights.
+
+    Beside the rows there are two matrices of (columns + 1)^2 numbers at most, float64: moments, and
+    their factor. In narrow layers, where each fifth is held out, there is one more for each.
 
     Args:
         rows: What the layer reads and aims at.
@@ -100,15 +125,24 @@ class Solver:
 
     def __init__(self, rows: LayerRows) -> None:
         self._rows = rows
-        count, images = rows.target.shape[0], rows.images
+        count, images, columns = rows.target.shape[0], rows.images, rows.wide.shape[2]
         each = 1 if images < _FOLDS else count // images  # of few images rows are held out
-        self._ends = [count // each * fold // _FOLDS * each for fold in range(_FOLDS + 1)]
+        ends = [count // each * fold // _FOLDS * each for fold in range(_FOLDS + 1)]
+        self._folds: list[Span] = list(pairwise(ends))
+        last = _FOLDS - 1
+        self._rows_a_column = ends[last] / columns
+        in_turn = columns <= _NARROW or (self._rows_a_column < _FEW and columns <= _FOLDED)
+        #: Folds whose moments are summed: each, where each is held out; else all but the last.
+        self._groups = [[fold] for fold in range(_FOLDS)] if in_turn else [[*range(last)], [last]]
+        self._held = range(_FOLDS) if in_turn else range(last, _FOLDS)
         self._sums: dict[int, Tensor] = {}
 
     @cached_property
     def moments(self) -> Tensor:
         """Mean second moments of all rows, float64 [runs, columns + 1, columns + 1]."""
-        return self._mean(range(_FOLDS))
+        found = self._mean(None)
+        self._sums.clear()
+        return found
 
     def solve(self, before: Tensor, ridge: float) -> Tensor | None:
         """The layer's weights, or None where they had better stay as they were.
@@ -117,27 +151,24 @@ class Solver:
             before: The weights before, float64 [runs, columns + 1, outputs of a run].
             ridge: The weakest pull towards them, relative to the mean second moment of the inputs.
         """
-        last = _FOLDS - 1
-        some = self._mean(range(last))
-        if not self._ends[1] or not torch.isfinite(some).all():
+        last, rows = _FOLDS - 1, self._rows
+        some = self._mean(last)
+        if self._folds[0][0] == self._folds[0][1] or not torch.isfinite(some).all():
             return None
         weakest = some.diagonal(dim1=1, dim2=2)[:, :-1].mean(1) * ridge
         weakest = weakest.clamp_min(1e-9).view(-1, 1, 1)
-        rows_a_column = self._ends[last] / before.shape[1]
-        if rows_a_column >= _MANY:
-            found, held = self._without(last, before, weakest), self._fold(last)
-            if found is not None and held.error(found) < held.error(before):
+        if self._rows_a_column >= _MANY:
+            found, held = self._without(last, before, weakest, some), self._folds[last]
+            if found is not None and rows.error(found, held) < rows.error(before, held):
                 return found
-        columns = before.shape[1]
-        in_turn = columns <= _NARROW or (rows_a_column < _FEW and columns <= _FOLDED)
-        folds = range(_FOLDS) if in_turn else range(last, _FOLDS)
-        pull = self._best_pull(folds, before, weakest)
-        made = {fold: self._without(fold, before, pull) for fold in folds}
-        if self._error(made) < self._error(dict.fromkeys(folds, before)):
-            return _solved(self._rows, self.moments, before, pull)
+        del some
+        pull = self._best_pull(before, weakest)
+        made = {fold: self._without(fold, before, pull) for fold in self._held}
+        if self._error(made) < self._error(dict.fromkeys(self._held, before)):
+            return _solved(rows, self._folds, self._mean(None), before, pull)
         return None
 
-    def _best_pull(self, folds: range, before: Tensor, weakest: Tensor) -> Tensor:
+    def _best_pull(self, before: Tensor, weakest: Tensor) -> Tensor:
         """The pull under which held-out rows are off least.
 
         The weakest is tried first, until one is worse than one before it that helped. Each is
@@ -145,10 +176,12 @@ class Solver:
         """
         straight = Solver(replace(self._rows, rounds=1))
         straight._sums, best, least = self._sums, weakest, torch.inf
-        unchanged = straight._error(dict.fromkeys(folds, before))
+        unchanged = straight._error(dict.fromkeys(self._held, before))
         for step in range(_PULLS):
             pull = weakest * _STRONGER**step
-            off = straight._error({fold: straight._without(fold, before, pull) for fold in folds})
+            off = straight._error(
+                {fold: straight._without(fold, before, pull) for fold in self._held}
+            )
             if off < least:
                 best, least = pull, off
             elif least < unchanged:
@@ -157,42 +190,52 @@ class Solver:
 
     def _error(self, found: Mapping[int, Tensor | None]) -> float:
         """Summed error on the rows of folds, each under weights of its own."""
-        total = 0.0
-        for fold, weights in found.items():
-            held = self._fold(fold)
-            each = torch.inf if weights is None else held.error(weights)
-            total += each * held.target.shape[0]
-        return total
+        return sum(
+            torch.inf if weights is None else self._rows.error(weights, self._folds[fold])
+            for fold, weights in found.items()
+        )
 
-    def _without(self, fold: int, before: Tensor, pull: Tensor) -> Tensor | None:
-        """Weights found without the rows of a fold."""
-        others = [each for each in range(_FOLDS) if each != fold]
-        rows = self._rows.without(self._ends[fold], self._ends[fold + 1])
-        return _solved(rows, self._mean(others), before, pull)
+    def _without(
+        self, fold: int, before: Tensor, pull: Tensor, mean: Tensor | None = None
+    ) -> Tensor | None:
+        """Weights found without the rows of a fold, whose `_mean` is used up where it is there."""
+        others = [rows for number, rows in enumerate(self._folds) if number != fold]
+        mean = self._mean(fold) if mean is None else mean
+        return _solved(self._rows, others, mean, before, pull)
 
-    def _fold(self, fold: int) -> LayerRows:
-        return self._rows.cut(self._ends[fold], self._ends[fold + 1])
+    def _mean(self, without: int | None) -> Tensor:
+        """Mean second moments of all rows, or of those without a fold: a matrix of its own."""
+        groups = [group for group in self._groups if without not in group]
+        total = self._sum(groups[0]).clone()
+        for group in groups[1:]:
+            total += self._sum(group)
+        rows = [self._folds[fold] for group in groups for fold in group]
+        return total.div_(max(1, sum(end - first for first, end in rows)))
 
-    def _mean(self, folds: Iterable[int]) -> Tensor:
-        """Mean second moments of the rows of some folds."""
-        total, count = torch.zeros(1, 1, 1, dtype=torch.float64), 0
-        for fold in folds:
-            if fold not in self._sums:
-                self._sums[fold] = gram(self._fold(fold).wide).double()
-            total = total + self._sums[fold]
-            count += self._ends[fold + 1] - self._ends[fold]
-        return total / count
+    def _sum(self, group: list[int]) -> Tensor:
+        """Second moments of the rows of some folds, summed."""
+        if group[0] not in self._sums:
+            total = self._rows.moments(self._folds[group[0]]).double()
+            for fold in group[1:]:
+                total += self._rows.moments(self._folds[fold])
+            self._sums[group[0]] = total
+        return self._sums[group[0]]
 
 
-def _solved(rows: LayerRows, moments: Tensor, before: Tensor, pull: Tensor) -> Tensor | None:
-    """Weights of least error on rows under a pull; None where moments have no factor."""
-    held = moments.clone()
-    held.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
-    factor, failed = torch.linalg.cholesky_ex(held)
+def _solved(
+    rows: LayerRows, spans: Sequence[Span], moments: Tensor, before: Tensor, pull: Tensor
+) -> Tensor | None:
+    """Weights of least error on some rows under a pull; None where moments have no factor.
+
+    The factor takes the place of the moments.
+    """
+    moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
+    factor = moments.mT  # columns first, as LAPACK wants it: nothing is copied
+    failed = torch.empty(moments.shape[0], dtype=torch.int32)
+    torch.linalg.cholesky_ex(factor, out=(factor, failed))
     if failed.any():
         return None
-    solved = torch.cholesky_solve(rows.cross(rows.target) + pull * before, factor)
+    solved = torch.cholesky_solve(rows.cross(spans) + pull * before, factor)
     for _ in range(rows.rounds - 1):
-        aim = rows.below(rows.written(solved))
-        solved = torch.cholesky_solve(rows.cross(aim) + pull * before, factor)
+        solved = torch.cholesky_solve(rows.cross(spans, solved) + pull * before, factor)
     return solved
