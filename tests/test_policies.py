@@ -16,7 +16,8 @@ from automl.latency.targets import find_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline.results import describe_making
 from automl.policy.file import check_fits, read_policy
-from automl.userdata.loading import load_data, load_model
+from automl.userdata.loading import load_data
+from automl.userdata.models import load_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "policies"
 FILES = sorted(FOLDER.glob("*.json"))

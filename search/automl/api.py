@@ -43,6 +43,7 @@ from automl.pipeline import (
     make_request,
     making_of,
     profile_request,
+    task_of,
 )
 from automl.policy import Policy, PolicyFile, read_policy
 from automl.study import (
@@ -56,12 +57,8 @@ from automl.study import (
     run_study,
 )
 from automl.userdata import (
-    ACCURACY_NAME,
-    check_forward,
-    check_input_shape,
-    checked_score,
-    load_score,
     make_data,
+    plain_model,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -114,11 +111,13 @@ def make_task(
     """A model with its data and score, checked on two inputs.
 
     Args:
-        model: Trained; it is put into evaluation mode and onto the CPU.
+        model: Trained; it is put into evaluation mode and onto the CPU. What torch.compile and
+            DataParallel wrap is taken out; weights of other floats are copied as 32-bit ones.
         data: (training, validation) or (training, validation, test), each an iterable of
-            (input, target) batches.
+            (input, target) batches, of mappings, or of inputs alone; an input may be any nest of
+            tensors that the model takes.
         score: (model, batches) -> float, larger is better, "logits", or "psnr" for pictures; None
-            for top-1 accuracy.
+            for top-1 accuracy, or logits where the data has no classes of the model's.
         calibration: Most training inputs to keep.
         seed: Under which a loader that shuffles yields the same inputs each time.
         data_name: What to call the data.
@@ -130,23 +129,10 @@ def make_task(
         OptionError: An input shape that differs from the data's in more than its size.
     """
     read = make_data(data, calibration, data_name, seed)
-    shape = check_input_shape((1, *input_shape) if input_shape else None, read)
-    model = model.to("cpu").eval()
-    check_forward(model, read)
-    if callable(score):
-        name = getattr(score, "__name__", type(score).__name__)
-        judged = checked_score(score, name)
-    else:
-        name, judged = score or ACCURACY_NAME, load_score(score, model)
-    return Task(
-        model=model,
-        data=read,
-        score=judged,
-        input_shape=shape,
-        model_name=type(model).__name__,
-        data_name=data_name,
-        score_name=name,
-    )
+    ready = plain_model(model)
+    shape = (1, *input_shape) if input_shape else None
+    name = type(ready.model).__name__
+    return task_of(ready, read, score, shape, model=name, data_name=data_name)
 
 
 @takes_options(SearchOptions)
@@ -300,7 +286,7 @@ def profile(
     chosen = make_options(ProfileOptions, options)
     shape = (1, *input_shape) if input_shape else ()
     if model is not None:
-        model = model.to("cpu").eval()
+        model = plain_model(model).model
     return pipeline.profile(profile_request(chosen, model, shape), on_event)
 
 

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from automl.errors import LockedError
+
+#: Files in a folder that somebody owns: the lock, and who holds it.
+LOCK_FILES: Final = (".lock", ".holder")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -82,8 +86,9 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         OSError: The lock cannot be made beside the path.
     """
     within = path.is_dir()
-    lock = path / ".lock" if within else path.with_name(f".{path.name}.lock")
-    record = path / ".holder" if within else path.with_name(f".{path.name}.holder")
+    lock, record = (
+        path / name if within else path.with_name(f".{path.name}{name}") for name in LOCK_FILES
+    )
     holding = FileLock(lock)
     try:
         holding.acquire(timeout=wait_seconds, poll_interval=0.01)

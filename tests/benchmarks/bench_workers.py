@@ -41,7 +41,7 @@ from automl.study import (
 )
 from automl.study.loop import batch_size
 from automl.userdata import load_model
-from automl.userdata.loading import load_object
+from automl.userdata.objects import load_object
 
 
 def prepared(options: argparse.Namespace, out: Path) -> Preparation:

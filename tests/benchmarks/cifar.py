@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from automl.userdata.loading import load_object
+from automl.userdata.objects import load_object
 
 Tensor = torch.Tensor
 Batches = list[tuple[Tensor, Tensor]]

@@ -61,6 +61,42 @@ def test_a_table_and_json(automl: Automl, recipe: Path, folder: Path) -> None:
     assert {each["state"] for each in found["rows"]} == {"COMPLETE", "INFEASIBLE"}
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        ("FAILED", "there is no file none.py", 2),
+        ("INFEASIBLE", "no policy meets it", 3),
+    ],
+)
+def test_a_sweep_that_found_nothing_says_so_and_ends_as_a_search_would(
+    automl: Automl,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    reason: str,
+    expected: int,
+) -> None:
+    row = SearchRow(
+        case="a",
+        model="m.py:a",
+        data="d.py:a",
+        target="board",
+        budget=("60%",),
+        agent="random",
+        seed=0,
+        state=state,  # type: ignore[arg-type]
+        reason=reason,
+    )
+    answer = SweepResult("few", "out", (row,))
+    monkeypatch.setattr("automl.sweep.run_sweep", lambda *_, **__: answer)
+    status, out, _ = automl("sweep", str(recipe))
+    assert status == expected
+    assert "none of them found a policy" in out
+    status, out, _ = automl("sweep", str(recipe), "--json")
+    assert status == expected
+    assert json.loads(out)["rows"][0]["reason"] == reason
+
+
 def test_what_is_wrong_is_one_line(automl: Automl, recipe: Path, folder: Path) -> None:
     (folder / "file").write_text("")
     for words, said in (

@@ -15,6 +15,7 @@ from automl.latency.targets import cpu_table
 from automl.pipeline import apply, search, verify
 from automl.pipeline.requests import ApplyRequest, Event, VerifyRequest
 from automl.policy.file import PolicyFile
+from automl.userdata.reading import TrainingBatches
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +116,11 @@ def test_data_without_a_training_part_is_tuned_on_the_calibration_inputs(
     policy: PolicyFile, tmp_path: Path
 ) -> None:
     spoilt = [(torch.full((2, *SHAPE[1:]), torch.nan), None)]
-    data = dataclasses.replace(task().data, training=spoilt)
+    data = dataclasses.replace(task().data, training=TrainingBatches(spoilt, None))
     given = dataclasses.replace(task(), data=data)
-    with pytest.raises(DataError, match="not finite"):  # so this is what is read
+    with pytest.raises(
+        DataError, match="training batch 0 has inputs that are NaN"
+    ):  # so this is what is read
         apply(ApplyRequest(given, policy, tmp_path / "a.pt", epochs=1))
     given = dataclasses.replace(task(), data=dataclasses.replace(data, training=None))
     result = apply(ApplyRequest(given, policy, tmp_path / "b.pt", epochs=1))

@@ -127,6 +127,20 @@ def test_a_folder_that_cannot_be_made_is_named(asked: SearchRequest) -> None:
         pass
 
 
+def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    run = tmp_path / "runs" / "deep" / "a"
+    with pytest.raises(StudyError), own_folder(run):
+        raise StudyError("refused")
+    assert list((tmp_path / "runs").iterdir()) == []
+    with own_folder(tmp_path / "runs"):  # which was there
+        pass
+    assert (tmp_path / "runs").is_dir()
+    with own_folder(run):
+        (run / "log.jsonl").write_text("{}")
+    assert [each.name for each in run.iterdir() if each.suffix] == ["log.jsonl"]
+
+
 def test_two_machines_do_not_search_one_study_of_a_shared_database(
     asked: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

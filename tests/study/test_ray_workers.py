@@ -129,7 +129,8 @@ def two(evaluate: Evaluate, seconds: float = 60.0) -> AbstractContextManager[Sco
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Preparation:
     """A network, its data and its database, made from a user's file."""
     import automl
-    from automl.userdata.loading import load_model, load_object
+    from automl.userdata.models import load_model
+    from automl.userdata.objects import load_object
 
     folder = tmp_path_factory.mktemp("user")
     (folder / "net.py").write_text(NET)

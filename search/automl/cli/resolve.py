@@ -115,7 +115,8 @@ def load_model_alone(settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
     if named.input_shape is not None:
         return model, named.input_shape
     assert named.data is not None
-    return model, userdata.load_data(named.data, calibration=1).input_shape
+    data = userdata.load_data(named.data, calibration=1)
+    return userdata.ready_for(model, data), data.input_shape
 
 
 def flags_again(settings: Settings) -> list[str]:

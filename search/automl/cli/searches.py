@@ -33,7 +33,8 @@ def search(*, front: Front = 0, json: Json = False, **flags: Any) -> None:
     if several:
         pipeline.check_front(chosen, chosen.budgets, front)
     settings, notes = _with_model(settings, chosen)
-    task = replace(resolve.load_task(settings), notes=notes)
+    task = resolve.load_task(settings)
+    task = replace(task, notes=(*notes, *task.notes))
     request = pipeline.first_request(task, chosen)
     if several:
         _run_front(request, chosen.budgets, front, json)

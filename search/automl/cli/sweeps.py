@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.flags import Json
+from automl.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
     from automl.sweep import SearchRow, SweepResult
@@ -54,6 +55,14 @@ def sweep(
         _print(result)
     if result.interrupted:
         raise typer.Exit(130)
+    if result.rows and all(row.score is None for row in result.rows):
+        raise typer.Exit(_status_of(result))
+
+
+def _status_of(result: SweepResult) -> int:
+    """What a sweep without any policy ends with: 3 where no budget can be met, else 2."""
+    states = {row.state for row in result.rows}
+    return InfeasibleError.exit_status if states == {"INFEASIBLE"} else UsageError.exit_status
 
 
 def _tell(row: SearchRow) -> None:
@@ -88,6 +97,8 @@ def _print(result: SweepResult) -> None:
         render.say(f"{result.skipped} of them were finished before")
     render.say("* on the front of its target: no other search is better in score and latency")
     render.say(f"results: {result.out}/results.json")
+    if result.rows and all(row.score is None for row in result.rows):
+        render.say("none of them found a policy")
     if result.interrupted:
         render.say("interrupted: the same command goes on")
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.quantization.joint_database import JointDatabase
+from automl.network import column_scales, output_rows
 from automl.space import Sensitivity, Space, kind_of
-from automl.userdata import fitting
+from automl.userdata import in_passes
 
 Tensor = torch.Tensor
 
@@ -45,13 +45,13 @@ def measure_sensitivity(
     """
     # results may be made from the database after an interruption, which could leave a choice in it
     model = copy.deepcopy(database.model)
-    dense = outputs(model, images)
-    variance = float(dense.var(0).mean().clamp_min(1e-12)) if dense.shape[0] > 1 else 1.0
+    whole = in_passes(model, images)
+    dense, scales = output_rows(whole, len(images)), column_scales(whole, len(images))
     total = sum(len(variable.options) for variable in space.variables)
     sensitivity, done = [], 0
 
     def change(made: Callable[[Tensor], Any], inputs: Tensor) -> float:
-        return float((outputs(made, inputs) - dense).square().mean()) / variance
+        return float(((outputs(made, inputs) - dense).square() / scales).mean())
 
     def told() -> None:
         nonlocal done
@@ -68,14 +68,7 @@ def measure_sensitivity(
     return Sensitivity(tuple(sensitivity), images.shape[0], tuple(pairwise))
 
 
-def outputs(model: Callable[[Tensor], Any], images: Tensor, batch: int = 64) -> Tensor:
+def outputs(model: Callable[[Tensor], Any], images: Tensor) -> Tensor:
     """The network's outputs, flattened to one row an image."""
-    batch = min(batch, fitting(images))
     with torch.no_grad():
-        parts = [_flat(model(part), part.shape[0]) for part in images.split(batch)]
-    return torch.cat(parts)
-
-
-def _flat(output: object, images: int) -> Tensor:
-    leaves = tree_leaves(output)
-    return torch.cat([leaf.reshape(images, -1) for leaf in leaves if isinstance(leaf, Tensor)], 1)
+        return output_rows(in_passes(model, images), len(images))

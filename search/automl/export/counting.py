@@ -14,6 +14,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from automl.export.float_onnx import between_tensors
+
 #: Operators whose multiply-accumulates count; fvcore counts norms and interpolation as well.
 _WEIGHTED: Final = ("conv", "linear", "addmm", "matmul", "bmm", "mm", "einsum", "baddbmm")
 #: Operators of weight that fvcore may meet and does not know.
@@ -41,12 +43,12 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> CountedMacs:
         model: In eval mode, on the CPU.
         input_shape: Of one batch-1 input.
     """
-    example = torch.zeros(input_shape)
+    counted_in = between_tensors(model, torch.zeros(input_shape))
     with warnings.catch_warnings(), _slow_path(), torch.no_grad():
         warnings.simplefilter("ignore")  # fvcore traces and scripts with torch.jit
         from fvcore.nn import FlopCountAnalysis
 
-        counted = FlopCountAnalysis(model, example)
+        counted = FlopCountAnalysis(counted_in.network, counted_in.given)
         counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         counted.tracer_warnings("none")
         operators = counted.by_operator()

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError
-from automl.export.session import checking_options
+from automl.export.session import Feed, by_name, checking_options, fed
 from automl.network import Address, ForwardTracer, LeafCall, base_name, names
 from automl.profiling import MOVES
 
@@ -61,13 +61,13 @@ class RecordedValues:
     """Inputs and outputs of operations of a network in one pass.
 
     Attributes:
-        example: The network's input.
+        example: The network's input, as its file is given it.
         steps: The operations by address.
         inputs: Their tensor arguments, as they were given.
         outputs: Their (first) outputs.
     """
 
-    example: Array
+    example: Feed
     steps: Mapping[Address, LeafCall]
     inputs: Mapping[Address, Sequence[Array]]
     outputs: Mapping[Address, Array]
@@ -80,7 +80,7 @@ def record_values(
     tracer = _Values(network, wanted)
     with tracer.attached():
         network(example)
-    return RecordedValues(example.numpy(), tracer.steps, tracer.inputs, tracer.outputs)
+    return RecordedValues(fed(network, example), tracer.steps, tracer.inputs, tracer.outputs)
 
 
 def find_operations(
@@ -102,7 +102,7 @@ def find_operations(
     }
 
 
-def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
+def run_all(model: onnx.ModelProto, example: Feed) -> dict[str, Array]:
     """Every float value of the model on one input, computed without optimisations."""
     import onnxruntime
 
@@ -118,9 +118,9 @@ def run_all(model: onnx.ModelProto, example: Array) -> dict[str, Array]:
     session = onnxruntime.InferenceSession(
         whole.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    given = session.get_inputs()[0].name
-    computed = map(np.asarray, session.run(produced, {given: example}))
-    found = {given: example, **dict(zip(produced, computed, strict=True))}
+    given = by_name(session, example)
+    computed = map(np.asarray, session.run(produced, given))
+    found = {**given, **dict(zip(produced, computed, strict=True))}
     return {name: value for name, value in found.items() if value.dtype == np.float32}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from automl.compression import QuantizedModel
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.qdq import check_quantized, quantized_bytes
-from automl.export.session import Session
+from automl.export.session import Session, fed
 from automl.files import write_whole
+from automl.network import example_of, output_tensors
 from automl.profiling import half_model
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -26,6 +26,8 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE = 2e-2
 #: Random inputs that an integer network is held against where no others are given.
 _INPUTS = 64
+#: Inputs such as it will see that a float network is held against.
+_SHOWN = 8
 
 
 def export_onnx(
@@ -43,8 +45,8 @@ def export_onnx(
             the scheme that it simulates.
         input_shape: Of one input, batch 1 first.
         path: Where to.
-        inputs: What a `QuantizedModel` is checked on, some hundred such as it will see; None for
-            random ones, on which float networks are always checked.
+        inputs: What it is checked on, some hundred such as it will see; None for random ones, on
+            which float networks are checked as well.
         half: Write float tensors, the network's input among them, in fp16: runtimes with strongly
             typed networks compute in what the file says.
 
@@ -59,11 +61,12 @@ def export_onnx(
     content = half_model(content) if half else content
     if isinstance(model, QuantizedModel):
         if inputs is None:
-            generator = torch.Generator().manual_seed(0)
-            inputs = torch.randn((_INPUTS, *input_shape[1:]), generator=generator)
+            inputs = example_of(model, (_INPUTS, *input_shape[1:]))
         difference = check_quantized(content, model, inputs).mean
     else:
-        difference = check_onnx(content, model, input_shape, HALF_TOLERANCE if half else TOLERANCE)
+        shown = () if inputs is None else inputs[:_SHOWN].split(1)
+        tolerance = HALF_TOLERANCE if half else TOLERANCE
+        difference = check_onnx(content, model, input_shape, tolerance, shown)
     write_whole(path, content)
     return difference
 
@@ -86,23 +89,32 @@ def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
 
 
 def check_onnx(
-    content: bytes, model: nn.Module, input_shape: Sequence[int], tolerance: float = TOLERANCE
+    content: bytes,
+    model: nn.Module,
+    input_shape: Sequence[int],
+    tolerance: float = TOLERANCE,
+    shown: Sequence[torch.Tensor] = (),
 ) -> float:
-    """Largest difference between ONNX Runtime and PyTorch on random inputs, relative to scale.
+    """Largest difference between ONNX Runtime and PyTorch, relative to scale.
 
     All outputs are compared, each relative to its own largest value.
+
+    Args:
+        content: The file.
+        model: In eval mode, on the CPU.
+        input_shape: Of one input, batch 1 first.
+        tolerance: Largest difference that is allowed.
+        shown: Inputs, batch 1, that are compared on beside random ones.
 
     Raises:
         ModelError: It is larger than `tolerance`, or ONNX Runtime refuses the file.
     """
     session = Session(content)
-    generator = torch.Generator().manual_seed(0)
     differences: list[float] = []
-    for _ in range(3):
-        inputs = torch.randn(tuple(input_shape), generator=generator)
+    for inputs in (*(example_of(model, input_shape, seed) for seed in range(3)), *shown):
         with torch.no_grad():
             expected = _arrays(model(inputs))
-        found = session.run(inputs.numpy())
+        found = session.run(fed(model, inputs))
         if [part.shape for part in found] != [part.shape for part in expected]:
             raise ModelError("the ONNX model has outputs of other shapes than the PyTorch model")
         differences += [_difference(*pair) for pair in zip(found, expected, strict=True)]
@@ -120,4 +132,4 @@ def _difference(found: Array, expected: Array) -> float:
 
 
 def _arrays(output: object) -> list[Array]:
-    return [leaf.numpy() for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    return [tensor.numpy() for tensor in output_tensors(output)]

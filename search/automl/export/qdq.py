@@ -27,7 +27,8 @@ from automl.export.matching import (
     lost,
     record_values,
 )
-from automl.export.session import Session
+from automl.export.session import Session, fed
+from automl.network import example_of, output_tensors
 from automl.profiling import (
     Pairs,
     ValueQParams,
@@ -84,8 +85,7 @@ def quantized_bytes(
 
 def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> RecordedValues:
     """Inputs and outputs of a plan's operations on a random input, unrounded."""
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(tuple(input_shape), generator=generator)
+    example = example_of(network, input_shape)
     return record_values(network, {*plan.inputs, *plan.rounding.outputs}, example)
 
 
@@ -111,10 +111,10 @@ def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Ag
         ModelError: The two do not agree, or ONNX Runtime refuses the file.
     """
     session = Session(content)
-    outputs = [session.run(one[None].numpy())[0] for one in inputs]
+    outputs = [session.run(fed(model, one[None]))[0] for one in inputs]
     found = torch.from_numpy(np.concatenate(outputs))
     expected = model(inputs)
-    expected = expected if isinstance(expected, Tensor) else next(iter(expected))
+    expected = output_tensors(expected)[0]
     if found.shape != expected.shape:
         raise ModelError("the ONNX model has outputs of other shapes than the quantised model")
     agreement = _agreement(found.flatten(1), expected.flatten(1), expected.dim() == 2)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
+from automl.network import input_hook
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Array = NDArray[np.float32]
+Tensor = torch.Tensor
+#: Arrays by name, or the only one.
+Feed = Mapping[str, NDArray[Any]] | NDArray[Any]
 
 #: Makes ONNX Runtime store int8 weights as uint8. On x86 without VNNI its kernels for unsigned by
 #: signed bytes add pairs of products in saturating 16 bits; those for unsigned bytes do not.
@@ -33,8 +40,39 @@ def checking_options() -> onnxruntime.SessionOptions:
     return options
 
 
+#: What an array is cast to for an input of the file.
+_KINDS: Final = {
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+}
+
+
+def fed(model: nn.Module, rows: Tensor) -> dict[str, NDArray[Any]]:
+    """What a model's file is given for an input of the model: arrays by name.
+
+    Args:
+        model: What was exported.
+        rows: Inputs as the program handles them.
+    """
+    hook = input_hook(model)
+    if hook is None or hook.form.plain:
+        return {"input": rows.numpy()}
+    tensors = zip(hook.form.tensors, hook.form.split(rows), strict=True)
+    return {each.name: tensor.numpy() for each, tensor in tensors}
+
+
+def by_name(session: onnxruntime.InferenceSession, inputs: Feed) -> dict[str, NDArray[Any]]:
+    """What a session is given: arrays of the floats that it takes; those that it lacks left out."""
+    found = {}
+    for each in session.get_inputs():
+        array = inputs[each.name] if isinstance(inputs, Mapping) else inputs
+        found[each.name] = array.astype(_KINDS.get(each.type, array.dtype))
+    return found
+
+
 class Session:
-    """A model that is run on float inputs, whichever floats it takes itself.
+    """A model that is run on inputs by name, whichever floats it takes itself.
 
     Args:
         content: Serialised ONNX.
@@ -55,10 +93,9 @@ class Session:
             raise ModelError(
                 f"ONNX Runtime refuses the exported model: {session}"
             ) from session.error
-        self._session, self._given = session, session.get_inputs()[0]
+        self._session = session
 
-    def run(self, inputs: Array) -> list[Array]:
+    def run(self, inputs: Feed) -> list[Array]:
         """All outputs on one input, as 32-bit floats."""
-        kind = np.float16 if self._given.type == "tensor(float16)" else np.float32
-        outputs = self._session.run(None, {self._given.name: inputs.astype(kind)})
+        outputs = self._session.run(None, by_name(self._session, inputs))
         return [np.asarray(output, dtype=np.float32) for output in outputs]

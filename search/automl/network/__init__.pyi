@@ -1,6 +1,13 @@
 from .forward_tracer import Address as Address
 from .forward_tracer import ForwardTracer as ForwardTracer
 from .forward_tracer import LeafCall as LeafCall
+from .input_form import InputForm as InputForm
+from .input_form import InputHook as InputHook
+from .input_form import example_of as example_of
+from .input_form import form_of as form_of
+from .input_form import input_hook as input_hook
+from .input_form import styles_of as styles_of
+from .input_form import taking_rows as taking_rows
 from .labels import names as names
 from .layers import OPERATORS as OPERATORS
 from .layers import Block as Block
@@ -11,6 +18,11 @@ from .layers import LayerPlan as LayerPlan
 from .layers import Network as Network
 from .layers import Width as Width
 from .operators import base_name as base_name
+from .outputs import column_scales as column_scales
+from .outputs import judged_tensors as judged_tensors
+from .outputs import named_tensors as named_tensors
+from .outputs import output_rows as output_rows
+from .outputs import output_tensors as output_tensors
 from .precision import FLOAT_BITS as FLOAT_BITS
 from .precision import NETWORK_INPUT as NETWORK_INPUT
 from .precision import Flow as Flow

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from automl.errors import ModelError, Raised, attempt
 from automl.network.forward_tracer import ForwardTracer, LeafCall
+from automl.network.outputs import output_tensors
 
 Tensor = torch.Tensor
 #: Outputs for one input may differ by this share of their scale: of sums in another order.
@@ -89,8 +89,7 @@ def _run(model: nn.Module, example: Tensor) -> list[Tensor]:
 
     def run() -> list[Tensor]:
         with torch.no_grad():
-            leaves = tree_leaves(model(example.clone()))
-        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+            return output_tensors(model(example.clone()))
 
     found = attempt(run)
     if isinstance(found, Raised):

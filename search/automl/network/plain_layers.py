@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.forward_tracer import base_kind, leaf_kind
 from automl.network.layer_probe import Visit, plain_form
+from automl.network.outputs import output_tensors
 from automl.network.parametrized import bake
 
 Tensor = torch.Tensor
@@ -102,7 +103,7 @@ def _outputs(model: nn.Module, example: Tensor) -> list[Tensor]:
     """All tensors that the network gives, the same ones each time if it draws random numbers."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [leaf for leaf in tree_leaves(model(example.clone())) if isinstance(leaf, Tensor)]
+        return output_tensors(model(example.clone()))
 
 
 def _same(model: nn.Module, example: Tensor, expected: list[Tensor]) -> bool:

@@ -26,6 +26,7 @@ from automl.network.labels import (
     vector,
 )
 from automl.network.norms import NORMS, norm_line
+from automl.network.outputs import output_tensors
 
 Tensor = torch.Tensor
 #: Operators that may lie on the way of a value through a block that adds something to it.
@@ -196,14 +197,17 @@ class _Recorder(ForwardTracer):
         self._last: set[int] = set()
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
         self._entered: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {}
+        self._number_input(inputs)
+
+    def _number_input(self, inputs: Tensor) -> None:
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
         line = self.trace.union.fresh(channels)
         self.trace.union.freeze(line, INPUT)
-        shape = [1, -1, *[1] * (inputs.dim() - 2)]
-        self._number(inputs, line.view(shape).expand(inputs.shape))
+        shape = [1, -1, *[1] * (inputs.dim() - 2)][: inputs.dim()]
+        self._number(inputs, line.view(shape).expand(inputs.shape) if inputs.dim() > 1 else line)
 
     def finish(self, output: Any) -> Trace:
-        tensors = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+        tensors = output_tensors(output)
         known = [self._ids[id(tensor)] for tensor in tensors if id(tensor) in self._ids]
         for value in known:
             self.trace.union.freeze(self._labels[value], OUTPUT)
@@ -214,6 +218,9 @@ class _Recorder(ForwardTracer):
 
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         leaves = tree_flatten((args, kwargs))[0]
+        for leaf in leaves if not name else ():  # the tensors that a row was taken apart into
+            if isinstance(leaf, Tensor) and id(leaf) not in self._ids:
+                self._number_input(leaf)
         places = tuple(
             place
             for place, leaf in enumerate(leaves)

@@ -16,6 +16,7 @@ from automl.network.boundaries import find_boundaries
 from automl.network.first_runs import find_example
 from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
+from automl.network.input_form import example_of
 from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
@@ -54,7 +55,7 @@ def trace_network(
     """Read a model: fold, trace, group, and believe only what survives being cut and run.
 
     Args:
-        model: Any module that takes one float tensor.
+        model: Any module that takes one float tensor, or rows (`taking_rows`).
         input_shape: Shape of one input, batch 1 first.
         resolutions: Square input sizes to try; None for a default ladder, () for the dense alone.
         shown: Shape of one input of the data; None where it is `input_shape`.
@@ -64,8 +65,7 @@ def trace_network(
         ModelError: The model cannot be copied, does not run on such an input, gives other outputs
             each time or no numbers, or does other operations than on the data's.
     """
-    generator = torch.Generator().manual_seed(seed)
-    example = torch.randn(tuple(input_shape), generator=generator)
+    example = example_of(model, input_shape, seed)
     fingerprint = fingerprint_of(model)
     ready = copied(model)
     example = find_example(ready, example)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from automl.errors import Raised, attempt
 from automl.network.layers import Network
+from automl.network.outputs import output_tensors
 from automl.network.surgery import mask, smaller
 
 Tensor = torch.Tensor
@@ -101,5 +101,5 @@ class _Trial:
 
     def _outputs(self, model: nn.Module) -> Tensor:
         with torch.no_grad():
-            leaves = tree_leaves(model(self._example.clone()))
-        return torch.cat([leaf.flatten() for leaf in leaves if isinstance(leaf, Tensor)])
+            tensors = output_tensors(model(self._example.clone()))
+        return torch.cat([tensor.flatten() for tensor in tensors])

@@ -44,6 +44,12 @@ def _expected(what: str, found: object) -> UsageError:
     return UsageError(f"expected {what}, found {found!r}")
 
 
+def _decimal_comma(written: str, because: str = "a number has a point") -> UsageError | None:
+    """What to say where a value is a number but for a comma in place of its point; else None."""
+    point = re.sub(r"(?<![\d.,])(\d+),(\d+)(?![\d.,])", r"\1.\2", written)
+    return None if point == written else UsageError(f"{written!r}: {because}; write {point}")
+
+
 def _number(written: str) -> object:
     """A flag's whole number; what is none stays text, and is refused as such."""
     return int(written) if re.fullmatch(r"[+-]?\d+", written.strip()) else written
@@ -142,6 +148,8 @@ def _duration(value: Any) -> float:
         plain = isinstance(value, Real) and not isinstance(value, bool)
         seconds = float(value) if plain else 0.0
     if not 0.0 < seconds < inf:
+        if isinstance(value, str) and (comma := _decimal_comma(value)):
+            raise comma
         raise _expected("a time such as 90s, 10min or 2h", value)
     return seconds
 
@@ -154,6 +162,8 @@ def _bytes(value: Any) -> int:
     else:
         count = float(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0.0
     if not 1.0 <= count < inf:
+        if isinstance(value, str) and (comma := _decimal_comma(value)):
+            raise comma
         raise _expected("a size such as 2GB or 800MB", value)
     return round(count)
 
@@ -195,8 +205,11 @@ def _budget(value: Any) -> tuple[str, ...]:
     if not found:
         raise UsageError("expected a limit such as 10ms, 50% or 4MB, found none")
     for one in found:
-        for written in one.split(","):
-            parse_budget(written)
+        try:
+            for written in one.split(","):
+                parse_budget(written)
+        except UsageError as error:
+            raise _decimal_comma(one, "a comma separates budgets") or error from None
     return tuple(found)
 
 

@@ -41,3 +41,4 @@ from .tables import check_table as check_table
 from .tables import diff_tables as diff_tables
 from .tables import merge_tables as merge_tables
 from .tasks import load_task as load_task
+from .tasks import task_of as task_of

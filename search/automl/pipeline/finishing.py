@@ -30,7 +30,7 @@ from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Policy, PolicyFile, Predicted, check_fits
 from automl.recovery import RecoverySettings, recover
 from automl.study import judge
-from automl.userdata import seeded
+from automl.userdata import EPOCH, seeded
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
@@ -55,9 +55,8 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     config = making_of(file, request.calibration, request.seed)
     compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
     on_event(Event("finishing", 1, 3))
-    model = compressor.make(policy)
-    if request.epochs:
-        _recover(request, traced, model, on_event)
+    model, differing = compressor.make(policy), _differences(request, compressor)
+    trained = _recover(request, traced, model, on_event) if request.epochs else ()
     batches = task.judged_on
     dense = judge(traced.model, task.score, batches)
     small = judge(model, task.score, batches, policy.resolution)
@@ -85,7 +84,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         integers=isinstance(model, QuantizedModel),
         packed_path=request.packed,
         packed_bytes=packed,
-        notes=(*_differences(request, compressor), *notes, *_sizes(traced, task)),
+        notes=(*task.notes, *differing, *trained, *notes, *_sizes(traced, task)),
     )
 
 
@@ -209,10 +208,12 @@ def _refuse_rounded(policy: Policy, traced: TracedModel) -> None:
 
 def _recover(
     request: ApplyRequest, traced: TracedModel, model: nn.Module, on_event: OnEvent
-) -> None:
-    data = request.task.data
-    batches = data.training if data.training is not None else data.calibration
-    with seeded(request.policy.seed if request.seed is None else request.seed, batches):
+) -> tuple[str, ...]:
+    """Fine-tune the model in place; gives what the user should know."""
+    training = request.task.data.training
+    batches = request.task.data.calibration if training is None else training
+    loaders = () if training is None else (training.source,)
+    with seeded(request.policy.seed if request.seed is None else request.seed, *loaders):
         recover(
             model,
             traced.model,
@@ -221,6 +222,12 @@ def _recover(
             settings=RecoverySettings(epochs=request.epochs),
             on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
         )
+    if training is None or not training.cut:
+        return ()
+    return (
+        f"the training data does not say how much it is: an epoch was {EPOCH:,} inputs, and the"
+        " next went on behind them",
+    )
 
 
 def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from automl.errors import LockedError, StudyError
-from automl.files import locked
+from automl.files import LOCK_FILES, locked
 from automl.pipeline.log import Log
 from automl.pipeline.requests import OnEvent, SearchRequest
 from automl.study import leased
@@ -39,20 +40,35 @@ def open_run(request: SearchRequest, on_event: OnEvent) -> Iterator[Log]:
 def own_folder(folder: Path) -> Iterator[None]:
     """Make a folder where it is missing, and own it until the block ends.
 
+    A folder that was made here is removed again where an error ends the block before anything was
+    written into it.
+
     Raises:
         LockedError: Another process works in it.
         StudyError: It cannot be made or written.
     """
     with contextlib.ExitStack() as stack:
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder))
+            stack.push(partial(_remove_empty, made))
         except LockedError as error:
             raise LockedError(error.message, holder=error.holder, options=("out",)) from None
         except OSError as error:
             message = f"the run folder {folder} cannot be written: {error.strerror}"
             raise StudyError(message, options=("out",)) from error
         yield
+
+
+def _remove_empty(folders: Sequence[Path], kind: type[BaseException] | None, *_: object) -> None:
+    """After an error, remove folders, innermost first, until one holds more than its own lock."""
+    for folder in folders if kind is not None else ():
+        if any(each.name not in LOCK_FILES for each in folder.iterdir()):
+            return
+        for name in LOCK_FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def refuse_running(folder: Path) -> None:

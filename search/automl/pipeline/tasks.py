@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from automl.errors import OptionError, UsageError
 from automl.options import TaskOptions
 from automl.pipeline.requests import Task
 from automl.userdata import (
-    ACCURACY_NAME,
-    check_forward,
+    Data,
+    ReadyModel,
     check_input_shape,
+    choose_score,
     load_data,
-    load_model,
+    load_ready,
     load_score,
+    ready_for,
 )
 
 
@@ -32,17 +37,48 @@ def load_task(named: TaskOptions, calibration: int, seed: int) -> Task:
         raise OptionError("model", "has to be given")
     if named.data is None:
         raise UsageError(f"the model {named.model} needs data", options=("data",))
-    model = load_model(named.model, named.weights)
-    score = load_score(named.score, model)
+    loaded = load_ready(named.model, named.weights)
+    if named.score is not None:  # what is wrong with it is said before the data is read
+        load_score(named.score, loaded.model)
     data = load_data(named.data, calibration, seed)
-    shape = check_input_shape(named.input_shape, data)
-    check_forward(model, data)
+    return task_of(
+        loaded, data, named.score, named.input_shape, model=named.model, data_name=named.data
+    )
+
+
+def task_of(
+    ready: ReadyModel,
+    data: Data,
+    score: Callable[..., Any] | str | None,
+    input_shape: Sequence[int] | None,
+    *,
+    model: str,
+    data_name: str,
+) -> Task:
+    """A model with its data and score, run on two inputs.
+
+    Args:
+        ready: The model, plain.
+        data: As it was read.
+        score: What was asked for; None for what the data allows.
+        input_shape: What was asked for, batch 1 first; None for the data's.
+        model, data_name: What they are called.
+
+    Raises:
+        DataError: Data that the model does not take, or labels that it has no classes for.
+        ModelError: Outputs that are not finite.
+        OptionError: An input shape that is not like the data's.
+    """
+    shape = check_input_shape(input_shape, data)
+    taking = ready_for(ready.model, data)
+    chosen = choose_score(score, taking, data)
     return Task(
-        model=model,
+        model=taking,
         data=data,
-        score=score,
+        score=chosen.score,
         input_shape=shape,
-        model_name=named.model,
-        data_name=named.data,
-        score_name=named.score or ACCURACY_NAME,
+        model_name=model,
+        data_name=data_name,
+        score_name=chosen.name,
+        notes=(*ready.notes, *chosen.notes),
     )

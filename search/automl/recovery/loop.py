@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
 from automl.compression import resized
 from automl.errors import DataError
+from automl.network import output_tensors
 
 Tensor = torch.Tensor
 
@@ -98,7 +98,7 @@ def _step(
     with torch.no_grad():
         aim = teacher(inputs)
     found = student(resized(inputs, resolution))
-    pairs = zip(_tensors(found), _tensors(aim), strict=True)
+    pairs = zip(_floats(found), _floats(aim), strict=True)
     loss = torch.stack([distance(*pair, settings.temperature) for pair in pairs]).sum()
     if not torch.isfinite(loss):
         raise DataError("recovery diverged: the loss is not finite; lower the learning rate")
@@ -109,8 +109,8 @@ def _step(
     return float(loss.detach())
 
 
-def _tensors(output: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+def _floats(output: object) -> list[Tensor]:
+    return [each for each in output_tensors(output) if each.is_floating_point()]
 
 
 def distance(found: Tensor, aim: Tensor, temperature: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from automl.errors import Raised, attempt
 from automl.study.evaluation import judge
-from automl.userdata import Batches, ImageScore, Score, fitting
+from automl.userdata import Batches, ImageScore, Score, fitting, in_passes
 
 Tensor = torch.Tensor
 #: Inputs that the answer to all is the mean of.
@@ -41,7 +41,7 @@ class Constant(nn.Module):
 
 def _mean(*outputs: Any) -> Any:
     first = outputs[0]
-    if isinstance(first, Tensor) and first.is_floating_point():
+    if isinstance(first, Tensor) and first.is_floating_point() and first.dim():
         return torch.cat(outputs).mean(0)
     return first
 
@@ -81,6 +81,6 @@ def _most(score: ImageScore, constant: nn.Module, batches: Batches) -> float:
     reference = score.reference(batches)
     with torch.no_grad():
         rows = reference.rows
-        values = score.values(constant(rows), reference)
+        values = score.values(in_passes(constant, rows), reference)
     spread = float(values.std()) if len(values) > 1 else 0.0
     return float(values.mean()) + _ERRORS * spread / sqrt(len(values))

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import torch
-from torch import nn
+
+from automl.network import judged_tensors
 
 Tensor = torch.Tensor
+#: What a network gives: one tensor, or several by name.
+Outputs = Tensor | dict[str, Tensor]
 #: Bytes of inputs that go through a network together: the values inside are some ten times as many.
 _BYTES: Final = 16 << 20
+#: Most rows that do: of a few words, or numbers, values of many times their size may be made.
+_ROWS: Final = 256
 
 
 def fitting(inputs: Tensor) -> int:
     """How many inputs such as these may go through a network together."""
-    return max(1, _BYTES // max(1, inputs[:1].numel() * inputs.element_size()))
+    most = max(1, _BYTES // max(1, inputs[:1].numel() * inputs.element_size()))
+    return most if inputs.dim() > 2 else min(most, _ROWS)
 
 
-def in_passes(model: nn.Module, inputs: Tensor) -> Tensor:
-    """A network's outputs, whatever the number of inputs; of few in one pass."""
-    parts = [model(part) for part in inputs.split(fitting(inputs))]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def in_passes(model: Callable[[Tensor], Any], inputs: Tensor) -> Outputs:
+    """A network's outputs, whatever the number of inputs; of few in one pass.
+
+    Of a network that gives more than one tensor those by name that hold floats for each input.
+    """
+    parts = inputs.split(fitting(inputs))
+    passes = [model(part) for part in parts]
+    if isinstance(passes[0], Tensor):
+        return passes[0] if len(passes) == 1 else torch.cat(passes)
+    named = [judged_tensors(each, len(part)) for each, part in zip(passes, parts, strict=True)]
+    return {name: torch.cat([each[name] for each in named]) for name in named[0]}

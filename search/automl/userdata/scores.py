@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import torch
 from torch import nn
 
-from automl.errors import DataError
+from automl.errors import DataError, Raised, attempt
+from automl.network import column_scales, output_rows
 from automl.userdata.data import MAX_BYTES
-from automl.userdata.passes import in_passes
+from automl.userdata.passes import Outputs, in_passes
 
 Tensor = torch.Tensor
 #: A score: (model, batches) -> float, larger is better. The model is in evaluation mode.
@@ -33,11 +34,11 @@ class Reference:
 
     Attributes:
         rows: One row per image, in the order of the batches.
-        scale: What differences are divided by.
+        scale: What squared differences are divided by: a number, or one a column.
     """
 
     rows: Tensor
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
 
     def __getitem__(self, chosen: slice | Tensor) -> Reference:
         """The rows of some images."""
@@ -58,7 +59,7 @@ class ImageScore(ABC):
         """What the outputs on these batches are to be compared with."""
 
     @abstractmethod
-    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+    def values(self, outputs: Outputs, reference: Reference) -> Tensor:
         """One value an image, float64 [images], larger is better."""
 
     def __call__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Any]]) -> float:
@@ -90,9 +91,9 @@ class Accuracy(ImageScore):
         Raises:
             DataError: Targets that are not one class index an input.
         """
-        return Reference(torch.cat([_classes(inputs, targets) for inputs, targets in batches]))
+        return Reference(torch.cat([class_indices(inputs, targets) for inputs, targets in batches]))
 
-    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+    def values(self, outputs: Outputs, reference: Reference) -> Tensor:
         """1 where the largest output is that of the class.
 
         Raises:
@@ -107,7 +108,7 @@ class Confidence(Accuracy):
     It tells candidates apart where nearly all are right of each, and ranks others as accuracy does.
     """
 
-    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+    def values(self, outputs: Outputs, reference: Reference) -> Tensor:
         """The softmax of the outputs at the class; 0 where there is no output of that class.
 
         Raises:
@@ -139,23 +140,25 @@ class Logits(ImageScore):
 
         The images are to be at the dense network's resolution, whatever the candidate's.
         """
-        parts: list[Tensor] = []
+        parts: list[Outputs] = []
         room = MAX_BYTES
         with torch.no_grad():
             for inputs, _ in batches:
-                part = in_passes(self._dense, inputs).flatten(1)
-                parts.append(part[: max(1, room // (part[0].numel() * part.element_size()))])
-                room -= parts[-1].numel() * part.element_size()
-                if parts[-1].shape[0] < inputs.shape[0]:
+                part = in_passes(self._dense, inputs)
+                rows = output_rows(part, len(inputs))
+                count = min(len(rows), max(1, room // (rows[0].numel() * rows.element_size())))
+                parts.append(_first(part, count))
+                room -= count * rows[0].numel() * rows.element_size()
+                if count < len(inputs):
                     break
-        rows = torch.cat(parts)
-        variance = float(rows.var(0).mean()) if rows.shape[0] > 1 else 1.0
-        return Reference(rows, max(variance, 1e-12))
+        whole = _joined(parts)
+        count = len(whole) if isinstance(whole, Tensor) else len(next(iter(whole.values())))
+        return Reference(output_rows(whole, count), column_scales(whole, count))
 
-    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+    def values(self, outputs: Outputs, reference: Reference) -> Tensor:
         """Minus the relative squared error."""
-        errors = (outputs.flatten(1) - reference.rows).double().square().mean(1)
-        return -errors / reference.scale
+        rows = output_rows(outputs, len(reference.rows))
+        return -((rows - reference.rows).double().square() / reference.scale).mean(1)
 
 
 class PeakSignalToNoise(ImageScore):
@@ -175,12 +178,13 @@ class PeakSignalToNoise(ImageScore):
         """
         return Reference(torch.cat([_pictures(inputs, targets) for inputs, targets in batches]))
 
-    def values(self, outputs: Tensor, reference: Reference) -> Tensor:
+    def values(self, outputs: Outputs, reference: Reference) -> Tensor:
         """The ratio, in dB.
 
         Raises:
             DataError: Outputs of another shape than the targets.
         """
+        outputs = only_tensor(outputs)
         if outputs.shape != reference.rows.shape:
             raise DataError(
                 f"outputs of shape {tuple(outputs.shape)} are no pictures like the targets of "
@@ -206,7 +210,40 @@ def _pictures(inputs: Tensor, targets: Any) -> Tensor:
     return targets
 
 
-def _class_rows(outputs: Tensor) -> Tensor:
+def only_tensor(outputs: Outputs) -> Tensor:
+    """The one tensor that a network gives, or of several the one that is called logits.
+
+    Raises:
+        DataError: There are several, and none is called so.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    found = outputs.get("logits", next(iter(outputs.values())) if len(outputs) == 1 else None)
+    if found is None:
+        raise DataError(
+            f"the model gives {len(outputs)} outputs ({', '.join(outputs)}): they need a score of"
+            " your own",
+            options=("score",),
+        )
+    return found
+
+
+def _first(outputs: Outputs, count: int) -> Outputs:
+    if isinstance(outputs, Tensor):
+        return outputs[:count]
+    return {name: each[:count] for name, each in outputs.items()}
+
+
+def _joined(parts: Sequence[Outputs]) -> Outputs:
+    """Outputs on one batch after another, as outputs on all."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    named = [part for part in parts if not isinstance(part, Tensor)]
+    return {name: torch.cat([part[name] for part in named]) for name in named[0]}
+
+
+def _class_rows(outputs: Outputs) -> Tensor:
+    outputs = only_tensor(outputs)
     if outputs.dim() != 2:
         raise DataError(
             f"outputs of shape {tuple(outputs.shape)} are not one row of classes an input: "
@@ -216,8 +253,21 @@ def _class_rows(outputs: Tensor) -> Tensor:
     return outputs
 
 
-def _classes(inputs: Tensor, targets: Any) -> Tensor:
-    classes = torch.as_tensor(targets)
+def class_indices(inputs: Tensor, targets: Any) -> Tensor:
+    """The class of each input.
+
+    Raises:
+        DataError: The targets are not one class index an input.
+    """
+    found = attempt(lambda: torch.as_tensor(targets))
+    if isinstance(found, Raised):
+        kind = type(targets).__name__
+        raise DataError(
+            f"targets in a {kind} of other things than numbers are not class indices: they need a"
+            " score of your own",
+            options=("score",),
+        )
+    classes = found[:, 0] if found.dim() == 2 and found.shape[1] == 1 else found
     if classes.is_floating_point() or classes.shape != inputs.shape[:1]:
         raise DataError(
             f"targets of shape {tuple(classes.shape)} and {classes.dtype} are not class indices "

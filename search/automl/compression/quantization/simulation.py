@@ -233,10 +233,10 @@ class QuantizedModel(nn.Module):
         """Of the target's table, one of `SCHEMES`."""
         return self.plan.scheme
 
-    def forward(self, inputs: Tensor) -> Any:
-        """The outputs, without gradients."""
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's outputs, without gradients; called as the network is."""
         with FakeQuantizeMode(self.network, self.plan, self.qparams).attached():
-            return self.network(inputs)
+            return self.network(*args, **kwargs)
 
     def integers(self, name: str) -> Tensor:
         """A layer's weights as int8, in their own shape: what times `scales` are its weights.

@@ -1,0 +1,183 @@
+"""The user's model: loaded, taken out of what wraps it, and made ready for the data."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from automl.errors import DataError, ModelError
+from automl.network import InputForm, form_of, judged_tensors, named_tensors, styles_of, taking_rows
+from automl.userdata.data import Data
+from automl.userdata.objects import call_user, load_factory
+from automl.userdata.weights import load_weights
+
+Tensor = torch.Tensor
+_WHOLE: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model as a search takes it.
+
+    Attributes:
+        model: In evaluation mode, on the CPU, of 32-bit floats.
+        notes: What was done to make it so.
+    """
+
+    model: nn.Module
+    notes: tuple[str, ...] = ()
+
+
+def load_model(spec: str, weights: Path | None = None) -> nn.Module:
+    """The model that a factory makes, its weights loaded, as `plain_model` makes it.
+
+    Args:
+        spec: As for `load_factory`: a callable that returns a module, or a module.
+        weights: A file holding a state dict, read with `weights_only=True`.
+
+    Raises:
+        ModelError: The factory does not make a module, or the weights do not fit it.
+    """
+    return load_ready(spec, weights).model
+
+
+def load_ready(spec: str, weights: Path | None = None) -> ReadyModel:
+    """As `load_model`, with what was done to make it so."""
+    made = load_factory(spec)
+    if not isinstance(made, nn.Module):
+        if not callable(made):
+            raise ModelError(f"{spec} is a {type(made).__name__}, expected a function or a module")
+        made = call_user(made, f"{spec} failed", ModelError)
+    if not isinstance(made, nn.Module):
+        _refuse_exported(made)
+        raise ModelError(f"{spec} returned a {type(made).__name__}, expected a torch.nn.Module")
+    unwrapped = _unwrapped(made)
+    if weights is not None:
+        load_weights(unwrapped, weights)
+    return plain_model(unwrapped)
+
+
+def plain_model(model: nn.Module) -> ReadyModel:
+    """A model taken out of what wraps it, in evaluation mode, on the CPU, of 32-bit floats.
+
+    It is the given model itself where that has 32-bit floats, put into evaluation mode.
+
+    Raises:
+        ModelError: It is no module of layers: TorchScript, or an exported program.
+    """
+    _refuse_exported(model)
+    plain = _unwrapped(model)
+    tensors = [*plain.named_parameters(), *plain.named_buffers()]
+    for name, each in tensors:
+        if each.is_meta:
+            raise ModelError(f"the model has no weights: {name} is on the meta device; load them")
+    kinds = {each.dtype for _, each in tensors if each.dtype.is_floating_point} - {torch.float32}
+    notes = []
+    if kinds:
+        words = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        notes.append(f"the model has {words} weights: it is searched and written in float32")
+        plain = call_user(lambda: copy.deepcopy(plain), "the model cannot be copied", ModelError)
+        plain = plain.float()
+    return ReadyModel(plain.to("cpu").eval(), tuple(notes))
+
+
+def _refuse_exported(made: Any) -> None:
+    if isinstance(made, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise ModelError(
+            "a TorchScript model has no layers that can be cut: give the torch.nn.Module that it"
+            " was scripted or traced from"
+        )
+    if type(made).__name__ == "ExportedProgram" or hasattr(made, "_guards_fn"):
+        raise ModelError(
+            "an exported program has operators in place of layers: give the torch.nn.Module that"
+            " it was exported from"
+        )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """What torch.compile, DataParallel and DistributedDataParallel wrap, at the top or inside."""
+    while (inner := _wrapped(model)) is not None:
+        model = inner
+    inside = [name for name, each in model.named_modules() if _wrapped(each) is not None]
+    if not inside:
+        return model
+    model = call_user(lambda: copy.deepcopy(model), "the model cannot be copied", ModelError)
+    for name in inside:
+        parent, _, leaf = name.rpartition(".")
+        if name.startswith(tuple(f"{other}." for other in inside)):
+            continue  # unwrapped with what is around it
+        setattr(model.get_submodule(parent), leaf, _unwrapped(model.get_submodule(name)))
+    return model
+
+
+def _wrapped(model: nn.Module) -> nn.Module | None:
+    """The module that a wrapper of torch's is around; None of another module."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    inner = model.module if isinstance(model, parallel) else None
+    if type(model).__name__ == "OptimizedModule":
+        inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def ready_for(model: nn.Module, data: Data) -> nn.Module:
+    """The model as it takes the data's inputs, run on two of them.
+
+    It is the model itself where it takes one float tensor and leaves that as it is.
+
+    Raises:
+        DataError: It does not take them.
+        ModelError: Its outputs are not finite, or have lost the batch.
+    """
+    rows = data.validation.head(2).inputs
+    form = data.form or form_of(rows)
+    refused: DataError | None = None
+    for style in styles_of(model, form):
+        taking = taking_rows(model, form, style, rows[:1], copies=False)
+        shown = rows.clone()
+        try:
+            outputs = _run(taking, shown, form)
+        except DataError as error:
+            refused = refused or error
+            continue
+        _check_outputs(outputs, len(rows))
+        if torch.equal(shown, rows):
+            return taking
+        return taking_rows(model, form, style, rows[:1], copies=True)
+    assert refused is not None  # there is at least one style
+    raise refused
+
+
+def _run(model: nn.Module, rows: Tensor, form: InputForm) -> Any:
+    shape = f"inputs of shape {(1, *form.tensors[0].shape)}" if form.plain else form.describe()
+    failing = f"the model does not take {shape}"
+    with torch.no_grad():
+        try:
+            return call_user(lambda: model(rows), failing, DataError)
+        except DataError as error:
+            kind = form.tensors[0].dtype
+            if form.single and kind in _WHOLE:
+                raise DataError(f"{error}; scale {kind} images to floats first") from error
+            raise
+
+
+def _check_outputs(outputs: Any, inputs: int) -> None:
+    """Raise ModelError where there is no finite float tensor with a part for each input."""
+    tensors = dict(named_tensors(outputs))
+    if not tensors:
+        raise ModelError(f"the model returns a {type(outputs).__name__} without any tensor in it")
+    judged = judged_tensors(outputs, inputs)
+    if not judged:
+        shapes = ", ".join(f"{name} {tuple(each.shape)}" for name, each in tensors.items())
+        raise ModelError(
+            f"{inputs} inputs give outputs of shape {shapes}: none holds a float for each input"
+        )
+    for name, each in judged.items():
+        if not torch.isfinite(each).all():
+            raise ModelError(
+                f"the model's outputs on the validation data are NaN or infinite ({name})"
+            )
