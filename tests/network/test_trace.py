@@ -145,7 +145,7 @@ def test_tokens_have_their_channels_last() -> None:
     trace = record(Tokens().eval(), torch.randn(1, 3, 6, 6))
     assert [(call.step.op, call.last) for call in trace.calls] == [
         ("conv", False),
-        ("permute", False),
+        ("permute", True),
         ("linear", True),
         ("relu", True),
     ]

@@ -46,7 +46,7 @@ CREATES = names(
     "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like rand_like "
     "randn_like new_empty_strided"
 )
-_VIEWS = names("view _unsafe_view reshape _reshape_alias flatten unflatten")
+VIEWS = names("view _unsafe_view reshape _reshape_alias flatten unflatten")
 _SAME = names("clone contiguous detach alias lift_fresh _to_copy")
 _MOVES = names(
     "permute transpose t expand cat stack squeeze unsqueeze flip roll repeat "
@@ -170,7 +170,7 @@ class Rules:
         name = op.rstrip("_") or op
         if name in _SAME:
             return args[0]
-        if name in _VIEWS:
+        if name in VIEWS:
             return self._view(args[0], output)
         if name == "constant_pad_nd":
             return _padded(args[0], list(args[1]), output)

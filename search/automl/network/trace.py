@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from automl.network.channel_dims import Dims, Layout, channel_dims, lies_in_order, line_of
 from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, base_kind
 from automl.network.labels import (
@@ -45,7 +46,9 @@ class Call:
         arguments: The operator's plain arguments (numbers, lists), tensors as None.
         known: False where labels could not be followed through it.
         operands: Shapes of all tensors that it takes, weights of functional calls included.
-        last: True where the channels of four-dimensional values lie last, not second.
+        in_dims, out_dims: Dimensions along which the channels of the first input and of the first
+            output lie.
+        strided: Whether the first input is a view whose data lie in another order.
     """
 
     step: LeafCall
@@ -58,7 +61,15 @@ class Call:
     arguments: tuple[Any, ...] = ()
     known: bool = True
     operands: tuple[tuple[int, ...], ...] = ()
-    last: bool = False
+    in_dims: Dims = ()
+    out_dims: Dims = ()
+    strided: bool = False
+
+    @property
+    def last(self) -> bool:
+        """Whether the channels of its maps lie last, not second."""
+        sides = ((self.out_shapes[:1], self.out_dims), (self.in_shapes[:1], self.in_dims))
+        return next((dims == (3,) for shape, dims in sides if shape and len(shape[0]) == 4), False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,12 @@ class Trace:
             }
         )
 
+    def laid_out_as(self, other: Trace) -> Trace:
+        """This trace with the channels where those of another one lie, of the same operations."""
+        pairs = zip(self.calls, other.calls, strict=True)
+        calls = [replace(own, in_dims=its.in_dims, out_dims=its.out_dims) for own, its in pairs]
+        return replace(self, calls=calls)
+
     def users(self) -> dict[int, list[Call]]:
         """The calls whose input each value is."""
         result: dict[int, list[Call]] = {}
@@ -194,7 +211,7 @@ class _Recorder(ForwardTracer):
         self._constants = Constants(model, self.trace.union)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
-        self._last: set[int] = set()
+        self._dims: dict[int, Dims] = {}
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
         self._entered: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {}
         self._number_input(inputs)
@@ -203,8 +220,9 @@ class _Recorder(ForwardTracer):
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
         line = self.trace.union.fresh(channels)
         self.trace.union.freeze(line, INPUT)
-        shape = [1, -1, *[1] * (inputs.dim() - 2)][: inputs.dim()]
-        self._number(inputs, line.view(shape).expand(inputs.shape) if inputs.dim() > 1 else line)
+        shape = [1, -1, *[1] * (inputs.dim() - 2)] if inputs.dim() > 1 else [-1] * inputs.dim()
+        dims = (min(1, inputs.dim() - 1),) if inputs.dim() else ()
+        self._number(inputs, line.view(shape).expand(inputs.shape), dims)
 
     def finish(self, output: Any) -> Trace:
         tensors = output_tensors(output)
@@ -245,7 +263,8 @@ class _Recorder(ForwardTracer):
         read = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
         is_layer = isinstance(func, nn.Module)
         if is_layer and id(read[0]) not in self._ids:  # reads a tensor that was filled in place
-            self._number(read[0], constant(read[0].shape))
+            filled = constant(read[0].shape)
+            self._number(read[0], filled, (min(1, read[0].dim() - 1),))
         tracked = [tensor for tensor in read if id(tensor) in self._ids]
         if not tracked or step.op in CREATES:
             if self._labelled and not is_layer and step.op not in CREATES:
@@ -276,19 +295,19 @@ class _Recorder(ForwardTracer):
         args: Any,
         operands: tuple[tuple[int, ...], ...],
     ) -> None:
-        line_in = self._line(read[0])
         inputs = tuple(self._ids[id(tensor)] for tensor in read)
         written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         lines = [leaf for leaf in tree_flatten(labels)[0] if isinstance(leaf, Tensor)]
+        plain = tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args)
+        first = self._dims[inputs[0]]
+        layout = Layout(tuple(read[0].shape), first)
         outputs = []
         for index, tensor in enumerate(written):
             line = lines[index] if index < len(lines) else None
             if line is None or line.shape != tensor.shape:
                 line = constant(tensor.shape)
-            outputs.append(self._number(tensor, line))
-        last = self._is_last(step.op, inputs, args)
-        if last or (step.op == "permute" and args[1][-1] == 1):
-            self._last.update(outputs)
+            dims = channel_dims(line, step.op, plain, layout)
+            outputs.append(self._number(tensor, line, dims))
         self.trace.calls.append(
             Call(
                 step,
@@ -296,27 +315,22 @@ class _Recorder(ForwardTracer):
                 tuple(outputs),
                 tuple(tuple(tensor.shape) for tensor in read),
                 tuple(tuple(tensor.shape) for tensor in written),
-                line_in,
-                self._line(written[0]) if written else line_in,
-                tree_map(lambda leaf: None if isinstance(leaf, Tensor) else leaf, args),
+                self._line(inputs[0]),
+                self._line(outputs[0] if outputs else inputs[0]),
+                plain,
                 labels is not None,
                 operands,
-                last,
+                first,
+                self._dims[outputs[0]] if outputs else (),
+                not lies_in_order(read[0]),
             )
         )
 
-    def _is_last(self, op: str, inputs: tuple[int, ...], args: Any) -> bool:
-        if op in ("linear", "native_layer_norm", "layer_norm", "rms_norm"):
-            return True
-        if op == "permute":
-            return False
-        return any(value in self._last for value in inputs)
-
-    def _number(self, tensor: Tensor, labels: Tensor) -> int:
+    def _number(self, tensor: Tensor, labels: Tensor, dims: Dims) -> int:
         number = len(self._alive)
         self._alive.append(tensor)
         self._ids[id(tensor)] = number
-        self._labels[number] = labels
+        self._labels[number], self._dims[number] = labels, dims
         return number
 
     def _values(self, tree: Any) -> tuple[int, ...]:
@@ -331,21 +345,8 @@ class _Recorder(ForwardTracer):
             return self._labels[self._ids[id(leaf)]]
         return constant(leaf.shape)
 
-    def _line(self, tensor: Tensor) -> Tensor:
-        """Labels along the channels: of maps the second dimension, of tokens the last."""
-        if tensor.dim() == 0 or not self._labelled:
-            return torch.zeros(1, dtype=torch.int64)
-        labels = self._label(tensor)
-        if labels.dim() == 5:  # channels laid out in two dimensions
-            labels = compact(labels.reshape(labels.shape[0], -1, *labels.shape[3:]))
-        for dim in dict.fromkeys((1, -1) if labels.dim() != 3 else (-1, 1)):
-            if labels.dim() > dim and labels.size(dim) > 1 and labels.stride(dim) != 0:
-                line = vector(labels, dim)
-                if line is not None:
-                    return line
-        dim = 1 if labels.dim() in (2, 4) else -1
-        line = vector(labels, dim)
-        return torch.zeros(labels.shape[dim], dtype=torch.int64) if line is None else line
+    def _line(self, value: int) -> Tensor:
+        return line_of(self._labels[value], self._dims[value])
 
     def _layer(self, step: LeafCall, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
         dim = -1 if step.op == "linear" else 1

@@ -106,7 +106,7 @@ def _ladder(
         other = _record_at(model, (*input_shape[:2], size, size))
         same = other is not None and _same_steps(other, trace)
         if other is not None and same and other.output_shapes == trace.output_shapes:
-            usable[size] = other
+            usable[size] = other.laid_out_as(trace)
     return usable | {dense: trace}
 
 
@@ -180,19 +180,15 @@ class _Priced:
 def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     producers, count = trace.producers(), Counter[str]()
     paddings = paddings_of(trace)
-    moved: set[int] = set()
     entries: list[tuple[Call, Layer]] = []
     unknown: dict[str, Unprunable] = {}
     for call in _alive(trace):
         op = base_name(call.step.op)
         before = producers.get(call.inputs[0]) if call.inputs else None
-        if op in ("transpose", "permute") or (call.inputs and call.inputs[0] in moved):
-            moved.update(call.outputs if op != "clone" else ())
         if is_free(call, before) or (call.outputs and call.outputs[0] in paddings):
             continue
         count[op] += 1
-        strided = bool(call.inputs) and call.inputs[0] in moved
-        layers = layers_of(call, modules, f"{op}_{count[op]}", strided)
+        layers = layers_of(call, modules, f"{op}_{count[op]}", call.strided)
         if layers is None:
             unknown[op] = Unprunable(op, "this operator has no price: latency does not count it")
             continue
