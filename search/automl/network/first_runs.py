@@ -37,6 +37,11 @@ def find_example(model: nn.Module, example: Tensor) -> Tensor:
             _check_same(model, each, outputs)
             if not outputs or any(bool(torch.isfinite(output).any()) for output in outputs):
                 return each  # between 0 and 1, logarithms and roots are numbers
+    if not any(output.numel() for output in outputs):
+        raise ModelError(
+            "the model's outputs on random inputs are empty (it detects nothing): what is cut from "
+            "it could not be held against it; give a model that ends before they are selected"
+        )
     raise ModelError(
         "the model's outputs on random inputs are all NaN or infinite: what is cut from it could "
         "not be held against it"

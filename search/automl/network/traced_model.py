@@ -25,6 +25,7 @@ from automl.network.resolutions import input_sizes
 from automl.network.surgery import note_passages
 from automl.network.trace import Call, Trace, record
 from automl.network.trial_cuts import unsound_parts
+from automl.network.unvisited import keep_feeds
 
 Tensor = torch.Tensor
 
@@ -73,6 +74,7 @@ def trace_network(
     trace = record(ready, example)
     if shown is not None:
         _check_shown(ready, trace, input_shape, shown)
+    asleep = keep_feeds(trace, ready, example)
     note_passages(ready, trace, removable(trace))
     sizes = _ladder(ready, trace, input_shape, resolutions)
     refused: dict[str, str] = {}
@@ -80,6 +82,7 @@ def trace_network(
         network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
         unsound = unsound_parts(ready, network, example, seed)
         if not unsound:
+            network = replace(network, unprunable=(*network.unprunable, *asleep))
             return TracedModel(ready, network, trace)
         refused |= unsound
 
