@@ -11,7 +11,7 @@ from automl.latency.schema import schema_text, table_schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FULL = Row(
-    OpKey("conv2d", 4, 8, (3, 3), (2, 2), (1, 1), (2, 2), 2, (9, 9), (4, 4), "x", "int8"),
+    OpKey("conv2d", 4, 8, (3, 3), (2, 2), (1, 1), (2, 2), 2, (9, 9), (4, 4), "x", "int8", 3),
     1e-4, 0.1, 5, "fitted", 2e-3, "somewhere", "orin-2",
 )  # fmt: skip
 
@@ -30,4 +30,4 @@ def test_it_names_what_rows_and_headers_hold() -> None:
     assert set(row["required"]) == {"op", "in_channels", "out_channels"}
     assert parse_row(row_line(FULL), "seconds", "here") == FULL
     assert set(definitions["Header"]["properties"]) == set(TableHeader.model_fields)
-    assert definitions["Row"]["properties"]["padding"]["prefixItems"][0]["minimum"] == 0
+    assert definitions["Row"]["properties"]["padding"]["items"]["minimum"] == 0

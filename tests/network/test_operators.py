@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.layers import Layer
-from automl.network.operators import base_name, is_free, layers_of, places, size, width
+from automl.network.operators import base_name, extent, is_free, layers_of, places
 from automl.network.trace import Call, record
 
 
@@ -51,6 +51,21 @@ MAPS = (1, 8, 6, 4)
          Layer("name", "avg_pool", 8, 8, (2, 2), (2, 2), in_size=(6, 4), out_size=(3, 2))),
         (lambda x: F.adaptive_avg_pool2d(x, (3, 2)),
          Layer("name", "avg_pool", 8, 8, (2, 2), (2, 2), in_size=(6, 4), out_size=(3, 2))),
+        (lambda x: F.max_pool2d(x.repeat(5, 1, 1, 1), 2),
+         Layer("name", "max_pool", 8, 8, (2, 2), (2, 2), in_size=(6, 4), out_size=(3, 2), batch=5)),
+        (lambda x: F.silu(x.repeat(5, 1, 1, 1)),
+         Layer("name", "activation", 8, 8, in_size=(30, 4), out_size=(30, 4), detail="silu")),
+        (lambda x: F.max_pool3d(x.unsqueeze(2), (1, 2, 2)),
+         Layer("name", "max_pool", 8, 8, (1, 2, 2), (1, 2, 2), (0, 0, 0), in_size=(1, 6, 4),
+               out_size=(1, 3, 2))),
+        (lambda x: F.conv3d(x.unsqueeze(2), torch.ones(6, 8, 1, 3, 3)),
+         Layer("name", "conv3d", 8, 6, (1, 3, 3), (1, 1, 1), (0, 0, 0), (1, 1, 1),
+               in_size=(1, 6, 4), out_size=(1, 4, 2))),
+        (lambda x: F.conv_transpose1d(x[..., 0], torch.ones(8, 6, 3), stride=2),
+         Layer("name", "conv_transpose2d", 8, 6, (3, 1), (2, 1), in_size=(6, 1),
+               out_size=(13, 1))),
+        (lambda x: x + torch.ones(1, 1, 6, 4),
+         Layer("name", "add", 8, 8, in_size=(6, 4), out_size=(6, 4), detail="channel")),
         (lambda x: x.mean((2, 3)), Layer("name", "global_avg_pool", 8, 8, in_size=(6, 4))),
         (lambda x: F.interpolate(x, scale_factor=2.0),
          Layer("name", "resize", 8, 8, in_size=(6, 4), out_size=(12, 8), detail="nearest")),
@@ -85,6 +100,11 @@ def test_operators_are_priced_by_their_shapes(function: Any, expected: Layer) ->
          Layer("0", "conv_transpose2d", 8, 4, (2, 2), (2, 2), in_size=(6, 4), out_size=(12, 8))),
         (nn.Conv1d(8, 4, 3), (1, 8, 9),
          Layer("0", "conv2d", 8, 4, (3, 1), in_size=(9, 1), out_size=(7, 1))),
+        (nn.ConvTranspose2d(8, 8, 2, 2, groups=8), MAPS,
+         Layer("0", "conv_transpose2d", 8, 8, (2, 2), (2, 2), groups=8, in_size=(6, 4),
+               out_size=(12, 8))),
+        (nn.Conv2d(8, 4, 3), (5, 8, 6, 4),
+         Layer("0", "conv2d", 8, 4, (3, 3), in_size=(6, 4), out_size=(4, 2), batch=5)),
         (nn.Linear(7, 4), (1, 5, 7),
          Layer("0", "linear", 7, 4, in_size=(5, 1), out_size=(5, 1))),
         (nn.BatchNorm2d(8), MAPS, Layer("0", "norm", 8, 8, in_size=(6, 4), out_size=(6, 4))),
@@ -112,8 +132,7 @@ def test_attention_is_two_products_and_a_softmax() -> None:
     ]
 
 
-def test_what_nobody_prices_is_told_from_what_is_free() -> None:
-    assert priced(Function(lambda x: x.cumsum(2)), *MAPS) is None
+def test_a_copy_of_what_lies_as_it_is_read_is_free() -> None:
     assert priced(Function(lambda x: x.sin().contiguous().clone()), *MAPS) == []
 
 
@@ -141,9 +160,11 @@ def test_views_and_numbers_cost_nothing() -> None:
 
 
 def test_sizes_are_those_of_maps_tokens_and_vectors() -> None:
-    assert (width(MAPS), size(MAPS)) == (8, (6, 4))
-    assert (width(MAPS, last=True), size(MAPS, last=True)) == (4, (8, 6))
-    assert (width((1, 5, 7)), size((1, 5, 7))) == (7, (5, 1))
-    assert (width((1, 7)), size((1, 7))) == (7, (1, 1))
-    assert (width((1, 2, 4, 6, 6)), size((1, 2, 4, 6, 6))) == (8, (6, 6))
+    assert extent(MAPS, (1,)) == (8, (6, 4))
+    assert extent((1, 6, 4, 8), (3,)) == (8, (6, 4))
+    assert extent((5, 8, 6, 4), (1,)) == (8, (30, 4))  # maps beneath each other
+    assert extent((1, 8, 5), (1,)) == extent((1, 5, 8), (2,)) == (8, (5, 1))
+    assert extent((1, 7), (1,)) == (7, (1, 1))
+    assert extent((1, 2, 4, 6, 6), (1, 2)) == (8, (6, 6))
+    assert extent((), ()) == (1, (1, 1))
     assert places((1, 5, 7), 7) == (5, 1)

@@ -11,6 +11,7 @@ from automl.latency.keys import OpKey
 from automl.profiling.integer import has_integer_kernel
 
 SMALL, LARGE, ROWS = (8, 8), (16, 16), (50, 1)
+CUBE, LONG = (4, 8, 8), (8, 16, 16)
 KEYS = (
     OpKey("conv2d", 3, 16, (3, 3), (2, 2), (1, 1), in_size=LARGE, out_size=SMALL),
     OpKey("conv2d", 16, 32, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL),
@@ -35,6 +36,7 @@ KEYS = (
     OpKey("concat", 41, 41, in_size=SMALL, out_size=SMALL, detail="3"),
     OpKey("norm", 32, 32, in_size=SMALL, out_size=SMALL),
     OpKey("norm", 64, 64, in_size=ROWS, out_size=ROWS, detail="layer"),
+    OpKey("norm", 32, 32, in_size=ROWS, out_size=ROWS, detail="group"),
     OpKey("activation", 32, 32, in_size=SMALL, out_size=SMALL, detail="silu"),
     OpKey("activation", 32, 32, detail="hardsigmoid"),
     OpKey("activation", 64, 64, in_size=ROWS, out_size=ROWS, detail="gelu"),
@@ -42,6 +44,22 @@ KEYS = (
     OpKey("resize", 32, 32, in_size=SMALL, out_size=LARGE, detail="nearest"),
     OpKey("resize", 32, 32, in_size=SMALL, out_size=LARGE, detail="bilinear"),
     OpKey("shuffle", 32, 32, groups=4, in_size=SMALL, out_size=SMALL),
+    OpKey("conv2d", 16, 32, (3, 3), padding=(1, 1), in_size=SMALL, out_size=SMALL, batch=3),
+    OpKey("conv3d", 16, 8, (3,) * 3, (2,) * 3, (1,) * 3, (1,) * 3, 1, LONG, CUBE),
+    OpKey("depthwise_conv3d", 16, 16, (3,) * 3, (1,) * 3, (1,) * 3, (1,) * 3, 16, CUBE, CUBE),
+    OpKey("conv_transpose3d", 16, 8, (2,) * 3, (2,) * 3, (0,) * 3, (1,) * 3, 1, CUBE, LONG),
+    OpKey("max_pool", 16, 16, (2,) * 3, (2,) * 3, (0,) * 3, (1,) * 3, 1, LONG, CUBE),
+    OpKey("activation", 16, 16, in_size=CUBE, out_size=CUBE, detail="sigmoid"),
+    OpKey("lstm", 24, 32, groups=2, in_size=ROWS, out_size=ROWS),
+    OpKey("gru", 24, 32, in_size=ROWS, out_size=ROWS),
+    OpKey("rnn", 24, 32, in_size=ROWS, out_size=ROWS, batch=2),
+    OpKey("elementwise", 32, 32, groups=2, in_size=SMALL, out_size=SMALL, detail="maximum"),
+    OpKey("elementwise", 32, 32, groups=2, in_size=SMALL, out_size=SMALL, detail="gt"),
+    OpKey("reduce", 32, 32, in_size=SMALL, out_size=(1, 1), detail="amax"),
+    OpKey("reduce", 32, 1, in_size=SMALL, out_size=SMALL, detail="sum"),
+    OpKey("reduce", 32, 1, in_size=ROWS, out_size=ROWS, detail="argmax"),
+    OpKey("gather", 32, 32, in_size=ROWS, out_size=ROWS, detail="embedding"),
+    OpKey("sort", 100, 1, in_size=(4, 1), out_size=(40, 1), detail="topk"),
 )
 #: Of maps, of the image, of rows; there and back.
 CONVERSIONS = tuple(
@@ -50,7 +68,9 @@ CONVERSIONS = tuple(
     for way in ("quantize", "dequantize")
 )
 INTEGERS = tuple(
-    replace(key, precision="int8") for key in KEYS if has_integer_kernel(key.op, key.detail)
+    replace(key, precision="int8")
+    for key in KEYS
+    if has_integer_kernel(key.op, key.detail, len(key.in_size))
 )
 
 

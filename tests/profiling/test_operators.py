@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
-from automl.network.layers import OPERATORS
+from automl.network.layers import OPERATORS, RECURRENT
+from automl.profiling import operators
+from automl.profiling.data_operators import DATA_OPERATORS
 from automl.profiling.graphs import Graph
 from automl.profiling.operators import emit, input_shapes, on_tokens
 
@@ -25,13 +27,18 @@ def test_an_operator_writes_the_shape_of_its_key(key: OpKey) -> None:
     graph = Graph()
     model = graph.serialise(emit(graph, key, [graph.input(*s) for s in input_shapes(key)]))
     shape = output_shape(model)
+    assert shape == operators.output_shape(key)
     if key.op in ("softmax", "matmul"):
         assert shape == (1, key.groups, 50, key.out_channels)
     elif on_tokens(key):
         rows = () if key.in_size == (1, 1) else (key.out_size[0],)
         assert shape == (1, *rows, key.out_channels)
+    elif key.op in DATA_OPERATORS:
+        assert np.prod(shape) == key.out_channels * np.prod(key.out_size) * key.batch * (
+            key.groups if key.op in RECURRENT else 1
+        )
     else:
-        assert shape == (1, key.out_channels, *key.out_size)
+        assert shape == (key.batch, key.out_channels, *key.out_size)
 
 
 def computed(key: OpKey, *inputs: np.ndarray) -> np.ndarray:
@@ -68,6 +75,13 @@ def test_an_activation_is_the_function_of_its_name(name: str) -> None:
     data = (4 * np.random.default_rng(0).standard_normal((1, 4, 8, 8))).astype(np.float32)
     expected = FUNCTIONS[name](torch.from_numpy(data)).numpy()
     np.testing.assert_allclose(computed(key, data), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_an_rms_norm_divides_rows_by_their_size() -> None:
+    key = OpKey("norm", 64, 64, in_size=ROWS, out_size=ROWS, detail="rms")
+    data = np.random.default_rng(0).standard_normal((1, 50, 64)).astype(np.float32)
+    found = computed(key, data) / computed(key, 3.0 * data)  # whatever its factors are
+    np.testing.assert_allclose(found, np.ones_like(found), rtol=1e-3)
 
 
 def test_a_shuffle_lays_the_groups_channels_beside_each_other() -> None:

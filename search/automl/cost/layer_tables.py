@@ -2,9 +2,7 @@
 
 A layer's price depends on what it reads and writes (in channels), the resolution, the way in which
 it runs (as itself or as other operators, in the precision of its owner), and whether its block is
-kept. Channel counts that come from several groups (a
-concatenation) are indexed by their sum, so that a dense block of sixty layers stays a table of a
-few hundred rows.
+kept.
 """
 
 from __future__ import annotations
@@ -19,15 +17,15 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.cost.axes import Axis, axes_of, settle
 from automl.latency import OpKey, op_key
-from automl.network import Layer, LayerPlan, Network, Width
+from automl.network import RECURRENT, UNPRICED, WEIGHTED, Layer, LayerPlan, Network
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
-from automl.space import Space, bit_options, channel_counts, kind_of
+from automl.space import Space, bit_options, kind_of
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-WEIGHTED: Final = ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear")
 #: Operators that integer kernels exist for; the others compute in float whatever their owner does.
 INTEGER: Final = (
     "conv2d",
@@ -42,37 +40,6 @@ INTEGER: Final = (
 )
 #: What a layer runs as.
 Lowering = Callable[[Layer], tuple[Layer, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One dimension of a layer's table, indexed by the sum of its variables' steps.
-
-    Attributes:
-        steps: Per variable of the space: what each of its options adds to the index.
-        inputs: Input channels at each index, or None where the axis does not decide them.
-        outputs: Output channels at each index, or None.
-        priced: Indices for which prices are asked; those between are interpolated.
-    """
-
-    steps: tuple[tuple[int, Integers], ...]
-    inputs: Integers | None
-    outputs: Integers | None
-    priced: Integers
-
-    @property
-    def size(self) -> int:
-        """Number of indices."""
-        counts = self.inputs if self.inputs is not None else self.outputs
-        assert counts is not None
-        return len(counts)
-
-    def weights(self) -> Floats:
-        """Linear interpolation from priced indices to all: [size, priced]."""
-        counts = self.inputs if self.inputs is not None else self.outputs
-        assert counts is not None
-        known = counts[self.priced].astype(np.float64)
-        return np.stack([np.interp(counts, known, row) for row in np.eye(len(self.priced))], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +139,13 @@ class LayerTable:
     def work(self) -> tuple[Floats, Floats]:
         """Exact MACs and bytes of weights and biases, each of `shape`."""
         read, written = self._counts([np.arange(axis.size) for axis in self.axes])
-        layer = self.plan.layer
-        products = self._products(read, written)
-        dense = int(self._products(np.array(layer.in_channels), np.array(layer.out_channels)))
+        layer, held = self.plan.layer, self.plan.parameters
         macs = np.zeros(self.shape)
         weights = np.zeros(self.shape)
-        for row, resolution in enumerate(self.resolutions):
-            whole = self.plan.sized(layer.in_channels, layer.out_channels, resolution).macs
-            macs[row] = products * (whole // dense) if dense else 0
-        if layer.op in WEIGHTED:
-            weights[:] = products * (layer.kernel[0] * layer.kernel[1])
-        biases = written if layer.op in WEIGHTED else 2 * written if layer.op == "norm" else 0
+        macs[:] = self._macs(read, written)[:, None]
+        if held.weights:
+            weights[:] = self._products(read, written) * math.prod(layer.kernel)
+        biases = held.per_output * written + held.fixed
         for column, bits in enumerate(self.ways.bits):
             if layer.op not in WEIGHTED:  # a norm follows its owner's bits, but is not rounded
                 bits = bits if bits.weights >= FLOAT_BITS else Bits()
@@ -194,16 +157,39 @@ class LayerTable:
                 macs[:, column], weights[:, column] = self._lowered(lower, bits, read, written)
         return macs, weights
 
+    def _macs(self, read: Integers, written: Integers) -> Floats:
+        """MACs of the layer as itself: [resolutions, size of each axis]."""
+        layer = self.plan.layer
+        if layer.op in RECURRENT:  # they are no multiple of the pairs of channels
+            found, _ = self._work_of(lambda each: (each.macs, 0.0), read, written)
+            return found
+        products = self._products(read, written)
+        dense = int(self._products(np.array(layer.in_channels), np.array(layer.out_channels)))
+        whole = [
+            self.plan.sized(layer.in_channels, layer.out_channels, resolution).macs
+            for resolution in self.resolutions
+        ]
+        times = [each // dense if dense else 0 for each in whole]
+        return np.stack([products * each for each in times]).astype(np.float64)
+
     def _lowered(
         self, lower: Lowering, bits: Bits, read: Integers, written: Integers
     ) -> tuple[Floats, Floats]:
         """MACs and bytes of what the layer runs as: [resolutions, size of each axis]."""
+        return self._work_of(lambda layer: work_of(lower(layer), bits), read, written)
+
+    def _work_of(
+        self, count: Callable[[Layer], tuple[int, float]], read: Integers, written: Integers
+    ) -> tuple[Floats, Floats]:
+        """MACs and bytes of the layer at all channels: [resolutions, size of each axis]."""
         work = [
-            work_of(lower(self.plan.sized(inputs, outputs, resolution)), bits)
+            count(self.plan.sized(inputs, outputs, resolution))
             for resolution in self.resolutions
             for inputs, outputs in zip(read.ravel().tolist(), written.ravel().tolist(), strict=True)
         ]
-        macs, sizes = np.array(work).T.reshape(2, len(self.resolutions), *read.shape)
+        macs, sizes = np.array(work, dtype=np.float64).T.reshape(
+            2, len(self.resolutions), *read.shape
+        )
         return macs, sizes
 
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
@@ -228,6 +214,16 @@ class LayerTable:
         return read * written // groups
 
 
+def runs_on_integers(layer: Layer) -> bool:
+    """Whether an operator has an integer kernel."""
+    return layer.op in INTEGER and len(layer.in_size) < 3
+
+
+def runs_priced(op: str, precisions: Precisions) -> bool:
+    """Whether a target prices an operator: a simulator knows convolutions and linear layers."""
+    return op != UNPRICED and (op in WEIGHTED or not precisions.simulated)
+
+
 def _keys(layer: Layer, way: Way) -> tuple[OpKey, ...]:
     if layer.op == "convert":
         return (op_key(replace(layer, detail=way.precision), "int8"),)
@@ -247,7 +243,7 @@ def work_of(layers: Sequence[Layer], bits: Bits) -> tuple[int, float]:
     for layer in layers:
         if layer.op in WEIGHTED:
             pairs = layer.in_channels * layer.out_channels // layer.groups
-            weights = float(pairs * layer.kernel[0] * layer.kernel[1])
+            weights = float(pairs * math.prod(layer.kernel))
             biases = layer.out_channels if layer is layers[-1] else 0
             size += float(packed_bytes(weights, layer.out_channels, biases, bits))
     return sum(layer.macs for layer in layers), size
@@ -280,8 +276,8 @@ class Builder:
     def table(self, plan: LayerPlan, ways: Ways) -> LayerTable:
         """The table of one layer that runs in these ways."""
         positions = self.space.positions
-        settled = _settle(plan, self.network, self.space)
-        axes = _axes(settled, self.space, self.counts)
+        settled = settle(plan, self.network, self.space)
+        axes = axes_of(settled, self.space, self.counts)
         gate = positions.get(("block", plan.block)) if plan.block else None
         resolution = positions.get(("resolution", ""))
         resolutions = self._resolutions(plan, resolution)
@@ -313,10 +309,10 @@ class Builder:
         choice = self.choice(plan.owner, plan.block)
         options = (bits_of(dense),) if choice is None else choice[1]
         names = [self.precisions.name_of(bits) for bits in options]
-        if op not in INTEGER:
+        if not runs_on_integers(plan.layer):
             names = [dense] * len(names)
         choosers = () if choice is None else ((choice[0], len(options)),)
-        if self.precisions.simulated and op not in WEIGHTED:
+        if not runs_priced(op, self.precisions):
             return Ways((), (None,) * len(names), options, choosers)
         form, lowerings = self._lowerings.get(plan.layer.name, (None, (None,)))
         if form is not None:
@@ -336,63 +332,3 @@ class Builder:
                 lowered = [partial(kind.lower, option) for option in variable.options[:-1]]
                 found[variable.name] = position, (*lowered, None)  # the dense one is itself
         return found
-
-
-def _settle(plan: LayerPlan, network: Network, space: Space) -> LayerPlan:
-    """The plan with the groups that the space does not open counted as fixed."""
-    dense = network.dense_channels
-
-    def width(side: Width) -> Width:
-        still = tuple(part for part in side.parts if ("channels", part[0]) in space.positions)
-        closed = (part for part in side.parts if part not in still)
-        return Width(side.fixed + sum(times * dense[name] for name, times in closed), still)
-
-    return replace(plan, inputs=width(plan.inputs), outputs=width(plan.outputs))
-
-
-def _axes(plan: LayerPlan, space: Space, counts: int) -> tuple[Axis, ...]:
-    read, written = _times(plan.inputs), _times(plan.outputs)
-    if not read and not written:
-        return ()
-    ratios = {written[name] / read[name] for name in read} if read.keys() == written.keys() else {}
-    if len(ratios) == 1:
-        axis = _axis(plan.inputs, space, counts)
-        assert axis.inputs is not None
-        (ratio,) = ratios
-        outputs = np.rint((axis.inputs - plan.inputs.fixed) * ratio).astype(np.int64)
-        return (Axis(axis.steps, axis.inputs, outputs + plan.outputs.fixed, axis.priced),)
-    axes: list[Axis] = []
-    if read:
-        axes.append(_axis(plan.inputs, space, counts))
-    if written:
-        side = _axis(plan.outputs, space, counts)
-        axes.append(Axis(side.steps, None, side.inputs, side.priced))
-    return tuple(axes)
-
-
-def _times(side: Width) -> Mapping[str, int]:
-    totals: dict[str, int] = {}
-    for name, times in side.parts:
-        totals[name] = totals.get(name, 0) + times
-    return totals
-
-
-def _axis(side: Width, space: Space, counts: int) -> Axis:
-    """The axis of one side: its options' counts, or the lattice of the sums of several groups."""
-    values = [(space.positions["channels", name], times) for name, times in _times(side).items()]
-    channels = [
-        times * np.array(channel_counts(space.variables[index]), dtype=np.int64)
-        for index, times in values
-    ]
-    if len(values) == 1:
-        steps = (np.arange(len(channels[0])),)
-        totals = side.fixed + channels[0]
-    else:
-        step = math.gcd(*(int(gap) for each in channels for gap in each - each[0]))
-        steps = tuple((each - each[0]) // step for each in channels)
-        least = side.fixed + sum(int(each[0]) for each in channels)
-        totals = least + step * np.arange(sum(int(each[-1]) for each in steps) + 1)
-    spaced = np.linspace(0, len(totals) - 1, min(counts, len(totals)))
-    priced = np.unique(np.rint(spaced).astype(np.int64))
-    named = tuple((index, each) for (index, _), each in zip(values, steps, strict=True))
-    return Axis(named, totals, None, priced)

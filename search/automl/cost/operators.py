@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from automl.cost.conversions import conversion
-from automl.cost.layer_tables import INTEGER, WEIGHTED, Lowering
+from automl.cost.layer_tables import Lowering, runs_on_integers, runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Network
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
@@ -38,10 +38,14 @@ class _Made:
             if plan.block in self.policy.removed and plan.block:
                 continue
             op = plan.layer.op
-            if self.precisions.simulated and op not in WEIGHTED:
+            if not runs_priced(op, self.precisions):
                 continue
             bits = self._written_in(plan.owner, plan.block)
-            name = self.precisions.name_of(bits) if op in INTEGER else self.precisions.dense
+            name = (
+                self.precisions.name_of(bits)
+                if runs_on_integers(plan.layer)
+                else self.precisions.dense
+            )
             layer = plan.at(self._channels, self._resolution)
             lower = self._lowerings.get(plan.layer.name)
             for each in (layer,) if lower is None else lower(layer):

@@ -19,6 +19,7 @@ from automl.latency.keys import MISSING, SOURCES, OpKey
 from automl.latency.nonnegative import fit_nonnegative
 from automl.latency.rows import Row, parse_row
 from automl.latency.table import LatencyTable
+from automl.network import CONVOLUTIONS
 
 Kind = Literal["unreadable", "unit", "impossible", "noise", "order", "boards"]
 Floats = NDArray[np.float64]
@@ -34,7 +35,7 @@ _LEAST_RATE, _MOST_RATE = 1e7, 1e15
 _LARGE: Final = 1e6  # multiply-accumulates from which a rate says something of the device
 _FEWEST: Final = 8  # rows below which they are not compared with each other
 _CLEARLY: Final = 0.9  # more work in less than this share of the time is listed
-_SIZED: Final = ("conv2d", "depthwise_conv2d")
+_SIZED: Final = ("conv2d", "depthwise_conv2d", "conv3d", "depthwise_conv3d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +236,9 @@ def _impossible(rows: Sequence[Row], seconds: bool) -> list[Finding]:
         if seconds and row.key.macs / row.seconds > _MOST_RATE:
             found.append(f"{name} runs {row.key.macs / row.seconds:.2g} MACs a second")
         if row.key.op in _SIZED and (expected := _out_size(row.key)) != row.key.out_size:
-            found.append(
-                f"{name} writes {row.key.out_size[0]}x{row.key.out_size[1]},"
-                f" its shape says {expected[0]}x{expected[1]}"
-            )
-        if row.key.in_channels % row.key.groups or row.key.out_channels % row.key.groups:
+            found.append(f"{name} writes {_by(row.key.out_size)}, its shape says {_by(expected)}")
+        uneven = row.key.in_channels % row.key.groups or row.key.out_channels % row.key.groups
+        if row.key.op in CONVOLUTIONS and uneven:
             found.append(f"{name} has {row.key.groups} groups, which do not divide its channels")
     return [Finding("impossible", text) for text in found]
 
@@ -254,14 +253,19 @@ def _noise(rows: Sequence[Row], seconds: bool) -> list[Finding]:
     return [Finding("noise", text) for text in found]
 
 
-def _out_size(key: OpKey) -> tuple[int, int]:
-    first, second = (
+def _out_size(key: OpKey) -> tuple[int, ...]:
+    if len({*map(len, (key.in_size, key.padding, key.dilation, key.kernel, key.stride))}) > 1:
+        return ()
+    return tuple(
         (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
         for size, pad, dilation, kernel, stride in zip(
             key.in_size, key.padding, key.dilation, key.kernel, key.stride, strict=True
         )
     )
-    return first, second
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(map(str, size)) or "another number of dimensions"
 
 
 def _order(rows: Sequence[Row]) -> list[Finding]:

@@ -279,17 +279,19 @@ def _text(value: object) -> str:
 def short(key: OpKey) -> str:
     """An operator in a few words: "conv2d 16>32 k3 s2 g4 @56x56 int8"."""
     words = [key.op, f"{key.in_channels}>{key.out_channels}"]
-    if key.kernel != (1, 1):
-        words.append(f"k{_pair(key.kernel)}")
-    if key.stride != (1, 1):
-        words.append(f"s{_pair(key.stride)}")
+    if max(key.kernel) > 1:
+        words.append(f"k{_short(key.kernel)}")
+    if max(key.stride) > 1:
+        words.append(f"s{_short(key.stride)}")
     if key.groups not in (1, key.in_channels):
         words.append(f"g{key.groups}")
-    if key.in_size != (1, 1):
-        words.append(f"@{key.in_size[0]}x{key.in_size[1]}")
+    if max(key.in_size) > 1:
+        words.append(f"@{'x'.join(map(str, key.in_size))}")
+    if key.batch > 1:
+        words.append(f"b{key.batch}")
     words += [word for word in (key.detail, key.precision) if word]
     return " ".join(words)
 
 
-def _pair(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+def _short(extent: tuple[int, ...]) -> str:
+    return "x".join(map(str, extent if len({*extent}) > 1 else extent[:1]))

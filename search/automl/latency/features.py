@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.latency.keys import OpKey
+from automl.network import CONVOLUTIONS, RECURRENT
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +40,12 @@ _SIMPLE = {
     "avg_pool": "pool",
     "global_avg_pool": "global_pool",
     "add": "add",
+    "reduce": "global_pool",
+    "lstm": "linear",
+    "gru": "linear",
+    "rnn": "linear",
     "concat": "movement",
+    "gather": "movement",
     "shuffle": "movement",
     "resize": "movement",
 }
@@ -49,15 +56,15 @@ def op_class(key: OpKey) -> str:
 
     Stride-1 3x3 convolutions stand alone because runtimes use Winograd's algorithm for them.
     """
-    if key.op == "depthwise_conv2d":
+    if key.op in ("depthwise_conv2d", "depthwise_conv3d"):
         return "depthwise"
-    if key.op == "conv2d":
+    if key.op in ("conv2d", "conv3d"):
         if key.groups > 1:
             return "depthwise" if key.groups == key.in_channels else "grouped"
-        if key.kernel == (1, 1):
+        if max(key.kernel) == 1:
             return "pointwise"
         return "spatial3" if key.kernel == (3, 3) and key.stride == (1, 1) else "spatial"
-    if key.op == "conv_transpose2d":
+    if key.op in CONVOLUTIONS:
         return "grouped" if key.groups > 1 else "spatial"
     return _SIMPLE.get(key.op, "elementwise")
 
@@ -111,22 +118,24 @@ def _ceil(channels: int, step: int) -> int:
 def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
     """kind, reduction, outputs, space, moved, weights of one operator."""
     kind = op_class(key)
-    in_space = key.in_size[0] * key.in_size[1]
-    out_space = key.out_size[0] * key.out_size[1]
-    taps = key.kernel[0] * key.kernel[1]
+    in_space = prod(key.in_size) * key.batch
+    out_space = prod(key.out_size) * key.batch
+    taps = prod(key.kernel)
     moved = float(key.in_channels * in_space + key.out_channels * out_space)
     reduction, outputs, space, weights = 0, 0, 0, 0
     if key.op == "matmul":
         reduction = _ceil(key.in_channels, step_in)
-        outputs, space = _ceil(key.out_channels, step_out) * key.groups, key.in_size[0]
-        rows = key.in_size[0]
+        rows = key.in_size[0] * key.batch
+        outputs, space = _ceil(key.out_channels, step_out) * key.groups, rows
         moved = float(key.groups * (rows * (key.in_channels + key.out_channels)))
         weights = key.groups * key.in_channels * key.out_channels
+    elif key.op in RECURRENT:
+        reduction, outputs, space, weights = _recurrent(key, step_in, step_out)
     elif kind in ("pointwise", "spatial3", "spatial", "grouped", "linear"):
         per_group = key.in_channels // key.groups
         reduction = _ceil(per_group, step_in) * taps
         outputs = _ceil(key.out_channels // key.groups, step_out) * key.groups
-        space = in_space if key.op == "conv_transpose2d" else out_space
+        space = in_space if "transpose" in key.op else out_space
         weights = per_group * key.out_channels * taps
     elif kind == "depthwise":
         reduction, outputs = taps, _ceil(key.out_channels, step_out)
@@ -134,9 +143,28 @@ def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
     elif kind == "pool":
         reduction, outputs, space = taps, _ceil(key.out_channels, step_out), out_space
     else:
-        reads = 1.0 if key.detail == "channel" else _READS.get(key.op, 1.0)
-        moved += (reads - 1.0) * key.in_channels * in_space
+        moved += (_passes(key) - 1.0) * key.in_channels * in_space
     return (CLASSES.index(kind), reduction, outputs, space, moved, weights)
+
+
+def _recurrent(key: OpKey, step_in: int, step_out: int) -> tuple[int, int, int, int]:
+    """reduction, outputs, space, weights: what is multiplied with the state is read each step."""
+    steps, hidden = key.in_size[0], int(key.detail or key.out_channels)
+    gates = RECURRENT[key.op] * hidden * key.groups
+    reduction = _ceil(key.in_channels + key.out_channels, step_in)
+    weights = gates * (key.in_channels + key.out_channels * steps)
+    return reduction, _ceil(gates, step_out), steps * key.batch, weights
+
+
+def _passes(key: OpKey) -> float:
+    """How often an operator that does no products reads its map."""
+    if key.detail == "channel":
+        return 1.0
+    if key.op == "elementwise":
+        return float(key.groups)
+    if key.op == "sort":  # merges runs of twice the length each time
+        return max(1.0, log2(key.in_channels))
+    return _READS.get(key.op, 1.0)
 
 
 def operator_features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> OperatorFeatures:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy.linalg import cho_solve, solve_triangular
 
 from automl.latency.keys import MISSING, SOURCES, OpKey, Timings
 from automl.latency.table import LatencyTable
+from automl.network import RECURRENT, WEIGHTED
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +45,7 @@ _CHUNK: Final = 4096
 #: A row that is noisier counts as noisy as this.
 _NOISIEST: Final = 0.5
 #: Operators that multiply matrices.
-_PRODUCTS: Final = ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "matmul")
+_PRODUCTS: Final = (*WEIGHTED, *RECURRENT, "matmul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,13 @@ def _octaves(values: Sequence[tuple[float, ...]]) -> Floats:
 
 
 def _width(key: OpKey) -> float:
-    return float(np.sqrt(key.out_size[0] * key.out_size[1]))
+    return float(np.sqrt(prod(key.out_size) * key.batch))
 
 
 def _line(key: OpKey) -> tuple[float, ...]:
     read, written = key.in_channels, key.out_channels
     return (
-        *(read, written, _width(key), key.kernel[0] * key.kernel[1]),
+        *(read, written, _width(key), prod(key.kernel)),
         *(-(-read // _BLOCK) * _BLOCK / read, -(-written // _BLOCK) * _BLOCK / written),
         key.groups,
     )

@@ -20,7 +20,7 @@ Family = tuple[object, ...]
 
 def family(key: OpKey) -> Family:
     """What rows share that differ in channels alone."""
-    depthwise = key.op == "depthwise_conv2d" and key.groups == key.in_channels
+    depthwise = key.op in ("depthwise_conv2d", "depthwise_conv3d") and key.groups == key.in_channels
     return (
         key.op,
         key.kernel,
@@ -32,6 +32,7 @@ def family(key: OpKey) -> Family:
         key.out_size,
         key.detail,
         key.precision,
+        key.batch,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.network import Layer
+from automl.network import Extent, Layer
 
 Source = Literal["measured", "interpolated", "fitted"]
 #: Codes used in arrays of sources, best first.
@@ -19,20 +19,24 @@ MISSING = len(SOURCES)
 
 @dataclass(frozen=True, slots=True, order=True)
 class OpKey:
-    """An operator, its shape at batch 1, and its precision: "fp32", "fp16", "int8", or "w4a6"."""
+    """An operator, its shape at batch 1, and its precision: "fp32", "fp16", "int8", or "w4a6".
+
+    `batch` is as in `Layer`: maps that one input becomes.
+    """
 
     op: str
     in_channels: int
     out_channels: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: Extent = (1, 1)
+    stride: Extent = (1, 1)
+    padding: Extent = (0, 0)
+    dilation: Extent = (1, 1)
     groups: int = 1
-    in_size: tuple[int, int] = (1, 1)
-    out_size: tuple[int, int] = (1, 1)
+    in_size: Extent = (1, 1)
+    out_size: Extent = (1, 1)
     detail: str = ""
     precision: str = "fp32"
+    batch: int = 1
 
     @property
     def macs(self) -> int:
@@ -54,6 +58,7 @@ class OpKey:
             self.in_size,
             self.out_size,
             self.detail,
+            self.batch,
         )
 
 
@@ -72,6 +77,7 @@ def op_key(layer: Layer, precision: str = "fp32") -> OpKey:
         layer.out_size,
         layer.detail,
         precision,
+        layer.batch,
     )
 
 

@@ -39,7 +39,7 @@ class Row:
     board: str = ""
 
 
-_PAIRS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size")
+_EXTENTS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size")
 _KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
 _DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
 _VALUES: Final = ("spread", "runs", "source", "joules", "origin", "board")
@@ -123,11 +123,12 @@ def _key(found: Mapping[str, Any], where: str) -> OpKey:
     values: dict[str, Any] = {"op": op}
     for name in ("in_channels", "out_channels"):
         values[name] = _whole(found, name, where)
-    if "groups" in found:
-        values["groups"] = _whole(found, "groups", where)
-    for name in _PAIRS:
+    for name in ("groups", "batch"):
         if name in found:
-            values[name] = _pair(found[name], name, where)
+            values[name] = _whole(found, name, where)
+    for name in _EXTENTS:
+        if name in found:
+            values[name] = _extent(found[name], name, where)
     for name in ("detail", "precision"):
         if name in found:
             values[name] = _text(found, name, where)
@@ -145,15 +146,15 @@ def _whole(found: Mapping[str, Any], name: str, where: str, least: int = 1) -> i
     return value
 
 
-def _pair(value: Any, name: str, where: str) -> tuple[int, int]:
+def _extent(value: Any, name: str, where: str) -> tuple[int, ...]:
     least = 0 if name == "padding" else 1
-    if isinstance(value, list) and len(value) == 2:
-        first, second = value
-        whole = type(first) is int and type(second) is int
-        if whole and least <= min(first, second) and max(first, second) <= _MOST:
-            return (first, second)
+    if isinstance(value, list) and len(value) in (2, 3):
+        whole = all(type(each) is int for each in value)
+        if whole and least <= min(value) and max(value) <= _MOST:
+            return tuple(value)
     raise TableError(
-        f"{where}: {name} {_shown(value)} is not [height, width] from {least} to {_MOST}"
+        f"{where}: {name} {_shown(value)} is not [height, width] or [depth, height, width]"
+        f" from {least} to {_MOST}"
     )
 
 

@@ -44,7 +44,8 @@ def _row_schema() -> dict[str, Any]:
         if field.get("type") == "integer":
             field["minimum"] = 1
         elif field.get("type") == "array":
-            field["prefixItems"] = [{"type": "integer", "minimum": least}] * 2
+            field["items"] = {"type": "integer", "minimum": least}
+            field["minItems"], field["maxItems"] = 2, 3
     properties["op"]["enum"] = sorted(OPERATORS)
     values = {
         "seconds": {**_TIME, "description": "Median time of one execution."},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from automl.network.forward_tracer import Address
 from automl.network.groups import Grouping
 from automl.network.layers import Boundary, Layer, LayerPlan, Width
-from automl.network.operators import size, width
+from automl.network.operators import extent
 from automl.network.precision import NETWORK_INPUT, Flow, Place
 from automl.network.trace import Trace
 
@@ -59,13 +59,14 @@ def _plan(
 ) -> LayerPlan:
     """The conversion as a layer; it goes with the reader's block, or else with the writer's."""
     writer = flow.places.get(origin)
-    last = writer is not None and writer.call.last
-    channels = width(shapes[-1][origin], last)
+    whole = shapes[-1][origin]
+    dims = (1,) * (len(whole) > 1) if writer is None else writer.call.out_dims
+    channels, _ = extent(whole, dims)
     labels = None if writer is None else flow.trace.union.roots(writer.call.out_labels)
     side = Width(channels) if labels is None else grouping.width(labels)
     if side.at({group.name: group.channels for group in grouping.groups}) != channels:
         side = Width(channels)
-    ladder = [size(each[origin], last) for each in shapes]
+    ladder = [extent(each[origin], dims)[1] for each in shapes]
     sizes = tuple((each, each) for each in ladder)
     block = _block(reader, blocks) or (_block(writer, blocks) if writer else "")
     name = f"{_name(origin)} to {reader.call.step.address[0]}"

@@ -39,6 +39,9 @@ _LEAVES: dict[type[nn.Module], str] = {
     nn.LayerNorm: "layer_norm",
     nn.RMSNorm: "rms_norm",
     nn.PReLU: "prelu",
+    nn.LSTM: "lstm",
+    nn.GRU: "gru",
+    nn.RNN: "rnn",
 }
 
 

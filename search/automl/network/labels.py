@@ -34,6 +34,7 @@ ATTENTION = "its channels are mixed by a product of activations"
 TOGETHER = "all of its channels are coupled"
 WRITTEN = "its channels are written into a part of another tensor"
 FIXED = "its channels meet values of fixed size"
+STEPS = "its channels are read by a recurrent layer"
 
 
 def names(text: str) -> frozenset[str]:

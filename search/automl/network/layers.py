@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
+from typing import Final
 
-#: Operators that a table can price, named as in the shipped device data where it has them.
+#: Operators that a table can price, named as in the shipped device data where it has them. Along
+#: one dimension convolutions and pools are those of two, on maps of width 1.
 OPERATORS = (
     "conv2d",
     "depthwise_conv2d",
     "conv_transpose2d",
+    "conv3d",
+    "depthwise_conv3d",
+    "conv_transpose3d",
     "linear",
     "matmul",
+    "lstm",
+    "gru",
+    "rnn",
     "max_pool",
     "avg_pool",
     "global_avg_pool",
@@ -26,8 +35,29 @@ OPERATORS = (
     "softmax",
     "resize",
     "shuffle",
+    "elementwise",
+    "reduce",
+    "gather",
+    "sort",
     "convert",
 )
+CONVOLUTIONS: Final = (
+    "conv2d",
+    "depthwise_conv2d",
+    "conv_transpose2d",
+    "conv3d",
+    "depthwise_conv3d",
+    "conv_transpose3d",
+)
+#: Operators whose weights are pairs of input and output channels, times the kernel.
+WEIGHTED: Final = (*CONVOLUTIONS, "linear")
+#: Recurrent operators -> products a step that each hidden channel takes with each input.
+RECURRENT: Final = {"lstm": 4, "gru": 3, "rnn": 1}
+#: What no table prices: an operator with weights that nothing is known of but its shapes.
+UNPRICED: Final = "unpriced"
+
+#: One number per dimension: (height, width), or (depth, height, width).
+Extent = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +66,55 @@ class Layer:
 
     Attributes:
         name: The module's dotted name, or `add_3` for the fourth addition of the network.
-        op: One of `OPERATORS`.
+        op: One of `OPERATORS`, or `UNPRICED`.
         in_channels: Channels of the input (features of a linear layer, K of a matmul).
         out_channels: Channels of the output.
-        kernel, stride, padding, dilation: (height, width).
-        groups: Groups of a convolution, heads of a matmul, 1 elsewhere.
-        in_size, out_size: (height, width) of the maps; (tokens, 1) for linear, (M, 1) for matmul.
+        kernel, stride, padding, dilation: (height, width), with the depth before them in three
+            dimensions.
+        groups: Groups of a convolution, heads of a matmul, directions of a recurrent operator,
+            operands of an elementwise one; 1 elsewhere.
+        in_size, out_size: (height, width) of the maps, or (depth, height, width); (tokens, 1) for
+            linear, (M, 1) for matmul, (steps, 1) for recurrent operators.
         detail: What the op's name leaves open: the function of an activation ("silu"), the mode of
-            a resize, "channel" for a mul or add whose second operand is one value per channel.
+            a resize, "channel" for a mul or add whose second operand is one value per channel,
+            the hidden channels of an LSTM that writes fewer.
+        batch: Maps that one input becomes (the frames of a clip) and that run together.
     """
 
     name: str
     op: str
     in_channels: int
     out_channels: int
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    kernel: Extent = (1, 1)
+    stride: Extent = (1, 1)
+    padding: Extent = (0, 0)
+    dilation: Extent = (1, 1)
     groups: int = 1
-    in_size: tuple[int, int] = (1, 1)
-    out_size: tuple[int, int] = (1, 1)
+    in_size: Extent = (1, 1)
+    out_size: Extent = (1, 1)
     detail: str = ""
+    batch: int = 1
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of convolutions, linear layers and matmuls; 0 for the rest."""
-        height, width = self.in_size if self.op == "conv_transpose2d" else self.out_size
-        if self.op in ("conv2d", "depthwise_conv2d", "conv_transpose2d"):
-            weights = self.in_channels * self.out_channels // self.groups
-            return weights * self.kernel[0] * self.kernel[1] * height * width
-        if self.op == "linear":
-            return self.in_channels * self.out_channels * height * width
+        """Multiply-accumulates of all operators that have weights or multiply matrices, else 0."""
+        pairs = self.in_channels * self.out_channels
+        if self.op in CONVOLUTIONS:
+            places = self.in_size if "transpose" in self.op else self.out_size
+            return pairs // self.groups * prod(self.kernel) * prod(places) * self.batch
+        if self.op in ("linear", UNPRICED):
+            return pairs * prod(self.out_size) * self.batch
         if self.op == "matmul":
-            return self.in_channels * self.out_channels * self.groups * self.in_size[0]
+            return pairs * self.groups * self.in_size[0] * self.batch
+        if self.op in RECURRENT:
+            return self._recurrent_weights() * self.groups * self.in_size[0] * self.batch
         return 0
+
+    def _recurrent_weights(self) -> int:
+        """Weights of one direction, each of which is used once a step."""
+        hidden = int(self.detail or self.out_channels)
+        projected = hidden * self.out_channels if self.detail else 0
+        return RECURRENT[self.op] * hidden * (self.in_channels + self.out_channels) + projected
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +195,26 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameters:
+    """What of a network's parameters is counted with a layer. Each is counted once in a network.
+
+    Attributes:
+        weights: Whether the weights are, pairs of input and output channels times the kernel.
+        per_output: Others for each output channel: biases, scales and shifts.
+        fixed: Others, however many channels there are.
+    """
+
+    weights: bool = False
+    per_output: int = 0
+    fixed: int = 0
+
+    @classmethod
+    def usual(cls, op: str) -> Parameters:
+        """Those of an operator by itself: weights and biases, or scales and shifts of a norm."""
+        return cls(op in WEIGHTED, 1 if op in WEIGHTED else 2 if op == "norm" else 0)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerPlan:
     """A layer whose widths depend on groups, at every resolution that the network can run at.
 
@@ -165,16 +229,23 @@ class LayerPlan:
             an adaptive pool, the tokens that attention runs over); empty elsewhere.
         owner: Name of the layer whose choice of bits it runs in (its own for layers whose bits can
             be chosen), "" where it always computes in float.
+        held: Parameters that are counted with it; None for the usual ones of its operator.
     """
 
     layer: Layer
     inputs: Width
     outputs: Width
-    sizes: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
+    sizes: tuple[tuple[Extent, Extent], ...]
     block: str = ""
     scales_groups: bool = False
     variants: tuple[Layer, ...] = ()
     owner: str = ""
+    held: Parameters | None = None
+
+    @property
+    def parameters(self) -> Parameters:
+        """Parameters that are counted with it."""
+        return Parameters.usual(self.layer.op) if self.held is None else self.held
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
@@ -251,6 +322,11 @@ class Network:
     def layers(self) -> tuple[Layer, ...]:
         """The dense network's layers."""
         return tuple(plan.layer for plan in self.plans)
+
+    @property
+    def unpriced(self) -> tuple[Layer, ...]:
+        """Layers with weights that no table can price: a latency without them is a bound."""
+        return tuple(layer for layer in self.layers if layer.op == UNPRICED)
 
     @property
     def dense_channels(self) -> dict[str, int]:

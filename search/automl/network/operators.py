@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from torch import nn
 
+from automl.network.by_work import bags, bilinear, by_work, recurrent
+from automl.network.channel_dims import Dims
 from automl.network.labels import names
-from automl.network.layers import Layer
+from automl.network.layers import RECURRENT, Extent, Layer
 from automl.network.norms import NORMS, norm_channels
 from automl.network.trace import Call
 
@@ -22,22 +25,32 @@ _ACTIVATIONS = names(
 _ARITHMETIC = {"add": "add", "sub": "add", "rsub": "add", "mul": "mul", "div": "mul"}
 _POOLS = {
     "max_pool2d_with_indices": "max_pool",
+    "max_pool3d_with_indices": "max_pool",
     "avg_pool2d": "avg_pool",
+    "avg_pool3d": "avg_pool",
     "_adaptive_avg_pool2d": "avg_pool",
+    "_adaptive_avg_pool3d": "avg_pool",
+    "adaptive_max_pool2d": "max_pool",
+    "adaptive_max_pool3d": "max_pool",
 }
-_MATMULS = names("mm bmm matmul addmm baddbmm")
+_NORMS = {
+    "native_layer_norm": "layer_norm",
+    "native_group_norm": "group_norm",
+    "_fused_rms_norm": "layer_norm",
+}
+_MATMULS = names("mm bmm matmul addmm baddbmm addbmm mv addmv dot vdot")
 _COPIES = names(
     "clone copy constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d "
-    "replication_pad2d roll flip repeat pixel_shuffle pixel_unshuffle stack"
+    "replication_pad2d reflection_pad3d replication_pad3d roll flip repeat pixel_shuffle "
+    "pixel_unshuffle stack im2col col2im tril triu"
 )
 _ATTENTION = "scaled_dot_product"
 _FREE = names(
     "view _unsafe_view reshape permute transpose t expand split split_with_sizes slice select "
     "squeeze unsqueeze detach alias unbind chunk as_strided _to_copy lift_fresh empty dropout "
-    "native_dropout flatten unsafe_split"
+    "native_dropout flatten unsafe_split unfold diagonal _reshape_alias view_as_real "
+    "view_as_complex movedim swapaxes unflatten"
 )
-
-Pair = tuple[int, int]
 
 
 def base_name(op: str) -> str:
@@ -52,70 +65,79 @@ def is_free(call: Call, producer: Call | None) -> bool:
         return producer is not None and producer.step.op in _FOLDS_NORM
     if name in _RELUS:
         return producer is not None and base_name(producer.step.op) in _FUSES_RELU
-    if name in _ARITHMETIC and len(call.inputs) < 2:
-        return True  # by a number: folded into a neighbour
-    return name in _FREE
+    if name in _ARITHMETIC:  # by a number: folded into a neighbour
+        return sum(len(shape) > 0 for shape in call.operands) < 2
+    return name in _FREE or not call.outputs
 
 
 def layers_of(
     call: Call, modules: Mapping[str, nn.Module], name: str, strided: bool = False
-) -> list[Layer] | None:
-    """The priced layers of one operation at batch 1, [] where free; None where we know no price.
+) -> list[Layer]:
+    """The priced layers of one operation at batch 1, [] where free.
 
     `strided` is True where the input is a view whose data lie elsewhere: copying it costs.
     """
     op = base_name(call.step.op)
+    if op in RECURRENT and call.step.module:
+        return recurrent(call, modules[call.step.module])
     if call.step.module and op != "prelu":
         return [_parametrised(call, modules[call.step.module])]
-    shape, out, last = call.in_shapes[0], call.out_shapes[0] if call.out_shapes else (), call.last
-    plain: dict[str, Any] = {"in_size": size(shape, last), "out_size": size(out, last)}
-    channels = (width(shape, last), width(out, last))
-    if op in _ARITHMETIC:
-        return [_arithmetic(call, name, op)]
-    if op in _ACTIVATIONS:
-        return [Layer(name, "activation", *channels, detail=op, **plain)]
-    if op in _POOLS or op == "mean":
-        return _pool(call, name, op, channels, plain)
-    if op == "cat":
-        total = channels[1]
-        return [Layer(name, "concat", total, total, detail=str(len(call.inputs)), **plain)]
-    if op.startswith("upsample") or op.startswith("_upsample"):
-        mode = "nearest" if "nearest" in op else "linear"
-        return [Layer(name, "resize", *channels, detail=mode, **plain)]
-    if op in ("native_layer_norm", "native_group_norm"):
-        normed = shape[-1] if op == "native_layer_norm" else channels[0]
-        return [_norm(name, op.removeprefix("native_"), shape, normed)]
-    if op in ("native_batch_norm", "_native_batch_norm_legit"):
-        return [Layer(name, "norm", *channels, **plain)]
-    if op in ("_softmax", "_log_softmax"):
-        return [Layer(name, "softmax", *channels, **plain)]
-    if op == "convolution":
-        return _convolution(call, name)
     if op in _MATMULS or _ATTENTION in op:
         return _matmul(call, name, op)
+    special = {"_embedding_bag": bags, "_trilinear": bilinear}.get(op)
+    if special is not None:
+        return [special(call, name)]
+    if op == "convolution":
+        return [_convolution(call, name)]
+    if op in _POOLS:
+        return [_pool(call, name, op)]
+    if op == "clone" and not strided:
+        return []
+    return [_on_numbers(call, name, op)]
+
+
+def _on_numbers(call: Call, name: str, op: str) -> Layer:
+    """An operator that multiplies no matrices and has no window."""
+    if op in _ARITHMETIC:
+        return _arithmetic(call, name, op)
+    shape = call.in_shapes[0]
+    read, in_size = extent(shape, call.in_dims)
+    written, out_size = extent(call.out_shapes[0], call.out_dims)
+    plain: dict[str, Any] = {"in_size": in_size, "out_size": out_size}
+    if op in _ACTIVATIONS:
+        return Layer(name, "activation", read, written, detail=op, **plain)
+    if op == "mean":
+        return Layer(name, "global_avg_pool", read, written, **plain)
+    if op == "cat":
+        return Layer(name, "concat", written, written, detail=str(len(call.operands)), **plain)
+    if "upsample" in op:
+        return _resize(call, name, "nearest" if "nearest" in op else "linear")
+    if op in _NORMS:
+        return _norm(name, _NORMS[op], shape, read if op == "native_group_norm" else shape[-1])
+    if "batch_norm" in op:
+        return Layer(name, "norm", read, written, **plain)
+    if op in ("_softmax", "_log_softmax"):
+        over = shape[call.arguments[1]]
+        return Layer(
+            name, "softmax", over, over, in_size=places(shape, over), out_size=places(shape, over)
+        )
     if op in _COPIES:
-        return [Layer(name, "shuffle", *channels, **plain)] if strided or op != "clone" else []
-    return None
+        return Layer(name, "shuffle", read, written, **plain)
+    return by_work(call, op, Layer(name, "elementwise", read, written, **plain))
 
 
 def _arithmetic(call: Call, name: str, op: str) -> Layer:
-    both, out = max(call.in_shapes, key=_count), call.out_shapes[0]
-    spread = any(_count(shape) < _count(both) for shape in call.in_shapes)
+    whole, around = extent(call.out_shapes[0], call.out_dims)
+    spread = any(prod(shape) < prod(call.out_shapes[0]) for shape in call.operands)
+    detail = "channel" if spread else ""
     return Layer(
-        name,
-        _ARITHMETIC[op],
-        width(both, call.last),
-        width(out, call.last),
-        in_size=size(both, call.last),
-        out_size=size(out, call.last),
-        detail="channel" if spread else "",
+        name, _ARITHMETIC[op], whole, whole, in_size=around, out_size=around, detail=detail
     )
 
 
 def _parametrised(call: Call, module: Any) -> Layer:
     shape, out = call.in_shapes[0], call.out_shapes[0]
     name = call.step.module
-    sizes: dict[str, Any] = {"in_size": size(shape), "out_size": size(out)}
     if isinstance(module, nn.Linear):
         tokens: dict[str, Any] = {
             "in_size": places(shape, shape[-1]),
@@ -123,28 +145,18 @@ def _parametrised(call: Call, module: Any) -> Layer:
         }
         return Layer(name, "linear", module.in_features, module.out_features, **tokens)
     if call.step.op == "batch_norm":
-        return Layer(name, "norm", width(shape), width(out), **sizes)
+        read, in_size = extent(shape, (1,))
+        return Layer(name, "norm", read, read, in_size=in_size, out_size=in_size)
     if call.step.op in NORMS:
         return _norm(name, call.step.op, shape, norm_channels(module))
-    geometry: dict[str, Any] = {
-        "kernel": _pair(module.kernel_size),
-        "stride": _pair(module.stride),
-        "padding": _padding(module),
-        "dilation": _pair(module.dilation),
-    }
-    if isinstance(module, nn.Conv1d):
-        sizes = {"in_size": (shape[2], 1), "out_size": (out[2], 1)}
-        geometry["padding"] = (geometry["padding"][0], 0)
-    transposed = isinstance(module, nn.ConvTranspose2d)
-    op = _convolution_name(transposed, module.groups, module.in_channels)
-    return Layer(
+    return _geometric(
+        call,
         name,
-        op,
-        module.in_channels,
-        module.out_channels,
-        groups=module.groups,
-        **geometry,
-        **sizes,
+        module.kernel_size,
+        _padding(module),
+        (module.stride, module.dilation),
+        module.groups,
+        transposed=call.step.op == "conv_transpose",
     )
 
 
@@ -153,60 +165,93 @@ def _norm(name: str, kind: str, shape: tuple[int, ...], channels: int) -> Layer:
     return Layer(name, "norm", channels, channels, in_size=whole, out_size=whole, detail=detail)
 
 
-def _convolution_name(transposed: bool, groups: int, in_channels: int) -> str:
-    if transposed:
-        return "conv_transpose2d"
-    return "depthwise_conv2d" if groups > 1 and groups == in_channels else "conv2d"
-
-
-def _convolution(call: Call, name: str) -> list[Layer] | None:
-    """A convolution with weights of no layer, priced by its shapes; None in three dimensions."""
-    read, out, weight = call.in_shapes[0], call.out_shapes[0], call.operands[1]
-    if len(read) != 4:
-        return None
+def _convolution(call: Call, name: str) -> Layer:
+    """A convolution with weights of no layer, priced by its shapes."""
     stride, padding, dilation, transposed, _, groups = call.arguments[3:9]
-    return [
-        Layer(
-            name,
-            _convolution_name(bool(transposed), groups, read[1]),
-            read[1],
-            out[1],
-            (weight[2], weight[3]),
-            _pair(stride),
-            _pair(padding),
-            _pair(dilation),
-            groups,
-            size(read),
-            size(out),
-        )
-    ]
+    kernel = call.operands[1][2:]
+    return _geometric(
+        call, name, kernel, padding, (stride, dilation), groups, transposed=bool(transposed)
+    )
 
 
-def _pool(
-    call: Call, name: str, op: str, channels: Pair, plain: dict[str, Any]
-) -> list[Layer] | None:
-    if op == "mean" or (op == "_adaptive_avg_pool2d" and plain["out_size"] == (1, 1)):
-        if len(call.in_shapes[0]) != 4:
-            return [Layer(name, "global_avg_pool", *channels, **plain)]
-        return [Layer(name, "global_avg_pool", width(call.in_shapes[0]), channels[1], **plain)]
+def _geometric(
+    call: Call,
+    name: str,
+    kernel: Any,
+    padding: Any,
+    steps: tuple[Any, Any],
+    groups: int,
+    *,
+    transposed: bool,
+) -> Layer:
+    """A convolution: `steps` are its stride and its dilation."""
+    dims = len(kernel)
+    read, written, in_size, out_size, batch = _sides(call, dims)
+    flat = "3d" if dims == 3 else "2d"
+    op = f"conv_transpose{flat}" if transposed else f"conv{flat}"
+    if groups == read > 1 and not transposed:
+        op = f"depthwise_{op}"
+    return Layer(
+        name,
+        op,
+        read,
+        written,
+        _each(kernel, dims, 1),
+        _each(steps[0], dims, 1),
+        _each(padding, dims, 0),
+        _each(steps[1], dims, 1),
+        groups,
+        in_size,
+        out_size,
+        batch=batch,
+    )
+
+
+def _sides(call: Call, dims: int) -> tuple[int, int, Extent, Extent, int]:
+    """Channels and sizes of the maps that go in and come out, and how many there are of them."""
+    read, out = call.in_shapes[0], call.out_shapes[0]
+    batch = prod(read[: -dims - 1])
+    flat = (1,) * (dims == 1)
+    return (
+        read[-dims - 1],
+        out[-dims - 1],
+        (*read[-dims:], *flat),
+        (*out[-dims:], *flat),
+        batch,
+    )
+
+
+def _resize(call: Call, name: str, mode: str) -> Layer:
+    read, written, in_size, out_size, batch = _sides(call, len(call.in_shapes[0]) - 2)
+    return Layer(
+        name, "resize", read, written, in_size=in_size, out_size=out_size, detail=mode, batch=batch
+    )
+
+
+def _pool(call: Call, name: str, op: str) -> Layer:
+    dims = 3 if "3d" in op else 2
+    read, written, in_size, out_size, batch = _sides(call, dims)
+    sizes: dict[str, Any] = {"in_size": in_size, "out_size": out_size, "batch": batch}
+    if "adaptive" in op:
+        if max(out_size) == 1:
+            kind = "reduce" if _POOLS[op] == "max_pool" else "global_avg_pool"
+            detail = "amax" if kind == "reduce" else ""
+            return Layer(name, kind, read, written, detail=detail, **sizes)
+        step = tuple(max(1, a // b) for a, b in zip(in_size, out_size, strict=True))
+        return Layer(name, _POOLS[op], read, written, step, step, (0,) * dims, **sizes)
     arguments = list(call.arguments[1:])
-    if op == "_adaptive_avg_pool2d":
-        step = _ratio(plain["in_size"], plain["out_size"])
-        return [Layer(name, "avg_pool", *channels, step, step, **plain)]
-    kernel = _pair(arguments[0])
-    stride = _pair(arguments[1]) if len(arguments) > 1 and arguments[1] else kernel
-    padding = _pair(arguments[2]) if len(arguments) > 2 else (0, 0)
-    return [Layer(name, _POOLS[op], *channels, kernel, stride, padding, **plain)]
+    kernel = _each(arguments[0], dims, 1)
+    stride = _each(arguments[1], dims, 1) if len(arguments) > 1 and arguments[1] else kernel
+    padding = _each(arguments[2], dims, 0) if len(arguments) > 2 else (0,) * dims
+    return Layer(name, _POOLS[op], read, written, kernel, stride, padding, **sizes)
 
 
-def _matmul(call: Call, name: str, op: str) -> list[Layer] | None:
-    shapes = [shape for shape in call.in_shapes if len(shape) >= 2]
+def _matmul(call: Call, name: str, op: str) -> list[Layer]:
     if _ATTENTION in op:
-        if len(shapes) < 3:
-            return None
+        shapes = [shape for shape in call.operands if len(shape) >= 2]
         *batch, queries, depth = shapes[0]
         keys, values = shapes[1][-2], shapes[2][-1]
-        heads = _count(tuple(batch))
+        heads = prod(batch)
         both: dict[str, Any] = {"in_size": (queries, 1), "out_size": (queries, 1)}
         return [
             Layer(f"{name}.qk", "matmul", depth, keys, groups=heads, **both),
@@ -214,60 +259,44 @@ def _matmul(call: Call, name: str, op: str) -> list[Layer] | None:
             Layer(f"{name}.av", "matmul", keys, values, groups=heads, **both),
         ]
     read, other = call.operands[-2:]
-    *batch, rows, inner = read
+    rows, inner = ((1, *read) if len(read) == 1 else read)[-2:]
+    written = 1 if len(other) == 1 else other[-1]
     tokens: dict[str, Any] = {"in_size": (rows, 1), "out_size": (rows, 1)}
     if len(call.inputs) == 1:  # by weights that belong to no layer
         whole = places(read, inner)
-        return [Layer(name, "linear", inner, other[-1], in_size=whole, out_size=whole)]
-    return [Layer(name, "matmul", inner, other[-1], groups=_count(tuple(batch)), **tokens)]
+        return [Layer(name, "linear", inner, written, in_size=whole, out_size=whole)]
+    return [Layer(name, "matmul", inner, written, groups=prod(read[:-2]), **tokens)]
 
 
-def width(shape: tuple[int, ...], last: bool = False) -> int:
-    """Channels of a value: the second dimension of maps, the last of tokens and vectors.
+def extent(shape: tuple[int, ...], dims: Dims) -> tuple[int, Extent]:
+    """Channels of a value that lie along some of its dimensions, and (height, width) of the rest.
 
-    `last` is True for maps whose channels lie last. Values of five dimensions are maps whose
-    channels are laid out in two (a channel shuffle).
+    Tokens and vectors are (tokens, 1). Several maps lie beneath each other, so that all numbers of
+    the value are counted.
     """
-    if len(shape) == 5:
-        return shape[1] * shape[2]
-    return shape[1] if len(shape) == 4 and not last else shape[-1] if shape else 1
+    channels = prod(shape[dim] for dim in dims)
+    others = [each for dim, each in enumerate(shape) if dim not in dims]
+    if len(shape) > 3 and len(others) > 1:
+        return channels, (prod(others[:-1]), others[-1])
+    return channels, (prod(others), 1)
 
 
-def size(shape: tuple[int, ...], last: bool = False) -> Pair:
-    """(height, width) of maps; (tokens, 1) of the rest, batch left out."""
-    if len(shape) == 4 and last:
-        return shape[1], shape[2]
-    if len(shape) in (4, 5):
-        return shape[-2], shape[-1]
-    return _count(shape[1:-1]), 1
-
-
-def places(shape: tuple[int, ...], channels: int) -> Pair:
+def places(shape: tuple[int, ...], channels: int) -> tuple[int, int]:
     """(tokens, 1): how many vectors of `channels` a value of batch 1 holds."""
-    return max(1, _count(shape) // max(1, channels)), 1
+    return max(1, prod(shape) // max(1, channels)), 1
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total
+def _each(value: Any, dims: int, beside: int) -> Extent:
+    """One number per dimension; `beside` along the width of maps of one dimension."""
+    numbers = (value,) if isinstance(value, int) else tuple(value)
+    numbers = numbers * dims if len(numbers) == 1 else numbers
+    return (numbers[0], beside) if dims == 1 else numbers
 
 
-def _pair(value: Any) -> Pair:
-    if isinstance(value, int):
-        return value, value
-    return (value[0], value[-1]) if len(value) > 1 else (value[0], 1)
-
-
-def _padding(module: Any) -> Pair:
-    if isinstance(module.padding, str):
-        if module.padding == "valid":
-            return 0, 0
-        kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
-        return dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2
-    return _pair(module.padding)
-
-
-def _ratio(inner: Pair, outer: Pair) -> Pair:
-    return max(1, inner[0] // outer[0]), max(1, inner[1] // outer[1])
+def _padding(module: Any) -> Any:
+    if not isinstance(module.padding, str):
+        return module.padding
+    if module.padding == "valid":
+        return (0,) * len(module.kernel_size)
+    pairs = zip(module.dilation, module.kernel_size, strict=True)
+    return tuple(dilation * (kernel - 1) // 2 for dilation, kernel in pairs)

@@ -29,7 +29,7 @@ def input_sizes(dense: int, trace: Trace) -> tuple[int, ...]:
 def stride_of(dense: int, trace: Trace) -> int:
     """Input pixels a side for one of the smallest map, a power of two where that can be."""
     sides = {
-        shape[1 if call.last else 2]
+        shape[1 if call.out_dims == (3,) else 2]
         for call in trace.calls
         for shape in call.out_shapes
         if len(shape) == 4

@@ -12,12 +12,13 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from automl.network.channel_dims import Dims, Layout, channel_dims, lies_in_order, line_of
 from automl.network.constants import Constants
-from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, base_kind
+from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
 from automl.network.labels import (
     CREATES,
     INPUT,
     OUTPUT,
     POSITIONS,
+    STEPS,
     WRITTEN,
     Rules,
     UnionFind,
@@ -26,8 +27,10 @@ from automl.network.labels import (
     names,
     vector,
 )
+from automl.network.layers import RECURRENT
 from automl.network.norms import NORMS, norm_line
 from automl.network.outputs import output_tensors
+from automl.network.weights_read import WeightsRead, tied_layers
 
 Tensor = torch.Tensor
 #: Operators that may lie on the way of a value through a block that adds something to it.
@@ -49,6 +52,7 @@ class Call:
         in_dims, out_dims: Dimensions along which the channels of the first input and of the first
             output lie.
         strided: Whether the first input is a view whose data lie in another order.
+        weights: Names of the parameters that it reads, as they are or as something made of them.
     """
 
     step: LeafCall
@@ -64,12 +68,7 @@ class Call:
     in_dims: Dims = ()
     out_dims: Dims = ()
     strided: bool = False
-
-    @property
-    def last(self) -> bool:
-        """Whether the channels of its maps lie last, not second."""
-        sides = ((self.out_shapes[:1], self.out_dims), (self.in_shapes[:1], self.in_dims))
-        return next((dims == (3,) for shape, dims in sides if shape and len(shape[0]) == 4), False)
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,8 @@ class Trace:
         tied: Layers whose weight another layer holds too -> the first of those that hold it.
         output: Value numbers of the network's outputs, as far as they are operations' outputs.
         output_shapes: Shapes of all outputs.
+        asides: Parameters that operations read which no input of the network goes into -> the
+            modules around the first of these, outermost first.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -119,6 +120,7 @@ class Trace:
     tied: dict[str, str] = field(default_factory=dict)
     output: tuple[int, ...] = ()
     output_shapes: tuple[tuple[int, ...], ...] = ()
+    asides: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def producers(self) -> dict[int, Call]:
         """The call whose output each value is."""
@@ -161,17 +163,6 @@ class Trace:
         return result
 
 
-def _tied(model: nn.Module) -> dict[str, str]:
-    """Layers whose weight another layer holds too -> the first that holds it."""
-    held: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
-        if weight is not None and base_kind(module):
-            held.setdefault(id(weight), []).append(name)
-    several = [names for names in held.values() if len(names) > 1]
-    return {name: names[0] for names in several for name in names}
-
-
 def _passed(end: int, starts: set[int], producers: dict[int, Call]) -> set[int]:
     """Of these values, those that additions carry to another one."""
     pending, seen = [(end, False)], set[tuple[int, bool]]()
@@ -205,7 +196,8 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
 class _Recorder(ForwardTracer):
     def __init__(self, model: nn.Module, inputs: Tensor, labelled: bool) -> None:
         super().__init__(model)
-        self.trace = Trace(tied=_tied(model))
+        self._weights = WeightsRead(model)
+        self.trace = Trace(tied=tied_layers(model), asides=self._weights.asides)
         self._labelled = labelled
         self._rules = Rules(self.trace.union)
         self._constants = Constants(model, self.trace.union)
@@ -266,7 +258,9 @@ class _Recorder(ForwardTracer):
             filled = constant(read[0].shape)
             self._number(read[0], filled, (min(1, read[0].dim() - 1),))
         tracked = [tensor for tensor in read if id(tensor) in self._ids]
+        weights = self._weights.of(func if is_layer else None, read)
         if not tracked or step.op in CREATES:
+            self._weights.keep(step, weights, output)
             if self._labelled and not is_layer and step.op not in CREATES:
                 self._constants.follow(step.op, func, args, kwargs, output)
             return
@@ -278,13 +272,16 @@ class _Recorder(ForwardTracer):
                 self.trace.union.freeze(self._label(tensor), WRITTEN)
             output = (output, whole)
         elif self._labelled:
-            if is_layer:
+            if step.op in RECURRENT:
+                self.trace.union.freeze(self._label(read[0]), STEPS)
+            elif is_layer:
                 labels = self._layer(step, func, args[0], output)
             else:
                 known = tree_map(self._label, (args, kwargs))
                 places, named = self._constants.labels(step.op, func, args, kwargs, known)
                 labels = self._rules.apply(step.op, func, places, named, output)
-        self._write(step, tracked, output, labels, args, tuple(tuple(t.shape) for t in read))
+        shapes = tuple(tuple(tensor.shape) for tensor in read)
+        self._write(step, tracked, output, labels, args, shapes, weights)
 
     def _write(
         self,
@@ -294,6 +291,7 @@ class _Recorder(ForwardTracer):
         labels: Any,
         args: Any,
         operands: tuple[tuple[int, ...], ...],
+        weights: tuple[str, ...],
     ) -> None:
         inputs = tuple(self._ids[id(tensor)] for tensor in read)
         written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
@@ -323,6 +321,7 @@ class _Recorder(ForwardTracer):
                 first,
                 self._dims[outputs[0]] if outputs else (),
                 not lies_in_order(read[0]),
+                weights,
             )
         )
 

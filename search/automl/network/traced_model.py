@@ -17,9 +17,10 @@ from automl.network.first_runs import find_example
 from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.input_form import example_of
-from automl.network.layers import Block, Layer, LayerPlan, Network, Unprunable
+from automl.network.layers import CONVOLUTIONS, Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
+from automl.network.parameters import alive, with_parameters
 from automl.network.precision import Flow
 from automl.network.resolutions import input_sizes
 from automl.network.surgery import note_passages
@@ -158,13 +159,14 @@ def _network(
         rungs = tuple(layers[index] for layers in ladders)
         plan = _plan(call, layer, trace, grouping, rungs, blocks)
         plans.append(replace(plan, owner=flow.owner(call)))
+    plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, blocks)
     return Network(
         tuple(plans),
         grouping.groups,
         _blocks(blocks, plans, grouping, flow),
         tuple(input_shape),
         tuple(sizes),
-        _frozen(grouping, found, refused),
+        _frozen(grouping, refused),
         fingerprint,
         find_boundaries(flow, grouping, list(sizes.values()), blocks),
     )
@@ -173,7 +175,6 @@ def _network(
 @dataclass(frozen=True, slots=True)
 class _Priced:
     entries: list[tuple[Call, Layer]]
-    unknown: list[Unprunable]
 
     @property
     def layers(self) -> list[Layer]:
@@ -184,32 +185,18 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     producers, count = trace.producers(), Counter[str]()
     paddings = paddings_of(trace)
     entries: list[tuple[Call, Layer]] = []
-    unknown: dict[str, Unprunable] = {}
-    for call in _alive(trace):
+    for call in alive(trace):
         op = base_name(call.step.op)
         before = producers.get(call.inputs[0]) if call.inputs else None
         if is_free(call, before) or (call.outputs and call.outputs[0] in paddings):
             continue
         count[op] += 1
         layers = layers_of(call, modules, f"{op}_{count[op]}", call.strided)
-        if layers is None:
-            unknown[op] = Unprunable(op, "this operator has no price: latency does not count it")
-            continue
         padding = paddings.get(call.inputs[0]) if call.inputs else None
         if padding is not None:
             layers = [with_padding(layer, padding) for layer in layers]
         entries.extend((call, layer) for layer in layers)
-    return _Priced(entries, list(unknown.values()))
-
-
-def _alive(trace: Trace) -> list[Call]:
-    """The calls that the output depends on; a runtime leaves the others out."""
-    wanted, alive = set(trace.output), []
-    for call in reversed(trace.calls):
-        if wanted.intersection(call.outputs):
-            wanted.update(call.inputs)
-            alive.append(call)
-    return alive[::-1]
+    return _Priced(entries)
 
 
 def _plan(
@@ -230,7 +217,7 @@ def _plan(
     if layer.op == "concat":
         inputs = outputs
     block = next((name for name in blocks if name in call.step.scope), "")
-    scales = layer.op == "depthwise_conv2d"
+    scales = layer.op in CONVOLUTIONS and 1 < layer.groups == layer.in_channels
     sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
     only_sizes = all(
         replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
@@ -257,11 +244,7 @@ def _blocks(
     return tuple(result)
 
 
-def _frozen(grouping: Grouping, found: _Priced, refused: dict[str, str]) -> tuple[Unprunable, ...]:
+def _frozen(grouping: Grouping, refused: dict[str, str]) -> tuple[Unprunable, ...]:
     blocks = [Unprunable(name, why) for name, why in refused.items()]
     seen = {part.name for part in grouping.unprunable}
-    return (
-        *grouping.unprunable,
-        *(part for part in blocks if part.name not in seen),
-        *found.unknown,
-    )
+    return (*grouping.unprunable, *(part for part in blocks if part.name not in seen))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.cost import required_keys
+from automl.cost import operators_of, required_keys
 from automl.errors import SpaceError, TableError
 from automl.latency import (
     Comparison,
@@ -21,7 +21,6 @@ from automl.latency import (
     find_table,
     list_targets,
     merge,
-    op_key,
     read_header,
 )
 from automl.network import trace_network
@@ -29,6 +28,7 @@ from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
 from automl.pipeline.requests import ProfileRequest
+from automl.policy import Policy
 from automl.space import build_space
 
 
@@ -142,5 +142,5 @@ def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
             network, round_to=steps, resolutions=request.resolutions, depth=request.depth
         )
     except SpaceError:  # nothing may vary: the network itself is all that can be asked for
-        return [op_key(layer, precision) for layer in network.layers]
+        return operators_of(network, Policy(), precisions_of(table.header))
     return required_keys(network, space, precisions=precisions_of(table.header))

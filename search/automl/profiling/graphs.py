@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -38,9 +39,14 @@ class Graph:
 
     def node(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output."""
+        return self.nodes(op_type, 1, *inputs, **attributes)[0]
+
+    def nodes(self, op_type: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """A node with so many outputs."""
         name = f"{op_type.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op_type, list(inputs), [name], **attributes))
-        return name
+        names = [name, *(f"{name}_{number}" for number in range(1, count))]
+        self._nodes.append(helper.make_node(op_type, list(inputs), names, **attributes))
+        return names
 
     def weight(self, *shape: int, fan_in: int = 1) -> str:
         """Random weights that keep the scale of what goes through them; no two are the same."""
@@ -72,13 +78,13 @@ class Graph:
         data: str,
         in_channels: int,
         out_channels: int,
-        kernel: tuple[int, int] = (1, 1),
+        kernel: tuple[int, ...] = (1, 1),
         *,
         groups: int = 1,
         **attributes: Any,
     ) -> str:
         """A convolution with a bias."""
-        fan_in = in_channels // groups * kernel[0] * kernel[1]
+        fan_in = in_channels // groups * prod(kernel)
         weight = self.weight(out_channels, in_channels // groups, *kernel, fan_in=fan_in)
         bias = self.weight(out_channels, fan_in=16)
         return self.node("Conv", data, weight, bias, group=groups, **attributes)
@@ -86,6 +92,10 @@ class Graph:
     def relu(self, data: str) -> str:
         """A ReLU, which runtimes fuse into what comes before."""
         return self.node("Relu", data)
+
+    def floats(self, data: str) -> str:
+        """Numbers or truth values as floats of the model."""
+        return self.node("Cast", data, to=self._type)
 
     def sum(self, parts: Sequence[str]) -> str:
         """The parts added up one after another, as accumulating convolutions do it."""

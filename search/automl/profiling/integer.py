@@ -51,8 +51,10 @@ _MIXES: Final = ("Add", "Concat")
 _SCALE: Final = 2.0**-5  # holds random values of deviation one
 
 
-def has_integer_kernel(op: str, detail: str = "") -> bool:
-    """Whether an operator of a table can run on integers."""
+def has_integer_kernel(op: str, detail: str = "", dimensions: int = 2) -> bool:
+    """Whether an operator of a table can run on integers, on maps of so many dimensions."""
+    if dimensions > 2:
+        return False
     if op == "resize":
         return detail in ("", "nearest")
     return op in INTEGER_OPERATORS and not (op == "add" and detail)

@@ -21,15 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Final
 
 from automl.errors import MeasureError, nearest
 from automl.latency import CPU_RUNTIME, OpKey
+from automl.network import WEIGHTED
 from automl.profiling.conversions import conversion
 from automl.profiling.graphs import Graph
 from automl.profiling.half import half_model
 from automl.profiling.integer import SCHEMES, has_integer_kernel, integer_model
-from automl.profiling.operators import emit, input_shapes, on_tokens
+from automl.profiling.operators import emit, input_shapes, output_shape, stands_alone
 from automl.profiling.runner import Probe
 from automl.profiling.runtimes import Runtime, find_runtime
 
@@ -69,7 +71,7 @@ def probe(key: OpKey, runtime: str = CPU_RUNTIME, scheme: str | None = None) -> 
         raise MeasureError(f"no quantization scheme {scheme!r}{nearest(scheme, SCHEMES)}")
     if key.op == "convert":
         return _conversion_probe(key, row, scheme)
-    if not has_integer_kernel(key.op, key.detail):
+    if not has_integer_kernel(key.op, key.detail, len(key.in_size)):
         what = f"{key.op} {key.detail}".rstrip()
         raise MeasureError(f"no integer kernel for {what!r}: it runs in float between conversions")
     found = _float_probe(replace(key, precision="fp32"), row.merges)
@@ -91,9 +93,9 @@ def _integers(content: bytes, scheme: str, runtime: Runtime, floats: Collection[
 
 def _float_probe(key: OpKey, merges: bool) -> Probe:
     copies = _copies(key)
-    if key.op == "add" and not on_tokens(key) and not key.detail:
+    if key.op == "add" and not stands_alone(key) and not key.detail:
         models, shared = (_residual(key, copies, True), _residual(key, copies, False)), 0
-    elif key.op in ("activation", "mul", "add", "shuffle") and not on_tokens(key):
+    elif key.op in ("activation", "mul", "add", "shuffle") and not stands_alone(key):
         models, shared = (_chain(key, copies, True), _chain(key, copies, False)), 0
     elif merges:
         return _apart(key, copies)
@@ -105,10 +107,9 @@ def _float_probe(key: OpKey, merges: bool) -> Probe:
 
 def _copies(key: OpKey) -> int:
     """Many of the small, few of the large: guessed from work and traffic of an ordinary core."""
-    area_in, area_out = key.in_size[0] * key.in_size[1], key.out_size[0] * key.out_size[1]
-    moved = key.in_channels * area_in + key.out_channels * area_out
-    if key.op in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear"):
-        moved += key.in_channels * key.out_channels // key.groups * key.kernel[0] * key.kernel[1]
+    moved = key.in_channels * prod(key.in_size) + key.out_channels * prod(key.out_size)
+    if key.op in WEIGHTED:
+        moved += key.in_channels * key.out_channels // key.groups * prod(key.kernel)
     seconds = key.macs / 3e10 + moved / 2e9
     return 9 if seconds < 2e-4 else 5 if seconds < 1e-3 else 3
 
@@ -123,27 +124,19 @@ def _source(graph: Graph, shape: Sequence[int]) -> str:
 
 def _beside(key: OpKey, copies: int, distinct: int) -> bytes:
     graph = Graph(key.precision)
-    if on_tokens(key):
+    if stands_alone(key):
         inputs = [graph.input(*shape) for shape in input_shapes(key)]
     else:
         inputs = [_source(graph, shape) for shape in input_shapes(key)]
     outputs = [emit(graph, key, inputs) for _ in range(distinct)]
     read = [outputs[i % distinct] for i in range(copies)]
-    if on_tokens(key):
-        return graph.serialise(graph.sum([*read, graph.input(*_rows_out(key))]))
+    if stands_alone(key):
+        return graph.serialise(graph.sum([*read, graph.input(*output_shape(key))]))
     total = graph.sum([graph.conv(data, key.out_channels, _NARROW) for data in read])
     if key.op != "norm":
         return graph.serialise(total)
     # A second reader of what is normalised keeps the norm from being folded into the source.
     return graph.serialise(total, graph.conv(inputs[0], key.in_channels, _NARROW))
-
-
-def _rows_out(key: OpKey) -> tuple[int, ...]:
-    """Shape of the output of an operator on rows of features."""
-    if key.op == "matmul":
-        return (1, key.groups, key.in_size[0], key.out_channels)
-    shape = input_shapes(key)[0]
-    return (*shape[:-1], key.out_channels)
 
 
 def _apart(key: OpKey, copies: int) -> Probe:
@@ -155,7 +148,7 @@ def _apart(key: OpKey, copies: int) -> Probe:
     come from outside; what they are added up with is timed without them.
     """
     models = [_branches(key, copies)]
-    if on_tokens(key):
+    if stands_alone(key):
         models.append(_rows_alone(key, copies))
         weights = [1.0 / copies, -1.0 / copies]
     else:
@@ -171,7 +164,7 @@ def _branches(key: OpKey, copies: int) -> bytes:
     found = []
     for _ in range(copies):
         shapes = input_shapes(key)
-        if on_tokens(key):
+        if stands_alone(key):
             found.append(emit(graph, key, [graph.input(*shape) for shape in shapes]))
         else:
             out = emit(graph, key, [_source(graph, shape) for shape in shapes])
@@ -191,7 +184,7 @@ def _pairs(key: OpKey, shape: Sequence[int], copies: int) -> bytes:
 
 def _rows_alone(key: OpKey, copies: int) -> bytes:
     graph = Graph(key.precision)
-    return graph.serialise(graph.sum([graph.input(*_rows_out(key)) for _ in range(copies)]))
+    return graph.serialise(graph.sum([graph.input(*output_shape(key)) for _ in range(copies)]))
 
 
 def _chain(key: OpKey, copies: int, included: bool) -> bytes:

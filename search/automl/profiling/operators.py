@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Final
 
 from automl.errors import MeasureError, nearest
 from automl.latency import OpKey
+from automl.profiling.data_operators import DATA_OPERATORS, data_shapes
 from automl.profiling.graphs import Graph
+
+#: Norms of rows of features.
+_ROWS: Final = ("layer", "rms")
 
 Emit = Callable[[Graph, OpKey, Sequence[str]], str]
 
@@ -26,6 +31,8 @@ def emit(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
 
 def input_shapes(key: OpKey) -> tuple[tuple[int, ...], ...]:
     """Shapes of the operator's inputs at batch 1."""
+    if key.op in DATA_OPERATORS:
+        return data_shapes(key)[0]
     if key.op == "concat":
         return tuple((1, part, *key.in_size) for part in _parts(key))
     if key.op == "matmul":
@@ -42,15 +49,36 @@ def input_shapes(key: OpKey) -> tuple[tuple[int, ...], ...]:
         shape: tuple[int, ...] = (1, key.in_size[0], key.in_channels)
         channel: tuple[int, ...] = (1, 1, key.in_channels)
     else:
-        shape, channel = (1, key.in_channels, *key.in_size), (1, key.in_channels, 1, 1)
+        shape = (key.batch, key.in_channels, *key.in_size)
+        channel = (1, key.in_channels, *(1 for _ in key.in_size))
     if key.op in ("add", "mul"):
         return (shape, channel if key.detail == "channel" else shape)
     return (shape,)
 
 
+def output_shape(key: OpKey) -> tuple[int, ...]:
+    """Shape of the operator's output at batch 1."""
+    if key.op in DATA_OPERATORS:
+        return data_shapes(key)[1]
+    if key.op == "matmul":
+        return (1, key.groups, key.in_size[0], key.out_channels)
+    if on_tokens(key):
+        return (*input_shapes(key)[0][:-1], key.out_channels)
+    return (key.batch, key.out_channels, *key.out_size)
+
+
+def stands_alone(key: OpKey) -> bool:
+    """Whether no convolutions are around the operator when it is timed.
+
+    So it is with operators on rows of features, and with those that only move or sort numbers.
+    Maps of three dimensions are in plain layout, whatever is around.
+    """
+    return on_tokens(key) or key.op in DATA_OPERATORS or len(key.in_size) > 2
+
+
 def on_tokens(key: OpKey) -> bool:
     """Whether the operator runs on rows of features and not on maps."""
-    if key.op in ("linear", "matmul", "softmax") or (key.op == "norm" and key.detail == "layer"):
+    if key.op in ("linear", "matmul", "softmax") or (key.op == "norm" and key.detail in _ROWS):
         return True
     return key.in_size[1] == 1 and key.op in ("activation", "add", "mul") and key.in_size[0] > 1
 
@@ -74,9 +102,9 @@ def _transposed(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
         key.out_size[i]
         - ((key.in_size[i] - 1) * key.stride[i] - 2 * key.padding[i])
         - (key.dilation[i] * (key.kernel[i] - 1) + 1)
-        for i in (0, 1)
+        for i in range(len(key.kernel))
     ]
-    fan_in = key.in_channels // key.groups * key.kernel[0] * key.kernel[1]
+    fan_in = key.in_channels // key.groups * prod(key.kernel)
     shape = (key.in_channels, key.out_channels // key.groups, *key.kernel)
     out = graph.node(
         "ConvTranspose",
@@ -111,7 +139,7 @@ def _pool(op_type: str) -> Emit:
             (key.in_size[i] + 2 * key.padding[i] - key.dilation[i] * (key.kernel[i] - 1) - 1)
             // key.stride[i]
             + 1
-            for i in (0, 1)
+            for i in range(len(key.kernel))
         )
         return graph.node(
             op_type,
@@ -157,6 +185,12 @@ def _norm(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
     scale, shift = graph.positive(channels), graph.weight(channels)
     if key.detail == "layer":
         return graph.node("LayerNormalization", inputs[0], scale, shift, axis=-1)
+    if key.detail == "rms":
+        squares = graph.node("Mul", inputs[0], inputs[0])
+        size = graph.node("Sqrt", graph.node("ReduceMean", squares, graph.integers(-1)))
+        return graph.node("Mul", graph.node("Div", inputs[0], size), scale)
+    if key.detail in ("group", "instance"):
+        return graph.node("InstanceNormalization", inputs[0], scale, shift)
     mean, variance = graph.weight(channels), graph.positive(channels)
     return graph.relu(graph.node("BatchNormalization", inputs[0], scale, shift, mean, variance))
 
@@ -176,19 +210,41 @@ _FUNCTIONS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "softsign": ("Softsign", {}),
     "gelu": ("Gelu", {}),
     "mish": ("Mish", {}),
+    "abs": ("Abs", {}),
+    "ceil": ("Ceil", {}),
+    "cos": ("Cos", {}),
+    "erf": ("Erf", {}),
+    "exp": ("Exp", {}),
+    "floor": ("Floor", {}),
+    "log": ("Log", {}),
+    "neg": ("Neg", {}),
+    "reciprocal": ("Reciprocal", {}),
+    "round": ("Round", {}),
+    "sign": ("Sign", {}),
+    "sin": ("Sin", {}),
+    "sqrt": ("Sqrt", {}),
 }
+_CLIPPED: Final = ("relu6", "hardtanh", "clamp")
 
 
 def _activation(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
     data = inputs[0]
     if key.detail == "silu":
         return graph.node("Mul", data, graph.node("Sigmoid", data))
-    if key.detail == "relu6":
+    if key.detail in _CLIPPED:
         return graph.node("Clip", data, graph.scalar(0.0), graph.scalar(6.0))
+    if key.detail == "pow":
+        return graph.node("Pow", data, graph.scalar(2.0))
+    if key.detail == "rsqrt":
+        return graph.node("Reciprocal", graph.node("Sqrt", data))
+    if key.detail == "log_sigmoid":
+        return graph.node("Log", graph.node("Sigmoid", data))
+    if key.detail == "cumsum":
+        return graph.node("CumSum", data, graph.integers(-1))
     if key.detail == "prelu":
         return graph.node("PRelu", data, graph.positive(key.in_channels, 1, 1))
     if key.detail not in _FUNCTIONS:
-        known = (*_FUNCTIONS, "silu", "relu6", "prelu")
+        known = (*_FUNCTIONS, *_CLIPPED, "silu", "pow", "rsqrt", "log_sigmoid", "cumsum", "prelu")
         raise MeasureError(f"no way to run activation {key.detail!r}{nearest(key.detail, known)}")
     op_type, attributes = _FUNCTIONS[key.detail]
     return graph.node(op_type, data, **attributes)
@@ -199,7 +255,8 @@ def _softmax(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
 
 
 def _resize(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
-    scales = [key.out_size[i] / key.in_size[i] for i in (0, 1)]
+    pairs = zip(key.out_size, key.in_size, strict=True)
+    scales = [written / read for written, read in pairs]
     mode = "nearest" if key.detail in ("", "nearest") else "linear"
     attributes: dict[str, object] = {"mode": mode}
     if mode == "nearest":
@@ -218,6 +275,9 @@ _BUILDERS: Final[dict[str, Emit]] = {
     "conv2d": _convolution,
     "depthwise_conv2d": _convolution,
     "conv_transpose2d": _transposed,
+    "conv3d": _convolution,
+    "depthwise_conv3d": _convolution,
+    "conv_transpose3d": _transposed,
     "linear": _linear,
     "matmul": _matmul,
     "max_pool": _pool("MaxPool"),
@@ -231,4 +291,5 @@ _BUILDERS: Final[dict[str, Emit]] = {
     "softmax": _softmax,
     "resize": _resize,
     "shuffle": _shuffle,
+    **DATA_OPERATORS,
 }

@@ -178,7 +178,8 @@ def _geometry(plans: Sequence[LayerPlan], variable: Variable) -> Geometry:
         layer.op == "linear",
         layer.in_channels,
         layer.out_channels,
-        *layer.in_size,
+        layer.in_size[-2],
+        layer.in_size[-1],
         layer.stride[0],
         layer.kernel[0],
     )
