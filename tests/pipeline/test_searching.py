@@ -219,10 +219,12 @@ def test_accuracy_of_one_class_ranks_by_logits_and_says_so(board: Path, tmp_path
     assert first.score < 0.0
 
 
-def test_accuracy_that_tells_candidates_apart_is_kept(board: Path, tmp_path: Path) -> None:
+def test_accuracy_of_few_images_ranks_by_probabilities_and_says_so(
+    board: Path, tmp_path: Path
+) -> None:
     result = search(request(board, tmp_path / "run", "60%", task=labelled(wrong=1)))
-    assert not any("ranked by" in note for note in result.notes)
+    assert any("one of 6 validation inputs is 16.7 points" in note for note in result.notes)
     first = read_policy(tmp_path / "run" / "front" / "000.json")
-    assert first.scored_on == "6 validation inputs, refitted on fewer images"
+    assert first.scored_on.startswith("probability of the right class of 6 validation inputs")
     assert first.score is not None
     assert first.score >= 0.0

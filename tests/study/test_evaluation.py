@@ -14,10 +14,19 @@ from automl.compression.compressor import Compressor
 from automl.compression.reconstruction.base import RefitSettings
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
-from automl.study.evaluation import CHUNK, Evaluator, Ranking, Resized, judge, ranking
+from automl.study.evaluation import (
+    CHUNK,
+    Evaluator,
+    Ranking,
+    Resized,
+    judge,
+    ranking,
+    refit_in_the_loop,
+)
 from automl.study.problem import Evaluation
 from automl.userdata.data import Batches
 from automl.userdata.scores import (
+    FEW,
     Accuracy,
     Confidence,
     ImageScore,
@@ -234,7 +243,7 @@ def test_a_score_of_the_users_is_taken_whole(maker: Compressor) -> None:
 
 def test_saturated_accuracy_gives_way_to_probabilities(maker: Compressor) -> None:
     dense = maker.traced.model
-    right = labelled(dense, 200)
+    right = labelled(dense, FEW)
     chosen = ranking(top1_accuracy, dense, right)
     assert isinstance(chosen.score, Confidence)
     assert chosen.name == "probability of the right class"
@@ -242,10 +251,29 @@ def test_saturated_accuracy_gives_way_to_probabilities(maker: Compressor) -> Non
     ((inputs, classes),) = right.pairs
     wrong = Batches(((inputs, torch.cat([(classes[:10] + 1) % 4, classes[10:]])),))
     assert ranking(top1_accuracy, dense, wrong) == Ranking(top1_accuracy)
-    alike = Batches(((inputs, torch.full((200,), 7)),))
+    alike = Batches(((inputs, torch.full((FEW,), 7)),))
     one_class = ranking(top1_accuracy, dense, alike)
     assert one_class.note.startswith("all validation inputs are of one")
     assert isinstance(one_class.score, Logits)
+
+
+def test_accuracy_of_few_images_gives_way_to_probabilities(maker: Compressor) -> None:
+    dense = maker.traced.model
+    ((inputs, classes),) = labelled(dense, 50).pairs
+    wrong = torch.cat([(classes[:10] + 1) % 4, classes[10:]])
+    chosen = ranking(top1_accuracy, dense, Batches(((inputs, wrong),)))
+    assert isinstance(chosen.score, Confidence)
+    assert chosen.note.startswith("one of 50 validation inputs is 2.0 points: candidates are")
+
+
+@pytest.mark.parametrize(
+    ("macs", "images"), [(36e6, 256), (126e6, 253), (600e6, 64), (4.1e9, 64), (0.0, 256)]
+)
+def test_candidates_of_costly_networks_are_refitted_on_fewer_images(
+    macs: float, images: int
+) -> None:
+    assert refit_in_the_loop(macs).images == images
+    assert refit_in_the_loop(macs).rows == 8_000
 
 
 def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:

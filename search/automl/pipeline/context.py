@@ -33,6 +33,7 @@ from automl.study import (
     judge,
     ranking,
     read_geometry,
+    refit_in_the_loop,
 )
 from automl.units import parse_budget
 
@@ -237,7 +238,8 @@ def make_context(
         else prepared.sensitivity
     )
     score, validation = reference.ranking.score, request.task.data.validation
-    evaluator = Evaluator(compressor, validation, score, seed=request.seed)
+    settings = refit_in_the_loop(network.costs.dense.macs)
+    evaluator = Evaluator(compressor, validation, score, settings, seed=request.seed)
     return SearchContext(
         network, compressor, sensitivity, reference.ranking, evaluator, reference.dense
     )

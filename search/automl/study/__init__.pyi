@@ -5,6 +5,7 @@ from .evaluation import Evaluator as Evaluator
 from .evaluation import Ranking as Ranking
 from .evaluation import judge as judge
 from .evaluation import ranking as ranking
+from .evaluation import refit_in_the_loop as refit_in_the_loop
 from .lease import leased as leased
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from automl.study.early_stopping import should_stop
 from automl.study.problem import Evaluation
 from automl.userdata import (
     CONFIDENCE,
+    FEW,
     LOGITS,
     SATURATED,
     Batches,
@@ -32,6 +33,10 @@ from automl.userdata import (
 Tensor = torch.Tensor
 #: The finishing step of a candidate: a share of the images and rows of the final one.
 IN_THE_LOOP = RefitSettings(images=256, rows=8_000, refine=False)
+#: Fewest of its images, and multiply-accumulates of the dense network on all of them: large images
+#: give many rows each.
+FEWEST_IMAGES: Final = 64
+IN_THE_LOOP_MACS: Final = 32e9
 #: Images that are scored between two looks at whether a candidate can still win.
 CHUNK: Final = 64
 
@@ -46,6 +51,12 @@ class Resized:
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for inputs, targets in self.batches:
             yield resized(inputs, self.resolution), targets
+
+
+def refit_in_the_loop(macs: float) -> RefitSettings:
+    """The finishing step of a candidate of a network that takes so many multiply-accumulates."""
+    affordable = int(IN_THE_LOOP_MACS / max(macs, 1.0))
+    return replace(IN_THE_LOOP, images=min(IN_THE_LOOP.images, max(FEWEST_IMAGES, affordable)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +77,9 @@ class Ranking:
 def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
     """The score that candidates are to be ranked by: another where accuracy would tell little.
 
-    On images that the network was trained on nearly all are right, of candidates too. The
-    probability of the right class ranks as accuracy does on other images, and logits do not where
-    resolutions are compared (docs/scoring.md).
+    On images that the network was trained on nearly all are right, of candidates too, and of few
+    images one more is a large step. The probability of the right class ranks as accuracy does on
+    other images, and logits do not where resolutions are compared (docs/scoring.md).
 
     Args:
         score: The user's, or the default.
@@ -90,9 +101,12 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
     found = judge(dense, score, validation)
     if found >= SATURATED:
         reason = f"the dense network is right on {100 * found:.1f} % of the validation inputs"
-        note = f"{reason}: candidates are ranked by the {CONFIDENCE}"
-        return Ranking(Confidence(), note, CONFIDENCE)
-    return Ranking(score)
+    elif len(classes) < FEW:
+        reason = f"one of {len(classes)} validation inputs is {100 / len(classes):.1f} points"
+    else:
+        return Ranking(score)
+    note = f"{reason}: candidates are ranked by the {CONFIDENCE}"
+    return Ranking(Confidence(), note, CONFIDENCE)
 
 
 class Evaluator:

@@ -21,6 +21,7 @@ from .reading import EPOCH as EPOCH
 from .reading import TrainingBatches as TrainingBatches
 from .scores import ACCURACY_NAME as ACCURACY_NAME
 from .scores import CONFIDENCE as CONFIDENCE
+from .scores import FEW as FEW
 from .scores import LOGITS as LOGITS
 from .scores import PSNR as PSNR
 from .scores import SATURATED as SATURATED

@@ -26,6 +26,8 @@ PSNR: Final = "psnr"
 CONFIDENCE: Final = "probability of the right class"
 #: From this accuracy of the dense network on, too few images are left to tell candidates apart.
 SATURATED: Final = 0.995
+#: Of fewer images than this accuracy tells candidates apart by steps that are too large.
+FEW: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
