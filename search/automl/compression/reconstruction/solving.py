@@ -69,19 +69,19 @@ class LayerRows:
         return found.transpose(0, 1).flatten(1) + self.shortcut
 
     def cross(self, spans: Sequence[Span], found: Tensor | None = None) -> Tensor:
-        """Mean products of what is read and what is to be written, float64.
+        """Products of what is read and what is to be written, summed over rows, float64.
 
         Args:
             spans: Of which rows.
             found: Weights; below zero the aim is what they make there. None aims at the target.
         """
-        total, rows = torch.zeros((), dtype=torch.float64), 0
+        total = torch.zeros((), dtype=torch.float64)
         for some in self._blocks(spans):
             aim = some.target if found is None else some.below(some.written(found))
             count, runs = aim.shape[0], some.wide.shape[0]
             side = (aim - some.shortcut).view(count, runs, -1).transpose(0, 1)
-            total, rows = total + some.wide.transpose(1, 2) @ side, rows + count
-        return total / rows
+            total = total + some.wide.transpose(1, 2) @ side
+        return total
 
     def below(self, found: Tensor) -> Tensor:
         """The target, below zero what was found there."""
@@ -117,7 +117,8 @@ class Solver:
     """Finds one layer's weights.
 
     Beside the rows there are two matrices of (columns + 1)^2 numbers at most, float64: moments, and
-    their factor. In narrow layers, where each fifth is held out, there is one more for each.
+    their factor. In narrow layers, where each fifth is held out, there is one more for each. What
+    is read times what is aimed at is summed once for all pulls.
 
     Args:
         rows: What the layer reads and aims at.
@@ -136,6 +137,7 @@ class Solver:
         self._groups = [[fold] for fold in range(_FOLDS)] if in_turn else [[*range(last)], [last]]
         self._held = range(_FOLDS) if in_turn else range(last, _FOLDS)
         self._sums: dict[int, Tensor] = {}
+        self._crosses: dict[int, Tensor] = {}
 
     @cached_property
     def moments(self) -> Tensor:
@@ -165,7 +167,7 @@ class Solver:
         pull = self._best_pull(before, weakest)
         made = {fold: self._without(fold, before, pull) for fold in self._held}
         if self._error(made) < self._error(dict.fromkeys(self._held, before)):
-            return _solved(rows, self._folds, self._mean(None), before, pull)
+            return self._solved(None, self._mean(None), before, pull)
         return None
 
     def _best_pull(self, before: Tensor, weakest: Tensor) -> Tensor:
@@ -175,7 +177,8 @@ class Solver:
         judged by plain least squares: a ReLU is forgiven once the pull is known.
         """
         straight = Solver(replace(self._rows, rounds=1))
-        straight._sums, best, least = self._sums, weakest, torch.inf
+        straight._sums, straight._crosses = self._sums, self._crosses
+        best, least = weakest, torch.inf
         unchanged = straight._error(dict.fromkeys(self._held, before))
         for step in range(_PULLS):
             pull = weakest * _STRONGER**step
@@ -199,9 +202,40 @@ class Solver:
         self, fold: int, before: Tensor, pull: Tensor, mean: Tensor | None = None
     ) -> Tensor | None:
         """Weights found without the rows of a fold, whose `_mean` is used up where it is there."""
-        others = [rows for number, rows in enumerate(self._folds) if number != fold]
-        mean = self._mean(fold) if mean is None else mean
-        return _solved(self._rows, others, mean, before, pull)
+        return self._solved(fold, self._mean(fold) if mean is None else mean, before, pull)
+
+    def _solved(
+        self, without: int | None, moments: Tensor, before: Tensor, pull: Tensor
+    ) -> Tensor | None:
+        """Weights of least error on all rows but a fold's; None where moments have no factor.
+
+        The factor takes the place of the moments.
+        """
+        moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
+        factor = moments.mT  # columns first, as LAPACK wants it: nothing is copied
+        failed = torch.empty(moments.shape[0], dtype=torch.int32)
+        torch.linalg.cholesky_ex(factor, out=(factor, failed))
+        if failed.any():
+            return None
+        spans = [rows for fold, rows in enumerate(self._folds) if fold != without]
+        count = sum(end - first for first, end in spans)
+        solved = torch.cholesky_solve(self._cross(without) / count + pull * before, factor)
+        for _ in range(self._rows.rounds - 1):
+            cross = self._rows.cross(spans, solved) / count
+            solved = torch.cholesky_solve(cross + pull * before, factor)
+        return solved
+
+    def _cross(self, without: int | None) -> Tensor:
+        """Products with the target of all rows, or of those without a fold."""
+        total = torch.zeros((), dtype=torch.float64)
+        for group in self._groups:
+            if without in group:
+                continue
+            if group[0] not in self._crosses:
+                spans = [self._folds[fold] for fold in group]
+                self._crosses[group[0]] = self._rows.cross(spans)
+            total = total + self._crosses[group[0]]
+        return total
 
     def _mean(self, without: int | None) -> Tensor:
         """Mean second moments of all rows, or of those without a fold: a matrix of its own."""
@@ -220,22 +254,3 @@ class Solver:
                 total += self._rows.moments(self._folds[fold])
             self._sums[group[0]] = total
         return self._sums[group[0]]
-
-
-def _solved(
-    rows: LayerRows, spans: Sequence[Span], moments: Tensor, before: Tensor, pull: Tensor
-) -> Tensor | None:
-    """Weights of least error on some rows under a pull; None where moments have no factor.
-
-    The factor takes the place of the moments.
-    """
-    moments.diagonal(dim1=1, dim2=2).add_(pull.squeeze(2))
-    factor = moments.mT  # columns first, as LAPACK wants it: nothing is copied
-    failed = torch.empty(moments.shape[0], dtype=torch.int32)
-    torch.linalg.cholesky_ex(factor, out=(factor, failed))
-    if failed.any():
-        return None
-    solved = torch.cholesky_solve(rows.cross(spans) + pull * before, factor)
-    for _ in range(rows.rounds - 1):
-        solved = torch.cholesky_solve(rows.cross(spans, solved) + pull * before, factor)
-    return solved
