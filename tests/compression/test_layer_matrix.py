@@ -16,7 +16,7 @@ from automl.compression.layer_matrix import (
     set_matrix,
 )
 
-MAP, LINE = (6, 9, 7), (6, 11)
+MAP, LINE, VOLUME = (6, 9, 7), (6, 11), (6, 5, 8, 7)
 CONVOLUTIONS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "plain": (nn.Conv2d(6, 8, 3), MAP),
     "stride": (nn.Conv2d(6, 8, 3, stride=2, padding=1), MAP),
@@ -31,12 +31,16 @@ CONVOLUTIONS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "multiplied": (nn.Conv2d(6, 12, 3, padding=1, groups=6), MAP),
     "one-dimensional": (nn.Conv1d(6, 8, 5, stride=2, padding=2), LINE),
     "one-dimensional same": (nn.Conv1d(6, 8, 4, padding="same", dilation=2), LINE),
+    "three-dimensional": (nn.Conv3d(6, 8, (2, 3, 3), stride=(1, 2, 3), padding=(1, 0, 2)), VOLUME),
+    "three-dimensional grouped": (nn.Conv3d(6, 9, 3, padding=2, dilation=(1, 2, 2), groups=3), VOLUME),
 }
 LINEARS: dict[str, tuple[int, ...]] = {"vectors": (12,), "tokens": (5, 12), "maps": (3, 4, 12)}
 LAYERS = [
     *(layer for layer, _ in CONVOLUTIONS.values()),
     nn.Linear(12, 7),
     nn.ConvTranspose2d(6, 4, 2, 2, groups=2),
+    nn.ConvTranspose1d(6, 4, 3, groups=2),
+    nn.ConvTranspose3d(6, 4, 2, 2),
 ]
 
 

@@ -17,6 +17,11 @@ from torch.nn import functional as F
 Tensor = torch.Tensor
 
 
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a layer is a transposed convolution."""
+    return isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+
+
 def runs_of(module: nn.Module) -> int:
     """How many matrices the layer consists of."""
     return int(getattr(module, "groups", 1))
@@ -26,7 +31,7 @@ def matrix(module: Any) -> Tensor:
     """The weights as [runs, outputs of a run, inputs of a run], a copy."""
     weight: Tensor = module.weight.detach()
     runs = runs_of(module)
-    if isinstance(module, nn.ConvTranspose2d):
+    if is_transposed(module):
         parts = weight.view(runs, weight.shape[0] // runs, -1)  # inputs, outputs x positions
         return parts.transpose(1, 2).clone()
     return weight.reshape(runs, weight.shape[0] // runs, -1).clone()
@@ -34,7 +39,7 @@ def matrix(module: Any) -> Tensor:
 
 def weight_of(module: Any, values: Tensor) -> Tensor:
     """A matrix of `matrix`'s shape in that of the layer's weight."""
-    if isinstance(module, nn.ConvTranspose2d):
+    if is_transposed(module):
         values = values.transpose(1, 2)
     return values.reshape(module.weight.shape)
 
@@ -47,7 +52,7 @@ def set_matrix(module: Any, values: Tensor) -> None:
 
 def columns(module: Any) -> int:
     """Matrix columns per input channel: the kernel's positions, 1 for linear and transposed."""
-    if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+    if isinstance(module, nn.Linear) or is_transposed(module):
         return 1
     return math.prod(module.kernel_size)
 
@@ -56,7 +61,7 @@ def places(module: Any, shape: tuple[int, ...], images: int) -> int:
     """How many rows one image gives, from the shape of the layer's input for so many images."""
     if isinstance(module, nn.Linear):
         return math.prod(shape[:-1]) // images
-    if isinstance(module, nn.ConvTranspose2d):
+    if is_transposed(module):
         return math.prod(shape[2:])
     extents = zip(
         shape[2:], module.kernel_size, module.stride, _padding(module), module.dilation, strict=True
@@ -79,7 +84,7 @@ def input_rows(module: Any, values: Tensor, chosen: Tensor) -> Tensor:
     if isinstance(module, nn.Linear):
         flat = values.reshape(chosen.shape[0], -1, values.shape[-1])
         return _pick(flat, chosen).unsqueeze(1)
-    if isinstance(module, nn.ConvTranspose2d):
+    if is_transposed(module):
         flat = values.flatten(2).transpose(1, 2)
         picked = _pick(flat, chosen)
         return picked.view(picked.shape[0], runs, -1)
@@ -99,24 +104,26 @@ def _pick(flat: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _patches(module: Any, values: Tensor, chosen: Tensor, runs: int) -> Tensor:
-    axes = list(
-        zip(module.kernel_size, module.stride, _padding(module), module.dilation, strict=True)
-    )
-    if values.dim() == 3:  # a one-dimensional convolution is one of height 1
-        values, axes = values.unsqueeze(2), [(1, 1, (0, 0), 1), *axes]
-    (kh, sh, ph, dh), (kw, sw, pw, dw) = axes
+    kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
+    around = [amount for pair in reversed(_padding(module)) for amount in pair]
     beyond = "constant" if module.padding_mode == "zeros" else module.padding_mode
-    padded = F.pad(values, (*pw, *ph), beyond)
-    images, channels, height, width = padded.shape
-    out_width = (width - dw * (kw - 1) - 1) // sw + 1
-    corner = (chosen // out_width * sh) * width + chosen % out_width * sw
-    offsets = torch.tensor([i * dh * width + j * dw for i in range(kh) for j in range(kw)])
+    padded = F.pad(values, around, beyond)
+    images, channels, *extents = padded.shape
+    written = [
+        (extent - spread * (taps - 1) - 1) // step + 1
+        for extent, taps, step, spread in zip(extents, kernel, stride, dilation, strict=True)
+    ]
+    corner, offsets, left = torch.zeros_like(chosen), torch.zeros(1, dtype=torch.int64), chosen
+    for axis, taps in reversed(list(enumerate(kernel))):
+        apart = math.prod(extents[axis + 1 :])
+        corner += left % written[axis] * stride[axis] * apart
+        left = left // written[axis]
+        along = torch.arange(taps) * dilation[axis] * apart
+        offsets = (along.unsqueeze(1) + offsets).flatten()
     index = (corner.unsqueeze(-1) + offsets).view(images, 1, -1)
-    picked = padded.reshape(images, channels, height * width).gather(
-        2, index.expand(-1, channels, -1)
-    )
-    picked = picked.view(images, channels, -1, kh * kw).permute(0, 2, 1, 3)
-    return picked.reshape(-1, runs, channels // runs * kh * kw)
+    picked = padded.flatten(2).gather(2, index.expand(-1, channels, -1))
+    picked = picked.view(images, channels, -1, len(offsets)).permute(0, 2, 1, 3)
+    return picked.reshape(-1, runs, channels // runs * len(offsets))
 
 
 def _padding(module: Any) -> list[tuple[int, int]]:

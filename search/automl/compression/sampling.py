@@ -41,7 +41,7 @@ def short_of_rows(model: nn.Module, trace: Trace, images: int) -> dict[str, tupl
     short = {}
     for call in trace.calls:
         module = model.get_submodule(call.step.module) if call.step.module else None
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             rows, columns = images * _places(module, call.out_shapes[0]), matrix(module).shape[2]
             if rows < columns:
                 short[call.step.module] = (rows, columns)
@@ -124,7 +124,7 @@ class Sampling:
         total = 0
         for name, shape in self._shapes.items():
             module = self._model.get_submodule(name)
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
                 channels = shape[-1] if isinstance(module, nn.Linear) else shape[1]
                 places = max(1, math.ceil(self._scale_of_images * math.prod(shape) / channels))
                 total += self._aimed[name] * self.targets(name, places) * channels * _NUMBER

@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.layer_matrix import input_rows, matrix, output_rows, places
+from automl.compression.layer_matrix import (
+    input_rows,
+    is_transposed,
+    matrix,
+    output_rows,
+    places,
+)
 from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory
 from automl.compression.moments import Moments, StreamedMoments
 from automl.compression.resizing import resized
@@ -269,7 +275,7 @@ class _Collector(ForwardTracer):
                 continue
             module = self._model.get_submodule(name)
             here = self._places[name][-1]
-            if isinstance(module, nn.ConvTranspose2d) or not here.shape[0]:
+            if is_transposed(module) or not here.shape[0]:
                 continue
             images = self._here.stop - self._here.start
             read = (

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
-from automl.network.forward_tracer import leaf_kind
+from automl.network.forward_tracer import base_kind, leaf_kind
 from automl.network.parametrized import computed
 from automl.network.plain_layers import make_plain
 from automl.network.trace import Trace, record
@@ -97,9 +97,9 @@ def _fold(layer: Any, norm: Any) -> None:
         if layer.bias is not None:
             shift = shift + layer.bias.double() * scale
         weight = layer.weight.double()
-        if isinstance(layer, nn.ConvTranspose2d):
+        if base_kind(layer) == "conv_transpose":
             runs = layer.groups
-            shape = (1, weight.shape[1], 1, 1)
+            shape = (1, weight.shape[1], *[1] * (weight.dim() - 2))
             parts = zip(weight.chunk(runs), scale.chunk(runs), strict=True)
             weight = torch.cat([part * factor.view(shape) for part, factor in parts])
         else:

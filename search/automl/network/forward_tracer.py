@@ -26,7 +26,10 @@ Address = tuple[str, int]
 _LEAVES: dict[type[nn.Module], str] = {
     nn.Conv1d: "conv",
     nn.Conv2d: "conv",
+    nn.Conv3d: "conv",
+    nn.ConvTranspose1d: "conv_transpose",
     nn.ConvTranspose2d: "conv_transpose",
+    nn.ConvTranspose3d: "conv_transpose",
     nn.Linear: "linear",
     nn.BatchNorm1d: "batch_norm",
     nn.BatchNorm2d: "batch_norm",

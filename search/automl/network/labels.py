@@ -60,7 +60,9 @@ _SPATIAL = names(
     "adaptive_avg_pool2d adaptive_avg_pool1d adaptive_max_pool2d upsample_nearest2d "
     "upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_nearest_exact2d "
     "upsample_nearest1d upsample_linear1d reflection_pad2d replication_pad2d grid_sampler_2d "
-    "reflection_pad1d replication_pad1d"
+    "reflection_pad1d replication_pad1d max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d "
+    "adaptive_max_pool3d upsample_nearest3d _upsample_nearest_exact3d upsample_trilinear3d "
+    "reflection_pad3d replication_pad3d"
 )
 _REDUCTIONS = names("mean sum amax amin var std max min prod")
 _LENGTHS = names("norm linalg_vector_norm")  # reductions whose dimensions are named third

@@ -23,8 +23,11 @@ _ROUNDING: Final = 1e-5
 _PLAIN: Final[Mapping[tuple[int, bool], type[nn.Module]]] = {
     (2, False): nn.Linear,
     (3, False): nn.Conv1d,
+    (3, True): nn.ConvTranspose1d,
     (4, False): nn.Conv2d,
     (4, True): nn.ConvTranspose2d,
+    (5, False): nn.Conv3d,
+    (5, True): nn.ConvTranspose3d,
 }
 _REFUSALS: Final = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError)
 
@@ -284,7 +287,8 @@ def _norm(visit: Visit, runs: Sequence[_Run]) -> nn.Module | None:
     One that normalises with its own constants, and then does more, is known as it is.
     """
     norm: Any = visit.module
-    kind: Any = nn.BatchNorm2d if isinstance(norm, nn.BatchNorm2d) else nn.BatchNorm1d
+    kinds: tuple[Any, ...] = (nn.BatchNorm2d, nn.BatchNorm3d)
+    kind = next((each for each in kinds if isinstance(norm, each)), nn.BatchNorm1d)
     plain = kind(norm.num_features, norm.eps, affine=norm.weight is not None)
     missing = plain.load_state_dict(norm.state_dict(), strict=False).missing_keys
     if not missing and _computes(visit, plain.requires_grad_(False).eval(), runs):
@@ -296,7 +300,7 @@ def _norm(visit: Visit, runs: Sequence[_Run]) -> nn.Module | None:
 def _scale(visit: Visit, runs: Sequence[_Run]) -> nn.Module | None:
     """A batch norm, of a module with constants that scales and shifts each channel of maps."""
     given = runs[0].values
-    if given.dim() not in (2, 3, 4) or given.shape != runs[0].output.shape or given.shape[1] < 2:
+    if given.dim() not in (2, 3, 4, 5) or given.shape != runs[0].output.shape or given.shape[1] < 2:
         return None
     channels = given.shape[1]
     held = (*visit.module.parameters(), *visit.module.buffers())
@@ -311,7 +315,7 @@ def _scale(visit: Visit, runs: Sequence[_Run]) -> nn.Module | None:
         return None
     if given.dim() == 3 and all(_near(line, line[:1].expand_as(line)) for line in lines):
         return None  # the same everywhere: which extent the channels are is not told
-    kind: Any = nn.BatchNorm2d if given.dim() == 4 else nn.BatchNorm1d
+    kind: Any = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(given.dim(), nn.BatchNorm1d)
     norm = kind(channels, eps=0.0)
     for name, line in zip(("bias", "weight"), lines, strict=True):
         values = line[:, 0].to(given.dtype).clone()

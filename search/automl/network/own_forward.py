@@ -122,7 +122,19 @@ class OwnForwardConv2d(OwnForward, nn.Conv2d):
     """As `OwnForward`."""
 
 
+class OwnForwardConv3d(OwnForward, nn.Conv3d):
+    """As `OwnForward`."""
+
+
+class OwnForwardConvTranspose1d(OwnForward, nn.ConvTranspose1d):
+    """As `OwnForward`."""
+
+
 class OwnForwardConvTranspose2d(OwnForward, nn.ConvTranspose2d):
+    """As `OwnForward`."""
+
+
+class OwnForwardConvTranspose3d(OwnForward, nn.ConvTranspose3d):
     """As `OwnForward`."""
 
 
@@ -134,7 +146,10 @@ class OwnForwardLinear(OwnForward, nn.Linear):
 OWN_FORWARD: Final[dict[type[nn.Module], type[OwnForward]]] = {
     nn.Conv1d: OwnForwardConv1d,
     nn.Conv2d: OwnForwardConv2d,
+    nn.Conv3d: OwnForwardConv3d,
+    nn.ConvTranspose1d: OwnForwardConvTranspose1d,
     nn.ConvTranspose2d: OwnForwardConvTranspose2d,
+    nn.ConvTranspose3d: OwnForwardConvTranspose3d,
     nn.Linear: OwnForwardLinear,
 }
 

@@ -193,7 +193,7 @@ def mask(
         gone = torch.ones(side_length(result, name, "in"), dtype=torch.bool)
         gone[positions] = False
         weight = module.weight.detach().clone()
-        if isinstance(module, nn.ConvTranspose2d):
+        if base_kind(module) == "conv_transpose":
             weight[gone] = 0
         else:
             weight[:, gone[: gone.numel() // runs]] = 0
@@ -254,7 +254,7 @@ def _slice_all(module: Any, positions: Tensor) -> None:
 def _slice_depthwise(module: Any, positions: Tensor) -> None:
     times = module.out_channels // module.groups
     out = (positions[:, None] * times + torch.arange(times)).flatten()
-    rows = positions if isinstance(module, nn.ConvTranspose2d) else out
+    rows = positions if base_kind(module) == "conv_transpose" else out
     _replace(module, "weight", module.weight.detach()[rows].clone())
     if module.bias is not None:
         _replace(module, "bias", module.bias.detach()[out].clone())
@@ -264,7 +264,7 @@ def _slice_depthwise(module: Any, positions: Tensor) -> None:
 
 def _slice_out(module: Any, positions: Tensor) -> None:
     weight = module.weight.detach()
-    if isinstance(module, nn.ConvTranspose2d):
+    if base_kind(module) == "conv_transpose":
         runs = module.groups
         within = positions[: positions.numel() // runs]
         weight = weight[:, within]
@@ -281,7 +281,7 @@ def _slice_out(module: Any, positions: Tensor) -> None:
 
 def _slice_in(module: Any, positions: Tensor) -> None:
     weight = module.weight.detach()
-    if isinstance(module, nn.ConvTranspose2d):
+    if base_kind(module) == "conv_transpose":
         weight = weight[positions]
     else:
         within = positions[: positions.numel() // getattr(module, "groups", 1)]
