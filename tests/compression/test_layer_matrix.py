@@ -32,7 +32,10 @@ CONVOLUTIONS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "one-dimensional": (nn.Conv1d(6, 8, 5, stride=2, padding=2), LINE),
     "one-dimensional same": (nn.Conv1d(6, 8, 4, padding="same", dilation=2), LINE),
     "three-dimensional": (nn.Conv3d(6, 8, (2, 3, 3), stride=(1, 2, 3), padding=(1, 0, 2)), VOLUME),
-    "three-dimensional grouped": (nn.Conv3d(6, 9, 3, padding=2, dilation=(1, 2, 2), groups=3), VOLUME),
+    "three-dimensional grouped": (
+        nn.Conv3d(6, 9, 3, padding=2, dilation=(1, 2, 2), groups=3),
+        VOLUME,
+    ),
 }
 LINEARS: dict[str, tuple[int, ...]] = {"vectors": (12,), "tokens": (5, 12), "maps": (3, 4, 12)}
 LAYERS = [

@@ -87,6 +87,7 @@ BLOCKS = {
     "shuffle v1": "blocks.0 blocks.1",
     "transformer": "blocks.0 blocks.1",
     "encoder": "pre",
+    "self-attention": "mlp",
     "layer scale": "blocks.0 blocks.1",
 }
 

@@ -1,3 +1,4 @@
+from .bypass import bypass_of as bypass_of
 from .forward_tracer import Address as Address
 from .forward_tracer import ForwardTracer as ForwardTracer
 from .forward_tracer import LeafCall as LeafCall
@@ -35,10 +36,10 @@ from .precision import Flow as Flow
 from .precision import Place as Place
 from .precision import Rounding as Rounding
 from .precision import Scheme as Scheme
+from .removal import remove as remove
 from .resumed import ResumedModel as ResumedModel
 from .stepped_tracer import SteppedTracer as SteppedTracer
 from .surgery import kept_positions as kept_positions
-from .surgery import remove as remove
 from .surgery import replace_layer as replace_layer
 from .surgery import smaller as smaller
 from .trace import Call as Call

@@ -1,43 +1,57 @@
-"""Which parts can be left out: modules with a path from input to output that nothing transforms."""
+"""Which parts can be left out: blocks, branches and layers of plain chains."""
 
 from __future__ import annotations
 
+from automl.network.bypass import Bypass, bypass_of, shapes_of
 from automl.network.trace import Call, Trace
 
 
-def removable(trace: Trace) -> tuple[str, ...]:
-    """Innermost modules that could hand on what they are given, in network order.
+def removable(trace: Trace) -> dict[str, Bypass]:
+    """What can be left out, in network order, and how values go past it.
 
-    A module qualifies when it runs once, its output is one of its inputs plus something of the same
-    shape (`Trace.passage`), and what else it is given is read elsewhere too: without the module it
-    would be computed for nothing.
+    Blocks before all: innermost modules whose output is one of their inputs plus something of the
+    same shape. Outside them, innermost modules whose output is added to what they were made from,
+    and layers of chains. What else a module is given is read elsewhere too: without it that would
+    be computed for nothing.
     """
-    shapes = {value: shape for call in trace.calls for value, shape in _shapes(call)}
-    users, producers = trace.users(), trace.producers()
-    found = []
-    for name in filter(None, trace.modules):
-        passage = trace.passage(name)
-        if passage is None or shapes.get(passage[0]) != shapes.get(passage[1]):
+    shapes, users, producers = shapes_of(trace), trace.users(), trace.producers()
+    found: dict[str, Bypass] = {}
+    for name in filter(None, (*trace.modules, *_layers(trace))):
+        past = bypass_of(trace, name)
+        if past is None or shapes.get(past.enters) != shapes.get(past.leaves):
             continue
-        others = {*trace.modules[name][0]} & {*producers} - {passage[0], *trace.output}
+        given = trace.modules[name][0] if past.kind == "block" else ()
+        others = {*given} & {*producers} - {past.enters, *trace.output}
         if all(_read_outside(name, users[value]) for value in others):
-            found.append(name)
-    innermost = [name for name in found if not any(other.startswith(f"{name}.") for other in found)]
-    order = {call.step.module or call.step.address[0]: i for i, call in enumerate(trace.calls)}
-    return tuple(
-        sorted(
-            innermost,
-            key=lambda name: min(
-                (i for module, i in order.items() if (module + ".").startswith(name + ".")),
-                default=0,
-            ),
-        )
-    )
+            found[name] = past
+    kept = _innermost([name for name, past in found.items() if past.kind == "block"])
+    for kind in ("branch", "layer"):
+        further = _innermost([name for name, past in found.items() if past.kind == kind])
+        kept += [name for name in further if not any(_overlap(name, other) for other in kept)]
+    order = _order(trace)
+    return {name: found[name] for name in sorted(kept, key=lambda name: order.get(name, 0))}
 
 
-def _shapes(call: Call) -> list[tuple[int, tuple[int, ...]]]:
-    read = zip(call.inputs, call.in_shapes, strict=True)
-    return [*read, *zip(call.outputs, call.out_shapes, strict=True)]
+def _layers(trace: Trace) -> list[str]:
+    calls = (call.step.module for call in trace.calls if call.step.module)
+    return [name for name in dict.fromkeys(calls) if name not in trace.modules]
+
+
+def _innermost(names: list[str]) -> list[str]:
+    return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _order(trace: Trace) -> dict[str, int]:
+    """When each module first does something."""
+    order: dict[str, int] = {}
+    for index, call in enumerate(trace.calls):
+        for name in (call.step.module, *call.step.scope):
+            order.setdefault(name, index)
+    return order
 
 
 def _read_outside(name: str, users: list[Call]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from automl.network.bypass import Bypass, goes_with
 from automl.network.forward_tracer import Address
 from automl.network.groups import Grouping
 from automl.network.layers import Boundary, Layer, LayerPlan, Width
@@ -13,7 +14,7 @@ from automl.network.trace import Trace
 
 
 def find_boundaries(
-    flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Sequence[str]
+    flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Mapping[str, Bypass]
 ) -> tuple[Boundary, ...]:
     """All places where the precision may change, each value once per layer that takes it in.
 
@@ -21,7 +22,7 @@ def find_boundaries(
         flow: Of the dense network.
         grouping: Its channel groups.
         ladder: Traces at every resolution, ascending, the dense one last.
-        blocks: Names of removable blocks.
+        blocks: What can be left out.
     """
     shapes = [_shapes(trace) for trace in ladder]
     found: dict[tuple[Address, str], Boundary] = {}
@@ -55,7 +56,7 @@ def _plan(
     reader: Place,
     grouping: Grouping,
     shapes: Sequence[dict[Address, tuple[int, ...]]],
-    blocks: Sequence[str],
+    blocks: Mapping[str, Bypass],
 ) -> LayerPlan:
     """The conversion as a layer; it goes with the reader's block, or else with the writer's."""
     writer = flow.places.get(origin)
@@ -74,8 +75,8 @@ def _plan(
     return LayerPlan(layer, side, side, sizes, block)
 
 
-def _block(place: Place, blocks: Sequence[str]) -> str:
-    return next((name for name in blocks if name in place.call.step.scope), "")
+def _block(place: Place, blocks: Mapping[str, Bypass]) -> str:
+    return next((name for name, past in blocks.items() if goes_with(place.call, name, past)), "")
 
 
 def _name(origin: Address) -> str:

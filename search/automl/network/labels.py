@@ -185,7 +185,8 @@ class Rules:
             self._keep_rows_equal(args[0], int(args[1]) if len(args) > 1 else 0)
         if name in _PARTS or name in _MOVES:
             moved = func(*args, **kwargs)
-            return tree_map(lambda v: self._united(v) if isinstance(v, Tensor) else v, moved)
+            small = self._united if name == "cat" else compact
+            return tree_map(lambda v: small(v) if isinstance(v, Tensor) else v, moved)
         if name in _POINTWISE or torch.Tag.pointwise in getattr(func, "tags", ()):
             return self._pointwise(name, args, kwargs, output)
         if name in _SPATIAL:

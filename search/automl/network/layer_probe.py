@@ -292,7 +292,7 @@ def _norm(visit: Visit, runs: Sequence[_Run]) -> nn.Module | None:
     plain = kind(norm.num_features, norm.eps, affine=norm.weight is not None)
     missing = plain.load_state_dict(norm.state_dict(), strict=False).missing_keys
     if not missing and _computes(visit, plain.requires_grad_(False).eval(), runs):
-        return plain  # type: ignore[no-any-return]
+        return plain
     own = norm.weight is None or any(each is norm.weight for each in runs[0].constants)
     return None if own else _scale(visit, runs)
 

@@ -64,10 +64,18 @@ def is_free(call: Call, producer: Call | None) -> bool:
     if name == "batch_norm":  # what cannot be folded in torch is folded by the runtime
         return producer is not None and producer.step.op in _FOLDS_NORM
     if name in _RELUS:
-        return producer is not None and base_name(producer.step.op) in _FUSES_RELU
+        if producer is None:
+            return False
+        again = (name, call.arguments[1:]) == (base_name(producer.step.op), producer.arguments[1:])
+        return again or base_name(producer.step.op) in _FUSES_RELU
     if name in _ARITHMETIC:  # by a number: folded into a neighbour
         return sum(len(shape) > 0 for shape in call.operands) < 2
     return name in _FREE or not call.outputs
+
+
+def is_rectifier(call: Call) -> bool:
+    """Whether an operation leaves alone what it wrote itself, and fuses with what is before it."""
+    return base_name(call.step.op) in _RELUS
 
 
 def layers_of(

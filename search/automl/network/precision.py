@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
+from automl.network.bypass import bypass_of, goes_with
 from automl.network.forward_tracer import Address
 from automl.network.labels import names
 from automl.network.operators import base_name, is_free
@@ -101,11 +102,11 @@ class Flow:
         self._order: dict[str, int] = {}
         self._uses = trace.uses()
         users, producers = trace.users(), trace.producers()
-        passages = filter(None, map(trace.passage, removed))
-        left = {leaving: entering for entering, leaving in passages}
+        found = {name: bypass_of(trace, name) for name in removed}
+        left = {past.leaves: past.enters for past in found.values() if past is not None}
         for call in trace.calls:
             before = producers.get(call.inputs[0]) if call.inputs else None
-            if removed.isdisjoint((*call.step.scope, call.step.module)):
+            if not any(goes_with(call, name, past) for name, past in found.items()):
                 self._add(call, before, users)
             for value in left.keys() & set(call.outputs):
                 self._operands[value] = self._operand(left[value])

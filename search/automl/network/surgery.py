@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.constants import axis_of
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
 from automl.network.norms import NORMS, KeptNorm, is_stream, norm_channels, slice_norm
 from automl.network.own_forward import OwnForward
-from automl.network.trace import Here, Trace
+from automl.network.removal import remove
 
 Tensor = torch.Tensor
 #: Per channel group, which of its channels stay (ascending indices).
 Kept = Mapping[str, Tensor]
-#: Attribute of a block: how a `Passage` in its place is made.
-_NOTE: Final = "_passage_in_its_place"
 
 
 def kept_positions(
@@ -65,16 +62,20 @@ def side_length(model: nn.Module, name: str, side: str) -> int:
     return int(layer.out_channels if side == "out" else layer.in_channels)
 
 
-def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
+def cut(
+    model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept
+) -> dict[tuple[str, str], Tensor]:
     """Cut the channels that do not stay out of the model's tensors, in place.
 
-    Weights that several layers hold stay one where all of them lose the same.
+    Weights that several layers hold stay one where all of them lose the same. Returns which
+    positions stay along each side that loses some.
     """
     tied: dict[int, list[Any]] = {}
     for layer in model.modules():
         if base_kind(layer) and layer._parameters.get("weight") is not None:
             tied.setdefault(id(layer.weight), []).append(layer)
-    for (name, side), positions in kept_positions(model, groups, kept).items():
+    found = kept_positions(model, groups, kept)
+    for (name, side), positions in found.items():
         axis = axis_of(side)
         if axis is not None:
             _slice_constant(model, name, axis, positions)
@@ -92,6 +93,7 @@ def cut(model: nn.Module, groups: tuple[ChannelGroup, ...], kept: Kept) -> None:
         for other in rest:
             if torch.equal(first.weight, other.weight):
                 other.weight = first.weight
+    return found
 
 
 def replace_layer(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -102,42 +104,6 @@ def replace_layer(model: nn.Module, name: str, module: nn.Module) -> None:
         return
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
-
-
-class Passage(nn.Module):
-    """Hands on one of the tensors that it is called with, in the form in which a block gives it.
-
-    Args:
-        place: Where that tensor stands among the leaves of (args, kwargs).
-        form: What the block gives, with a `Here` for the tensor.
-    """
-
-    def __init__(self, place: int, form: Any) -> None:
-        super().__init__()
-        self._place, self._form = place, form
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The tensor, in its form."""
-        value = tree_leaves((args, kwargs))[self._place]
-        return tree_map(lambda leaf: value if isinstance(leaf, Here) else leaf, self._form)
-
-
-def note_passages(model: nn.Module, trace: Trace, blocks: Iterable[str]) -> None:
-    """Leave a note on each block that takes or gives more than a tensor, for `remove`, in place."""
-    for name in blocks:
-        signature, passage = trace.signatures[name], trace.passage(name)
-        if passage is not None and not signature.plain:
-            place = signature.places[trace.modules[name][0].index(passage[0])]
-            setattr(model.get_submodule(name), _NOTE, (place, signature.form))
-
-
-def remove(model: nn.Module, blocks: frozenset[str]) -> None:
-    """Replace blocks by what hands on their input, in place: the identity, or a `Passage`."""
-    for name in blocks:
-        parent, _, leaf = name.rpartition(".")
-        note = getattr(model.get_submodule(name), _NOTE, None)
-        replacement = nn.Identity() if note is None else Passage(*note)
-        setattr(model.get_submodule(parent), leaf, replacement)
 
 
 def smaller(
@@ -161,8 +127,8 @@ def smaller(
         replaced: Parameters of the model, and the values that the copy has in their place.
     """
     result = _copied(model, shared, replaced)
-    cut(result, groups, kept)
-    remove(result, removed)
+    positions = cut(result, groups, kept)
+    remove(result, removed, positions)
     return result
 
 
@@ -181,7 +147,8 @@ def mask(
     With `shared`, weights that are not masked are the model's own.
     """
     result = _copied(model, shared)
-    for (name, side), positions in kept_positions(result, groups, kept).items():
+    found = kept_positions(result, groups, kept)
+    for (name, side), positions in found.items():
         if side not in ("in", "through"):
             continue
         module: Any = result.get_submodule(name)
@@ -198,7 +165,7 @@ def mask(
         else:
             weight[:, gone[: gone.numel() // runs]] = 0
         _replace(module, "weight", weight)
-    remove(result, removed)
+    remove(result, removed, found, cut=False)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +24,6 @@ from automl.network.labels import (
     UnionFind,
     compact,
     constant,
-    names,
     vector,
 )
 from automl.network.layers import RECURRENT
@@ -33,8 +32,6 @@ from automl.network.outputs import output_tensors
 from automl.network.weights_read import WeightsRead, tied_layers
 
 Tensor = torch.Tensor
-#: Operators that may lie on the way of a value through a block that adds something to it.
-_PASSES: Final = names("add relu clone dropout alias detach hardtanh clamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +123,6 @@ class Trace:
         """The call whose output each value is."""
         return {value: call for call in self.calls for value in call.outputs}
 
-    def passage(self, name: str) -> tuple[int, int] | None:
-        """The values that enter and leave a module whose output is its input plus something.
-
-        There is a path of additions (and of activations that leave what is already rectified alone)
-        from the one to the other, and none from any other value that enters. None elsewhere.
-        """
-        inputs, outputs = self.modules[name]
-        if len(outputs) != 1 or not self.signatures[name].single or outputs[0] in inputs:
-            return None
-        entered = _passed(outputs[0], set(inputs), self.producers())
-        return (entered.pop(), outputs[0]) if len(entered) == 1 else None
-
     def uses(self) -> Counter[str]:
         """How often each layer's weights are used, by it and by those that hold them too."""
         shared = Counter(self.tied.get(call.step.module, call.step.module) for call in self.calls)
@@ -161,25 +146,6 @@ class Trace:
             for value in call.inputs:
                 result.setdefault(value, []).append(call)
         return result
-
-
-def _passed(end: int, starts: set[int], producers: dict[int, Call]) -> set[int]:
-    """Of these values, those that additions carry to another one."""
-    pending, seen = [(end, False)], set[tuple[int, bool]]()
-    found = set[int]()
-    while pending:
-        value, added = pending.pop()
-        if value in starts:
-            found.update({value} if added else ())
-            continue
-        if (value, added) in seen or value not in producers:
-            continue
-        seen.add((value, added))
-        call = producers[value]
-        name = call.step.op.rstrip("_")
-        if name in _PASSES and call.in_shapes[0] == call.out_shapes[0]:
-            pending.extend((read, added or name == "add") for read in call.inputs)
-    return found
 
 
 def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from automl.errors import ModelError, Raised, attempt
 from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
+from automl.network.bypass import Bypass, goes_with
 from automl.network.first_runs import find_example
 from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
@@ -22,8 +23,8 @@ from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
 from automl.network.parameters import alive, with_parameters
 from automl.network.precision import Flow
+from automl.network.removal import note_bypasses
 from automl.network.resolutions import input_sizes
-from automl.network.surgery import note_passages
 from automl.network.trace import Call, Trace, record
 from automl.network.trial_cuts import unsound_parts
 from automl.network.unvisited import keep_feeds
@@ -76,7 +77,7 @@ def trace_network(
     if shown is not None:
         _check_shown(ready, trace, input_shape, shown)
     asleep = keep_feeds(trace, ready, example)
-    note_passages(ready, trace, removable(trace))
+    note_bypasses(ready, trace, removable(trace))
     sizes = _ladder(ready, trace, input_shape, resolutions)
     refused: dict[str, str] = {}
     while True:
@@ -152,21 +153,21 @@ def _network(
         widths[f"layer {index}", "input"] = call.in_labels
         widths[f"layer {index}", "output"] = call.out_labels
     grouping = group_channels(trace, widths, refused)
-    blocks = [name for name in removable(trace) if name not in refused]
+    blocks = {name: past for name, past in removable(trace).items() if name not in refused}
     flow = Flow(trace)
     plans = []
     for index, (call, layer) in enumerate(found.entries):
         rungs = tuple(layers[index] for layers in ladders)
         plan = _plan(call, layer, trace, grouping, rungs, blocks)
         plans.append(replace(plan, owner=flow.owner(call)))
-    plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, blocks)
+    plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, tuple(blocks))
     return Network(
         tuple(plans),
         grouping.groups,
         _blocks(blocks, plans, grouping, flow),
         tuple(input_shape),
         tuple(sizes),
-        _frozen(grouping, refused),
+        _frozen(grouping, refused, trace),
         fingerprint,
         find_boundaries(flow, grouping, list(sizes.values()), blocks),
     )
@@ -205,7 +206,7 @@ def _plan(
     trace: Trace,
     grouping: Grouping,
     rungs: tuple[Layer, ...],
-    blocks: list[str],
+    blocks: Mapping[str, Bypass],
 ) -> LayerPlan:
     inputs = grouping.width(trace.union.roots(call.in_labels))
     outputs = grouping.width(trace.union.roots(call.out_labels))
@@ -216,7 +217,7 @@ def _plan(
         outputs = type(outputs)(layer.out_channels)
     if layer.op == "concat":
         inputs = outputs
-    block = next((name for name in blocks if name in call.step.scope), "")
+    block = next((name for name, past in blocks.items() if goes_with(call, name, past)), "")
     scales = layer.op in CONVOLUTIONS and 1 < layer.groups == layer.in_channels
     sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
     only_sizes = all(
@@ -227,10 +228,10 @@ def _plan(
 
 
 def _blocks(
-    names: list[str], plans: list[LayerPlan], grouping: Grouping, flow: Flow
+    blocks: Mapping[str, Bypass], plans: list[LayerPlan], grouping: Grouping, flow: Flow
 ) -> tuple[Block, ...]:
     result = []
-    for name in names:
+    for name, past in blocks.items():
         layers = tuple(plan.layer.name for plan in plans if plan.block == name)
         inside = tuple(
             group.name
@@ -239,12 +240,13 @@ def _blocks(
                 side.module.startswith(f"{name}.") for side in (*group.producers, *group.consumers)
             )
         )
-        ends = map(flow.value_owner, flow.trace.passage(name) or ())
+        ends = map(flow.value_owner, (past.enters, past.leaves))
         result.append(Block(name, layers, inside, *ends))
     return tuple(result)
 
 
-def _frozen(grouping: Grouping, refused: dict[str, str]) -> tuple[Unprunable, ...]:
-    blocks = [Unprunable(name, why) for name, why in refused.items()]
+def _frozen(grouping: Grouping, refused: dict[str, str], trace: Trace) -> tuple[Unprunable, ...]:
+    tried = {name for name, past in removable(trace).items() if past.kind != "block"}
+    blocks = [Unprunable(name, why) for name, why in refused.items() if name not in tried]
     seen = {part.name for part in grouping.unprunable}
     return (*grouping.unprunable, *(part for part in blocks if part.name not in seen))
