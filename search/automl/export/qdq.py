@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from automl.compression import ActivationQParams, Plan, QParams, QuantizedModel, Source
@@ -111,10 +112,12 @@ def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Ag
         ModelError: The two do not agree, or ONNX Runtime refuses the file.
     """
     session = Session(content)
-    outputs = [session.run(fed(model, one[None]))[0] for one in inputs]
-    found = torch.from_numpy(np.concatenate(outputs))
-    expected = model(inputs)
-    expected = output_tensors(expected)[0]
+    outputs, simulated = list[NDArray[np.float32]](), list[Tensor]()
+    for one in inputs.split(1):  # of many at once the values inside would not fit in memory
+        outputs.append(session.run(fed(model, one))[0])
+        with torch.no_grad():
+            simulated.append(output_tensors(model(one))[0])
+    found, expected = torch.from_numpy(np.concatenate(outputs)), torch.cat(simulated)
     if found.shape != expected.shape:
         raise ModelError("the ONNX model has outputs of other shapes than the quantised model")
     agreement = _agreement(found.flatten(1), expected.flatten(1), expected.dim() == 2)
