@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from automl.pipeline.writing import (
     stored,
 )
 from automl.policy.policy import Bits, Policy
+from automl.userdata.data import Batches, Data
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,12 @@ def test_examples_are_calibration_inputs_at_the_policys_resolution() -> None:
     inputs = asked.data.calibration.inputs
     assert torch.equal(examples(asked, Policy(), SHAPE), inputs[:CHECKED])
     assert examples(asked, Policy(resolution=12), (1, 3, 12, 12)).shape == (12, 3, 12, 12)
+
+
+def test_fewer_of_large_inputs_are_checked_on() -> None:
+    data = Batches(((torch.zeros(70, 3, 256, 256), torch.zeros(70)),))
+    asked = dataclasses.replace(task(), data=Data(data, data))
+    assert len(examples(asked, Policy(), (1, 3, 256, 256))) == 64
 
 
 def test_examples_fill_the_inputs_of_the_exported_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,11 @@ from automl.pipeline.requests import Task
 from automl.policy import Policy
 
 Tensor = torch.Tensor
-#: Inputs that an integer network is checked on.
+#: Inputs that an integer network is checked on: of small ones the first, of large ones as many as
+#: have so many numbers together, and no fewer than the last.
 CHECKED: Final = 256
+_NUMBERS: Final = 12_000_000
+_FEWEST: Final = 64
 
 
 def network_of_floats(model: nn.Module) -> nn.Module:
@@ -35,9 +38,11 @@ def examples(task: Task, policy: Policy, shape: Sequence[int]) -> Tensor:
         shape: Of one input of the exported network. Inputs that are smaller are repeated until they
             fill it, and there are then so many fewer.
     """
-    images = resized(task.data.calibration.inputs[:CHECKED], policy.resolution)
+    inputs = task.data.calibration.inputs
+    count = min(CHECKED, max(_FEWEST, _NUMBERS // max(1, prod(inputs.shape[1:]))))
+    images = resized(inputs[:count], policy.resolution)
     share = prod(images.shape[1:]) / prod(shape[1:])
-    return tiled(images[: max(4, int(CHECKED * min(1.0, share)))], shape)
+    return tiled(images[: max(4, int(count * min(1.0, share)))], shape)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
