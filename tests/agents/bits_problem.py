@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from automl.cost import Budget, CostModel, Limit
 from automl.cost.factors import BYTES, COLUMNS, JOULES, LATENCY, MACS, Floats, Lookup, join
-from automl.cost.model import Budget, CostModel, Limit
 from automl.policy.policy import Bits
 from automl.space import Space, Variable
 from automl.study.problem import Geometry, Problem, Sensitivity

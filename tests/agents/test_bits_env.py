@@ -10,7 +10,7 @@ import torch
 from bits_problem import BITFUSION, CPU, WEIGHT_ONLY, bits_problem
 
 from automl.agents.bits_env import BitsEnv, LayerBits
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import SpaceError
 from automl.policy.policy import Bits
 from automl.space import Variable, Vectors

@@ -11,7 +11,7 @@ from contract import made_problem
 
 from automl.agents.ddpg import Actor, Critic, DdpgAgent, DdpgSettings, Replay
 from automl.agents.pruning_env import Episode
-from automl.cost.model import Cost
+from automl.cost import Cost
 from automl.space import Space, Variable, Vectors
 from automl.study.problem import Completed, Failed, Problem
 

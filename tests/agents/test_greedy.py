@@ -4,7 +4,7 @@ from contract import AgentContract, best, made_problem, run, trial
 
 from automl.agents.greedy import WIDTH
 from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.study.problem import Problem
 

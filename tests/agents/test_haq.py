@@ -8,7 +8,7 @@ from contract import AgentContract, best, made_problem, run, sensitivity_of
 
 from automl.agents.haq import HaqAgent, HaqSettings
 from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
 from automl.space import KINDS

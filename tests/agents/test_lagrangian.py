@@ -7,8 +7,8 @@ from contract import AgentContract, best, made_problem, run, sensitivity_of, tri
 
 from automl.agents.lagrangian import MIXES, PATIENCE, PROPOSALS, ROUND
 from automl.agents.registry import make_agent
+from automl.cost import Budget, CostModel, Limit
 from automl.cost.factors import join, lookup_of
-from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.solver.exact import solve
 from automl.solver.local_search import neighbours

@@ -9,7 +9,7 @@ from contract import made_problem
 import handmade
 from automl.agents.amc import AmcAgent, AmcSettings
 from automl.agents.pruning_env import PruningEnv
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost import Budget, Limit, build_cost_model
 from automl.space import build_space
 from automl.study.problem import Problem, read_geometry
 

@@ -6,8 +6,8 @@ from contract import AgentContract, made_problem, run, trial
 
 from automl.agents.registry import make_agent
 from automl.agents.three_dims import ThreeDimsAgent, constrained_optimum
+from automl.cost import Budget, CostModel, Limit
 from automl.cost.factors import COLUMNS, LATENCY, MACS, Lookup, join
-from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError, SpaceError
 from automl.policy.policy import Policy
 from automl.solver.exact import solve

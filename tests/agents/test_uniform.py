@@ -4,7 +4,7 @@ from bits_problem import BITFUSION, WEIGHT_ONLY, bits_problem
 from contract import AgentContract, made_problem, run
 
 from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.policy.policy import Bits, Policy
 from automl.study.problem import Problem

@@ -21,7 +21,7 @@ from automl.compression.compressor import Compressor
 from automl.compression.reconstruction.base import RefitSettings
 from automl.compression.resizing import resized
 from automl.compression.sensitivity import measure_sensitivity, outputs
-from automl.cost.model import resolve_budget
+from automl.cost import resolve_budget
 from automl.files import write_whole
 from automl.network.traced_model import trace_network
 from automl.options import SearchOptions

@@ -30,7 +30,7 @@ from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
 from automl.compression.sensitivity import measure_sensitivity, outputs
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost import Budget, Limit, build_cost_model
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
 from automl.policy.precisions import Precisions

@@ -31,7 +31,7 @@ from cifar import Cifar, load_cifar, load_resnet, normalised
 from latency_networks import NETWORKS, build
 from scipy.stats import spearmanr
 
-from automl.cost.model import build_cost_model, required_keys
+from automl.cost import build_cost_model, required_keys
 from automl.export.onnx import onnx_bytes
 from automl.latency.table import LatencyTable
 from automl.latency.targets import cpu_table

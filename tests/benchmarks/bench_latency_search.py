@@ -22,7 +22,7 @@ from cifar import Cifar, accuracy, load_cifar, load_resnet, normalised
 from torch import nn
 
 from automl.agents.registry import make_agent
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.export.onnx import onnx_bytes
 from automl.network.surgery import smaller
 from automl.network.traced_model import TracedModel, trace_network

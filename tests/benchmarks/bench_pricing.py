@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from automl.cost.model import build_cost_model, required_keys
+from automl.cost import build_cost_model, required_keys
 from automl.latency.keys import OpKey, Timings
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.space import Space, build_space

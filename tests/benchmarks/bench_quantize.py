@@ -35,7 +35,7 @@ from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
 from automl.compression.reconstruction.base import RefitSettings
 from automl.compression.sensitivity import measure_sensitivity
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost import Budget, Limit, build_cost_model
 from automl.network.precision import Flow
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy

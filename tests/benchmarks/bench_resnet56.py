@@ -28,7 +28,7 @@ from automl.agents.registry import make_agent
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
 from automl.compression.sensitivity import measure_sensitivity
-from automl.cost.model import Budget, CostModel, Limit, build_cost_model
+from automl.cost import Budget, CostModel, Limit, build_cost_model
 from automl.network.surgery import smaller
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Policy

@@ -15,7 +15,7 @@ from bench_pricing import FormulaPricer, eighths, resnet50
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost import Budget, Limit, build_cost_model
 from automl.solver.bucket_elimination import Factor
 from automl.solver.exact import solve
 from automl.solver.lagrangian_dual import minimise

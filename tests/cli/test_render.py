@@ -55,6 +55,24 @@ def test_accuracy_is_told_in_points_and_costs_in_shares(capsys: pytest.CaptureFi
     assert max(map(len, out.splitlines())) <= render.WIDTH
 
 
+def test_a_latency_without_some_operator_is_told_as_a_bound(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bound = replace(SMALL, at_least=True)
+    out = printed(replace(DENSE, at_least=True), bound, "top-1 accuracy", capsys)
+    assert "at least 2.00 ms" in out
+    assert "at least 1.00 ms" in out
+    assert max(map(len, out.splitlines())) <= render.WIDTH
+    assert render.latency_text(0.5, None, True) == "at least 500 ms"
+    assert render.latency_text(None, 2e6, True) == "at least 2.00 Mcycles"
+    assert render.to_json(bound)["at_least"] is True
+    file = policy_file(Policy())
+    print_policy(
+        file.model_copy(update={"predicted": file.predicted.model_copy(update={"at_least": True})})
+    )
+    assert "predicted: at least 1.00 ms" in capsys.readouterr().out
+
+
 def test_another_score_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(DENSE, SMALL, "mine.py:score", capsys)
     assert "points" not in out

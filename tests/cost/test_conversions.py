@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from automl.cost import Budget, CostModel, Limit, build_cost_model, required_keys
 from automl.cost.factors import Overhead
 from automl.cost.layer_tables import INTEGER
-from automl.cost.model import Budget, CostModel, Limit, build_cost_model, required_keys
 from automl.cost.operators import operators_of
 from automl.network.layers import Layer
 from automl.policy.policy import Bits, Policy

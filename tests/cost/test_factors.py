@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from automl.cost import factors
+from automl.cost import Cost, factors
 from automl.cost.factors import (
     BYTES,
     COLUMNS,
@@ -29,7 +29,6 @@ from automl.cost.factors import (
     lookup_of,
 )
 from automl.cost.layer_tables import Builder
-from automl.cost.model import Cost
 from automl.latency.keys import OpKey
 from automl.policy.precisions import FP32
 from automl.space import Space, build_space

@@ -1,26 +1,28 @@
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from automl.cost import factors as cost_factors
-from automl.cost.layer_tables import WEIGHTED
-from automl.cost.model import (
+from automl.cost import (
     Budget,
-    Cost,
     CostModel,
     Limit,
     Overhead,
     build_cost_model,
+    operators_of,
     required_keys,
     resolve_budget,
 )
+from automl.cost import factors as cost_factors
+from automl.cost.layer_tables import WEIGHTED
 from automl.errors import TableError, UsageError
 from automl.latency.keys import op_key
-from automl.network.layers import Layer
+from automl.network.layers import UNPRICED, Layer, LayerPlan, Parameters, Width
+from automl.policy import FP32, Precisions
 from automl.policy.policy import Bits, Policy
 from automl.space import Space, Variable, build_space
 from automl.units import BudgetText
@@ -159,41 +161,36 @@ def test_bits_choose_the_precision_of_a_layer() -> None:
         assert float_bytes - quantised.bytes == weights * (4 - bits.weights / 8) - scales
 
 
-def test_budgets_are_resolved_against_the_dense_model() -> None:
-    dense = Cost(0.02, 100e6, 8e6)
-    budget = resolve_budget(
-        [
-            BudgetText("latency", 0.5, True),
-            BudgetText("latency", 0.008, False),
-            BudgetText("bytes", 0.25, True),
-        ],
-        dense,
+def test_a_weighted_operator_without_a_price_makes_a_bound() -> None:
+    traced = network()
+    odd = Layer("cdist_1", UNPRICED, 16, 8, in_size=(4, 1), out_size=(4, 1), detail="cdist in head")
+    width = Width(16), Width(8)
+    sizes = ((odd.in_size, odd.out_size),) * 2
+    plan = LayerPlan(odd, *width, sizes, held=Parameters(fixed=128))
+    whole = replace(traced, plans=(*traced.plans, plan))
+    space = build_space(whole, round_to=2)
+    found = build_cost_model(whole, space, Formula()).dense
+    known = build_cost_model(traced, build_space(traced, round_to=2), Formula()).dense
+    assert (found.unpriced, known.unpriced) == (("cdist in head",), ())
+    assert found.latency == pytest.approx(known.latency)
+    assert found.macs == known.macs + 16 * 8 * 4
+    assert found.bytes == known.bytes + 4 * 128
+    assert all(key.op != UNPRICED for key in required_keys(whole, space))
+    assert all(key.op != UNPRICED for key in operators_of(whole, Policy(), FP32))
+    assert build_cost_model(whole, space, None).dense.unpriced == ()  # no latency, no bound
+
+
+def test_a_simulator_says_so_of_recurrent_layers() -> None:
+    traced = network()
+    lstm = Layer("rnn", "lstm", 16, 16, in_size=(4, 1), out_size=(4, 1))
+    plan = LayerPlan(lstm, Width(16), Width(16), ((lstm.in_size, lstm.out_size),) * 2)
+    whole = replace(traced, plans=(*traced.plans, plan))
+    simulated = Precisions(("w8a8", "w4a4"), simulated=True)
+    space = build_space(whole, round_to=2)
+    assert build_cost_model(whole, space, Formula(), precisions=simulated).unpriced == (
+        "lstm in rnn",
     )
-    assert budget.limits == (Limit("latency", 0.008), Limit("bytes", 2e6))
-    assert str(budget) == "8.00 ms and 2.00 MB"
-    assert budget.allows(Cost(0.008, 1e9, 2e6))
-    assert not budget.allows(Cost(0.009, 1e6, 1e6))
-    assert budget.excess(Cost(0.004, 0, 3e6)) == 0.5
-    assert budget.excess(Cost(0.004, 0, 1e6)) == 0.0
-    assert budget.excess(Cost(math.nan, 0, 0)) == math.inf
-    assert Budget(()).allows(dense)
-
-
-def test_cycles_and_seconds_are_not_each_other() -> None:
-    dense = Cost(2e6, 100e6, 8e6)
-    half = resolve_budget([BudgetText("latency", 0.5, True)], dense, unit="cycles")
-    assert str(half) == "1.00 Mcycles"
-    with pytest.raises(UsageError, match="cycles and no time: write 5Mcycles or 50%"):
-        resolve_budget([BudgetText("latency", 0.01, False)], dense, unit="cycles")
-    with pytest.raises(UsageError, match="knows time: write 10ms or 50%"):
-        resolve_budget([BudgetText("latency", 1e6, False, "cycles")], dense)
-
-
-def test_budgets_judge_arrays_as_they_judge_one() -> None:
-    budget = Budget((Limit("latency", 1.0), Limit("macs", 5.0)))
-    rows = np.array([[1.0, 5.0, 9.0, np.nan], [1.5, 1.0, 0.0, 0.0], [0.5, 10.0, 0.0, 0.0]])
-    assert budget.allows_all(rows).tolist() == [True, False, False]
-    assert budget.excess_all(rows).tolist() == [0.0, 0.5, 1.0]
+    assert build_cost_model(whole, space, Formula()).unpriced == ()
 
 
 def test_macs_are_those_of_fvcore() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from automl.cost.model import build_cost_model
+from automl.cost import build_cost_model
 from automl.cost.operators import operators_of
 from automl.errors import SpaceError
 from automl.latency.keys import OpKey, Timings

@@ -10,7 +10,7 @@ from torch import nn
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.codebook import codebook
 from automl.compression.quantization.qparams import round_to, weight_qparams
-from automl.cost.model import build_cost_model
+from automl.cost import build_cost_model
 from automl.export.packed import IntegerWeights, SharedWeights, Stored, write_packed
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy

@@ -12,7 +12,7 @@ from tiny import request, write_table
 from torch import Tensor
 
 from automl.compression import measure_sensitivity
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, OptionError, UsageError
 from automl.pipeline import make_context, price_request, reachable_budget
 from automl.pipeline.context import trace_request

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import request, seconds, tiny_network, write_table
 
-from automl.cost.model import build_cost_model, resolve_budget
+from automl.cost import build_cost_model, resolve_budget
 from automl.errors import InfeasibleError, UsageError
 from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny import request, write_table
 
-from automl.cost.model import Cost
+from automl.cost import Cost
 from automl.pipeline import search
 from automl.pipeline.log import Log
 from automl.pipeline.requests import Event, ignore

@@ -12,7 +12,7 @@ import pytest
 from tiny import request, seconds
 
 from automl import pipeline
-from automl.cost.model import required_keys
+from automl.cost import required_keys
 from automl.cost.operators import operators_of
 from automl.errors import InfeasibleError, TargetError
 from automl.latency.gaussian import most_telling

@@ -12,7 +12,7 @@ import pytest
 from tiny import model, request, task, write_table
 from torch import nn
 
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import ModelError
 from automl.pipeline import search
 from automl.pipeline.results import held_notes, over_on_the_clock, write_front

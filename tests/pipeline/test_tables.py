@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import SHAPE, model, tiny_network, write_table
 
-from automl.cost.model import required_keys
+from automl.cost import required_keys
 from automl.errors import TableError, TargetError
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
@@ -59,8 +59,11 @@ def test_a_table_is_checked_with_what_a_model_asks_of_it(tmp_path: Path) -> None
     found = check_table(str(path), asked)
     assert found.path == path
     assert found.coverage is not None
-    assert found.coverage.measured == len(search_keys(LatencyTable.read(path), asked))
+    assert found.coverage.measured == len(
+        search_keys(LatencyTable.read(path), asked, tiny_network())
+    )
     assert found.coverage.missing == 0
+    assert found.unpriced == ()
     assert check_table(str(path)).coverage is None
     with pytest.raises(TargetError, match="nowhere"):
         check_table("nowhere")
@@ -79,6 +82,6 @@ def test_a_search_asks_for_the_operators_of_its_space(tmp_path: Path) -> None:
     network = tiny_network()
     asked = ProfileRequest("board", model(), SHAPE, round_to=4, resolutions=(12, 16))
     expected = required_keys(network, build_space(network, round_to=4, resolutions=(12, 16)))
-    assert set(search_keys(table, asked)) == set(expected)
+    assert set(search_keys(table, asked, network)) == set(expected)
     fixed = ProfileRequest("board", model(), SHAPE, round_to=64, resolutions=(), depth=False)
-    assert set(search_keys(table, fixed)) == {op_key(layer) for layer in network.layers}
+    assert set(search_keys(table, fixed, network)) == {op_key(layer) for layer in network.layers}

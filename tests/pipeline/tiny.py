@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.cost.model import required_keys
+from automl.cost import required_keys
 from automl.latency.header import TableHeader
 from automl.latency.keys import OpKey, op_key
 from automl.latency.rows import Row

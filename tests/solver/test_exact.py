@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from contract import made_problem
 
+from automl.cost import Budget, CostModel, Limit
 from automl.cost import factors as cost_factors
-from automl.cost.model import Budget, CostModel, Limit
 from automl.errors import InfeasibleError
 from automl.solver import bucket_elimination as elimination
 from automl.solver.exact import solve

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from contract import made_problem
 
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.solver.local_search import AdditiveProblem, improve, neighbours, repair
 from automl.study.problem import Problem
 from automl.units import QUANTITIES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from contract import made_problem
 
-from automl.cost.model import Budget, Limit
+from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError
 from automl.solver.projection import Projection
 from automl.space import Vectors

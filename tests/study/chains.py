@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from automl.cost.model import Budget, Limit, build_cost_model
+from automl.cost import Budget, Limit, build_cost_model
 from automl.network.layers import Block, ChannelGroup, Layer, LayerPlan, Network, Width
 from automl.policy.policy import Policy
 from automl.space import build_space

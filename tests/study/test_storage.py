@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from automl.cost.model import Cost
+from automl.cost import Cost
 from automl.errors import SpaceError, StudyError
 from automl.policy.policy import Bits, Policy
 from automl.space import KINDS, Space, Variable

@@ -29,6 +29,8 @@ _FOLDED: Final = 10
 _BAR: Final = 24
 #: Layers of one precision that are named, and not counted.
 _NAMED: Final = 4
+#: What stands before a latency or an energy that some operator has no price in.
+_AT_LEAST: Final = "at least "
 _NOT_JSON: Final = ("model",)
 
 
@@ -89,19 +91,20 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int 
 
 def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
     """Dense beside compressed; rows of which nothing is known are left out."""
+    bound = _AT_LEAST * compressed.at_least
     rows = [
         _score_row(dense.score, compressed.score, score_name),
         _cost_row(
             "predicted latency",
             dense.predicted_seconds,
             compressed.predicted_seconds,
-            lambda seconds: format_seconds(seconds) + _error(compressed.error),
+            lambda seconds: bound + format_seconds(seconds) + _error(compressed.error),
         ),
         _cost_row(
             "simulated latency",
             dense.predicted_cycles,
             compressed.predicted_cycles,
-            lambda cycles: format_cycles(cycles) + _error(compressed.error),
+            lambda cycles: bound + format_cycles(cycles) + _error(compressed.error),
         ),
         _cost_row(
             "measured latency", dense.measured_seconds, compressed.measured_seconds, format_seconds
@@ -109,7 +112,12 @@ def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:
         _cost_row("work", dense.macs, compressed.macs, format_macs),
         _cost_row("counted by fvcore", dense.counted_macs, compressed.counted_macs, format_macs),
         _cost_row("size", dense.bytes, compressed.bytes, format_bytes),
-        _cost_row("predicted energy", dense.joules, compressed.joules, format_joules),
+        _cost_row(
+            "predicted energy",
+            dense.joules,
+            compressed.joules,
+            lambda joules: bound + format_joules(joules),
+        ),
     ]
     print_table(("", "dense", "compressed", "change"), [row for row in rows if row])
 
@@ -163,7 +171,7 @@ def print_front(results: Sequence[SearchResult]) -> None:
             [
                 name,
                 "-" if metrics.score is None else f"{metrics.score:.4f}",
-                latency_text(predicted, metrics.predicted_cycles),
+                latency_text(predicted, metrics.predicted_cycles, metrics.at_least),
                 "-" if measured is None else format_seconds(measured),
                 format_macs(metrics.macs),
                 format_bytes(metrics.bytes),
@@ -174,11 +182,12 @@ def print_front(results: Sequence[SearchResult]) -> None:
         say(f"policy: {result.policy_path}")
 
 
-def latency_text(seconds: float | None, cycles: float | None) -> str:
-    """A latency for people, "-" where none is known."""
+def latency_text(seconds: float | None, cycles: float | None, at_least: bool = False) -> str:
+    """A latency for people, "-" where none is known; `at_least` where an operator has no price."""
+    bound = _AT_LEAST * at_least
     if seconds is None:
-        return "-" if cycles is None else format_cycles(cycles)
-    return format_seconds(seconds)
+        return "-" if cycles is None else bound + format_cycles(cycles)
+    return bound + format_seconds(seconds)
 
 
 def print_prediction_error(metrics: Metrics) -> None:
@@ -186,6 +195,9 @@ def print_prediction_error(metrics: Metrics) -> None:
     if metrics.predicted_seconds is None or metrics.measured_seconds is None:
         return
     error = metrics.predicted_seconds / metrics.measured_seconds - 1.0
+    if metrics.at_least:
+        say("the prediction is without operators that have no price")
+        return
     say(f"the prediction is {100 * error:+.1f} % from the measurement")
 
 
@@ -249,7 +261,7 @@ def _option_lines(options: Mapping[str, str], file: PolicyFile) -> list[str]:
 def _prediction(file: PolicyFile) -> str:
     cost = file.predicted
     parts = [format_macs(cost.macs), format_bytes(cost.bytes)]
-    latency = latency_text(cost.latency_seconds, cost.latency_cycles)
+    latency = latency_text(cost.latency_seconds, cost.latency_cycles, cost.at_least)
     if latency != "-":
         shares = [
             f"{100 * share:.0f} % {name}"
@@ -263,5 +275,5 @@ def _prediction(file: PolicyFile) -> str:
         latency += _error(cost.latency_error)
         parts.insert(0, f"{latency} ({', '.join(shares)})" if shares else latency)
     if cost.joules is not None:
-        parts.append(format_joules(cost.joules))
+        parts.append(_AT_LEAST * cost.at_least + format_joules(cost.joules))
     return f"predicted: {', '.join(parts)}"

@@ -122,7 +122,7 @@ def _found(row: SearchRow) -> list[str]:
     score = "-" if row.score is None else f"{row.score:.4f}"
     return [
         f"{score}{'*' if row.on_front else ' '}",
-        latency_text(row.predicted_seconds, row.predicted_cycles),
+        latency_text(row.predicted_seconds, row.predicted_cycles, row.at_least),
         "-" if measured is None else format_seconds(measured),
         f"{row.seconds:.1f} s",
     ]

@@ -169,6 +169,8 @@ def _print_check(found: TableCheck) -> None:
         render.say("nothing is wrong with its rows")
     if found.coverage is not None:
         _print_coverage(found.coverage)
+    if found.unpriced:
+        render.say(f"without any price: {', '.join(found.unpriced)}")
     render.say_next(command("automl", "profile", "--target", found.name))
 
 

@@ -1,3 +1,8 @@
+from .budget import Budget as Budget
+from .budget import Cost as Cost
+from .budget import Limit as Limit
+from .budget import named as named
+from .budget import resolve_budget as resolve_budget
 from .factors import COLUMNS as COLUMNS
 from .factors import LATENCY as LATENCY
 from .factors import MACS as MACS
@@ -6,12 +11,9 @@ from .factors import Lookup as Lookup
 from .factors import Overhead as Overhead
 from .factors import join as join
 from .factors import lookup_of as lookup_of
+from .layer_tables import unpriced_in as unpriced_in
 from .model import COUNTS_PER_SIDE as COUNTS_PER_SIDE
-from .model import Budget as Budget
-from .model import Cost as Cost
 from .model import CostModel as CostModel
-from .model import Limit as Limit
 from .model import build_cost_model as build_cost_model
 from .model import required_keys as required_keys
-from .model import resolve_budget as resolve_budget
 from .operators import operators_of as operators_of

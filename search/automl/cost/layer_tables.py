@@ -224,6 +224,17 @@ def runs_priced(op: str, precisions: Precisions) -> bool:
     return op != UNPRICED and (op in WEIGHTED or not precisions.simulated)
 
 
+def unpriced_in(network: Network, precisions: Precisions) -> tuple[str, ...]:
+    """Operators with weights that a target does not price, each once, and where they are."""
+    weighted = (layer for layer in network.layers if layer.op in (UNPRICED, *RECURRENT))
+    lacking = (layer for layer in weighted if not runs_priced(layer.op, precisions))
+    return tuple(
+        dict.fromkeys(
+            each.detail if each.op == UNPRICED else f"{each.op} in {each.name}" for each in lacking
+        )
+    )
+
+
 def _keys(layer: Layer, way: Way) -> tuple[OpKey, ...]:
     if layer.op == "convert":
         return (op_key(replace(layer, detail=way.precision), "int8"),)

@@ -126,7 +126,11 @@ def _unpriced(call: Call, op: str, name: str, outputs: int, written: int) -> Lay
     read, left = divmod(weights, channels)
     if left:
         read, channels = weights, 1
-    return Layer(name, UNPRICED, max(1, read), channels, in_size=places, out_size=places, detail=op)
+    module = call.step.address[0]
+    where = f"{op} in {module}" if module else op
+    return Layer(
+        name, UNPRICED, max(1, read), channels, in_size=places, out_size=places, detail=where
+    )
 
 
 def _dimension(call: Call) -> int:

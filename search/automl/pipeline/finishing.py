@@ -240,4 +240,5 @@ def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) ->
         cost.bytes,
         cost.joules,
         cost.latency_cycles,
+        at_least=cost.at_least,
     )

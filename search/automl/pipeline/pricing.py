@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from automl.cost import CostModel, Overhead, build_cost_model, operators_of, required_keys
+from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
 from automl.errors import StudyError
 from automl.files import write_whole
 from automl.latency import (
@@ -152,9 +152,16 @@ def _priced(
         overhead=overhead or Overhead(),
         error=error,
         description=words,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys((*notes, *_bounds(costs)))),
         rows=0 if device is None else sum(device.rows),
     )
+
+
+def _bounds(costs: CostModel) -> tuple[str, ...]:
+    """What to say where an operator with weights has no price."""
+    if not costs.unpriced:
+        return ()
+    return (f"{named(costs.unpriced)} has weights and no price: what is predicted is at least so",)
 
 
 def _space(

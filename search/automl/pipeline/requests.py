@@ -167,6 +167,8 @@ class Metrics:
         joules: Predicted energy of one input; None where the target does not know it.
         predicted_cycles: In place of seconds where the target is a simulator.
         counted_macs: What fvcore counts in the network itself; None where it was not asked.
+        at_least: Whether the target has no price for some operator with weights: what is predicted
+            of latency and energy is a lower bound.
     """
 
     score: float | None
@@ -178,6 +180,7 @@ class Metrics:
     joules: float | None = None
     predicted_cycles: float | None = None
     counted_macs: float | None = None
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,7 @@ def metrics(
         cost.bytes,
         kept.joules,
         kept.latency_cycles,
+        at_least=kept.at_least,
     )
 
 
@@ -227,6 +228,7 @@ def predicted(network: PricedNetwork, cost: Cost) -> Predicted:
         measured=cost.measured if timed else 0.0,
         interpolated=cost.interpolated if timed else 0.0,
         fitted=cost.fitted if timed else 0.0,
+        at_least=timed and bool(cost.unpriced),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl.cost import operators_of, required_keys
+from automl.cost import operators_of, required_keys, unpriced_in
 from automl.errors import SpaceError, TableError
 from automl.latency import (
     Comparison,
@@ -23,7 +23,7 @@ from automl.latency import (
     merge,
     read_header,
 )
-from automl.network import trace_network
+from automl.network import Network, trace_network
 from automl.pipeline.granularity import learn_granularity
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import float_precision
@@ -55,13 +55,17 @@ class TableComparison:
 
 @dataclass(frozen=True, slots=True)
 class TableCheck:
-    """What a table says wrong, and how it covers a model; `path` is the file."""
+    """What a table says wrong, and how it covers a model; `path` is the file.
+
+    `unpriced` are the model's operators that have weights and that no row can price.
+    """
 
     path: Path
     name: str
     rows: int
     findings: tuple[Finding, ...]
     coverage: Coverage | None = None
+    unpriced: tuple[str, ...] = ()
 
     @property
     def impossible(self) -> bool:
@@ -112,10 +116,15 @@ def check_table(target: str, request: ProfileRequest | None = None) -> TableChec
             raise TableError(f"table {target!r} has no file to check")
         path = found
     table, findings = check_file(path, list(_devices(path)))
-    covered = None
+    covered: Coverage | None = None
+    unpriced: tuple[str, ...] = ()
     if request is not None and request.model is not None:
-        covered = coverage(table, search_keys(table, request))
-    return TableCheck(path, table.name, len(table), findings, covered)
+        network = trace_network(
+            request.model, request.input_shape, resolutions=request.resolutions
+        ).network
+        covered = coverage(table, search_keys(table, request, network))
+        unpriced = unpriced_in(network, precisions_of(table.header))
+    return TableCheck(path, table.name, len(table), findings, covered, unpriced)
 
 
 def _devices(path: Path) -> Iterator[LatencyTable]:
@@ -128,12 +137,9 @@ def _devices(path: Path) -> Iterator[LatencyTable]:
                 yield LatencyTable(header)
 
 
-def search_keys(table: LatencyTable, request: ProfileRequest) -> list[OpKey]:
-    """Operators that a search over the request's model can ask this table for."""
-    assert request.model is not None
+def search_keys(table: LatencyTable, request: ProfileRequest, network: Network) -> list[OpKey]:
+    """Operators that a search over the request's network can ask this table for."""
     precision = float_precision(table)
-    traced = trace_network(request.model, request.input_shape, resolutions=request.resolutions)
-    network = traced.network
     steps: int | dict[str, int] | None = request.round_to
     if steps is None:
         steps = learn_granularity(network, table, precision)

@@ -100,6 +100,8 @@ class Predicted(_Part):
         bytes: Size of the weights.
         joules: Energy of one input; None where the target has none.
         measured, interpolated, fitted: Shares of the latency, summing to 1.
+        at_least: Whether the target has no price for some operator with weights: latency and energy
+            are at least what is said.
     """
 
     latency_seconds: float | None
@@ -111,6 +113,7 @@ class Predicted(_Part):
     measured: Share = 0.0
     interpolated: Share = 0.0
     fitted: Share = 0.0
+    at_least: bool = False
 
 
 class PolicyFile(_Part):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import nan
 from typing import Any, Final, TypeVar
 
 import optuna
@@ -135,7 +135,7 @@ class TrialStore:
             "seconds": trial.seconds,
             "images": trial.images if isinstance(trial, Completed) else None,
             "asked": asked,
-            "cost": {key: None if isnan(v) else v for key, v in asdict(trial.cost).items()},
+            "cost": _plain(trial.cost),
         }
         frozen = optuna.trial.create_trial(
             state=_STATES[trial.state],
@@ -165,8 +165,8 @@ class TrialStore:
         vector = self._space.dense.copy()
         for position, (name, values) in enumerate(zip(self._names, self._values, strict=True)):
             vector[position] = values.index(frozen.params[name])
-        cost = {k: float("nan") if v is None else v for k, v in attributes["cost"].items()}
-        plain = (number, self._space.decode(vector), Cost(**cost), attributes["seconds"])
+        cost = _cost(attributes["cost"])
+        plain = (number, self._space.decode(vector), cost, attributes["seconds"])
         trial: Trial = Infeasible(*plain)
         if attributes["state"] == Failed.state:
             trial = Failed(*plain, attributes["reason"])
@@ -226,3 +226,15 @@ def _distribution(variable: Variable) -> BaseDistribution:
     if len(numbers) == len(values) and len(gaps) == 1 and min(gaps) > 0:
         return IntDistribution(numbers[0], numbers[-1], step=gaps.pop())
     return CategoricalDistribution(values)
+
+
+def _plain(cost: Cost) -> dict[str, Any]:
+    """A cost as JSON values; numbers that are not known are null."""
+    values = asdict(cost)
+    return {key: None if value != value else value for key, value in values.items()}
+
+
+def _cost(values: dict[str, Any]) -> Cost:
+    found: dict[str, Any] = {key: nan if value is None else value for key, value in values.items()}
+    found["unpriced"] = tuple(found.get("unpriced", ()))
+    return Cost(**found)

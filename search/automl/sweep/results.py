@@ -29,6 +29,7 @@ class SearchRow:
             best on validation data. Larger is better; None where there is none.
         dense_score: Of the network as it came.
         predicted_seconds, predicted_cycles, measured_seconds: Latency, where it is known.
+        at_least: Whether what is predicted is a bound: some operator has no price.
         macs, bytes: Of the finished network; of a STOPPED search's best.
         trials: Policies in the study.
         seconds: Wall time of the search, with what it made for others.
@@ -50,6 +51,7 @@ class SearchRow:
     dense_score: float | None = None
     predicted_seconds: float | None = None
     predicted_cycles: float | None = None
+    at_least: bool = False
     measured_seconds: float | None = None
     macs: float | None = None
     bytes: float | None = None
@@ -122,6 +124,7 @@ def finished_row(case: Case, result: SearchResult, **found: Any) -> SearchRow:
         dense_score=result.dense.score,
         predicted_seconds=compressed.predicted_seconds,
         predicted_cycles=compressed.predicted_cycles,
+        at_least=compressed.at_least,
         measured_seconds=compressed.measured_seconds,
         macs=compressed.macs,
         bytes=compressed.bytes,

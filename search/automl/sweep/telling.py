@@ -60,6 +60,7 @@ def _stopped(trial: Any, result: dict[str, Any]) -> SearchRow:
         "STOPPED",
         predicted_seconds=best and best.latency_seconds,
         predicted_cycles=best and best.latency_cycles,
+        at_least=best is not None and best.at_least,
         macs=best and best.macs,
         bytes=best and best.bytes,
         score=result.get(METRIC),
