@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall, leaf_kind
-from automl.network.surgery import smaller
+from automl.network.surgery import mask, smaller
 from automl.network.trace import record
+from automl.network.traced_model import trace_network
 
 
 class Halving(ForwardTracer):
@@ -123,3 +125,21 @@ def test_what_an_operation_reads_can_be_replaced() -> None:
         with Doubling(model).attached():
             found = model(image)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_batch_norm_without_statistics_is_one_of_each_input() -> None:
+    plain, alone = nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)
+    assert [leaf_kind(each) for each in (plain, alone)] == ["batch_norm", "instance_norm"]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
+    model += nn.Sequential(nn.ReLU(), nn.Conv2d(8, 4, 1))
+    traced = trace_network(model.eval(), (1, 3, 8, 8))
+    assert [layer.op for layer in traced.network.layers] == [
+        "conv2d",
+        "norm",
+        "activation",
+        "conv2d",
+    ]
+    double, groups = copy.deepcopy(traced.model).double(), traced.network.groups
+    kept, x = {"0": torch.tensor([0, 3, 4])}, torch.randn(1, 3, 8, 8).double()
+    expected = mask(double, groups, kept)(x)
+    torch.testing.assert_close(smaller(double, groups, kept)(x), expected, rtol=1e-12, atol=1e-12)

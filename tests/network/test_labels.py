@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl.network.labels import (
     ATTENTION,
@@ -23,6 +24,8 @@ from automl.network.labels import (
     names,
     vector,
 )
+from automl.network.surgery import mask, smaller
+from automl.network.traced_model import trace_network
 
 ATEN: Any = torch.ops.aten
 
@@ -178,3 +181,63 @@ def test_pooling_keeps_labels_and_refuses_those_that_change_with_the_place() -> 
     mixed = union.fresh(12).view(1, 3, 4, 1).expand(1, 3, 4, 4)
     applied(union, ATEN.avg_pool2d.default, mixed, [2, 2])
     assert union.unprunable(int(union.roots(mixed)[0])) == POSITIONS
+
+
+class Parted(nn.Module):
+    """Takes parts of its channels, or stacks branches, in the way of the test."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.left = nn.Conv2d(3, 12, 1)
+        self.right = nn.Identity() if way in WIDTHS else nn.Conv2d(3, 12, 3, padding=1)
+        self.weigh = nn.Conv2d(12, 24, 1) if way == "weighed" else nn.Identity()
+        self.heads = nn.ModuleList(nn.Conv2d(width, 4, 1) for width in WIDTHS.get(way, (12,)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, z = self.left(x).relu(), self.right(x).relu()
+        if self.way == "every second":
+            parts = (y[:, ::2],)
+        elif self.way == "every third, each":
+            parts = (y[:, ::3], y[:, 1::3], y[:, 2::3])
+        elif self.way == "the first, the rest":
+            parts = (y[:, :5], y[:, 5:])
+        elif self.way == "weighed":
+            both = torch.stack([y, z], 1)
+            weights = self.weigh(both.sum(1).mean((2, 3), keepdim=True))
+            parts = ((both * weights.view(len(x), 2, -1, 1, 1).softmax(1)).sum(1),)
+        else:
+            parts = (getattr(torch.stack([y, z]), self.way)(0),)
+        found = [head(part) for head, part in zip(self.heads, parts, strict=True)]
+        return torch.stack(found).sum(0)
+
+
+WIDTHS = {"every second": (6,), "every third, each": (4, 4, 4), "the first, the rest": (5, 7)}
+
+
+@pytest.mark.parametrize(
+    ("way", "groups"),
+    [
+        ("every second", {"left": 6}),
+        ("every third, each", {"left": 4}),
+        ("the first, the rest", {"left": 7}),
+        ("weighed", {"left": 12}),
+        ("sum", {"left": 12}),
+        ("mean", {"left": 12}),
+        ("amax", {"left": 12}),
+    ],
+)
+def test_parts_and_branches_lose_what_leaves_the_rest_as_it_was(
+    way: str, groups: dict[str, int]
+) -> None:
+    torch.manual_seed(0)
+    shape = (1, 3, 6, 6)
+    traced = trace_network(Parted(way).eval(), shape, resolutions=())
+    network, double = traced.network, copy.deepcopy(traced.model).double()
+    assert {group.name: group.channels for group in network.groups} == groups
+    x = torch.randn(2, *shape[1:]).double()
+    kept = {name: torch.arange(1, count, 2) for name, count in groups.items()}
+    expected = mask(double, network.groups, kept)(x)
+    small = smaller(double, network.groups, kept)
+    torch.testing.assert_close(small(x), expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(expected, double(x))

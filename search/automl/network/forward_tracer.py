@@ -73,7 +73,10 @@ def leaf_kind(module: nn.Module) -> str:
     for kind, name in _LEAVES.items():
         if isinstance(module, kind):
             own = "forward" in vars(module) or hasattr(module, "parametrizations")
-            return "" if own or not _inherits(type(module), kind) else name
+            if own or not _inherits(type(module), kind):
+                return ""
+            alone = name == "batch_norm" and getattr(module, "running_mean", None) is None
+            return "instance_norm" if alone else name  # its statistics are those of what it reads
     return ""
 
 

@@ -252,8 +252,17 @@ class Rules:
         start = int(args[2] or 0) if name == "slice" and len(args) > 2 else 0
         step = int(args[4]) if name == "slice" and len(args) > 4 else 1
         start += extent if start < 0 else 0
+        stop = args[3] if name == "slice" and len(args) > 3 else None
+        if step > 1 and start < step and not extent % step and (stop is None or stop >= extent):
+            first, *rest = core(labels).unflatten(dim, (-1, step)).unbind(dim % labels.dim() + 1)
+            for other in rest:  # what is stepped over goes with what is taken
+                self.union.join(first, other, SPLIT)
+            return
         if len(lengths) > 1 or extent % length or start % length or step != 1:
-            self.union.freeze(labels, SPLIT)
+            bound = extent
+            if name == "slice" and step == 1:  # what lies beyond its ends may go
+                bound = start if stop is None or stop >= extent else stop % extent
+            self.union.freeze(core(labels).narrow(dim, 0, bound), SPLIT)
             return
         small = core(labels)
         first, *rest = small.split(length, dim)
