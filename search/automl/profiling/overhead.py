@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 #: Fewer networks say nothing of an overhead.
 FEWEST_NETWORKS: Final = 3
 _FEW: Final = 6  # below that many networks a factor alone is fitted
+_ALIKE: Final = 0.2  # sums that differ by less tell no scale from a constant beside noise
 _REWEIGHTINGS: Final = 5
 _CUTOFF: Final = 1.345  # Huber's, in robust standard deviations
 
@@ -27,7 +28,7 @@ def fit_overhead(
 
     Huber weights (iteratively reweighted) keep single disturbed measurements from deciding; the
     error is that of each network predicted from a fit without it. With fewer than six networks
-    only the scale is fitted.
+    only the scale is fitted, and where they are so much alike that the rest takes its place.
 
     Args:
         sums: Seconds of each network's operators, added up.
@@ -81,7 +82,8 @@ def _design(
         raise MeasureError(
             f"an overhead is fitted on at least {FEWEST_NETWORKS} networks, not {len(truth)}"
         )
-    if len(truth) < _FEW:
+    alike = np.ptp(design[:, 0]) <= _ALIKE * design[:, 0].max()
+    if len(truth) < _FEW or (alike and _fit(design, truth)[0] <= 0.0):
         design[:, 1:] = 0.0
     return truth, design
 
