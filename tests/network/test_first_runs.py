@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -128,3 +130,13 @@ def test_an_assertion_is_one_line_and_leaves_one_resolution() -> None:
     assert [group.name for group in network.groups] == ["first", "second"]
     with pytest.raises(ModelError, match=r"1x3x32x32: Input height doesn't match model$"):
         trace_network(Insisting(48), (1, 3, 32, 32))
+
+
+def test_a_model_of_integer_weights_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to move this function
+        model = torch.ao.quantization.quantize_dynamic(
+            nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)), {nn.Linear}
+        )
+    with pytest.raises(ModelError, match="quantized already: 0 is a torch"):
+        trace_network(model, (1, 6))

@@ -46,6 +46,27 @@ def test_parts_that_cannot_be_cut_are_found_by_halving(monkeypatch: pytest.Monke
     assert runs < 30  # 40 parts alone would be more
 
 
+class Borrowed(nn.Module):
+    """Lays outputs out by another layer's width: right only where both are cut alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 1), nn.Conv2d(3, 16, 1)
+        self.head, self.last = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = torch.relu(self.first(x)), torch.relu(self.second(x))
+        tokens = second.reshape(len(x), first.shape[1], -1).mean(2)
+        last: Tensor = self.last(first.mean((2, 3))) + self.head(tokens)
+        return last
+
+
+def test_groups_that_must_keep_the_same_share_are_left_alone() -> None:
+    network = trace_network(Borrowed(), (1, 3, 8, 8)).network
+    assert network.groups == ()
+    assert {part.name for part in network.unprunable} == {"first", "second"}
+
+
 class Rooted(nn.Module):
     """Gives a number on the dense network, and none where channels are missing."""
 

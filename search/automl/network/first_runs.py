@@ -14,8 +14,20 @@ from automl.network.outputs import output_tensors
 Tensor = torch.Tensor
 #: Outputs for one input may differ by this share of their scale: of sums in another order.
 _ROUNDING: Final = 1e-4
+#: Where torch keeps layers of integer weights.
+_INTEGER: Final = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 #: Places that an error names.
 _NAMED: Final = 3
+
+
+def refuse_quantized(model: nn.Module) -> None:
+    """Raise ModelError where torch has made a model's weights integers already."""
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(_INTEGER):
+            raise ModelError(
+                f"the model is quantized already: {name or 'it'} is a {type(module).__module__}."
+                f"{type(module).__name__}; give the model of floats that it was made from"
+            )
 
 
 def find_example(model: nn.Module, example: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from automl.errors import ModelError, Raised, attempt
 from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
 from automl.network.bypass import Bypass, goes_with
-from automl.network.first_runs import find_example
+from automl.network.first_runs import find_example, refuse_quantized
 from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.input_form import example_of
@@ -68,6 +68,7 @@ def trace_network(
         ModelError: The model cannot be copied, does not run on such an input, gives other outputs
             each time or no numbers, or does other operations than on the data's.
     """
+    refuse_quantized(model)
     example = example_of(model, input_shape, seed)
     fingerprint = fingerprint_of(model)
     ready = copied(model)
