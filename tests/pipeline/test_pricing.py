@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import SHAPE, model, request, write_table
+from torch import Tensor, nn
 
-from automl.errors import TableError, TargetError
+from automl.errors import TableError, TargetError, UsageError
 from automl.latency.targets import cpu_path, cpu_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.options import SearchOptions
 from automl.pipeline import search
+from automl.pipeline.context import reachable_budget
 from automl.pipeline.pricing import price_network
 from automl.pipeline.requests import Event, ignore
+from automl.pipeline.results import predicted
 
 
 def timed(target: object) -> SearchOptions:
@@ -71,3 +75,47 @@ def test_a_table_without_the_operators_and_without_a_fit_is_refused(
 def test_a_target_that_nobody_knows_is_refused(traced: TracedModel) -> None:
     with pytest.raises(TargetError, match="no target 'orinn'"):
         price_network(traced, timed("orinn"), on_event=ignore)
+
+
+class Sequence(nn.Module):
+    """Rows of features through an LSTM that is nearly all of the work, beside a few linear layers.
+
+    With `distances` the output is how far it is from some points: an operator that nobody prices.
+    """
+
+    def __init__(self, *, distances: bool = False) -> None:
+        super().__init__()
+        self.enter, self.recurrent = nn.Linear(8, 16), nn.LSTM(16, 64, 2, batch_first=True)
+        self.hidden, self.leave = nn.Linear(64, 16), nn.Linear(16, 5)
+        self.points = nn.Parameter(torch.randn(7, 5)) if distances else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.recurrent(self.enter(x).relu())[0][:, -1]
+        found = self.leave(self.hidden(found).relu())
+        return found if self.points is None else torch.cdist(found, self.points)
+
+
+def test_a_recurrent_layer_is_in_the_price() -> None:
+    priced = price_network(trace_network(Sequence(), (1, 20, 8)), timed("rpi4-1t"), on_event=ignore)
+    macs = 20 * 4 * 64 * ((16 + 64) + (64 + 64)) + 20 * 8 * 16 + 64 * 16 + 16 * 5
+    dense = priced.costs.dense
+    assert dense.macs == macs
+    assert dense.bytes == 4 * sum(each.numel() for each in Sequence().parameters())
+    assert dense.unpriced == priced.notes == ()
+    least = price_network(
+        trace_network(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5)), (1, 20, 8)),
+        timed("rpi4-1t"),
+        on_event=ignore,
+    ).costs.dense
+    assert dense.latency > 3 * least.latency
+
+
+def test_a_latency_without_a_weighted_operator_is_a_bound_that_cannot_be_limited() -> None:
+    found = trace_network(Sequence(distances=True), (1, 20, 8))
+    priced = price_network(found, timed("rpi4-1t"), on_event=ignore)
+    assert priced.costs.dense.unpriced == ("_cdist_forward",)
+    assert any("_cdist_forward has weights and no price" in note for note in priced.notes)
+    assert predicted(priced, priced.costs.dense).at_least
+    with pytest.raises(UsageError, match="_cdist_forward holds weights and has no price"):
+        reachable_budget(priced, ["50%"])
+    assert reachable_budget(priced, ["100%MACs"]).limits[0].quantity == "macs"
