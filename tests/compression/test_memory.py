@@ -8,7 +8,15 @@ from compressed import images_for, read
 from small import MAP, Plain, seeded
 from torch import nn
 
-from automl.compression.memory import CELLS, ImageParts, MemoryPlan, check_memory
+from automl.compression.memory import (
+    CELLS,
+    ImageParts,
+    MemoryPlan,
+    check_memory,
+    give_back,
+    image_bytes,
+    room,
+)
 from automl.errors import UsageError
 from automl.network.traced_model import TracedModel, trace_network
 
@@ -84,3 +92,29 @@ def test_a_modules_input_counts_until_it_returns() -> None:
     assert plan.batch == 5  # 10 channels at once at most, of a sixteenth
     assert parts_of(plan, 100).images_at("1.two") == 10
     assert images_for(MAP, 2).shape == (2, 3, 8, 8)
+
+
+def test_what_the_process_holds_anyway_is_taken_off_the_limit() -> None:
+    model = plain().model
+    assert room(2_000_000_000, model, 0) == 2_000_000_000
+    less = room(1_000_000_000, model, 300_000_000)
+    assert 0 < less < 0.5e9
+    assert room(1_000_000_000, model, 350_000_000) < less
+    wide = nn.Linear(8_000, 10)  # two matrices of 8,001 columns in float64, a factor of half in 32
+    assert room(3_000_000_000, wide, 0) < 3e9 - 400e6 - 2 * 8 * 8_001**2
+
+
+def test_a_limit_below_what_is_held_anyway_says_what_would_do() -> None:
+    trace = plain().trace
+    assert image_bytes(trace) == 16 * CHANNEL
+    with pytest.raises(UsageError, match=r"300 MB .* the program, the model.* a limit of 40\d MB"):
+        room(300_000_000, plain().model, 0, image_bytes(trace))
+    with pytest.raises(UsageError, match=r"need a limit of 1\.6\d GB"):
+        room(1_000_000_000, plain().model, 0, 100_000_000)
+
+
+def test_giving_back_leaves_tensors_as_they_are() -> None:
+    held, dropped = [torch.full((1000,), 1.0) for _ in range(500)], torch.zeros(500, 1000)
+    del dropped
+    give_back(0)
+    assert all(bool((each == 1).all()) for each in held)

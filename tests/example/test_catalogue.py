@@ -34,7 +34,7 @@ def test_what_an_example_says_is_a_task(example: Example) -> None:
     task = load_task(TaskOptions(**example.values), calibration=4, seed=0)  # type: ignore[arg-type]
     assert task.input_shape == example.input_shape
     assert task.score_name == (example.score or "top-1 accuracy")
-    assert task.score(task.model, [task.data.calibration.pairs[0]]) > 0
+    assert task.score(task.model, [next(iter(task.data.calibration))]) > 0
     traced = trace_network(
         task.model, task.input_shape, resolutions=(), shown=task.data.input_shape
     )

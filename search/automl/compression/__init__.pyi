@@ -19,6 +19,8 @@ from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
 from .kinds.base import compression_kind as compression_kind
 from .layer_matrix import matrix as matrix
+from .memory import image_bytes as image_bytes
+from .memory import room as room
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer

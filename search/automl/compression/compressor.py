@@ -157,6 +157,7 @@ class Compressor:
         model = self.database.candidate(policy)
         if not finish or not (plan.bits or parts or policy.removed or self.database.kept(policy)):
             return in_place(model, parts)
+        self.features(0).let_go()  # a refit takes moments of its own, of what its network reads
         candidate = Candidate(
             model,
             self.traced.trace,
@@ -206,4 +207,23 @@ def digest_of(images: Images) -> str:
 
 def images_used(images: Images, config: CompressionConfig) -> Images:
     """Of the calibration inputs as many as the config says."""
-    return images if len(images) <= config.calibration else images[: config.calibration]
+    count = config.calibration
+    if len(images) <= count:
+        return images
+    return images[:count] if isinstance(images, Tensor) else _FirstImages(images, count)
+
+
+class _FirstImages:
+    """Some of many images, the first ones; nothing is copied."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        self._images = images
+        self.shape = torch.Size((count, *images.shape[1:]))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, here: slice | Tensor, /) -> Tensor:
+        if isinstance(here, slice):
+            here = slice(*here.indices(len(self)))
+        return self._images[here]

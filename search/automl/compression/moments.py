@@ -105,6 +105,10 @@ class StreamedMoments(Mapping[str, Moments]):
         """Take what was collected by the way."""
         self._held |= found
 
+    def let_go(self) -> None:
+        """Hold none."""
+        self._held = {}
+
     def drop(self, name: str) -> None:
         """Know a layer no longer."""
         self._sizes.pop(name, None)

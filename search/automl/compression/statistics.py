@@ -20,7 +20,7 @@ from automl.compression.layer_matrix import (
     output_rows,
     places,
 )
-from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory
+from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory, give_back
 from automl.compression.moments import Moments, StreamedMoments
 from automl.compression.resizing import resized
 from automl.compression.sampling import Sampling, chosen_places
@@ -129,6 +129,11 @@ class Features:
         """All images at the resolution of the features; of many, memory is needed for them."""
         return self.parts.read(slice(0, self.parts.images))
 
+    def let_go(self) -> None:
+        """Drop the moments; they are collected again where somebody asks for them."""
+        if isinstance(self.moments, StreamedMoments):
+            self.moments.let_go()
+
     def hold(self, names: Collection[str]) -> None:
         """Have the moments of some layers at hand together: one walk for all of them."""
         if isinstance(self.moments, StreamedMoments):
@@ -165,6 +170,7 @@ def collect(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
     def read(here: slice) -> Tensor:
+        give_back(plan.memory)
         return resized(images[order[here]], resolution)
 
     aims, parts = aims_of(trace), plan.parts(read, count)
@@ -198,8 +204,8 @@ def _sizes(model: nn.Module, names: Collection[str], plan: MemoryPlan) -> dict[s
     for name in names:
         runs, _, columns = matrix(model.get_submodule(name)).shape
         found[name] = 8 * runs * (columns + 1) ** 2
-        # the moments, their inverse, and what inverting takes
-        check_memory(plan.memory, 4 * found[name], f"the second moments of {name}")
+        # the moments, and what becomes their inverse
+        check_memory(plan.memory, 2 * found[name], f"the second moments of {name}")
     return found
 
 

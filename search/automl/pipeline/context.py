@@ -15,7 +15,9 @@ from automl.compression import (
     Compressor,
     FeatureStore,
     PruningOrder,
+    image_bytes,
     measure_sensitivity,
+    room,
 )
 from automl.cost import Budget, resolve_budget
 from automl.errors import OptionError
@@ -156,11 +158,13 @@ def price_request(
 
     Raises:
         TargetError, TableError: The target is not known or cannot price the network.
-        UsageError: Precisions that the target lacks.
+        UsageError: Precisions that the target lacks, or a limit of memory that is too small.
     """
     on_event(Event("reading the network", 0, 1))
+    traced = traced or trace_request(request)
+    _room(request, image_bytes(traced.trace))
     return price_network(
-        traced or trace_request(request),
+        traced,
         request,
         on_event=on_event,
         keep=keep or request.out / "overhead.json",
@@ -271,7 +275,7 @@ def make_compressor(
         on_event(Event("ranking channels", len(done), len(counts)))
 
     on_event(Event("calibrating", 0, 1))
-    images = request.task.data.calibration.inputs
+    images = request.task.data.calibration.by_number
     config = config_of(request)
     return Compressor(
         traced,
@@ -293,5 +297,17 @@ def config_of(request: SearchRequest) -> CompressionConfig:
         quantization=request.quantization,
         calibration=request.calibration,
         seed=request.seed,
-        memory=request.memory,
+        memory=_room(request),
     )
+
+
+def _room(request: SearchRequest, most: int = 0) -> int:
+    """What of the limit is left for passes over images, of which one takes so many bytes inside.
+
+    Raises:
+        UsageError: Too little; says what limit would do.
+    """
+    data = request.task.data
+    parts = (data.calibration, data.validation, data.test)
+    images = sum(part.by_number.nbytes for part in parts if part is not None)
+    return room(request.memory, request.task.model, images, most)

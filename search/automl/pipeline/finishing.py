@@ -51,7 +51,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         _refuse_rounded(policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
-    images, scheme = task.data.calibration.inputs, file.target.scheme
+    images, scheme = task.data.calibration.by_number, file.target.scheme
     config = making_of(file, request.calibration, request.seed)
     compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
     on_event(Event("finishing", 1, 3))

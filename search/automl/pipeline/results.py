@@ -112,7 +112,7 @@ def finish_dense(
     write_front([], request.out / "front")
     notes = ("the dense model meets this budget already",)
     config = config_of(request)
-    images = images_used(request.task.data.calibration.inputs, config)
+    images = images_used(request.task.data.calibration.by_number, config)
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
     dense = DenseScore(network.traced.model, request.task)

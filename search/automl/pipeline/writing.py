@@ -38,7 +38,7 @@ def examples(task: Task, policy: Policy, shape: Sequence[int]) -> Tensor:
         shape: Of one input of the exported network. Inputs that are smaller are repeated until they
             fill it, and there are then so many fewer.
     """
-    inputs = task.data.calibration.inputs
+    inputs = task.data.calibration.by_number
     count = min(CHECKED, max(_FEWEST, _NUMBERS // max(1, prod(inputs.shape[1:]))))
     images = resized(inputs[:count], policy.resolution)
     share = prod(images.shape[1:]) / prod(shape[1:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -203,20 +202,16 @@ class _Panel:
     def __init__(self, validation: Batches, score: ImageScore, seed: int) -> None:
         reference = score.reference(validation)
         self.images = len(reference.rows)
-        order = torch.randperm(self.images, generator=torch.Generator().manual_seed(seed))
-        self._score, self._reference = score, reference[order]
-        self._pairs = validation.pairs
-        ends = list(accumulate(len(inputs) for inputs, _ in self._pairs))
-        batches = np.searchsorted(ends, order.numpy(), side="right")
-        starts = np.array([0, *ends])[batches]
-        self._places = list(zip(batches.tolist(), (order.numpy() - starts).tolist(), strict=True))
+        self._order = torch.randperm(self.images, generator=torch.Generator().manual_seed(seed))
+        self._score, self._reference = score, reference[self._order]
+        self._inputs = validation.by_number
         self.looks = [*range(CHUNK, self.images, CHUNK), self.images]
 
     def values(
         self, model: nn.Module, resolution: int, first: int, end: int
     ) -> NDArray[np.float64]:
         """A model's values on the images of these places in the order."""
-        inputs = torch.stack([self._pairs[i][0][row] for i, row in self._places[first:end]])
+        inputs = self._inputs[self._order[first:end]]
         with torch.no_grad():
             outputs = in_passes(model, resized(inputs, resolution))
             found = self._score.values(outputs, self._reference[first:end])

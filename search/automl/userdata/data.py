@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from automl.network import InputForm
+from automl.userdata.inputs import Coded, Inputs
 
 if TYPE_CHECKING:
     from automl.userdata.reading import TrainingBatches
 
-#: Most bytes of inputs that are kept of one part of the data.
+#: Most bytes that the inputs of one part of the data are kept in.
 MAX_BYTES = 1 << 30
 
 
@@ -22,18 +23,19 @@ class Batches:
     """Decoded (input, target) batches that can be iterated again and again.
 
     Attributes:
-        pairs: Inputs of shape (batch, ...), float; targets of whatever form the score reads, None
-            where there are none.
+        pairs: Inputs of shape (batch, ...), float, or their codes; targets of whatever form the
+            score reads, None where there are none. Iterating gives the floats.
         whole: False where the source held more than was kept.
         form: What the inputs were before they were floats; None where they were one float tensor.
     """
 
-    pairs: tuple[tuple[torch.Tensor, Any], ...]
+    pairs: tuple[tuple[torch.Tensor | Coded, Any], ...]
     whole: bool = True
     form: InputForm | None = None
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
-        return iter(self.pairs)
+        for inputs, targets in self.pairs:
+            yield inputs[:] if isinstance(inputs, Coded) else inputs, targets
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -51,8 +53,13 @@ class Batches:
 
     @property
     def inputs(self) -> torch.Tensor:
-        """All inputs as one tensor, shape (images, ...)."""
-        return torch.cat([inputs for inputs, _ in self.pairs])
+        """All inputs as one tensor of its own, shape (images, ...): meant for few."""
+        return torch.cat([inputs for inputs, _ in self])
+
+    @property
+    def by_number(self) -> Inputs:
+        """All inputs, read where they stand."""
+        return Inputs([inputs for inputs, _ in self.pairs])
 
     def head(self, images: int) -> Batches:
         """The first `images` inputs, or all where there are fewer."""
@@ -89,14 +96,15 @@ class Data:
 
 
 def first_inputs(
-    pairs: Iterable[tuple[torch.Tensor, Any]], images: int
-) -> Iterator[tuple[torch.Tensor, Any]]:
+    pairs: Iterable[tuple[torch.Tensor | Coded, Any]], images: int
+) -> Iterator[tuple[torch.Tensor | Coded, Any]]:
     """The first inputs of batches with their targets."""
     for inputs, targets in pairs:
         if images <= 0:
             return
         count = min(images, len(inputs))
-        yield inputs[:count], _first_targets(targets, count, len(inputs))
+        few = inputs.first(count) if isinstance(inputs, Coded) else inputs[:count]
+        yield few, _first_targets(targets, count, len(inputs))
         images -= count
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from automl.userdata.data import Data
+from automl.userdata.inputs import Coded
 
 
 class _Hash(Protocol):
@@ -34,7 +35,7 @@ def data_digest(data: Data) -> str:
     these, only its type counts.
     """
     found = hashlib.sha256()
-    _add(found, [inputs for inputs, _ in data.calibration])
+    _add(found, [inputs for inputs, _ in data.calibration.pairs])
     _add(found, data.validation.pairs)
     return found.hexdigest()
 
@@ -42,6 +43,8 @@ def data_digest(data: Data) -> str:
 def _add(found: _Hash, value: Any) -> None:
     """Add a value by its content: what holds the same adds the same in every process."""
     match value:
+        case Coded():
+            _add(found, value[:])
         case torch.Tensor():
             found.update(f"{value.dtype} {tuple(value.shape)};".encode())
             found.update(_bytes(value))

@@ -19,7 +19,7 @@ def without_classes(model: nn.Module, data: Data) -> str:
     Raises:
         DataError: The targets are class indices, and some are no class of the model's.
     """
-    batch, targets = data.validation.pairs[0]
+    batch, targets = next(iter(data.validation))
     if all(each is None for _, each in data.validation):
         return "the data has no labels"
     with torch.no_grad():

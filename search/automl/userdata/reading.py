@@ -14,6 +14,7 @@ from automl.errors import DataError
 from automl.network import InputForm, form_of
 from automl.userdata import data
 from automl.userdata.data import Batches, first_inputs
+from automl.userdata.inputs import Coded, coded
 
 Tensor = torch.Tensor
 #: Keys under which a batch that is a mapping holds its targets.
@@ -25,7 +26,8 @@ EPOCH: Final = 10_000
 def read_batches(source: Iterable[Any], part: str, images: int) -> Batches:
     """Read at most `images` inputs, and at most `MAX_BYTES` of them, into memory.
 
-    What a loader yields is copied, for it may write the next batch in the same place.
+    What a loader yields is copied, for it may write the next batch in the same place; pictures of 8
+    bits are kept as their codes.
 
     Args:
         source: Yields batches as `parted` takes them, whose inputs are all of one form.
@@ -36,7 +38,7 @@ def read_batches(source: Iterable[Any], part: str, images: int) -> Batches:
         DataError: A batch is not as `parted` takes it, not finite, or of another form than the
             first; or there is none.
     """
-    pairs: list[tuple[Tensor, Any]] = []
+    pairs: list[tuple[Tensor | Coded, Any]] = []
     form: InputForm | None = None
     kept = kept_bytes = 0
     copied = not isinstance(source, list | tuple | Batches)
@@ -45,8 +47,9 @@ def read_batches(source: Iterable[Any], part: str, images: int) -> Batches:
         where = f"{part} batch {number}"
         given, targets = parted(batch, where)
         form = form or _form_of(given, where)
-        inputs = packed(form, given, where, copied=copied)
-        each = inputs[0].numel() * inputs.element_size()
+        floats = packed(form, given, where, copied=copied)
+        inputs = coded(floats) if copied else floats
+        each = inputs.nbytes // len(inputs)
         room = min(images - kept, (data.MAX_BYTES - kept_bytes) // max(each, 1))
         targets = _copied(targets) if copied else targets
         taken = list(first_inputs([(inputs, targets)], max(room, 1 if not pairs else 0)))
@@ -62,7 +65,7 @@ def read_batches(source: Iterable[Any], part: str, images: int) -> Batches:
     return _batches(pairs, form, whole=not any(True for _ in itertools.islice(iterator, 1)))
 
 
-def _batches(pairs: list[tuple[Tensor, Any]], form: InputForm, *, whole: bool) -> Batches:
+def _batches(pairs: list[tuple[Tensor | Coded, Any]], form: InputForm, *, whole: bool) -> Batches:
     return Batches(tuple(pairs), whole, None if form.plain else form)
 
 
