@@ -1,12 +1,16 @@
 """Peak memory and time of statistics, elimination and refit against images and pixels.
 
-Each row is a process of its own: a ResNet-50 of drawn weights (or EfficientNet-Lite2 of
-`efficientnet_lite.py`) on drawn images, every group at half of its channels, one refit. Peak
+Each row is a process of its own: a ResNet-50 of drawn weights (our own definition, batch norms
+folded) or EfficientNet-Lite2 of `efficientnet_lite.py`, on drawn pictures of 8 bits, held as their
+codes; every group ranked as for sixteen counts and cut to half of its channels, one refit. Peak
 resident memory is the kernel's (`getrusage`), of the whole process: interpreter, torch, images and
-models are in it.
+models are in it, what a search imports beside is not. Rows are appended to build/memory/rows.jsonl;
+those that are there are not run again.
 
-    python tests/benchmarks/bench_memory.py --images 100 300 1000 --pixels 224 --memory 2GB
+    python tests/benchmarks/bench_memory.py --images 100 300 1000 --pixels 224
     python tests/benchmarks/bench_memory.py --images 300 --pixels 96 160 224 320
+    python tests/benchmarks/bench_memory.py --table      # of the rows that are there
+    python tests/benchmarks/bench_memory.py --plot docs/memory.svg
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +32,14 @@ from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
+from automl.compression.memory import image_bytes, room
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Policy
+from automl.userdata.inputs import Inputs, coded
+
+ROWS = Path("build/memory/rows.jsonl")
+#: What makes a row another one.
+KEY = ("network", "images", "pixels", "memory", "groups")
 
 
 class Bottleneck(nn.Module):
@@ -87,17 +98,19 @@ def measured(network: str, images: int, pixels: int, memory: int, groups: int) -
     torch.set_num_threads(1)
     torch.manual_seed(0)
     traced = trace_network(NETWORKS[network]().eval(), (1, 3, pixels, pixels), resolutions=())
-    halves = {
-        group.name: (max(group.partition, group.channels // 2),)
+    counts = {
+        group.name: tuple(range(step, group.channels + 1, step))
         for group in traced.network.groups[:groups]
+        for step in [max(group.partition, group.channels // 16)]
     }
-    inputs = torch.empty(images, 3, pixels, pixels).normal_()
+    inputs = pictures(images, pixels)
     before = peak_megabytes()
-    config, stamps = CompressionConfig(memory=memory), [time.process_time()]
-    compressor = Compressor(traced, inputs, halves, config=config)
+    left = room(memory, traced.model, inputs.nbytes, image_bytes(traced.trace))
+    config, stamps = CompressionConfig(memory=left), [time.process_time()]
+    compressor = Compressor(traced, inputs, counts, config=config)
     stamps.append(time.process_time())
     statistics = peak_megabytes()
-    compressor.make(Policy({name: count for name, (count,) in halves.items()}))
+    compressor.make(Policy({name: each[(len(each) - 1) // 2] for name, each in counts.items()}))
     stamps.append(time.process_time())
     return {
         "images": images,
@@ -108,6 +121,17 @@ def measured(network: str, images: int, pixels: int, memory: int, groups: int) -
         "refit_mb": peak_megabytes(),
         "refit_s": round(stamps[2] - stamps[1], 1),
     }
+
+
+def pictures(count: int, pixels: int) -> Inputs:
+    """Drawn pictures of 8 bits, scaled, ten at a time."""
+    drawn = torch.Generator().manual_seed(0)
+    batches = []
+    for first in range(0, count, 10):
+        shape = (min(10, count - first), 3, pixels, pixels)
+        levels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=drawn)
+        batches.append(coded((levels.float() - 127) / 128))
+    return Inputs(batches)
 
 
 def peak_megabytes() -> float:
@@ -124,25 +148,97 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory", type=float, default=2e9, help="limit in bytes")
     parser.add_argument("--groups", type=int, default=1 << 30, help="groups that are cut")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true", help="print the rows that are there")
+    parser.add_argument("--plot", type=Path, help="draw the rows that are there into this SVG")
     chosen = parser.parse_args(arguments)
+    if chosen.plot:
+        chosen.plot.write_text(drawing(stored()))
+        return
     if chosen.child:
         row = measured(
             chosen.network, chosen.images[0], chosen.pixels[0], int(chosen.memory), chosen.groups
         )
         print(json.dumps(row))
         return
-    print("| images | pixels | before | statistics | | refit | |\n|---|---|---|---|---|---|---|")
-    for images, pixels in product(chosen.images, chosen.pixels):
-        words = [sys.executable, str(Path(__file__)), "--child", "--network", chosen.network]
-        words += ["--images", str(images), "--pixels", str(pixels), "--memory", str(chosen.memory)]
-        words += ["--groups", str(chosen.groups)]
-        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-        row = json.loads(said.splitlines()[-1])
+    done = {tuple(row[name] for name in KEY) for row in stored()}
+    for images, pixels in [] if chosen.table else product(chosen.images, chosen.pixels):
+        asked = (chosen.network, images, pixels, int(chosen.memory), chosen.groups)
+        if asked not in done:
+            append(dict(zip(KEY, asked, strict=True)))
+    print("| network | images | pixels | before | statistics | | refit | |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in stored():
         print(
-            f"| {images:,} | {pixels} | {row['before_mb']:.0f} MB | {row['statistics_mb']:.0f} MB |"
-            f" {row['statistics_s']} s | {row['refit_mb']:.0f} MB | {row['refit_s']} s |",
-            flush=True,
+            f"| {row['network']} | {row['images']:,} | {row['pixels']} | {row['before_mb']:.0f} MB"
+            f" | {row['statistics_mb']:.0f} MB | {row['statistics_s']} s"
+            f" | {row['refit_mb']:.0f} MB | {row['refit_s']} s |"
         )
+
+
+def stored() -> list[dict[str, Any]]:
+    """The rows that are there."""
+    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+
+
+def append(asked: dict[str, Any]) -> None:
+    """Run a row in a process of its own, and keep it."""
+    words = [sys.executable, str(Path(__file__)), "--child"]
+    for name, value in asked.items():
+        words += [f"--{name}", str(value)]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    ROWS.parent.mkdir(parents=True, exist_ok=True)
+    with ROWS.open("a") as file:
+        file.write(json.dumps({**asked, **json.loads(said.splitlines()[-1])}) + "\n")
+
+
+def drawing(rows: list[dict[str, Any]]) -> str:
+    """Peak memory and CPU time against images (at 224 pixels) and pixels (of 300 images)."""
+    panels = []
+    for place, (axis, held, value) in enumerate(
+        (("images", "pixels", 224), ("pixels", "images", 300))
+    ):
+        for line, (title, figure) in enumerate(
+            (
+                ("peak memory, MB", lambda row: max(row["statistics_mb"], row["refit_mb"])),
+                ("CPU time, s", lambda row: row["statistics_s"] + row["refit_s"]),
+            )
+        ):
+            points = {
+                network: sorted(
+                    (row[axis], figure(row))
+                    for row in rows
+                    if row["network"] == network and row[held] == value
+                )
+                for network in NETWORKS
+            }
+            panels.append(panel(f"{title} against {axis}", points, 380 * place, 240 * line))
+    body = "\n".join(panels)
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 480" font-size="12"'
+        f' font-family="sans-serif"><rect width="760" height="480" fill="white"/>\n{body}\n</svg>\n'
+    )
+
+
+def panel(title: str, points: dict[str, list[tuple[float, float]]], x: int, y: int) -> str:
+    """One diagram, both axes from zero."""
+    every = [point for each in points.values() for point in each]
+    right = max((across for across, _ in every), default=1)
+    top = max((up for _, up in every), default=1)
+    parts = [f'<text x="{x + 50}" y="{y + 20}">{title}</text>']
+    parts.append(f'<path d="M{x + 50},{y + 40}v160h300" fill="none" stroke="black"/>')
+    parts.append(f'<text x="{x + 46}" y="{y + 46}" text-anchor="end">{top:.0f}</text>')
+    parts.append(f'<text x="{x + 350}" y="{y + 216}" text-anchor="end">{right:.0f}</text>')
+    for colour, (network, line) in zip(("#1f5fbf", "#c0392b"), points.items(), strict=True):
+        at = [(x + 50 + 300 * p / right, y + 200 - 160 * q / top) for p, q in line]
+        path = " ".join(f"{p:.1f},{q:.1f}" for p, q in at)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
+        parts += [f'<circle cx="{p:.1f}" cy="{q:.1f}" r="3" fill="{colour}"/>' for p, q in at]
+        if at:
+            parts.append(
+                f'<text x="{at[-1][0]:.1f}" y="{at[-1][1] - 8:.1f}" text-anchor="end"'
+                f' fill="{colour}">{network}</text>'
+            )
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
+from automl.compression.moments import StreamedMoments
 from automl.compression.reconstruction.base import RefitSettings
 from automl.errors import QuantizationError
 from automl.network.traced_model import trace_network
@@ -61,6 +62,19 @@ def test_features_are_forgotten_and_found_again() -> None:
     assert again is not first
     for name, moments in first.moments.items():
         assert torch.equal(moments.total, again.moments[name].total)
+
+
+def test_moments_are_not_held_while_a_network_is_refitted() -> None:
+    traced, images = read("residual"), images_for((1, 3, 16, 16), 8)
+    group = traced.network.groups[0]
+    maker = Compressor(traced, images, {group.name: (group.channels // 2,)})
+    moments = maker.features(0).moments
+    assert isinstance(moments, StreamedMoments)
+    before = {name: each.total.clone() for name, each in moments.items()}
+    assert moments.held
+    maker.make(Policy({group.name: group.channels // 2}))
+    assert not moments.held
+    assert all(torch.equal(moments[name].total, total) for name, total in before.items())
 
 
 def test_candidates_read_an_excerpt_and_are_made_as_of_all_features(

@@ -89,6 +89,7 @@ def test_codes_leave_room_for_more_pictures(monkeypatch: pytest.MonkeyPatch) -> 
     inputs, noise = pictures(8), torch.randn(8, 3, 64, 64)
     monkeypatch.setattr("automl.userdata.data.MAX_BYTES", 2 * inputs[0].nbytes)
     kept = [
-        read_batches(iter([(each.clone(), torch.zeros(8))]), "", 8).images for each in (inputs, noise)
+        read_batches(iter([(each.clone(), torch.zeros(8))]), "", 8).images
+        for each in (inputs, noise)
     ]
     assert kept == [8, 2]

@@ -157,7 +157,7 @@ class Compressor:
         model = self.database.candidate(policy)
         if not finish or not (plan.bits or parts or policy.removed or self.database.kept(policy)):
             return in_place(model, parts)
-        self.features(0).let_go()  # a refit takes moments of its own, of what its network reads
+        self._features.let_go()  # a refit takes moments of its own, of what its network reads
         candidate = Candidate(
             model,
             self.traced.trace,

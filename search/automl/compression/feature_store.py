@@ -48,6 +48,11 @@ class FeatureStore:
                 del self._excerpts[other]
         return found
 
+    def let_go(self) -> None:
+        """Drop the moments of the dense resolution; they are collected again if asked for."""
+        if self._dense is not None:
+            self._dense.let_go()
+
     def forget(self, but: int | None = None) -> None:
         """Let go of all features, but those of a resolution (0 for the dense one)."""
         if but != 0:
