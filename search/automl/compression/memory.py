@@ -206,11 +206,9 @@ def room(memory: int, model: nn.Module, images: int, most: int = 0) -> int:
 def _held_bytes(model: nn.Module) -> int:
     """Copies of a model, factors of its eliminations, and two matrices of the widest layer."""
     squares = [
-        layer.groups * (layer.weight.shape[1] * math.prod(layer.kernel_size) + 1) ** 2
-        if isinstance(layer, nn.Conv1d | nn.Conv2d)
-        else (layer.weight.shape[1] + 1) ** 2
+        getattr(layer, "groups", 1) * (layer.weight[0].numel() + 1) ** 2
         for layer in model.modules()
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
     ]
     weights = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return _MODELS * weights + 9 * _NUMBER * sum(squares) // 16 + 2 * 8 * max(squares, default=0)
