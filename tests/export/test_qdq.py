@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from automl.compression.compressor import Compressor
 from automl.compression.layer_matrix import matrix, set_matrix
 from automl.compression.memory import ImageParts
 from automl.compression.quantization.calibrating import CalibrationMode
@@ -33,7 +34,7 @@ from automl.export.qdq import (
 from automl.export.uncalibrated import uncalibrated_onnx
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
-from automl.policy.policy import Bits
+from automl.policy.policy import Bits, Policy
 from automl.profiling.half import half_model
 
 SHAPE = (1, 3, 16, 16)
@@ -377,3 +378,16 @@ def test_an_exported_file_is_written_whole(traced: TracedModel, tmp_path: Path) 
     found = check_quantized(path.read_bytes(), model, images())
     assert found.alike >= AGREEMENT
     assert found.mean == difference
+
+
+def test_a_layer_that_was_left_out_leaves_its_rectification_between_integers() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+    tail = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    chain = trace_network(nn.Sequential(*layers, *tail).eval(), SHAPE)
+    made = Compressor(chain, images(), {"0": (5, 8), "2": (5, 8)}, scheme="qdq-u8s8")
+    for channels in ({"0": 8, "2": 8}, {"0": 5, "2": 8}):
+        policy = Policy(channels, frozenset({"2"}), bits=dict.fromkeys(("0", "6"), INT8))
+        model: Any = made.make(policy)
+        found = check_quantized(quantized_bytes(model, SHAPE), model, images())
+        assert found.alike >= AGREEMENT

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from automl.export.float_onnx import float_onnx
+from automl.export.onnx import onnx_bytes
 from automl.export.repeats import without_repeats
 from automl.export.session import Session
 
@@ -32,7 +32,7 @@ def rectifiers(content: bytes) -> list[str]:
 def test_only_the_first_of_one_kind_stays(rectify: tuple[nn.Module, ...], left: list[str]) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), *rectify, nn.Conv2d(4, 2, 1)).eval()
-    content = float_onnx(model, SHAPE)
+    content = onnx_bytes(model, SHAPE)
     assert rectifiers(content) == left
     example = 9 * torch.randn(SHAPE)
     (found,) = Session(content).run(example.numpy())
@@ -40,12 +40,12 @@ def test_only_the_first_of_one_kind_stays(rectify: tuple[nn.Module, ...], left: 
 
 
 def test_a_file_without_any_stays_as_it_is() -> None:
-    content = float_onnx(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), SHAPE)
+    content = onnx_bytes(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), SHAPE)
     assert without_repeats(content) is content
 
 
 def test_what_the_network_gives_keeps_its_name() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ReLU()).eval()
-    graph = onnx.load_from_string(float_onnx(model, SHAPE)).graph
+    graph = onnx.load_from_string(onnx_bytes(model, SHAPE)).graph
     assert [value.name for value in graph.output] == ["output"]
     assert graph.node[-1].output[0] == "output"

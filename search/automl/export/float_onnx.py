@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
-from automl.export.repeats import without_repeats
 from automl.network import InputHook, input_hook, named_tensors
 
 Tensor = torch.Tensor
@@ -99,7 +98,7 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
             raise ModelError(
                 f"the model cannot be exported to ONNX: {cause_of(answer.error)}"
             ) from answer.error
-        content = without_repeats(file.read_bytes())
+        content = file.read_bytes()
         return content if answer.network is model else _with_own_names(content)
 
 

@@ -13,6 +13,7 @@ from automl.compression import QuantizedModel
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.qdq import check_quantized, quantized_bytes
+from automl.export.repeats import without_repeats
 from automl.export.session import Session, fed
 from automl.files import write_whole
 from automl.network import example_of, output_tensors
@@ -85,7 +86,7 @@ def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
     """
     if isinstance(model, QuantizedModel):
         return quantized_bytes(model, input_shape, thorough=thorough)
-    return float_onnx(model, input_shape, thorough=thorough)
+    return without_repeats(float_onnx(model, input_shape, thorough=thorough))
 
 
 def check_onnx(
