@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
-from automl.export.session import Session
+from automl.export.session import Session, fed
+from automl.network.input_form import form_of, taking_rows
+from automl.network.outputs import output_tensors
 
 SHAPE = (1, 3, 6, 6)
 
@@ -51,3 +53,53 @@ def test_a_refusal_is_one_line() -> None:
     with pytest.raises(ModelError, match=r"^the model cannot be exported to ONNX: .+") as caught:
         float_onnx(Eigenvalues(), SHAPE)
     assert "\n" not in str(caught.value)
+
+
+class Nested(nn.Module):
+    """Gives a nest with a constant in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = network()
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        found = self.layers(x)
+        return {"logits": found, "parts": (found * 2.0, found + 1.0), "classes": 5}
+
+
+@pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
+def test_outputs_of_a_nest_and_weights_have_the_models_names(thorough: bool) -> None:
+    model, example = Nested().eval(), torch.randn(SHAPE)
+    content = float_onnx(model, SHAPE, thorough=thorough)
+    graph = onnx.load_from_string(content).graph
+    assert [value.name for value in graph.output] == ["logits", "parts.0", "parts.1"]
+    assert {"layers.0.weight", "layers.3.bias"} <= {each.name for each in graph.initializer}
+    found = Session(content).run(example.numpy())
+    with torch.no_grad():
+        for each, expected in zip(found, output_tensors(model(example)), strict=True):
+            np.testing.assert_allclose(each, expected, atol=1e-5)
+
+
+class TakesTwo(nn.Module):
+    """Takes a picture and whole numbers, in one mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.words = network(), nn.Embedding(7, 5)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.layers(batch["x"]) + self.words(batch["ids"]).sum(1)
+
+
+@pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
+def test_inputs_of_a_nest_are_the_files_inputs(thorough: bool) -> None:
+    nest = {"x": torch.randn(1, 3, 6, 6), "ids": torch.randint(7, (1, 4))}
+    form = form_of(nest)
+    rows = form.pack(nest)
+    model = taking_rows(TakesTwo().eval(), form, "one", rows, copies=False)
+    content = float_onnx(model, rows.shape, thorough=thorough)
+    graph = onnx.load_from_string(content).graph
+    assert [value.name for value in graph.input] == ["x", "ids"]
+    (found,) = Session(content).run(fed(model, rows))
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(nest), atol=1e-5)

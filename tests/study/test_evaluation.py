@@ -276,6 +276,19 @@ def test_candidates_of_costly_networks_are_refitted_on_fewer_images(
     assert refit_in_the_loop(macs).rows == 8_000
 
 
+def test_a_dense_network_at_chance_is_said(maker: Compressor) -> None:
+    dense = maker.traced.model
+    ((inputs, classes),) = labelled(dense, 200).pairs
+    drawn = torch.randint(4, (200,), generator=torch.Generator().manual_seed(0))
+    strange = ranking(top1_accuracy, dense, Batches(((inputs, drawn),)))
+    assert strange.score is top1_accuracy
+    assert strange.note.startswith("the dense network is at chance: it is right on ")
+    half = torch.where(torch.arange(200) < 100, classes, drawn)
+    assert ranking(top1_accuracy, dense, Batches(((inputs, half),))).note == ""
+    few = Batches(((inputs[:20], drawn[:20]),))
+    assert "at chance" not in ranking(top1_accuracy, dense, few).note
+
+
 def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:
     dense = maker.traced.model
     score = Logits(dense)

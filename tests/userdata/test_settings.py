@@ -35,6 +35,15 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
     assert settings.get("data") == "pkg.data:loaders"
 
 
+def test_data_on_disk_starts_at_the_file_too(tmp_path: Path) -> None:
+    for written, found in (
+        ("folder:photos?size=8", f"folder:{tmp_path}/photos?size=8"),
+        ("folder:/photos", "folder:/photos"),
+        ("digits.npz?mean=0.5", f"{tmp_path}/digits.npz?mean=0.5"),
+    ):
+        assert read_settings(write(tmp_path, f'data = "{written}"')).get("data") == found
+
+
 def test_one_budget_or_several(tmp_path: Path) -> None:
     assert read_settings(write(tmp_path, 'budget = "50%"')).get("budget") == ("50%",)
     several = read_settings(write(tmp_path, 'budget = ["5ms", "4MB"]'))

@@ -25,6 +25,8 @@ Tensor = torch.Tensor
 _PLACE: Final = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)')
 #: Colours of a terminal.
 _COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
+#: Who tells what the exporters try.
+_LOGGERS: Final = ("torch.onnx", "torch.export", "torch.fx.experimental.symbolic_shapes")
 #: What torch.export raises where values decide what runs.
 _ON_VALUES: Final = ("GuardOnDataDependentSymNode", "DataDependentOutputException")
 
@@ -145,9 +147,9 @@ def between_tensors(model: nn.Module, zeros: Tensor) -> BetweenTensors:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Nothing of what the exporters print, warn and log."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _LOGGERS}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),
@@ -158,7 +160,8 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in loggers.items():
+            logger.setLevel(level)
 
 
 def cause_of(error: BaseException) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
 from automl.compression import QuantizedModel
 from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
+from automl.export.matching import run_all
 from automl.export.qdq import check_quantized, quantized_bytes
 from automl.export.repeats import without_repeats
 from automl.export.session import Session, fed
@@ -25,6 +27,8 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 TOLERANCE = 1e-3
 #: The same where the ONNX model computes in fp16.
 HALF_TOLERANCE = 2e-2
+#: Largest number of fp16.
+HALF_RANGE = 65504.0
 #: Random inputs that an integer network is held against where no others are given.
 _INPUTS = 64
 #: Inputs such as it will see that a float network is held against.
@@ -58,18 +62,50 @@ def export_onnx(
     Raises:
         ModelError: The model cannot be exported, or the file computes something else.
     """
-    content = onnx_bytes(model, input_shape, thorough=True)
-    content = half_model(content) if half else content
+    content, difference = _exported(model, input_shape, inputs, half=half)
+    write_whole(path, content)
+    return difference
+
+
+def check_export(
+    model: nn.Module, input_shape: Sequence[int], inputs: torch.Tensor, *, half: bool = False
+) -> None:
+    """Do all that `export_onnx` does but write a file; arguments as there.
+
+    Raises:
+        ModelError: As there.
+    """
+    _exported(model, input_shape, inputs, half=half)
+
+
+def _exported(
+    model: nn.Module, input_shape: Sequence[int], inputs: torch.Tensor | None, *, half: bool
+) -> tuple[bytes, float]:
+    """A file's content, checked, and its difference."""
+    whole = onnx_bytes(model, input_shape, thorough=True)
+    content = half_model(whole) if half else whole
     if isinstance(model, QuantizedModel):
         if inputs is None:
             inputs = example_of(model, (_INPUTS, *input_shape[1:]))
-        difference = check_quantized(content, model, inputs).mean
-    else:
-        shown = () if inputs is None else inputs[:_SHOWN].split(1)
-        tolerance = HALF_TOLERANCE if half else TOLERANCE
-        difference = check_onnx(content, model, input_shape, tolerance, shown)
-    write_whole(path, content)
-    return difference
+        return content, check_quantized(content, model, inputs).mean
+    shown = () if inputs is None else inputs[:_SHOWN].split(1)
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    try:
+        return content, check_onnx(content, model, input_shape, tolerance, shown)
+    except ModelError as error:
+        reached = max((_reached(whole, model, each) for each in shown), default=0.0)
+        if not half or reached <= HALF_RANGE:
+            raise
+        raise ModelError(
+            f"the target computes in fp16, and values in the network reach {reached:,.0f}, beyond"
+            f" the range of fp16 (65504): scale what it is given, such as to 0..1"
+        ) from error
+
+
+def _reached(content: bytes, model: nn.Module, inputs: torch.Tensor) -> float:
+    """The largest value in a network of 32-bit floats on an input."""
+    values = run_all(onnx.load_from_string(content), fed(model, inputs))
+    return max(float(np.abs(each).max(initial=0.0)) for each in values.values())
 
 
 def onnx_bytes(model: nn.Module, input_shape: Sequence[int], *, thorough: bool = False) -> bytes:
@@ -112,9 +148,12 @@ def check_onnx(
     """
     session = Session(content)
     differences: list[float] = []
-    for inputs in (*(example_of(model, input_shape, seed) for seed in range(3)), *shown):
+    random = [example_of(model, input_shape, seed) for seed in range(3)]
+    for number, inputs in enumerate((*shown, *random)):
         with torch.no_grad():
             expected = _arrays(model(inputs))
+        if differences and number >= len(shown) and not all(map(_finite, expected)):
+            continue  # a logarithm or a root, which random numbers may be too low for
         found = session.run(fed(model, inputs))
         if [part.shape for part in found] != [part.shape for part in expected]:
             raise ModelError("the ONNX model has outputs of other shapes than the PyTorch model")
@@ -130,6 +169,10 @@ def check_onnx(
 def _difference(found: Array, expected: Array) -> float:
     scale = float(np.abs(expected).max()) or 1.0
     return float(np.abs(found - expected).max()) / scale
+
+
+def _finite(array: Array) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def _arrays(output: object) -> list[Array]:

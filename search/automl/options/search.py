@@ -47,7 +47,9 @@ class TaskOptions(Options):
     """What is compressed, where it is named and not given as objects. Paths start at the folder."""
 
     model: str | None = option(
-        text("FILE.py:NAME"), None, help="Factory of your model, or module:NAME."
+        text("FILE.py:NAME"),
+        None,
+        help="Factory of your model, or module:NAME; with arguments \"module:NAME('a', size=2)\".",
     )
     example: str | None = option(
         EXAMPLE,
@@ -59,14 +61,15 @@ class TaskOptions(Options):
     data: str | None = option(
         text("FILE.py:NAME"),
         None,
-        help="Function that returns (training, validation[, test]) batches.",
+        help="Function that returns (training, validation[, test]) batches; or folder:PATH?size=224"
+        " of pictures, or FILE.npz of arrays.",
     )
     score: str | None = option(
         text("FILE.py:NAME"),
         None,
         help="Function (model, batches) -> number that should grow; or logits, or psnr for"
         " pictures.",
-        shown="top-1 accuracy",
+        shown="top-1 accuracy; logits where there are no classes",
     )
     input_shape: tuple[int, ...] | None = option(
         INPUT_SHAPE,

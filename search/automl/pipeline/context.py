@@ -22,6 +22,7 @@ from automl.compression import (
 from automl.cost import Budget, resolve_budget
 from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
+from automl.pipeline.exporting import check_exportable
 from automl.pipeline.precision import scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
 from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
@@ -117,13 +118,14 @@ class Prepared:
 
 
 def trace_request(request: SearchRequest) -> TracedModel:
-    """The request's model, traced.
+    """The request's model, traced, and found to be exportable as the target needs it.
 
     Where it is priced at another size than the data's, its resolution is not chosen: how much a
     smaller picture loses is not seen on crops.
 
     Raises:
-        ModelError: The model does not run on its inputs.
+        ModelError: The model does not run on its inputs, or cannot be exported.
+        TargetError: The target is not known.
         OptionError: Resolutions to choose from where they cannot be judged.
     """
     task = request.task
@@ -136,9 +138,11 @@ def trace_request(request: SearchRequest) -> TracedModel:
                 options=("input_shape",),
             )
         resolutions = ()
-    return trace_network(
+    traced = trace_network(
         task.model, task.input_shape, resolutions=resolutions, shown=shown, seed=request.seed
     )
+    check_exportable(traced, task, request)
+    return traced
 
 
 def price_request(

@@ -38,6 +38,10 @@ FEWEST_IMAGES: Final = 64
 IN_THE_LOOP_MACS: Final = 32e9
 #: Images that are scored between two looks at whether a candidate can still win.
 CHUNK: Final = 64
+#: Fewest images of which it is said that a network is at chance,
+FEWEST: Final = 30
+#: where its accuracy is not so many standard errors better.
+_ERRORS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Ranking:
 
     Attributes:
         score: Larger is better.
-        note: Why that is not the score that was asked for; "" where it is.
+        note: Why that is not the score that was asked for, or what is strange about it; else "".
         name: What it is called where it is another than the one asked for; else "".
     """
 
@@ -98,6 +102,14 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
         )
         return Ranking(Logits(dense), note, LOGITS)
     found = judge(dense, score, validation)
+    if _at_chance(found, classes):
+        most = _commonest(classes)
+        note = (
+            f"the dense network is at chance: it is right on {100 * found:.1f} % of the validation"
+            f" inputs, and the most frequent class alone would be on {100 * most:.1f} %; are the"
+            " weights, the labels and what was done with the inputs those of its training?"
+        )
+        return Ranking(score, note)
     if found >= SATURATED:
         reason = f"the dense network is right on {100 * found:.1f} % of the validation inputs"
     elif len(classes) < FEW:
@@ -106,6 +118,19 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
         return Ranking(score)
     note = f"{reason}: candidates are ranked by the {CONFIDENCE}"
     return Ranking(Confidence(), note, CONFIDENCE)
+
+
+def _at_chance(accuracy: float, classes: Tensor) -> bool:
+    """Whether an accuracy may be that of a network that ignores its inputs: one class for all."""
+    count = len(classes)
+    share = _commonest(classes)
+    error = (share * (1.0 - share) / count) ** 0.5
+    return count >= FEWEST and accuracy <= share + _ERRORS * error
+
+
+def _commonest(classes: Tensor) -> float:
+    """Share of the images that the most frequent class has."""
+    return float(classes.unique(return_counts=True)[1].max()) / len(classes)
 
 
 class Evaluator:

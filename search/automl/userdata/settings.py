@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from automl.errors import OptionError, UsageError, nearest
 from automl.options import Option, Options, SearchOptions, TaskOptions, make_options, options_of
+from automl.userdata.sources import FOLDER, is_source
 
 NAME: Final = "automl.toml"
 #: The classes of options whose names are keys of the file.
@@ -113,10 +114,12 @@ def _read(option: Option, raw: object) -> object:
 
 
 def _resolved(value: object, folder: Path) -> object:
-    """A relative path, or file.py:name, from the folder of the file."""
+    """A relative path, file.py:name, or name of data on disk, from the folder of the file."""
     if isinstance(value, Path):
         return folder / value
-    if isinstance(value, str) and ".py:" in value:
+    if isinstance(value, str) and value.startswith(FOLDER):
+        return f"{FOLDER}{folder / value.removeprefix(FOLDER)}"
+    if isinstance(value, str) and (".py:" in value or is_source(value)):
         return str(folder / value)
     return value
 

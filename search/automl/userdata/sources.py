@@ -7,15 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl
-
-import torch
 
 from automl.errors import DataError, nearest
 
+if TYPE_CHECKING:  # settings are read before torch is loaded
+    from torch import Tensor
+
 T = TypeVar("T")
-Tensor = torch.Tensor
 #: What folders of pictures are called by.
 FOLDER: Final = "folder:"
 #: Examples in a batch.
@@ -51,6 +51,8 @@ class PicturePreparation:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Pictures [n, channels, height, width] of pixels from 0 to 1 as the model takes them."""
+        import torch
+
         mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.mean, self.std))
         return (pixels - mean) / std
 

@@ -1,0 +1,70 @@
+"""What cannot be exported is said before anything is priced or searched."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Tiny, request, task, write_table
+from torch import Tensor
+
+from automl.errors import ModelError
+from automl.pipeline import Event, search
+from automl.pipeline.context import trace_request
+from automl.pipeline.requests import SearchRequest
+
+
+class Branches(Tiny):
+    """Looks at what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.mean() > 0.02:
+            x = x * 0.5
+        return super().forward(x)
+
+
+class Large(Tiny):
+    """Of pictures of 16 bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 70_000.0 / 70_000.0)
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> SearchRequest:
+    return request(write_table(tmp_path / "board.jsonl"), tmp_path / "run", "60%MACs")
+
+
+def of(model: torch.nn.Module, asked: SearchRequest, **changes: str) -> SearchRequest:
+    torch.manual_seed(0)
+    return dataclasses.replace(asked, task=dataclasses.replace(task(), model=model), **changes)
+
+
+def test_a_network_that_looks_at_values_is_refused_with_its_line(
+    asked: SearchRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages: list[str] = []
+
+    def note(event: Event) -> None:
+        stages.append(event.stage)
+
+    said = (
+        r"^the model cannot be exported to ONNX: what it does depends on values that it computes"
+        r" \(.*test_exporting.py:\d+: if x.mean\(\) > 0.02: x = x \* 0.5\)$"
+    )
+    with pytest.raises(ModelError, match=said.replace(": x = x \\* 0.5", ".*")):
+        search(of(Branches().eval(), asked), note)
+    assert stages == ["reading the network"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_values_beyond_16_bit_floats_are_refused_where_the_target_has_no_others(
+    asked: SearchRequest,
+) -> None:
+    trace_request(of(Large().eval(), asked))
+    said = r"values in the network reach \d+,\d+, beyond the range of fp16 \(65504\): scale"
+    with pytest.raises(ModelError, match=said):
+        trace_request(of(Large().eval(), asked, target="jetson-nano"))
+    trace_request(of(Tiny().eval(), asked, target="jetson-nano"))
