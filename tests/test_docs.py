@@ -107,6 +107,12 @@ def test_tutorial(tmp_path: Path) -> None:
     assert any("measured latency" in text for text in printed)
 
 
+def test_own(tmp_path: Path) -> None:
+    printed = follow("docs/own.md", tmp_path)
+    assert "note: the dense network is at chance" in " ".join(printed[1].split())
+    assert "note: the data has no labels" in " ".join(printed[2].split())
+
+
 def test_readme(tmp_path: Path) -> None:
     printed = follow("README.md", tmp_path)
     assert any("measured latency" in text for text in printed)

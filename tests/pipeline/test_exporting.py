@@ -14,6 +14,7 @@ from automl.errors import ModelError
 from automl.pipeline import Event, search
 from automl.pipeline.context import trace_request
 from automl.pipeline.requests import SearchRequest
+from automl.userdata.data import Batches, Data
 
 
 class Branches(Tiny):
@@ -29,7 +30,7 @@ class Large(Tiny):
     """Of pictures of 16 bits."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x * 70_000.0 / 70_000.0)
+        return super().forward(x / 40_000.0)
 
 
 @pytest.fixture
@@ -52,9 +53,9 @@ def test_a_network_that_looks_at_values_is_refused_with_its_line(
 
     said = (
         r"^the model cannot be exported to ONNX: what it does depends on values that it computes"
-        r" \(.*test_exporting.py:\d+: if x.mean\(\) > 0.02: x = x \* 0.5\)$"
+        r" \(.*test_exporting.py:\d+: if x.mean\(\) > 0.02:\)$"
     )
-    with pytest.raises(ModelError, match=said.replace(": x = x \\* 0.5", ".*")):
+    with pytest.raises(ModelError, match=said):
         search(of(Branches().eval(), asked), note)
     assert stages == ["reading the network"]
     assert capsys.readouterr() == ("", "")
@@ -63,8 +64,13 @@ def test_a_network_that_looks_at_values_is_refused_with_its_line(
 def test_values_beyond_16_bit_floats_are_refused_where_the_target_has_no_others(
     asked: SearchRequest,
 ) -> None:
-    trace_request(of(Large().eval(), asked))
+    given = of(Large().eval(), asked)
+    large = Batches(tuple((40_000.0 * x, y) for x, y in given.task.data.calibration))
+    given = dataclasses.replace(
+        given, task=dataclasses.replace(given.task, data=Data(large, large))
+    )
+    trace_request(given)
     said = r"values in the network reach \d+,\d+, beyond the range of fp16 \(65504\): scale"
     with pytest.raises(ModelError, match=said):
-        trace_request(of(Large().eval(), asked, target="jetson-nano"))
+        trace_request(dataclasses.replace(given, target="jetson-nano"))
     trace_request(of(Tiny().eval(), asked, target="jetson-nano"))

@@ -67,7 +67,8 @@ def by_name(session: onnxruntime.InferenceSession, inputs: Feed) -> dict[str, ND
     found = {}
     for each in session.get_inputs():
         array = inputs[each.name] if isinstance(inputs, Mapping) else inputs
-        found[each.name] = array.astype(_KINDS.get(each.type, array.dtype))
+        with np.errstate(over="ignore"):  # what is beyond the range of 16 bits is infinite there
+            found[each.name] = array.astype(_KINDS.get(each.type, array.dtype))
     return found
 
 
