@@ -41,6 +41,7 @@ def find_example(model: nn.Module, example: Tensor) -> Tensor:
         ModelError: The network does not run on it, gives other outputs when it runs again, or gives
             no number.
     """
+    outputs: list[Tensor] = []
     tried = [example, example.sigmoid()] if example.is_floating_point() else [example]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
