@@ -17,6 +17,7 @@ from compressed import (
 )
 from interrupts import interrupted
 from small import MAP, Joined, seeded
+from torch import nn
 
 from automl.compression import database, layer_matrix
 from automl.compression.compressor import Compressor
@@ -75,3 +76,45 @@ def test_an_interruption_anywhere_leaves_the_dense_network_whole() -> None:
     for lines in interrupted(lambda: made.database.candidate(policy), database, layer_matrix):
         assert same(before, traced.model), f"interrupted at line {lines}"
     assert lines > 20
+
+
+def test_what_is_lost_of_queries_and_keys_is_zero_in_both() -> None:
+    torch.manual_seed(0)
+    traced = trace_network(Attending().eval(), (1, 6, 8))
+    made = Compressor(traced, torch.randn(24, 6, 8), {"q": (3,), "q#2": (2, 4), "v": (3,)})
+    group = next(each for each in traced.network.groups if each.name == "q#2")
+    gone = sorted(set(range(5)) - set(made.database.kept(Policy({"q#2": 2}))["q#2"].tolist()))
+    patches = made.database.patches(Policy({"q#2": 2}))
+    assert patches.keys() == {"q", "k"}
+    rows = [place for channel in gone for place in group.pairs[0].left.positions[channel]]
+    for weight, bias in patches.values():
+        assert not weight[0, rows].any()
+        assert not bias[rows].any()
+        assert weight[0].any(1).sum() == 20 - len(rows)
+
+
+def test_places_that_neither_queries_nor_keys_use_go_first() -> None:
+    torch.manual_seed(0)
+    model = Attending().eval()
+    with torch.no_grad():
+        for layer in (model.q, model.k):  # of each head the second and the fifth
+            for place in (1, 4):
+                layer.weight[place::5] *= 0.01
+                layer.bias[place::5] = 0.0
+    traced = trace_network(model, (1, 6, 8))
+    made = Compressor(traced, torch.randn(24, 6, 8), {"q#2": (3,)})
+    assert made.database.kept(Policy({"q#2": 3}))["q#2"].tolist() == [0, 2, 3]
+
+
+class Attending(nn.Module):
+    """Four heads of five."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(8, 20) for _ in range(3))
+        self.o = nn.Linear(20, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (f(x).unflatten(-1, (4, 5)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.o(mixed.transpose(1, 2).flatten(2))

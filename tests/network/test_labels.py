@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from automl.network.heads import Heads
 from automl.network.labels import (
     ATTENTION,
     FUNCTIONAL,
@@ -39,7 +40,10 @@ def applied(union: UnionFind, op: Any, *args: Any) -> Any:
     """Labels of what an ATen operator gives on values of the labels' shapes."""
     values = [torch.zeros(each.shape) if isinstance(each, Tensor) else each for each in args]
     name = op.overloadpacket.__name__
-    return Rules(union).apply(name, op, args, {}, op(*values))
+    heads = Heads(union)
+    found = Rules(union, heads).apply(name, op, args, {}, op(*values))
+    heads.settle()
+    return found
 
 
 def test_labels_that_are_joined_stand_for_each_other_ever_after() -> None:

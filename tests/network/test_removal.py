@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from automl.network.outputs import Here
 from automl.network.removal import Nothing, Passage, Selection, remove
-from automl.network.trace import Here
 
 
 def test_a_passage_hands_on_one_of_its_tensors() -> None:

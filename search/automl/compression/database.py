@@ -17,7 +17,7 @@ from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
 from automl.compression.moments import Moments
 from automl.compression.statistics import Features
-from automl.network import ChannelGroup, Network, smaller
+from automl.network import ChannelGroup, Network, Side, positions_of, smaller
 from automl.policy import Policy
 
 Tensor = torch.Tensor
@@ -82,7 +82,24 @@ class Database:
                 outputs = slice(run * values.shape[0], (run + 1) * values.shape[0])
                 if values.shape[0] * weight.shape[0] == bias.shape[0]:
                     bias[outputs] += change[:, -1]
+        for name, count in policy.channels.items():
+            self._silence(self.entries[name], count, changed)
         return changed
+
+    def _silence(
+        self, entry: GroupEntry, count: int, changed: dict[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        """Zero what is lost of channels that are multiplied with each other."""
+        gone = torch.ones(entry.group.channels, dtype=torch.bool)
+        gone[entry.elimination.kept(count)] = False
+        for pair in entry.group.pairs if bool(gone.any()) else ():
+            for side in (pair.left, pair.right):
+                if side.module not in changed:
+                    changed[side.module] = read_patch(self.model.get_submodule(side.module))
+                weight, bias = changed[side.module]
+                at = positions_of(side, gone)
+                weight.view(-1, weight.shape[2])[at] = 0.0
+                bias[at] = 0.0
 
     def candidate(self, policy: Policy) -> nn.Module:
         """The compressed network, its weights copied from the database; nothing is refitted.
@@ -203,6 +220,7 @@ def readers_of(
             columns_of = torch.tensor(own)
             readers.append(Reader(wide[run], moments.total[run], columns_of, moments.rows))
             slots.append((side.module, run))
+    readers += pair_readers(model, group, features)
     return readers, tuple(slots)
 
 
@@ -217,6 +235,38 @@ def wide_weights(module: nn.Module) -> Tensor:
     fits = bias.numel() == runs * outputs
     shift = bias.view(runs, outputs, 1) if fits else weights.new_zeros(runs, outputs, 1)
     return torch.cat([weights, shift], 2)
+
+
+def pair_readers(model: nn.Module, group: ChannelGroup, features: Features) -> list[Reader]:
+    """For each head of each product over a group's channels, its second operand as a matrix.
+
+    Of queries q and keys k the mean of (q k)^2 is that of the outputs of a reader of q whose
+    weights have the second moments of k, if q and k are independent.
+    """
+    readers = []
+    for pair in group.pairs:
+        sides = (pair.left, pair.right)
+        features.hold([side.module for side in sides])
+        left, right = (_written_moments(model, side, features) for side in sides)
+        for one, other in zip(left, right, strict=True):
+            values, vectors = torch.linalg.eigh(other[:-1, :-1])
+            weight = vectors.T * values.clamp_min(0.0).sqrt().unsqueeze(1)
+            wide = torch.cat([weight, weight.new_zeros(len(weight), 1)], 1)
+            readers.append(Reader(wide.float(), one, torch.arange(len(weight)).unsqueeze(1)))
+    return readers
+
+
+def _written_moments(model: nn.Module, side: Side, features: Features) -> list[Tensor]:
+    """Mean second moments of what a module writes at a group's channels and of one, per head."""
+    module = model.get_submodule(side.module)
+    weights = wide_weights(module)
+    moments = features.moments.get(side.module, unknown_moments(matrix(module)))
+    mean = moments.total[0] / max(moments.rows, 1)
+    wide = weights.flatten(0, 1).double()
+    last = torch.zeros(1, wide.shape[1], dtype=torch.float64)
+    last[0, -1] = 1.0
+    rows = (torch.cat([wide[list(at)], last]) for at in zip(*side.positions, strict=True))
+    return [each @ mean @ each.T for each in rows]
 
 
 def unknown_moments(weights: Tensor) -> Moments:

@@ -104,12 +104,12 @@ class LayerTable:
     def operators(self) -> list[tuple[OpKey, ...]]:
         """What has to be priced, in C order of [resolutions, ways, priced of each axis]."""
         priced = [axis.priced for axis in self.axes]
-        read, written = (counts.ravel().tolist() for counts in self._counts(priced))
+        counts = [each.ravel().tolist() for each in self._counts(priced)]
         return [
-            _keys(self.plan.sized(inputs, outputs, resolution), way)
+            _keys(self.plan.sized(inputs, outputs, resolution, heads), way)
             for resolution in self.resolutions
             for way in self.ways.priced
-            for inputs, outputs in zip(read, written, strict=True)
+            for inputs, outputs, heads in zip(*counts, strict=True)
         ]
 
     def op_keys(self) -> list[OpKey]:
@@ -129,22 +129,20 @@ class LayerTable:
                 table = np.moveaxis(
                     np.tensordot(axis.weights(), table, axes=(1, position)), 0, position
                 )
-                missing = np.ones(axis.size, dtype=np.bool_)
-                missing[axis.priced] = False
                 shape = [1] * len(self.shape)
                 shape[position] = axis.size
-                between |= missing.reshape(shape)
+                between |= axis.between.reshape(shape)
         return table, between
 
     def work(self) -> tuple[Floats, Floats]:
         """Exact MACs and bytes of weights and biases, each of `shape`."""
-        read, written = self._counts([np.arange(axis.size) for axis in self.axes])
+        read, written, heads = self._counts([np.arange(axis.size) for axis in self.axes])
         layer, held = self.plan.layer, self.plan.parameters
         macs = np.zeros(self.shape)
         weights = np.zeros(self.shape)
-        macs[:] = self._macs(read, written)[:, None]
+        macs[:] = self._macs(read, written, heads)[:, None]
         if held.weights:
-            weights[:] = self._products(read, written) * math.prod(layer.kernel)
+            weights[:] = self._products(read, written, heads) * math.prod(layer.kernel)
         biases = held.per_output * written + held.fixed
         for column, bits in enumerate(self.ways.bits):
             if layer.op not in WEIGHTED:  # a norm follows its owner's bits, but is not rounded
@@ -157,20 +155,20 @@ class LayerTable:
                 macs[:, column], weights[:, column] = self._lowered(lower, bits, read, written)
         return macs, weights
 
-    def _macs(self, read: Integers, written: Integers) -> Floats:
+    def _macs(self, read: Integers, written: Integers, heads: Integers) -> Floats:
         """MACs of the layer as itself: [resolutions, size of each axis]."""
         layer = self.plan.layer
         if layer.op in RECURRENT:  # they are no multiple of the pairs of channels
             found, _ = self._work_of(lambda each: (each.macs, 0.0), read, written)
             return found
-        products = self._products(read, written)
-        dense = int(self._products(np.array(layer.in_channels), np.array(layer.out_channels)))
+        products = self._products(read, written, heads)
+        dense = int(self._products(*map(np.array, (layer.in_channels, layer.out_channels, 0))))
         whole = [
             self.plan.sized(layer.in_channels, layer.out_channels, resolution).macs
             for resolution in self.resolutions
         ]
-        times = [each // dense if dense else 0 for each in whole]
-        return np.stack([products * each for each in times]).astype(np.float64)
+        times = [each / dense if dense else 0.0 for each in whole]
+        return np.rint(np.stack([products * each for each in times]))
 
     def _lowered(
         self, lower: Lowering, bits: Bits, read: Integers, written: Integers
@@ -192,26 +190,29 @@ class LayerTable:
         )
         return macs, sizes
 
-    def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers]:
-        """Read and written channels over the grid of axis indices."""
+    def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers, Integers]:
+        """Read channels, written channels and heads (0: all) over the grid of axis indices."""
         shape = tuple(len(index) for index in indices)
-        read = np.full(shape, self.plan.inputs.fixed, dtype=np.int64)
-        written = np.full(shape, self.plan.outputs.fixed, dtype=np.int64)
+        plan = self.plan
+        heads = plan.heads.fixed if plan.heads else 0
+        fixed = (plan.inputs.fixed, plan.outputs.fixed, heads)
+        found = tuple(np.full(shape, each, dtype=np.int64) for each in fixed)
         for position, (axis, index) in enumerate(zip(self.axes, indices, strict=True)):
             along = [1] * len(shape)
             along[position] = -1
-            if axis.inputs is not None:
-                read[:] = axis.inputs[index].reshape(along)
-            if axis.outputs is not None:
-                written[:] = axis.outputs[index].reshape(along)
-        return read, written
+            for counts, each in zip(found, (axis.inputs, axis.outputs, axis.heads), strict=True):
+                if each is not None:
+                    counts[:] = each[index].reshape(along)
+        read, written, heads_ = found
+        return read, written, heads_
 
-    def _products(self, read: Integers, written: Integers) -> Integers:
+    def _products(self, read: Integers, written: Integers, heads: Integers) -> Integers:
         """Pairs of an input and an output channel that are connected."""
         if self.plan.scales_groups:
             return written
-        groups = self.plan.layer.groups if self.plan.layer.op in WEIGHTED else 1
-        return read * written // groups
+        if self.plan.layer.op not in WEIGHTED:
+            return read * written * np.where(heads > 0, heads, self.plan.layer.groups)
+        return read * written // self.plan.layer.groups
 
 
 def runs_on_integers(layer: Layer) -> bool:

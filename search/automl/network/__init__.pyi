@@ -23,6 +23,7 @@ from .layers import Layer as Layer
 from .layers import LayerPlan as LayerPlan
 from .layers import Network as Network
 from .layers import Parameters as Parameters
+from .layers import Side as Side
 from .layers import Width as Width
 from .operators import base_name as base_name
 from .outputs import column_scales as column_scales
@@ -40,6 +41,7 @@ from .removal import remove as remove
 from .resumed import ResumedModel as ResumedModel
 from .stepped_tracer import SteppedTracer as SteppedTracer
 from .surgery import kept_positions as kept_positions
+from .surgery import positions_of as positions_of
 from .surgery import replace_layer as replace_layer
 from .surgery import smaller as smaller
 from .trace import Call as Call

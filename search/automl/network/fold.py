@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
+from automl.network.attention import split_attentions
 from automl.network.forward_tracer import base_kind, leaf_kind
 from automl.network.parametrized import computed
 from automl.network.plain_layers import make_plain
@@ -45,6 +46,7 @@ def fold(model: nn.Module, inputs: Tensor) -> None:
         model: In eval mode, without gradients.
         inputs: An input.
     """
+    split_attentions(model)
     make_plain(model, inputs)
     trace = record(model, inputs, labelled=False)
     for layer, norm in foldable(trace):

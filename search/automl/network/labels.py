@@ -12,7 +12,7 @@ along which labels do not change have stride 0, so that most of the work is on a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ _SPATIAL = names(
 )
 _REDUCTIONS = names("mean sum amax amin var std max min prod")
 _LENGTHS = names("norm linalg_vector_norm")  # reductions whose dimensions are named third
-_ALONG = names("_softmax _log_softmax cumsum")
+_ALONG = names("_softmax _log_softmax _safe_softmax cumsum")
 _NORMS = names("native_layer_norm native_group_norm _fused_rms_norm")
 _PRODUCTS = names("mm addmm convolution")
 
@@ -158,11 +158,26 @@ def vector(labels: Tensor, dim: int) -> Tensor | None:
     return small.flatten().expand(extent).contiguous()
 
 
-class Rules:
-    """How labels go through operators that have no weights."""
+class Layouts(Protocol):
+    """What is told how channels are laid out, and says in the end what becomes one by it."""
 
-    def __init__(self, union: UnionFind) -> None:
-        self.union = union
+    def view(self, labels: Tensor) -> None:
+        """A line of channels was laid out in several dimensions."""
+
+    def alike(self, one: Tensor, other: Tensor) -> None:
+        """Two parts of a value are to lose the same."""
+
+
+class Rules:
+    """How labels go through operators that have no weights.
+
+    Args:
+        union: The labels.
+        layouts: Told of channels that stay alike unless they are in heads; None for nobody.
+    """
+
+    def __init__(self, union: UnionFind, layouts: Layouts | None = None) -> None:
+        self.union, self._layouts = union, layouts
 
     def apply(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> Any:
         """Labels of the output; `args` hold label tensors, `output` the real result.
@@ -219,14 +234,10 @@ class Rules:
 
     def _view(self, labels: Tensor, output: Any) -> Tensor:
         result = compact(labels.reshape(output.shape))
-        before = [dim for dim in range(labels.dim()) if _varies(labels, dim)]
-        after = [dim for dim in range(result.dim()) if _varies(result, dim)]
-        if len(before) == 1 and len(after) > 1:  # runs side by side: all lose the same channels
-            small = core(result)
-            for dim in after[:-1]:
-                first, *rest = small.split(1, dim)
-                for run in rest:
-                    self.union.join(first, run, SPLIT)
+        before = [dim for dim in range(labels.dim()) if varies(labels, dim)]
+        after = [dim for dim in range(result.dim()) if varies(result, dim)]
+        if self._layouts is not None and len(before) == 1 and len(after) > 1:
+            self._layouts.view(result)  # runs side by side, or heads
         return result
 
     def _to_pixels(self, labels: Tensor, output: Any) -> Tensor:
@@ -244,7 +255,7 @@ class Rules:
         labels = args[0]
         place = 2 if name.startswith(("split", "unsafe")) or name == "chunk" else 1
         dim = int(args[place]) if len(args) > place else 0
-        if not _varies(labels, dim):
+        if not varies(labels, dim):
             return
         parts = list(output) if isinstance(output, tuple | list) else [output]
         lengths = {1 if name in ("select", "unbind") else part.size(dim) for part in parts}
@@ -267,7 +278,8 @@ class Rules:
         small = core(labels)
         first, *rest = small.split(length, dim)
         for part in rest:
-            self.union.join(compact(first), compact(part), SPLIT)
+            if self._layouts is not None:
+                self._layouts.alike(compact(first), compact(part))
 
     def _pointwise(self, name: str, args: Any, kwargs: Any, output: Any) -> Tensor:
         shape = (output[0] if isinstance(output, tuple) else output).shape
@@ -276,13 +288,13 @@ class Rules:
         if not operands:
             return constant(shape)
         wide = [value.expand(shape) for value in operands]
-        varying = {d for value in wide for d in range(len(shape)) if _varies(value, d)}
+        varying = {d for value in wide for d in range(len(shape)) if varies(value, d)}
         result = None
         for small, value in zip(operands, wide, strict=True):
             offset = len(shape) - small.dim()
             spread = [d for d in varying if d < offset or small.size(d - offset) < shape[d]]
             if spread:  # one value serves all channels: nothing to couple, nothing to cut
-                if any(_varies(value, d) for d in range(len(shape))):
+                if any(varies(value, d) for d in range(len(shape))):
                     self.union.freeze(value, f"its channels are spread over others by {name}")
                 continue
             if result is None:
@@ -309,7 +321,7 @@ class Rules:
         dims = [dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)]
         labels = self._alike(labels, dims, f"its channels are mixed by {_plain(name)}")
         small = core(labels).amin(dims, keepdim=True)
-        if any(_varies(labels, dim) for dim in dims):
+        if any(varies(labels, dim) for dim in dims):
             small = torch.zeros_like(small)
         kept = [1 if dim in dims else extent for dim, extent in enumerate(labels.shape)]
         shape = (output[0] if isinstance(output, tuple) else output).shape
@@ -325,7 +337,7 @@ class Rules:
 
         Where nothing but channels lies along them, the channels stay.
         """
-        mixed = [dim for dim in dims if _varies(labels, dim)]
+        mixed = [dim for dim in dims if varies(labels, dim)]
         if not mixed:
             return labels
         if mixed == varying(labels):
@@ -340,7 +352,7 @@ class Rules:
     def _keep_rows_equal(self, parts: list[Tensor], dim: int) -> None:
         """Rows laid one after another lose the same channels."""
         dim %= parts[0].dim()
-        if not any(varying(part) for part in parts) or any(_varies(part, dim) for part in parts):
+        if not any(varying(part) for part in parts) or any(varies(part, dim) for part in parts):
             return
         first, *rest = (core(part).narrow(dim, 0, 1) for part in parts if part.size(dim))
         for other in rest:
@@ -365,7 +377,7 @@ def meets_constants(op: str, func: Any) -> bool:
 
 def varying(labels: Tensor) -> list[int]:
     """Dimensions along which labels change."""
-    return [dim for dim in range(labels.dim()) if _varies(labels, dim)]
+    return [dim for dim in range(labels.dim()) if varies(labels, dim)]
 
 
 def _padded(labels: Tensor, amounts: list[int], output: Any) -> Tensor:
@@ -373,12 +385,13 @@ def _padded(labels: Tensor, amounts: list[int], output: Any) -> Tensor:
     small, last = core(labels), labels.dim() - 1
     wanted = [0] * len(amounts)
     for index in range(len(amounts) // 2):
-        if _varies(labels, last - index):
+        if varies(labels, last - index):
             wanted[2 * index : 2 * index + 2] = amounts[2 * index : 2 * index + 2]
     return compact(torch.constant_pad_nd(small, wanted, NONE)).expand(output.shape)
 
 
-def _varies(labels: Tensor, dim: int) -> bool:
+def varies(labels: Tensor, dim: int) -> bool:
+    """Whether compact labels change along a dimension."""
     return labels.size(dim) > 1 and labels.stride(dim) != 0
 
 

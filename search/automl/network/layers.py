@@ -124,14 +124,24 @@ class Width:
     Attributes:
         fixed: Channels that no policy touches.
         parts: (group name, channels of this side per kept channel of the group).
+        products: (two group names, channels per pair of kept channels): heads, and their widths.
     """
 
     fixed: int = 0
     parts: tuple[tuple[str, int], ...] = ()
+    products: tuple[tuple[tuple[str, str], int], ...] = ()
 
     def at(self, channels: Mapping[str, int]) -> int:
         """Channels of this side when the groups keep `channels` (all groups named)."""
-        return self.fixed + sum(times * channels[group] for group, times in self.parts)
+        alone = sum(times * channels[group] for group, times in self.parts)
+        both = (times * channels[one] * channels[two] for (one, two), times in self.products)
+        return self.fixed + alone + sum(both)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that it depends on, each once."""
+        pairs = (name for names, _ in self.products for name in names)
+        return tuple(dict.fromkeys((*(name for name, _ in self.parts), *pairs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,8 @@ class Side:
     Attributes:
         module: Dotted name of the module, or of a parameter or buffer that no layer holds.
         side: "out" for its outputs, "in" for its inputs, "through" where both are one, "axis1" for
-            the second axis of a parameter or buffer.
+            the second axis of a parameter or buffer, "size 3 1 8" for the second dimension, of
+            eight, of the fourth call of the module that has to do with sizes.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """
@@ -149,6 +160,18 @@ class Side:
     module: str
     side: str
     positions: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelPair:
+    """Two modules whose outputs are multiplied and summed over a group's channels, head by head.
+
+    Attributes:
+        left, right: Where they write the channels: per channel, one position for each head.
+    """
+
+    left: Side
+    right: Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +188,9 @@ class ChannelGroup:
         partition: Channels must be kept in equal number from each of this many equal runs (grouped
             convolutions); 1 where there is no such tie.
         width: How many neighbouring channels of its first producer go together as one.
+        sizes: Where modules name how many there are, as a view into heads does.
+        pairs: Where its channels are multiplied with each other, as those of queries and keys: no
+            weights read what is lost of them.
     """
 
     name: str
@@ -173,6 +199,8 @@ class ChannelGroup:
     consumers: tuple[Side, ...]
     partition: int = 1
     width: int = 1
+    sizes: tuple[Side, ...] = ()
+    pairs: tuple[ChannelPair, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +258,7 @@ class LayerPlan:
         owner: Name of the layer whose choice of bits it runs in (its own for layers whose bits can
             be chosen), "" where it always computes in float.
         held: Parameters that are counted with it; None for the usual ones of its operator.
+        heads: Of a product in heads that can be cut: the width that its `groups` are.
     """
 
     layer: Layer
@@ -241,6 +270,7 @@ class LayerPlan:
     variants: tuple[Layer, ...] = ()
     owner: str = ""
     held: Parameters | None = None
+    heads: Width | None = None
 
     @property
     def parameters(self) -> Parameters:
@@ -249,17 +279,21 @@ class LayerPlan:
 
     def at(self, channels: Mapping[str, int], resolution_index: int) -> Layer:
         """The layer under a choice of channels and resolution."""
-        return self.sized(self.inputs.at(channels), self.outputs.at(channels), resolution_index)
+        read, written = self.inputs.at(channels), self.outputs.at(channels)
+        heads = 0 if self.heads is None else self.heads.at(channels)
+        return self.sized(read, written, resolution_index, heads)
 
-    def sized(self, in_channels: int, out_channels: int, resolution_index: int) -> Layer:
-        """The layer with that many channels at a resolution."""
+    def sized(
+        self, in_channels: int, out_channels: int, resolution_index: int, heads: int = 0
+    ) -> Layer:
+        """The layer with that many channels at a resolution, and so many heads (0: all)."""
         in_size, out_size = self.sizes[resolution_index]
         here = self.variants[resolution_index] if self.variants else self.layer
         return replace(
             here,
             in_channels=in_channels + here.in_channels - self.layer.in_channels,
             out_channels=out_channels + here.out_channels - self.layer.out_channels,
-            groups=in_channels if self.scales_groups else self.layer.groups,
+            groups=in_channels if self.scales_groups else heads or self.layer.groups,
             in_size=in_size,
             out_size=out_size,
         )

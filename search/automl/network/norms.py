@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from automl.network.forward_tracer import base_kind
-from automl.network.labels import NORMALISED, UnionFind, vector
+from automl.network.heads import Heads
+from automl.network.labels import NORMALISED, core, varying, vector
 
 Tensor = torch.Tensor
 #: Kinds of layers that normalise, beside batch norms.
@@ -46,16 +47,18 @@ def norm_channels(module: Any) -> int:
     return int(module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features)
 
 
-def norm_line(union: UnionFind, module: nn.Module, labels: Tensor) -> Tensor | None:
+def norm_line(heads: Heads, module: nn.Module, labels: Tensor) -> Tensor | None:
     """Labels along the channels of what a norm reads, those that go together made one.
 
-    None where they are none, as of a norm over the width of maps. Freezes labels that it cannot
-    follow.
+    None where they are none, as of a norm over the width of maps. Of a norm of each head these are
+    the places within heads. Freezes labels that it cannot follow.
     """
-    kind = base_kind(module)
+    kind, union = base_kind(module), heads.union
     if kind in _LAST and not _along_last(module, labels):
         return None
     line = vector(labels, -1 if kind in _LAST else 1)
+    if line is None and kind in _LAST and len(varying(labels)) == 2:
+        line = heads.grid(core(labels).reshape(-1, labels.size(-1))).columns
     if line is None:
         union.freeze(labels, NORMALISED)
         return None

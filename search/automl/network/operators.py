@@ -124,7 +124,7 @@ def _on_numbers(call: Call, name: str, op: str) -> Layer:
         return _norm(name, _NORMS[op], shape, read if op == "native_group_norm" else shape[-1])
     if "batch_norm" in op:
         return Layer(name, "norm", read, written, **plain)
-    if op in ("_softmax", "_log_softmax"):
+    if op in ("_softmax", "_log_softmax", "_safe_softmax"):
         over = shape[call.arguments[1]]
         return Layer(
             name, "softmax", over, over, in_size=places(shape, over), out_size=places(shape, over)

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
 
 Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a tensor stands in what a module gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a module is called.
+
+    Attributes:
+        places: Where the values that go in stand among the leaves of (args, kwargs).
+        plain: Whether it takes one tensor and nothing else, and gives one.
+        form: What it gives, with a `Here` for each tensor.
+        single: Whether it gives one tensor.
+    """
+
+    places: tuple[int, ...]
+    plain: bool
+    form: Any
+    single: bool
 
 
 def named_tensors(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

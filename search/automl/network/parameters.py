@@ -44,16 +44,6 @@ def with_parameters(
     return _with_rest(found, trace, {n: sizes[n] for n in sizes.keys() - counted}, blocks)
 
 
-def alive(trace: Trace) -> list[Call]:
-    """The calls that the output depends on; a runtime leaves the others out."""
-    wanted, found = set(trace.output), []
-    for call in reversed(trace.calls):
-        if wanted.intersection(call.outputs):
-            wanted.update(call.inputs)
-            found.append(call)
-    return found[::-1]
-
-
 def _held(plan: LayerPlan, op: str, weight: str, new: Mapping[str, int]) -> Parameters:
     """Those among the `new` parameters of an operation, with their sizes, that go with its plan.
 
@@ -84,7 +74,7 @@ def _with_rest(
 ) -> list[LayerPlan]:
     """The plans with parameters that no layer reads by itself, with their sizes."""
     scopes = dict(trace.asides)
-    for call in alive(trace):
+    for call in trace.alive():
         for name in call.weights:
             scopes.setdefault(name, call.step.scope)
     for name in sorted(rest.keys() & scopes.keys()):

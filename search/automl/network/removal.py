@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.bypass import Bypass
 from automl.network.forward_tracer import base_kind
-from automl.network.trace import Here, Trace
+from automl.network.outputs import Here
+from automl.network.trace import Trace
 
 Tensor = torch.Tensor
 #: Attribute of a part: how what stands in its place is made.

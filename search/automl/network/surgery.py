@@ -16,6 +16,7 @@ from automl.network.layers import ChannelGroup, Side
 from automl.network.norms import NORMS, KeptNorm, is_stream, norm_channels, slice_norm
 from automl.network.own_forward import OwnForward
 from automl.network.removal import remove
+from automl.network.sizes import is_size, parse_size, set_sizes
 
 Tensor = torch.Tensor
 #: Per channel group, which of its channels stay (ascending indices).
@@ -32,7 +33,7 @@ def kept_positions(
             continue
         gone = torch.ones(group.channels, dtype=torch.bool)
         gone[kept[group.name]] = False
-        for side in (*group.producers, *group.consumers):
+        for side in (*group.producers, *group.consumers, *group.sizes):
             mask = masks.get((side.module, side.side))
             if mask is None:
                 extent = side_length(model, side.module, side.side)
@@ -52,6 +53,8 @@ def side_length(model: nn.Module, name: str, side: str) -> int:
     axis = axis_of(side)
     if axis is not None:
         return int(_tensor(model, name).size(axis))
+    if is_size(side):
+        return parse_size(side)[2]
     layer: Any = model.get_submodule(name)
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if side == "in" else layer.out_features)
@@ -74,11 +77,16 @@ def cut(
     for layer in model.modules():
         if base_kind(layer) and layer._parameters.get("weight") is not None:
             tied.setdefault(id(layer.weight), []).append(layer)
+    sizes: dict[str, dict[int, dict[int, tuple[int, int]]]] = {}
     found = kept_positions(model, groups, kept)
     for (name, side), positions in found.items():
         axis = axis_of(side)
         if axis is not None:
             _slice_constant(model, name, axis, positions)
+            continue
+        if is_size(side):
+            call, dim, extent = parse_size(side)
+            sizes.setdefault(name, {}).setdefault(call, {})[dim] = extent, positions.numel()
             continue
         module: Any = model.get_submodule(name)
         if base_kind(module) in ("batch_norm", "prelu", *NORMS):
@@ -89,6 +97,8 @@ def cut(
             _slice_out(module, positions)
         else:
             _slice_in(module, positions)
+    for name, extents in sizes.items():
+        set_sizes(model.get_submodule(name), extents)
     for first, *rest in tied.values():
         for other in rest:
             if torch.equal(first.weight, other.weight):
@@ -142,13 +152,17 @@ def mask(
 ) -> nn.Module:
     """A copy of the model in which consumers read nothing from channels that do not stay.
 
-    Norms that take their statistics over all channels take them over those that stay.
+    Channels that are multiplied with each other are zero where they do not stay. Norms that take
+    their statistics over all channels take them over those that stay.
 
     With `shared`, weights that are not masked are the model's own.
     """
     result = _copied(model, shared)
+    silent = {side.module for group in groups for p in group.pairs for side in (p.left, p.right)}
     found = kept_positions(result, groups, kept)
     for (name, side), positions in found.items():
+        if side == "out" and name in silent:
+            _silence(result.get_submodule(name), positions)
         if side not in ("in", "through"):
             continue
         module: Any = result.get_submodule(name)
@@ -167,6 +181,17 @@ def mask(
         _replace(module, "weight", weight)
     remove(result, removed, found, cut=False)
     return result
+
+
+def _silence(module: Any, positions: Tensor) -> None:
+    """Only these outputs of a layer are other than zero."""
+    gone = torch.ones(module.weight.shape[0], dtype=torch.bool)
+    gone[positions] = False
+    for name in ("weight", "bias"):
+        if getattr(module, name) is not None:
+            values = getattr(module, name).detach().clone()
+            values[gone] = 0
+            _replace(module, name, values)
 
 
 def _copied(

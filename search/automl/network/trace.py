@@ -13,22 +13,21 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from automl.network.channel_dims import Dims, Layout, channel_dims, lies_in_order, line_of
 from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
+from automl.network.heads import Heads, ProductLines, product_labels
 from automl.network.labels import (
     CREATES,
     INPUT,
     OUTPUT,
-    POSITIONS,
     STEPS,
     WRITTEN,
     Rules,
     UnionFind,
-    compact,
     constant,
-    vector,
 )
+from automl.network.layer_rules import LayerRules
 from automl.network.layers import RECURRENT
-from automl.network.norms import NORMS, norm_line
-from automl.network.outputs import output_tensors
+from automl.network.outputs import Here, Signature, output_tensors
+from automl.network.sizes import SizeCalls, SizeNotes
 from automl.network.weights_read import WeightsRead, tied_layers
 
 Tensor = torch.Tensor
@@ -68,28 +67,6 @@ class Call:
     weights: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Where a tensor stands in what a module gives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """How a module is called.
-
-    Attributes:
-        places: Where the values that go in stand among the leaves of (args, kwargs).
-        plain: Whether it takes one tensor and nothing else, and gives one.
-        form: What it gives, with a `Here` for each tensor.
-        single: Whether it gives one tensor.
-    """
-
-    places: tuple[int, ...]
-    plain: bool
-    form: Any
-    single: bool
-
-
 @dataclass(slots=True)
 class Trace:
     """What one forward pass did.
@@ -97,6 +74,11 @@ class Trace:
     Attributes:
         calls: Operations in order.
         union: The labels and what became one.
+        heads: Which channels are laid out in heads.
+        sizes: Where modules ask for sizes and name them.
+        layouts: Per operation on a value of more than two dimensions, the value's labels.
+        products: Per product of values, the lines of labels that its work depends on; of an
+            attention those of both its products.
         bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
         modules: For each module that is not a layer: (values that went in, values that came out);
             constants are left out, and () where the module runs twice or where one of those that
@@ -111,6 +93,10 @@ class Trace:
 
     calls: list[Call] = field(default_factory=list)
     union: UnionFind = field(default_factory=UnionFind)
+    heads: Heads = field(init=False)
+    sizes: SizeNotes = field(default_factory=SizeNotes)
+    layouts: dict[Address, Tensor] = field(default_factory=dict)
+    products: dict[Address, tuple[ProductLines, ...]] = field(default_factory=dict)
     bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
@@ -118,6 +104,9 @@ class Trace:
     output: tuple[int, ...] = ()
     output_shapes: tuple[tuple[int, ...], ...] = ()
     asides: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.heads = Heads(self.union)
 
     def producers(self) -> dict[int, Call]:
         """The call whose output each value is."""
@@ -139,6 +128,18 @@ class Trace:
         calls = [replace(own, in_dims=its.in_dims, out_dims=its.out_dims) for own, its in pairs]
         return replace(self, calls=calls)
 
+    def alive(self, *, branches: bool = False) -> list[Call]:
+        """The calls that the output depends on; a runtime leaves the others out.
+
+        With `branches` also those that the code read a number from, which it may decide by.
+        """
+        wanted, alive = set(self.output), []
+        for call in reversed(self.calls):
+            if wanted.intersection(call.outputs) or (branches and not call.outputs):
+                wanted.update(call.inputs)
+                alive.append(call)
+        return alive[::-1]
+
     def users(self) -> dict[int, list[Call]]:
         """The calls whose input each value is."""
         result: dict[int, list[Call]] = {}
@@ -153,19 +154,30 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
 
     Without `labelled` only operations and shapes are recorded, and every label is `NONE`.
     """
-    recorder = _Recorder(model, inputs, labelled)
-    with recorder.attached():
+    unread = _unread(record(model, inputs, labelled=False)) if labelled else frozenset()
+    recorder = _Recorder(model, inputs, labelled, unread)
+    with recorder.attached(), SizeCalls(recorder.size_called):
         output = model(inputs)
     return recorder.finish(output)
 
 
+def _unread(trace: Trace) -> frozenset[Address]:
+    """Operations that the outputs do not depend on: what they do to channels does not matter."""
+    read = {call.step.address for call in trace.alive(branches=True)}
+    return frozenset(call.step.address for call in trace.calls) - read
+
+
 class _Recorder(ForwardTracer):
-    def __init__(self, model: nn.Module, inputs: Tensor, labelled: bool) -> None:
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, labelled: bool, unread: frozenset[Address]
+    ) -> None:
         super().__init__(model)
+        self._unread = unread
         self._weights = WeightsRead(model)
         self.trace = Trace(tied=tied_layers(model), asides=self._weights.asides)
         self._labelled = labelled
-        self._rules = Rules(self.trace.union)
+        self._rules = Rules(self.trace.union, self.trace.heads)
+        self._layers = LayerRules(self.trace.heads, self.trace.bindings, self.trace.tied)
         self._constants = Constants(model, self.trace.union)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
@@ -188,11 +200,13 @@ class _Recorder(ForwardTracer):
         for value in known:
             self.trace.union.freeze(self._labels[value], OUTPUT)
         self.trace.bindings |= self._constants.bindings()
+        self.trace.heads.settle()
         self.trace.output = tuple(known)
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
 
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.trace.sizes.begin(name)
         leaves = tree_flatten((args, kwargs))[0]
         for leaf in leaves if not name else ():  # the tensors that a row was taken apart into
             if isinstance(leaf, Tensor) and id(leaf) not in self._ids:
@@ -237,17 +251,34 @@ class _Recorder(ForwardTracer):
             for tensor in (whole, *read):
                 self.trace.union.freeze(self._label(tensor), WRITTEN)
             output = (output, whole)
-        elif self._labelled:
+        elif self._labelled and step.address not in self._unread:
             if step.op in RECURRENT:
                 self.trace.union.freeze(self._label(read[0]), STEPS)
             elif is_layer:
-                labels = self._layer(step, func, args[0], output)
+                labels = self._layers.apply(step, func, self._label(args[0]), output)
             else:
                 known = tree_map(self._label, (args, kwargs))
                 places, named = self._constants.labels(step.op, func, args, kwargs, known)
-                labels = self._rules.apply(step.op, func, places, named, output)
+                labels = self._product(step, places, args, output)
+                if labels is None:
+                    labels = self._rules.apply(step.op, func, places, named, output)
         shapes = tuple(tuple(tensor.shape) for tensor in read)
         self._write(step, tracked, output, labels, args, shapes, weights)
+
+    def size_called(self, kind: str, tensor: Tensor) -> None:
+        """A module's own forward asked for sizes, or named some."""
+        if self._labelled and self._scope and not self._suspended:
+            labels = self._quietly(self._label, tensor)
+            self.trace.sizes.note(self._scope[-1], kind, labels)
+
+    def _product(self, step: LeafCall, labels: Any, args: Any, output: Any) -> Any:
+        if not all(id(each) in self._ids for each in args[:2]):
+            return None
+        found = product_labels(self.trace.heads, step.op, labels, output)
+        if found is None:
+            return None
+        self.trace.products[step.address] = found[1]
+        return found[0]
 
     def _write(
         self,
@@ -259,6 +290,8 @@ class _Recorder(ForwardTracer):
         operands: tuple[tuple[int, ...], ...],
         weights: tuple[str, ...],
     ) -> None:
+        if self._labelled and read[0].dim() > 2:
+            self.trace.layouts[step.address] = self._label(read[0])
         inputs = tuple(self._ids[id(tensor)] for tensor in read)
         written = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         lines = [leaf for leaf in tree_flatten(labels)[0] if isinstance(leaf, Tensor)]
@@ -312,52 +345,6 @@ class _Recorder(ForwardTracer):
 
     def _line(self, value: int) -> Tensor:
         return line_of(self._labels[value], self._dims[value])
-
-    def _layer(self, step: LeafCall, module: nn.Module, read: Tensor, output: Tensor) -> Tensor:
-        dim = -1 if step.op == "linear" else 1
-        labels: Tensor = self._label(read)
-        union = self.trace.union
-        if step.op in NORMS:
-            normed = norm_line(union, module, labels)
-            if normed is not None:
-                self._bind(step.module, "through", normed)
-            return labels
-        line = vector(labels, dim)
-        if line is None:
-            union.freeze(labels, POSITIONS)
-            line = torch.zeros(read.shape[dim], dtype=torch.int64)
-        if step.op in ("batch_norm", "prelu"):
-            shared = step.op == "prelu" and module.num_parameters == 1
-            if not shared:
-                self._bind(step.module, "through", line)
-            return labels
-        out = compact(self._convolve(step, module, line, output.shape[dim]))
-        shape = [1] * output.dim()
-        shape[dim] = -1
-        return out.view(shape).expand(output.shape)
-
-    def _convolve(self, step: LeafCall, module: Any, line: Tensor, out_channels: int) -> Tensor:
-        union, groups = self.trace.union, getattr(module, "groups", 1)
-        if groups > 1 and groups == line.numel():
-            self._bind(step.module, "through", line)
-            return line.repeat_interleave(out_channels // groups)
-        out = union.fresh(out_channels)
-        if groups > 1:  # each run loses the same channels, so that the groups stay equal
-            for side in (line.view(groups, -1), out.view(groups, -1)):
-                for run in side[1:]:
-                    union.join(side[0], run, "its channels are grouped with fixed ones")
-        self._bind(step.module, "in", line)
-        self._bind(step.module, "out", out)
-        return out
-
-    def _bind(self, module: str, side: str, line: Tensor) -> None:
-        first = (self.trace.tied.get(module, module), side)
-        for known in (self.trace.bindings.get((module, side)), self.trace.bindings.get(first)):
-            if known is not None and known.numel() == line.numel():
-                why = "its layer is used twice, once on fixed channels"
-                self.trace.union.join(known, line, why)
-        self.trace.bindings.setdefault((module, side), line)
-        self.trace.bindings.setdefault(first, line)
 
 
 def addresses(trace: Trace) -> dict[int, Address]:

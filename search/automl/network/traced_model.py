@@ -17,11 +17,12 @@ from automl.network.bypass import Bypass, goes_with
 from automl.network.first_runs import find_example, refuse_quantized
 from automl.network.fold import copied, fold
 from automl.network.groups import Grouping, Slot, group_channels
+from automl.network.headed import LayerLines, lines_of
 from automl.network.input_form import example_of
 from automl.network.layers import CONVOLUTIONS, Block, Layer, LayerPlan, Network, Unprunable
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
-from automl.network.parameters import alive, with_parameters
+from automl.network.parameters import with_parameters
 from automl.network.precision import Flow
 from automl.network.removal import note_bypasses
 from automl.network.resolutions import input_sizes
@@ -148,18 +149,19 @@ def _network(
 ) -> Network:
     modules = dict(model.named_modules())
     found = _priced(trace, modules)
-    ladders = [_priced(other, modules).layers for other in sizes.values()]
+    ladders = [_priced(other, modules).entries for other in sizes.values()]
     widths: dict[Slot, Tensor] = {}
-    for index, (call, _) in enumerate(found.entries):
-        widths[f"layer {index}", "input"] = call.in_labels
-        widths[f"layer {index}", "output"] = call.out_labels
+    lines = [lines_of(call, layer, trace) for call, layer in found.entries]
+    for index, each in enumerate(lines):
+        widths[f"layer {index}", "input"] = each.inputs
+        widths[f"layer {index}", "output"] = each.outputs
     grouping = group_channels(trace, widths, refused)
     blocks = {name: past for name, past in removable(trace).items() if name not in refused}
     flow = Flow(trace)
     plans = []
-    for index, (call, layer) in enumerate(found.entries):
-        rungs = tuple(layers[index] for layers in ladders)
-        plan = _plan(call, layer, trace, grouping, rungs, blocks)
+    for index, (call, _) in enumerate(found.entries):
+        rungs = tuple(lines[index].shape(*entries[index]) for entries in ladders)
+        plan = _plan(call, lines[index], trace, grouping, rungs, blocks)
         plans.append(replace(plan, owner=flow.owner(call)))
     plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, tuple(blocks))
     return Network(
@@ -178,16 +180,12 @@ def _network(
 class _Priced:
     entries: list[tuple[Call, Layer]]
 
-    @property
-    def layers(self) -> list[Layer]:
-        return [layer for _, layer in self.entries]
-
 
 def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
     producers, count = trace.producers(), Counter[str]()
     paddings = paddings_of(trace)
     entries: list[tuple[Call, Layer]] = []
-    for call in alive(trace):
+    for call in trace.alive():
         op = base_name(call.step.op)
         before = producers.get(call.inputs[0]) if call.inputs else None
         if is_free(call, before) or (call.outputs and call.outputs[0] in paddings):
@@ -203,15 +201,15 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
 
 def _plan(
     call: Call,
-    layer: Layer,
+    lines: LayerLines,
     trace: Trace,
     grouping: Grouping,
     rungs: tuple[Layer, ...],
     blocks: Mapping[str, Bypass],
 ) -> LayerPlan:
-    inputs = grouping.width(trace.union.roots(call.in_labels))
-    outputs = grouping.width(trace.union.roots(call.out_labels))
-    dense = {group.name: group.channels for group in grouping.groups}
+    inputs = grouping.width(trace.union.roots(lines.inputs))
+    outputs = grouping.width(trace.union.roots(lines.outputs))
+    dense, layer = {group.name: group.channels for group in grouping.groups}, rungs[-1]
     if inputs.at(dense) != layer.in_channels:  # its channels are not what labels follow (matmul)
         inputs = type(inputs)(layer.in_channels)
     if outputs.at(dense) != layer.out_channels:
@@ -225,7 +223,10 @@ def _plan(
         replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
     )
     variants = () if only_sizes else rungs
-    return LayerPlan(layer, inputs, outputs, sizes, block, scales, variants)
+    heads = None if lines.heads is None else grouping.width(trace.union.roots(lines.heads))
+    if heads is not None and (heads.at(dense) != layer.groups or not heads.groups):
+        heads = None
+    return LayerPlan(layer, inputs, outputs, sizes, block, scales, variants, heads=heads)
 
 
 def _blocks(

@@ -86,9 +86,10 @@ class PruningOrder:
 
         Args:
             count: Not below the least that was asked for.
-            dense: Per reader, the weights before: [outputs, columns + 1], the bias last.
+            dense: Of the first readers, as many as are wanted, the weights before:
+                [outputs, columns + 1], the bias last.
         """
-        for weight, blocks in zip(dense, self.removed, strict=True):
+        for weight, blocks in zip(dense, self.removed, strict=False):
             yield _without(weight, blocks, len(self.order) - count)
 
 

@@ -48,7 +48,7 @@ class ChannelsKind(CompressionKind[int]):
 
     def is_at(self, plan: LayerPlan, part: str) -> bool:
         """Whether the layer writes the group."""
-        return part in dict(plan.outputs.parts)
+        return part in plan.outputs.groups
 
     def chosen(self, policy: Policy) -> Mapping[str, int]:
         """The policy's own field."""

@@ -1,0 +1,63 @@
+"""Channels that are multiplied with each other: where those of queries and of keys are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from automl.network.layers import ChannelPair, Side
+from automl.network.trace import Trace
+
+Tensor = torch.Tensor
+
+
+class ChannelPairs:
+    """The products of a recorded pass that sum over channels.
+
+    Args:
+        trace: Of the pass, settled.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        places: dict[int, tuple[str, int]] = {}
+        for (module, side), line in trace.bindings.items():
+            if side == "out":
+                for place, root in enumerate(trace.union.roots(line).tolist()):
+                    places.setdefault(root, (module, place))
+        self._found = [
+            (self._units(left), self._written(left, places), self._written(right, places))
+            for left, right in trace.heads.paired
+        ]
+
+    def of(self, roots: Sequence[int]) -> tuple[ChannelPair, ...]:
+        """The pairs of a group's channels, given by their classes in its order."""
+        found = []
+        for units, left, right in self._found:
+            if left is None or right is None or set(units) != set(roots):
+                continue
+            order = [units.index(root) for root in roots]
+            sides = (
+                Side(module, "out", tuple(tuple(heads[at] for heads in places) for at in order))
+                for module, places in (left, right)
+            )
+            found.append(ChannelPair(*sides))
+        return tuple(dict.fromkeys(found))
+
+    def _units(self, cells: Tensor) -> list[int]:
+        """Per place within the heads, its class."""
+        heads = self._trace.heads
+        return [heads.units(root)[-1] for root in self._trace.union.roots(cells[0]).tolist()]
+
+    def _written(
+        self, cells: Tensor, places: dict[int, tuple[str, int]]
+    ) -> tuple[str, list[list[int]]] | None:
+        """The module that writes channels, and where: [heads][channels of each]."""
+        roots = self._trace.union.roots(cells).tolist()
+        found = [places.get(root, ("", 0)) for root in roots]
+        modules = {module for module, _ in found}
+        if len(modules) > 1 or modules == {""}:
+            return None
+        at = torch.tensor([place for _, place in found]).view(cells.shape)
+        return modules.pop(), at.tolist()

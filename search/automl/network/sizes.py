@@ -1,0 +1,263 @@
+"""Sizes that a module's forward asks for and names, kept right when its channels are cut.
+
+Attention names the number and the width of its heads (`reshape(b, n, 3, heads, width)`), often as
+attributes that no layer holds. A cut module runs its forward as it is written, but for the calls
+noted here: sizes that it asks for are the dense network's, those that it names are translated to
+what is left, and the scale of an attention stays that of the dense heads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from automl.network.heads import Heads
+
+Tensor = torch.Tensor
+#: Per dimension of a call's value, how many channels it has in the dense network, and how many are
+#: left.
+Extents = Mapping[int, tuple[int, int]]
+#: How sizes come into a call: asked for, named for the output or for parts of it, or as a scale.
+_KINDS: Final[dict[Any, str]] = {
+    torch.Tensor.size: "asked",
+    torch.Tensor.shape.__get__: "asked",  # type: ignore[attr-defined]
+    torch.Tensor.view: "named",
+    torch.Tensor.reshape: "named",
+    torch.reshape: "named",
+    torch.Tensor.expand: "named",
+    torch.Tensor.unflatten: "unflattened",
+    torch.unflatten: "unflattened",
+    torch.Tensor.split: "split",
+    torch.split: "split",
+    F.scaled_dot_product_attention: "scale",
+}
+_SIDE: Final = "size"
+_CALL: Final = nn.Module._call_impl.__code__
+
+
+def size_side(call: int, dim: int, extent: int) -> str:
+    """The side of a module along a dimension of one of its calls that has to do with sizes."""
+    return f"{_SIDE} {call} {dim} {extent}"
+
+
+def is_size(side: str) -> bool:
+    """Whether a side is one of those."""
+    return side.startswith(f"{_SIDE} ")
+
+
+def parse_size(side: str) -> tuple[int, int, int]:
+    """Call, dimension and extent."""
+    call, dim, extent = map(int, side.split()[1:])
+    return call, dim, extent
+
+
+class SizeCalls(TorchFunctionMode):
+    """Tells of the calls inside it that have to do with sizes.
+
+    Args:
+        note: Given how sizes come into it, and the value whose dimensions they are.
+    """
+
+    def __init__(self, note: Callable[[str, Tensor], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        kind = _KINDS.get(func)
+        if kind is not None:
+            self._note(kind, output if kind in ("named", "unflattened") else args[0])
+        return output
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCall:
+    """A call that has to do with sizes, within a module's own forward.
+
+    Attributes:
+        module: Name of the module.
+        call: How many such calls it made before.
+        kind: How sizes come into it.
+        labels: Labels of the value whose dimensions they are.
+    """
+
+    module: str
+    call: int
+    kind: str
+    labels: Tensor
+
+
+class SizeNotes:
+    """What modules ask for and name in a recorded pass."""
+
+    def __init__(self) -> None:
+        self.calls: list[SizeCall] = []
+        self._counts: Counter[str] = Counter()
+
+    def begin(self, module: str) -> None:
+        """A module's forward begins."""
+        self._counts[module] = 0
+
+    def note(self, module: str, kind: str, labels: Tensor) -> None:
+        """A call of a module's own forward."""
+        self.calls.append(SizeCall(module, self._counts[module], kind, labels))
+        self._counts[module] += 1
+
+    def lines(self, heads: Heads) -> Iterator[tuple[tuple[str, int, int], Tensor]]:
+        """Labels along the dimensions of the calls of modules that lay channels out in heads.
+
+        Each with the name of the module, the number of the call, and the dimension. Other modules
+        need no translation: what they name they asked for before.
+        """
+        found = [
+            ((each.module, each.call, dim), line, each.kind != "asked")
+            for each in self.calls
+            for dim in range(each.labels.dim())
+            if (line := heads.slices(each.labels, dim)) is not None
+        ]
+        needing = {key[0] for key, line, named in found if named and heads.has(line)}
+        return ((key, line) for key, line, _ in found if key[0] in needing)
+
+
+class SizedForward:
+    """The forward of a cut module, in the place of its own.
+
+    Args:
+        module: The module.
+        extents: Per call that has to do with sizes, in their order within its own forward.
+    """
+
+    def __init__(self, module: nn.Module, extents: Mapping[int, Extents]) -> None:
+        self.module, self.extents = module, extents
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(type(self.module).forward.__get__(self.module))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module's class gives."""
+        with _Translated(self.module, self.extents):
+            return type(self.module).forward(self.module, *args, **kwargs)
+
+
+def set_sizes(module: nn.Module, extents: Mapping[int, Extents]) -> None:
+    """Have a cut module translate sizes, in place; one that does so already goes on from there."""
+    before = vars(module).get("forward")
+    if isinstance(before, SizedForward):
+        extents = {
+            call: {
+                dim: (before.extents.get(call, {}).get(dim, (dense,))[0], left)
+                for dim, (dense, left) in dims.items()
+            }
+            for call, dims in extents.items()
+        }
+        extents = {**before.extents, **extents}
+    module.forward = SizedForward(module, extents)
+
+
+class _Translated(TorchFunctionMode):
+    def __init__(self, module: nn.Module, extents: Mapping[int, Extents]) -> None:
+        super().__init__()
+        self._held, self._extents = module.__dict__, extents
+        self._count: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs, kind = kwargs or {}, _KINDS.get(func)
+        if kind is None or not self._is_own():
+            return func(*args, **kwargs)
+        self._count["calls"] += 1
+        extents = self._extents.get(self._count["calls"] - 1)
+        if extents is None:
+            return func(*args, **kwargs)
+        if kind == "asked":
+            return _dense_sizes(func(*args, **kwargs), args, kwargs, extents)
+        translate = _TRANSLATIONS[kind]
+        args, kwargs = translate(list(args), dict(kwargs), extents)
+        return func(*args, **kwargs)
+
+    def _is_own(self) -> bool:
+        """Whether the module itself calls, not one inside it."""
+        frame = sys._getframe(2)
+        while frame is not None and frame.f_code is not _CALL:
+            frame = frame.f_back  # type: ignore[assignment]
+        return frame is not None and frame.f_locals["self"].__dict__ is self._held
+
+
+def _dense_sizes(found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], at: Extents) -> Any:
+    rank = args[0].dim()
+    named = args[1] if len(args) > 1 else kwargs.get("dim")
+    if named is not None:
+        dense, left = at.get(named % rank, (1, 1))
+        return found * dense // left
+    return torch.Size(
+        size if dim not in at else int(size) * at[dim][0] // at[dim][1]
+        for dim, size in enumerate(found)
+    )
+
+
+def _name(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    """A view, reshape or expand: sizes of the output, one by one or as a sequence."""
+    if len(args) > 1 and isinstance(args[1], int | Tensor | torch.SymInt):
+        return [args[0], *_left(args[1:], extents)], kwargs
+    if len(args) > 1:
+        return [args[0], _left(args[1], extents)], kwargs
+    return args, {
+        key: value if isinstance(value, torch.dtype) else _left(value, extents)
+        for key, value in kwargs.items()
+    }
+
+
+def _unflatten(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    dim = (args[1] if len(args) > 1 else kwargs["dim"]) % args[0].dim()
+    sizes = args[2] if len(args) > 2 else kwargs["sizes"]
+    named = _left(sizes, {at - dim: each for at, each in extents.items()})
+    return [args[0], dim, named], {}
+
+
+def _split(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    """Parts of equal length, which stay equal."""
+    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
+    sizes = args[1] if len(args) > 1 else kwargs.pop("split_size_or_sections", None)
+    sizes = kwargs.pop("split_size") if sizes is None else sizes
+    dense, left = extents.get(dim % args[0].dim(), (1, 1))
+    parts = sizes * left // dense if isinstance(sizes, int) else [n * left // dense for n in sizes]
+    return [args[0], parts, dim], {}
+
+
+def _scale(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    width = extents.get(args[0].dim() - 1)
+    if width is not None and kwargs.get("scale") is None:
+        kwargs["scale"] = width[0] ** -0.5
+    return args, kwargs
+
+
+def _left(sizes: Sequence[Any], extents: Extents) -> list[Any]:
+    return [
+        size if dim not in extents or _is_rest(size) else size * extents[dim][1] // extents[dim][0]
+        for dim, size in enumerate(sizes)
+    ]
+
+
+def _is_rest(size: Any) -> bool:
+    return isinstance(size, int) and size == -1
+
+
+_TRANSLATIONS: Final[dict[str, Callable[[list[Any], dict[str, Any], Extents], Any]]] = {
+    "named": _name,
+    "unflattened": _unflatten,
+    "split": _split,
+    "scale": _scale,
+}
