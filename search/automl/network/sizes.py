@@ -184,9 +184,8 @@ class _Translated(TorchFunctionMode):
             return func(*args, **kwargs)
         if kind == "asked":
             return _dense_sizes(func(*args, **kwargs), args, kwargs, extents)
-        translate = _TRANSLATIONS[kind]
-        args, kwargs = translate(list(args), dict(kwargs), extents)
-        return func(*args, **kwargs)
+        found, named = _TRANSLATIONS[kind](list(args), dict(kwargs), extents)
+        return func(*found, **named)
 
     def _is_own(self) -> bool:
         """Whether the module itself calls, not one inside it."""
@@ -255,7 +254,8 @@ def _is_rest(size: Any) -> bool:
     return isinstance(size, int) and size == -1
 
 
-_TRANSLATIONS: Final[dict[str, Callable[[list[Any], dict[str, Any], Extents], Any]]] = {
+_Arguments = tuple[list[Any], dict[str, Any]]
+_TRANSLATIONS: Final[dict[str, Callable[[list[Any], dict[str, Any], Extents], _Arguments]]] = {
     "named": _name,
     "unflattened": _unflatten,
     "split": _split,
