@@ -149,6 +149,8 @@ class ForwardTracer(TorchDispatchMode):
         self._scope: list[str] = []
         self._counts: Counter[str] = Counter()
         self._suspended = 0
+        #: Of modules whose kind does not change while they run, as long as hooks are on.
+        self._kinds: dict[nn.Module, str] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -195,6 +197,8 @@ class ForwardTracer(TorchDispatchMode):
         """
         handles = []
         self.start()
+        plain = (each for each in self._names if not isinstance(each, OwnForward))
+        self._kinds = {module: leaf_kind(module) for module in plain}
         fused = torch.backends.mha.get_fastpath_enabled()
         try:
             torch.backends.mha.set_fastpath_enabled(False)
@@ -237,6 +241,11 @@ class ForwardTracer(TorchDispatchMode):
         self._counts[name] += 1
         return name, self._counts[name] - 1
 
+    def _kind(self, module: nn.Module) -> str:
+        """As `leaf_kind`, which would be asked again and again."""
+        found = self._kinds.get(module)
+        return leaf_kind(module) if found is None else found
+
     def _quietly(self, call: Any, *args: Any) -> Any:
         self._suspended += 1
         try:
@@ -249,7 +258,7 @@ class ForwardTracer(TorchDispatchMode):
         if self._suspended:
             self._suspended += 1
             return None
-        name, kind = self._names[module], leaf_kind(module)
+        name, kind = self._names[module], self._kind(module)
         if not kind:
             self._quietly(self.enter, name, args, kwargs)
             self._scope.append(name)
@@ -263,7 +272,7 @@ class ForwardTracer(TorchDispatchMode):
     def _post(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        name, kind = self._names[module], leaf_kind(module)
+        name, kind = self._names[module], self._kind(module)
         if self._suspended:
             self._suspended -= 1
             if self._suspended or not kind:
