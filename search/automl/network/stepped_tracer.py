@@ -5,25 +5,31 @@ needs. Where something is to be found from all inputs (a layer's weights, a rang
 there. The last one to come has it found and goes on; then the others follow.
 
 A pass cannot be stopped inside the network's own code. It is left by an exception and run again
-later: operations that it had run by then are not run a second time. They give what they wrote
-where that was still referred to, and meaningless numbers of the same shape where it was not.
+later: operations that it had run by then are not run a second time, and modules that had returned
+are not entered again. They give what they wrote where that was still referred to, and meaningless
+numbers of the same shape where it was not.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import TensorWeakRef
 
 from automl.network.forward_tracer import ForwardTracer
 
 Tensor = torch.Tensor
+#: What a module may give for its call to be left out the next time.
+_PLAIN: Final = (Tensor, bool, int, float, str, type(None))
 
 
 class _Left(BaseException):  # a network may catch each Exception
@@ -50,6 +56,39 @@ class _Written:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far a pass has come, or how far a part of it goes.
+
+    Attributes:
+        operations, calls: Operations run, and calls of `after` made.
+        entered: Modules entered that can be left out when they are come to again.
+        visits: Per module, how many addresses were given.
+    """
+
+    operations: int
+    calls: int
+    entered: int
+    visits: Counter[str]
+
+    def since(self, start: _Progress) -> _Progress:
+        """From there to here."""
+        return _Progress(
+            self.operations - start.operations,
+            self.calls - start.calls,
+            self.entered - start.entered,
+            self.visits - start.visits,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    """A module's call that is over: what it gave, and how much of the pass it was."""
+
+    output: Any
+    length: _Progress
+
+
 @dataclass(slots=True)
 class Part:
     """Some of the inputs, and how far their pass has come.
@@ -65,6 +104,7 @@ class Part:
     held_bytes: int = 0
     ran: list[Any] = field(default_factory=list)  # what each operation wrote
     told: int = 0  # how many calls of `after` are done
+    returned: dict[int, _Returned] = field(default_factory=dict)  # by the number of the call
 
     def leave(self) -> None:
         """Hold what anybody still refers to."""
@@ -77,7 +117,8 @@ class Part:
         self.held_bytes = sum(storages.values())
 
     def _written(self) -> Iterator[_Written]:
-        return (leaf for leaf in tree_leaves(self.ran) if isinstance(leaf, _Written))
+        given = [each.output for each in self.returned.values()]
+        return (leaf for leaf in tree_leaves([self.ran, given]) if isinstance(leaf, _Written))
 
 
 class SteppedTracer(ForwardTracer):
@@ -97,8 +138,18 @@ class SteppedTracer(ForwardTracer):
         self.most_held = 0
         self._settled: set[Hashable] = set()
         self._came: Counter[Hashable] = Counter()
-        self._operations = self._calls = 0
+        self._operations = self._calls = self._entered = 0
         self._settling = False
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """As `ForwardTracer.attached`; modules that hold others are left out once they returned."""
+        with super().attached(), ExitStack() as stack:
+            for name, module in self._modules.items():
+                if name and next(module.children(), None) and "forward" not in vars(module):
+                    module.__dict__["forward"] = partial(self._through, module.forward)
+                    stack.callback(module.__dict__.pop, "forward")
+            yield
 
     def expected(self, gate: Hashable) -> int:
         """How many parts, the first ones, a gate waits for; others pass it when it is settled."""
@@ -153,6 +204,33 @@ class SteppedTracer(ForwardTracer):
         ran.append(tree_map(_written, output))
         return output
 
+    def _through(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A module's forward, or what it gave the last time."""
+        if self._suspended:
+            return forward(*args, **kwargs)
+        number, part = self._entered, self.part
+        self._entered += 1
+        if number in part.returned:
+            over = part.returned[number]
+            self._operations += over.length.operations
+            self._calls += over.length.calls
+            self._entered += over.length.entered
+            self._counts.update(over.length.visits)
+            with no_dispatch():
+                return tree_map(_taken, over.output)
+        start = self._progress()
+        output = forward(*args, **kwargs)
+        if all(isinstance(leaf, _PLAIN) for leaf in tree_leaves(output)):
+            length = self._progress().since(start)
+            for inner in range(number + 1, self._entered):
+                part.returned.pop(inner, None)
+            part.returned[number] = _Returned(tree_map(_written, output), length)
+            part.ran[start.operations : self._operations] = [None] * length.operations
+        return output
+
+    def _progress(self) -> _Progress:
+        return _Progress(self._operations, self._calls, self._entered, self._counts.copy())
+
     def _quietly(self, call: Any, *args: Any) -> Any:
         """Tell of nothing that was told of before the pass was left."""
         if call == self.after:
@@ -169,7 +247,7 @@ class SteppedTracer(ForwardTracer):
     def _left(self, part: Part, read: Callable[[slice], Tensor]) -> bool:
         """Run a part's pass on, and say whether it was left at a gate."""
         self.part, part.held_bytes = part, 0
-        self._operations = self._calls = 0
+        self._operations = self._calls = self._entered = 0
         self.start()
         try:
             self._model(read(part.here))
