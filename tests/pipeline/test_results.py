@@ -12,7 +12,6 @@ import pytest
 from tiny import model, request, task, write_table
 from torch import nn
 
-from automl.cost import Budget, Limit
 from automl.errors import ModelError
 from automl.pipeline import search
 from automl.pipeline.results import held_notes, over_on_the_clock, write_front
@@ -69,12 +68,19 @@ def test_an_export_that_is_refused_loses_nothing_else(
 
 
 def test_a_budget_that_the_clock_misses_is_said_so() -> None:
-    budget = Budget((Limit("latency", 1e-3), Limit("macs", 1e6)))
-    assert over_on_the_clock(budget, 0.99e-3) == ()
-    assert over_on_the_clock(budget, None) == ()
-    assert over_on_the_clock(Budget((Limit("macs", 1e6),)), 5.0) == ()
-    (said,) = over_on_the_clock(budget, 1.05e-3)
-    assert "5.0 % over the budget of 1.00 ms" in said
+    times = {"dense": 2e-3, "compressed": 1.05e-3}
+    assert over_on_the_clock(("1.06ms", "1MMACs"), times) == ()
+    assert over_on_the_clock(("1ms",), {}) == ()
+    assert over_on_the_clock(("1MMACs",), times) == ()
+    (said,) = over_on_the_clock(("1MMACs", "1ms"), times)
+    assert "5.0 % over the budget of 1ms" in said
+
+
+def test_a_share_of_the_latency_is_one_on_the_clock() -> None:
+    times = {"dense": 2e-3, "compressed": 1.05e-3}
+    assert over_on_the_clock(("53%",), times) == ()
+    (said,) = over_on_the_clock(("0.5x",), times)
+    assert "5.0 % over the budget of 0.5x" in said
 
 
 def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:

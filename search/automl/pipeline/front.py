@@ -71,7 +71,7 @@ def search_front(
         runs = _runs(request, budgets, network, on_event, stack)
         searched = [run for run in runs if not run.met(network)]
         if not searched:
-            return tuple(finish_dense(network, run.budget, run.request, run.log) for run in runs)
+            return tuple(finish_dense(network, run.request, run.log) for run in runs)
         first = searched[0]
         context = make_context(network, first.request, first.log)
         loop = MeasureLoop(first.request, first.log, stack) if network.adaptive else None
@@ -185,7 +185,7 @@ def _finished(
     ]
     for run in runs:
         if run.met(context.network):
-            yield finish_dense(context.network, run.budget, run.request, run.log)
+            yield finish_dense(context.network, run.request, run.log)
             continue
         found = studies[run.request.out]
         if loop is None or found.interrupted:
@@ -194,7 +194,7 @@ def _finished(
             network, best = loop.confirm(context.network, run.budget, trials)
             context = replace(context, network=network)
         assert best is not None  # the study of this budget has one
-        yield finish(context, run.budget, run.request, found, best, run.log)
+        yield finish(context, run.request, found, best, run.log)
         if found.interrupted:
             return
 

@@ -79,12 +79,12 @@ def search_measured(
         network = loop.measure_dense(network)
         network, budget = loop.reach(network, request.budget)
         if budget.allows(network.costs.dense):
-            return finish_dense(network, budget, request, log)
+            return finish_dense(network, request, log)
         context = make(network)
         pool = stack.enter_context(open_pool(context.evaluator, workers_of(request)))
         context, result, best = loop.search(context, budget, request, pool, log)
         noted = replace(context.network, notes=loop.notes(context.network, best.policy))
-        return finish(replace(context, network=noted), budget, request, result, best, log)
+        return finish(replace(context, network=noted), request, result, best, log)
 
 
 class MeasureLoop:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from automl.compression import (
     images_used,
     short_of_rows,
 )
-from automl.cost import Budget, Cost
+from automl.cost import Cost
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
 from automl.pipeline.context import DenseScore, SearchContext, config_of
@@ -40,7 +40,7 @@ from automl.policy import (
     write_policy,
 )
 from automl.study import Completed, Ranking, StudyResult, chance_level, judge
-from automl.units import format_seconds
+from automl.units import parse_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,6 @@ class FinishedPolicy:
 
 def finish(
     context: SearchContext,
-    budget: Budget,
     request: SearchRequest,
     result: StudyResult,
     best: Completed,
@@ -89,7 +88,7 @@ def finish(
     notes = (*warned, *notes, *held_notes(request.agent, result.held))
     trials = len(result.trials)
     finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
-    return _judged_and_written(finished, network, context.dense, budget, request, log)
+    return _judged_and_written(finished, network, context.dense, request, log)
 
 
 def write_best(context: SearchContext, request: SearchRequest, best: Completed) -> None:
@@ -104,9 +103,7 @@ def _scored(context: SearchContext, request: SearchRequest, trial: Completed) ->
     return _with_score(file, trial, request, context.ranking)
 
 
-def finish_dense(
-    network: PricedNetwork, budget: Budget, request: SearchRequest, log: Log
-) -> SearchResult:
+def finish_dense(network: PricedNetwork, request: SearchRequest, log: Log) -> SearchResult:
     """Nothing to search for: the dense network is written, and it is said so."""
     policy = replace(network.space.decode(network.space.dense), bits={})
     write_front([], request.out / "front")
@@ -116,14 +113,13 @@ def finish_dense(
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
     dense = DenseScore(network.traced.model, request.task)
-    return _judged_and_written(finished, network, dense, budget, request, log)
+    return _judged_and_written(finished, network, dense, request, log)
 
 
 def _judged_and_written(
     finished: FinishedPolicy,
     network: PricedNetwork,
     reference: DenseScore,
-    budget: Budget,
     request: SearchRequest,
     log: Log,
 ) -> SearchResult:
@@ -159,7 +155,7 @@ def _judged_and_written(
         scored_on=scored_on,
         interrupted=finished.interrupted,
         notes=(
-            *over_on_the_clock(budget, measured.get("compressed")),
+            *over_on_the_clock(request.budget, measured),
             *counted,
             *finished.notes,
             *_short_notes(request, network.traced),
@@ -294,16 +290,27 @@ def _with_score(
     return file.with_score(trial.score, where)
 
 
-def over_on_the_clock(budget: Budget, measured: float | None) -> tuple[str, ...]:
-    """What to say when the prediction was within the budget and the clock is not."""
-    limits = [limit.value for limit in budget.limits if limit.quantity == "latency"]
-    if measured is None or not limits or measured <= limits[0]:
+def over_on_the_clock(budget: Sequence[str], measured: Mapping[str, float]) -> tuple[str, ...]:
+    """What to say when the prediction was within the budget and the clock is not.
+
+    Args:
+        budget: As written; a share is one of the dense latency on the same clock.
+        measured: Seconds of the "dense" and the "compressed" network; empty where not measured.
+    """
+    if "compressed" not in measured:
         return ()
-    over = 100 * (measured / limits[0] - 1)
-    return (
-        f"measured, it is {over:.1f} % over the budget of {format_seconds(limits[0])}: "
-        "the prediction was off by that; ask for so much less",
-    )
+    found = measured["compressed"]
+    for text in budget:
+        limit = parse_budget(text)
+        if limit.quantity != "latency" or limit.unit != "seconds":
+            continue
+        most = limit.value * measured["dense"] if limit.relative else limit.value
+        if found > most:
+            return (
+                f"measured, it is {100 * (found / most - 1):.1f} % over the budget of {text}: "
+                "the prediction was off by that; ask for so much less",
+            )
+    return ()
 
 
 def chance_notes(

@@ -48,7 +48,7 @@ def run_search(
     """
     with open_pool(context.evaluator, workers_of(request)) as pool:
         result = run_agent(context, budget, request, pool, log)
-    return finish(context, budget, request, result, best_of(result), log)
+    return finish(context, request, result, best_of(result), log)
 
 
 def run_agent(

@@ -52,7 +52,7 @@ def search(
             return search_measured(network, request, log, context)
         budget = reachable_budget(network, request.budget)
         if budget.allows(network.costs.dense):
-            return finish_dense(network, budget, request, log)
+            return finish_dense(network, request, log)
         return run_search(context(network), budget, request, log)
 
 
