@@ -183,7 +183,7 @@ def test_a_study_is_not_resumed_by_a_search_of_something_else(
 def test_full_scores_are_another_search(board: Path, tmp_path: Path) -> None:
     asked = request(board, tmp_path / "run", "60%", trials=2, task=labelled(wrong=1))
     search(asked)
-    with pytest.raises(StudyError, match="another score: '(.*)', this search '\\1, in full'"):
+    with pytest.raises(StudyError, match=r"another score: '(.*)', this search '\1, in full'"):
         search(dataclasses.replace(asked, resume=True, full_scores=True))
 
 
