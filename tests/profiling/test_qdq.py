@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,7 +20,7 @@ from automl.profiling.qdq import (
     readers,
     with_pairs,
     with_stored_constants,
-    without_clipped_relus,
+    without_idle_rectifiers,
 )
 
 Array = NDArray[np.float32]
@@ -128,7 +130,10 @@ def pair(data: str, output: str) -> list[onnx.NodeProto]:
     ]
 
 
-SCALES = {"scale": np.array(0.5, np.float32), "zero": np.array(3, np.uint8)}
+SCALES: dict[str, NDArray[Any]] = {
+    "scale": np.array(0.5, np.float32),
+    "zero": np.array(3, np.uint8),
+}
 
 
 def test_moves_between_roundings_are_made_on_the_integers() -> None:
@@ -160,9 +165,36 @@ def test_padding_with_other_numbers_is_left_to_floats() -> None:
 def test_a_relu_goes_where_rounding_does_the_same(zero: int) -> None:
     stored = {**SCALES, "zero": np.array(zero, np.uint8)}
     relu = model(helper.make_node("Relu", ["x"], ["r"]), *pair("r", "y"), **stored)
-    made = without_clipped_relus(relu)
+    made = without_idle_rectifiers(relu)
     assert ("Relu" in types(made)) == (zero != 0)
     np.testing.assert_allclose(computed(made, VALUES), computed(relu, VALUES))
+
+
+#: Above 6 by an error of float32, as a range that was found as (0, 6) may be stored.
+SIXTHS = np.nextafter(np.float32(6 / 255), np.float32(1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero", "kind", "goes"),
+    [
+        (SIXTHS, 0, np.uint8, True),
+        (np.float32(5 / 255), 0, np.uint8, True),
+        (SIXTHS, -128, np.int8, True),
+        (np.float32(7 / 255), 0, np.uint8, False),
+        (SIXTHS, 3, np.uint8, False),
+    ],
+)
+def test_a_clip_goes_where_rounding_does_the_same(
+    scale: np.float32, zero: int, kind: type, goes: bool
+) -> None:
+    ends = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    stored: dict[str, NDArray[np.generic]] = {**ends, "scale": np.array(scale)}
+    stored["zero"] = np.array(zero, kind)
+    clip = model(helper.make_node("Clip", ["x", "low", "high"], ["r"]), *pair("r", "y"), **stored)
+    made = without_idle_rectifiers(clip)
+    assert ("Clip" not in types(made)) == goes
+    values = np.linspace(-9, 9, VALUES.size, dtype=np.float32).reshape(VALUES.shape)
+    np.testing.assert_array_equal(computed(made, values), computed(clip, values))
 
 
 def test_constants_of_nodes_are_stored_among_the_weights() -> None:

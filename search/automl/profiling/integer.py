@@ -21,7 +21,7 @@ from automl.profiling.qdq import (
     integers_through,
     readers,
     with_pairs,
-    without_clipped_relus,
+    without_idle_rectifiers,
 )
 
 #: Schemes in which models are quantised. Activations are unsigned with a zero point ("u8"), or
@@ -74,7 +74,7 @@ def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto
         return with_pairs(model, pairs, integer_bias=False)
     anchored = replace(pairs, anchored=_anchored(model, pairs))
     result = with_pairs(model, anchored, integer_bias=True)
-    return without_clipped_relus(integers_through(result))
+    return without_idle_rectifiers(integers_through(result))
 
 
 def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:
