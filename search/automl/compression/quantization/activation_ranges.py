@@ -167,18 +167,12 @@ def _qparams(name: str, low: float, high: float, bits: int, signed: bool) -> Act
 def _least_error(
     points: Tensor, low: float, high: float, bits: int, signed: bool
 ) -> tuple[float, float]:
-    """Ends of the range of least squared error, none beyond what was seen.
-
-    A wider range would fit hardly better, and its last integers would stand for numbers that a
-    clip never lets through: ONNX Runtime then takes the clip for needed, and runs the convolution
-    before it in float.
-    """
+    """Ends of the range of least squared error."""
     extent = max(high, -low)
     sums = _Sums(points / extent)
     ends = torch.tensor([low / extent, high / extent], dtype=torch.float64)
     if signed:
         ends = ends.abs().max() * torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    widest = ends
     pairs = torch.cartesian_prod(_COARSE, _COARSE)
     if signed or not ends[0] or not ends[1]:  # one number decides
         pairs = torch.stack([_COARSE, _COARSE], 1)
@@ -187,7 +181,7 @@ def _least_error(
         for moved in ([0, 1],) if signed else ([0, 1], [1], [0]):
             tried = ends.repeat(len(factors), 1)
             tried[:, moved] *= factors.unsqueeze(1)
-            ends = _best(sums, tried.clamp(widest[0], widest[1]), bits, signed)
+            ends = _best(sums, tried, bits, signed)
     return float(ends[0]) * extent, float(ends[1]) * extent
 
 
