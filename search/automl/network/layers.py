@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
-#: Operators that a table can price, named as in the shipped device data where it has them. Along
-#: one dimension convolutions and pools are those of two, on maps of width 1.
-OPERATORS = (
+CONVOLUTIONS: Final = (
     "conv2d",
     "depthwise_conv2d",
     "conv_transpose2d",
     "conv3d",
     "depthwise_conv3d",
     "conv_transpose3d",
+)
+#: Operators that a table can price, named as in the shipped device data where it has them. Along
+#: one dimension convolutions and pools are those of two, on maps of width 1.
+OPERATORS = (
+    *CONVOLUTIONS,
     "linear",
     "matmul",
     "lstm",
@@ -40,14 +43,6 @@ OPERATORS = (
     "gather",
     "sort",
     "convert",
-)
-CONVOLUTIONS: Final = (
-    "conv2d",
-    "depthwise_conv2d",
-    "conv_transpose2d",
-    "conv3d",
-    "depthwise_conv3d",
-    "conv_transpose3d",
 )
 #: Operators whose weights are pairs of input and output channels, times the kernel.
 WEIGHTED: Final = (*CONVOLUTIONS, "linear")

@@ -12,6 +12,7 @@ numbers of the same shape where it was not.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,7 +122,7 @@ class Part:
         return (leaf for leaf in tree_leaves([self.ran, given]) if isinstance(leaf, _Written))
 
 
-class SteppedTracer(ForwardTracer):
+class SteppedTracer(ForwardTracer, ABC):
     """Walks a network over inputs, part by part, from gate to gate.
 
     A subclass asks `is_settled` inside `before` or `after`. Where it is not, it adds what it wants
@@ -151,9 +152,9 @@ class SteppedTracer(ForwardTracer):
                     stack.callback(module.__dict__.pop, "forward")
             yield
 
+    @abstractmethod
     def expected(self, gate: Hashable) -> int:
         """How many parts, the first ones, a gate waits for; others pass it when it is settled."""
-        raise NotImplementedError
 
     def is_settled(self, gate: Hashable) -> bool:
         """Whether the running part may pass: it waited there, or came after that was over."""
