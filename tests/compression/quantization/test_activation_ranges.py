@@ -56,6 +56,16 @@ def test_zero_is_exact_and_the_levels_are_legal(kind: str, how: str, signed: boo
     assert float(fake(torch.zeros(1), qparams)) == 0.0
 
 
+@pytest.mark.parametrize("steps", [200, 251, 254])
+@pytest.mark.parametrize("end", [6, -6])
+def test_no_range_goes_beyond_a_clip(steps: int, end: int) -> None:
+    clipped = end * torch.arange(2 * steps).clamp_max(steps) / steps  # its levels would fit better
+    found = range_of(seen(clipped), 8, signed=False, how="mse")
+    last = found.high if end > 0 else found.low
+    reached = round(end / found.scale) + found.zero_point
+    assert (reached - last) * end >= 0  # a clip to 6 does what the integers' end does
+
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_mse_is_nearly_the_least_of_all_ranges(kind: str, signed: bool) -> None:

@@ -13,6 +13,8 @@ Tensor = torch.Tensor
 How = Literal["mse", "percentile", "max"]
 #: Values that an observer keeps.
 CAPACITY: Final = 1 << 17
+#: Values that are alike at an end of the range: a clip wrote them.
+_CLIPPED: Final = 16
 #: Factors tried on the ends of the range: all pairs first, then one end after the other.
 _COARSE: Final = torch.logspace(0.0, -2.5, 14, dtype=torch.float64)
 _MIDDLE: Final = torch.logspace(-0.2, 0.2, 25, dtype=torch.float64)
@@ -167,10 +169,16 @@ def _qparams(name: str, low: float, high: float, bits: int, signed: bool) -> Act
 def _least_error(
     points: Tensor, low: float, high: float, bits: int, signed: bool
 ) -> tuple[float, float]:
-    """Ends of the range of least squared error."""
+    """Ends of the range of least squared error, none beyond a clip that wrote the values.
+
+    A wider range would fit hardly better, and its last integers would stand for numbers that the
+    clip never lets through: ONNX Runtime then takes the clip for needed, and runs the convolution
+    before it in float.
+    """
     extent = max(high, -low)
     sums = _Sums(points / extent)
     ends = torch.tensor([low / extent, high / extent], dtype=torch.float64)
+    widest = _widest(points / extent)
     if signed:
         ends = ends.abs().max() * torch.tensor([-1.0, 1.0], dtype=torch.float64)
     pairs = torch.cartesian_prod(_COARSE, _COARSE)
@@ -181,8 +189,20 @@ def _least_error(
         for moved in ([0, 1],) if signed else ([0, 1], [1], [0]):
             tried = ends.repeat(len(factors), 1)
             tried[:, moved] *= factors.unsqueeze(1)
-            ends = _best(sums, tried, bits, signed)
+            ends = _best(sums, tried.clamp(widest[0], widest[1]), bits, signed)
     return float(ends[0]) * extent, float(ends[1]) * extent
+
+
+def _widest(points: Tensor) -> Tensor:
+    """The ends [2] that a range may have: that of a clip, or none."""
+    first, last = (points == points[0]).sum(), (points == points[-1]).sum()
+    far = float("inf")
+    return torch.stack(
+        [
+            points[0] if first >= _CLIPPED and points[0] < 0 else points.new_tensor(-far),
+            points[-1] if last >= _CLIPPED and points[-1] > 0 else points.new_tensor(far),
+        ]
+    )
 
 
 def _best(sums: _Sums, ends: Tensor, bits: int, signed: bool) -> Tensor:
