@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from automl.export.session import checking_options
+from automl.profiling.integer import placed
 from automl.profiling.qdq import (
     Pairs,
     ValueQParams,
     WeightQParams,
     integers_through,
     readers,
+    with_integer_rectifiers,
     with_pairs,
     with_stored_constants,
-    without_idle_rectifiers,
 )
 
 Array = NDArray[np.float32]
@@ -161,40 +163,78 @@ def test_padding_with_other_numbers_is_left_to_floats() -> None:
     assert types(integers_through(padded)) == ["QuantizeLinear", "DequantizeLinear", "Pad"]
 
 
-@pytest.mark.parametrize("zero", [0, 3])
-def test_a_relu_goes_where_rounding_does_the_same(zero: int) -> None:
-    stored = {**SCALES, "zero": np.array(zero, np.uint8)}
-    relu = model(helper.make_node("Relu", ["x"], ["r"]), *pair("r", "y"), **stored)
-    made = without_idle_rectifiers(relu)
-    assert ("Relu" in types(made)) == (zero != 0)
-    np.testing.assert_allclose(computed(made, VALUES), computed(relu, VALUES))
-
-
 #: Above 6 by an error of float32, as a range that was found as (0, 6) may be stored.
 SIXTHS = np.nextafter(np.float32(6 / 255), np.float32(1))
+ROUNDED = ["QuantizeLinear", "DequantizeLinear"]
+CLIPPED = ["QuantizeLinear", "Clip", "DequantizeLinear"]
+WIDE = np.linspace(-9, 9, VALUES.size, dtype=np.float32).reshape(VALUES.shape)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_a_relu_is_made_on_integers_or_by_rounding(zero: int) -> None:
+    stored = {**SCALES, "zero": np.array(zero, np.uint8)}
+    relu = model(helper.make_node("Relu", ["x"], ["r"]), *pair("r", "y"), **stored)
+    made = with_integer_rectifiers(relu)
+    assert types(made) == (CLIPPED if zero else ROUNDED)
+    np.testing.assert_array_equal(computed(made, WIDE), computed(relu, WIDE))
 
 
 @pytest.mark.parametrize(
-    ("scale", "zero", "kind", "goes"),
+    ("scale", "zero", "kind", "expected"),
     [
-        (SIXTHS, 0, np.uint8, True),
-        (np.float32(5 / 255), 0, np.uint8, True),
-        (SIXTHS, -128, np.int8, True),
-        (np.float32(7 / 255), 0, np.uint8, False),
-        (SIXTHS, 3, np.uint8, False),
+        (SIXTHS, 0, np.uint8, ROUNDED),
+        (np.float32(5 / 255), 0, np.uint8, ROUNDED),
+        (SIXTHS, -128, np.int8, ROUNDED),
+        (np.float32(6.03 / 255), 0, np.uint8, CLIPPED),
+        (np.float32(7 / 255), 0, np.uint8, CLIPPED),
+        (SIXTHS, 3, np.uint8, CLIPPED),
+        (np.float32(9 / 127), 0, np.int8, CLIPPED),
     ],
 )
-def test_a_clip_goes_where_rounding_does_the_same(
-    scale: np.float32, zero: int, kind: type, goes: bool
+def test_a_clip_is_made_on_integers_or_by_rounding(
+    scale: np.float32, zero: int, kind: type, expected: list[str]
 ) -> None:
     ends = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
     stored: dict[str, NDArray[np.generic]] = {**ends, "scale": np.array(scale)}
     stored["zero"] = np.array(zero, kind)
     clip = model(helper.make_node("Clip", ["x", "low", "high"], ["r"]), *pair("r", "y"), **stored)
-    made = without_idle_rectifiers(clip)
-    assert ("Clip" not in types(made)) == goes
-    values = np.linspace(-9, 9, VALUES.size, dtype=np.float32).reshape(VALUES.shape)
-    np.testing.assert_array_equal(computed(made, values), computed(clip, values))
+    made = with_integer_rectifiers(clip)
+    assert types(made) == expected
+    np.testing.assert_array_equal(computed(made, WIDE), computed(clip, WIDE))
+
+
+def test_a_rectifier_that_is_read_in_float_too_stays() -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), *pair("r", "d")]
+    read = model(*nodes, helper.make_node("Add", ["r", "d"], ["y"]), **SCALES)
+    assert types(with_integer_rectifiers(read)) == types(read)
+
+
+def test_a_convolution_before_a_needed_clip_runs_on_integers(tmp_path: Path) -> None:
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    ]
+    stored = {"weight": np.ones((8, 8, 1, 1), np.float32), "low": np.array(0, np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["c"]),
+        helper.make_node("Clip", ["c", "low", "high"], ["r"]),
+        helper.make_node("Identity", ["r"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(each, name) for name, each in stored.items()]
+    weights.append(numpy_helper.from_array(np.array(6, np.float32), "high"))
+    graph = helper.make_graph(nodes, "clipped", ends[:1], ends[1:], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    integers = WeightQParams(np.ones((8, 8, 1, 1), np.int8), np.ones(8, np.float32), 0, 0.5)
+    beyond = ValueQParams(6.03 / 255, signed=False)
+    pairs = Pairs({}, {("c", 0): UNSIGNED, ("y", 0): beyond}, {"c": integers})
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    options.log_severity_level = 3
+    made = placed(proto, pairs, "qdq-u8s8").SerializeToString()
+    onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+    found = types(onnx.load(tmp_path / "fused.onnx"))
+    assert "QLinearConv" in found
+    assert not {"Conv", "FusedConv"} & {*found}
 
 
 def test_constants_of_nodes_are_stored_among_the_weights() -> None:

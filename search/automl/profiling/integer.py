@@ -20,8 +20,8 @@ from automl.profiling.qdq import (
     WeightQParams,
     integers_through,
     readers,
+    with_integer_rectifiers,
     with_pairs,
-    without_idle_rectifiers,
 )
 
 #: Schemes in which models are quantised. Activations are unsigned with a zero point ("u8"), or
@@ -68,13 +68,13 @@ def is_unsigned(scheme: str) -> bool:
 def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto:
     """The model with the pairs as the scheme's runtime wants them.
 
-    For ONNX Runtime biases are integers, and what only moves numbers runs on integers.
+    For ONNX Runtime biases are integers, and what only moves or clips numbers runs on integers.
     """
     if scheme.endswith("residual"):
         return with_pairs(model, pairs, integer_bias=False)
     anchored = replace(pairs, anchored=_anchored(model, pairs))
     result = with_pairs(model, anchored, integer_bias=True)
-    return without_idle_rectifiers(integers_through(result))
+    return with_integer_rectifiers(integers_through(result))
 
 
 def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:
