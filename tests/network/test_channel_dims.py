@@ -6,11 +6,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from exact import gap, some
 from test_surgery import essence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.network.channel_dims import Layout, channel_dims, lies_in_order, line_of
+from automl.network.channel_dims import (
+    Layout,
+    channel_dims,
+    lies_in_order,
+    line_of,
+    restrided,
+)
 from automl.network.labels import constant
 from automl.network.surgery import smaller
 from automl.network.trace import record
@@ -111,3 +118,35 @@ def test_maps_with_channels_last_in_memory_lie_in_order() -> None:
     assert lies_in_order(maps)
     assert lies_in_order(maps.to(memory_format=torch.channels_last))
     assert not lies_in_order(maps.transpose(2, 3))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_labels_of_a_view_that_names_its_strides(last: bool) -> None:
+    labels = torch.arange(1, 25).view(2, 3, 4)
+    read = torch.zeros(2, 3, 4)
+    labels = labels.transpose(1, 2) if last else labels
+    read = read.transpose(1, 2) if last else read
+    view = read.as_strided((3, 2), (4, 12), 1)
+    found = restrided(labels, (read.stride(), 0), view)
+    assert found.tolist() == [[2, 14], [6, 18], [10, 22]]
+
+
+class Pooled(nn.Module):
+    """Maps whose channels lie last in memory, pooled to one place: torch gives that new strides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.head = nn.Conv2d(3, 12, 3), nn.LayerNorm(12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        head: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return head
+
+
+def test_channels_stay_open_where_maps_with_channels_last_are_pooled() -> None:
+    torch.manual_seed(0)
+    traced = trace_network(Pooled().eval(), (1, 3, 8, 8), resolutions=())
+    assert [group.channels for group in traced.network.groups] == [12]
+    wrong, effect = gap(traced, (1, 3, 8, 8), some(traced))
+    assert wrong < 1e-12 < 1e-3 < effect

@@ -16,7 +16,6 @@ from automl.network.labels import (
     NONE,
     NORMALISED,
     POSITIONS,
-    SPLIT,
     Rules,
     UnionFind,
     compact,
@@ -125,15 +124,16 @@ def test_runs_that_a_view_lays_side_by_side_lose_the_same_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "tied"), [([2, 2], True), ([1, 3], False)], ids=["equal", "uneven"]
+    ("sizes", "tied"), [(2, True), (3, False), ([2, 2], False)], ids=["equal", "uneven", "named"]
 )
-def test_equal_parts_stay_equal_and_uneven_ones_stay_whole(sizes: list[int], tied: bool) -> None:
+def test_equal_parts_stay_equal_and_others_go_apart(sizes: int | list[int], tied: bool) -> None:
     union = UnionFind()
     a = maps(union, 4)
-    applied(union, ATEN.split_with_sizes.default, a, sizes, 1)
+    op = ATEN.split.Tensor if isinstance(sizes, int) else ATEN.split_with_sizes.default
+    applied(union, op, a, sizes, 1)
     roots = union.roots(core(a)).tolist()
     assert (roots[:2] == roots[2:]) == tied
-    assert {union.unprunable(root) for root in roots} == {None if tied else SPLIT}
+    assert {union.unprunable(root) for root in roots} == {None}
 
 
 def test_reductions_keep_the_channels_that_they_do_not_run_over() -> None:
@@ -224,7 +224,7 @@ WIDTHS = {"every second": (6,), "every third, each": (4, 4, 4), "the first, the 
     [
         ("every second", {"left": 6}),
         ("every third, each", {"left": 4}),
-        ("the first, the rest", {"left": 7}),
+        ("the first, the rest", {"left": 5, "left#2": 7}),
         ("weighed", {"left": 12}),
         ("sum", {"left": 12}),
         ("mean", {"left": 12}),

@@ -49,6 +49,27 @@ class Volumes(nn.Module):
         return self.head(self.up(F.relu(x)).mean((2, 3, 4)))
 
 
+class Parts(nn.Module):
+    """A convolution of a part of the channels, then GRN and a layer norm over maps, written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.part = nn.Conv2d(3, 24, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.wide, self.narrow = nn.Conv2d(24, 48, 1), nn.Conv2d(48, 24, 1)
+        self.gain, self.factor = (nn.Parameter(torch.rand(n, 1, 1) + 0.5) for n in (48, 24))
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        some, rest = self.stem(x).split([8, 16], 1)
+        x = torch.cat([self.part(some), rest], 1)
+        normed = x - x.mean(1, keepdim=True)
+        normed = self.factor * normed / (normed.square().mean(1, keepdim=True) + 1e-6).sqrt()
+        wide = F.gelu(self.wide(normed))
+        length = wide.norm(dim=(2, 3), keepdim=True)
+        wide = wide + self.gain * wide * length / (length.mean(1, keepdim=True) + 1e-6)
+        return self.head((x + self.narrow(wide)).mean((2, 3)))
+
+
 def batches(seed: int) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     pattern = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(9))
@@ -60,7 +81,7 @@ def batches(seed: int) -> list[tuple[Tensor, Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [Tokens, Volumes])
+@pytest.mark.parametrize("kind", [Tokens, Volumes, Parts])
 def test_half_the_work_is_found_and_the_file_computes_it(
     kind: type[nn.Module], tmp_path: Path
 ) -> None:

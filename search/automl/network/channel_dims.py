@@ -15,11 +15,13 @@ from typing import Any, Final
 
 import torch
 
-from automl.network.labels import VIEWS, core, names, varying
+from automl.network.labels import VIEWS, compact, core, names, varying
 
 Tensor = torch.Tensor
 #: Dimensions of a value, ascending.
 Dims = tuple[int, ...]
+#: How a tensor's data lie: strides, and where the first value is.
+Strides = tuple[tuple[int, ...], int]
 #: Operators that write vectors along the last dimension.
 _LAST: Final = names(
     "linear layer_norm rms_norm native_layer_norm bmm mm addmm baddbmm matmul embedding"
@@ -70,6 +72,23 @@ def lies_in_order(tensor: Tensor) -> bool:
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         return True
     return bool(tensor.is_contiguous())
+
+
+def restrided(labels: Tensor, strides: Strides, output: Tensor) -> Tensor:
+    """Labels of a view that names its strides, as pooling to one place gives of some maps.
+
+    Args:
+        labels: Of what it views.
+        strides: How the data of that lie.
+        output: The view, of the same data.
+    """
+    stored = torch.zeros(
+        output.untyped_storage().nbytes() // output.element_size(), dtype=torch.int64
+    )
+    shape = [1 if not each else n for n, each in zip(labels.shape, strides[0], strict=True)]
+    here = stored.as_strided(shape, *strides)
+    here.copy_(labels[tuple(slice(0, extent) for extent in shape)])
+    return compact(stored.as_strided(output.shape, output.stride(), output.storage_offset()))
 
 
 def _all_different(labels: Tensor) -> bool:

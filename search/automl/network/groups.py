@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from automl.network.constants import axis_of
 from automl.network.heads import Heads
-from automl.network.labels import OUTPUT, TOGETHER
+from automl.network.labels import COUNTED, OUTPUT, TOGETHER
 from automl.network.layers import ChannelGroup, ChannelPair, Side, Unprunable, Width
+from automl.network.over_channels import is_over
 from automl.network.pairs import ChannelPairs
 from automl.network.sizes import is_size, size_side
 from automl.network.trace import Trace
@@ -105,7 +106,7 @@ def group_channels(
     for roots in by_signature.values():
         group = _group([units[root] for root in roots], taken, pairs.of(roots))
         if group is None:
-            reasons |= _tied(units[roots[0]], reasons) if len(roots) == 1 else {}
+            reasons |= _alone(units[roots[0]], reasons, len(roots) == 1)
             continue
         if group.name in refused:
             reasons[group.name] = refused[group.name]
@@ -132,10 +133,13 @@ def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> dict[int, _Unit
     return units
 
 
-def _tied(unit: _Unit, known: Mapping[str, str]) -> dict[str, str]:
-    """Producers of several channels which can only go all at once."""
-    several = [module for (module, side), at in unit.slots.items() if side == "out" and at[1:]]
-    return {module: TOGETHER for module in several if module not in known}
+def _alone(unit: _Unit, known: Mapping[str, str], single: bool) -> dict[str, str]:
+    """Producers of channels which can only go all at once, or which statistics alone read."""
+    outputs = {module: at for (module, side), at in unit.slots.items() if side == "out"}
+    found = {module: TOGETHER for module, at in outputs.items() if single and at[1:]}
+    if any(is_over(side) for _, side in unit.slots):
+        found = dict.fromkeys(outputs, COUNTED) | found
+    return {module: why for module, why in found.items() if module not in known}
 
 
 def _group(
@@ -143,7 +147,7 @@ def _group(
 ) -> ChannelGroup | None:
     sides, sizes = [], []
     for slot in units[0].slots:
-        if is_size(slot[1]):
+        if is_size(slot[1]) or is_over(slot[1]):
             sizes.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
         if slot[1] in ("in", "out", "through") or axis_of(slot[1]) is not None:
             sides.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))

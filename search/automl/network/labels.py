@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_map
 Tensor = torch.Tensor
 NONE = 0  #: the label of what is no channel: constants, padding, values we cannot follow
 
-#: Why channels stay. One wording for one reason, so that a list of unprunable parts can be
-#: condensed.
+#: Why channels stay: one wording for one reason, so that a list of them can be condensed.
 INPUT = "its channels are tied to the network's input"
 OUTPUT = "its channels are the network's output"
 NORMALISED = "its channels are normalised together"
@@ -32,6 +31,7 @@ POSITIONS = "its channels are mixed with positions"
 FUNCTIONAL = "its channels are read by weights that belong to no layer"
 ATTENTION = "its channels are mixed by a product of activations"
 TOGETHER = "all of its channels are coupled"
+COUNTED = "its channels are read by statistics alone"
 WRITTEN = "its channels are written into a part of another tensor"
 FIXED = "its channels meet values of fixed size"
 STEPS = "its channels are read by a recurrent layer"
@@ -210,7 +210,7 @@ class Rules:
             place = 2 if name in _LENGTHS else 1
             return self._reduce(name, args[0], args[place:], output)
         if name in _ALONG:
-            return self._along(name, args[0], int(args[1]))
+            return self._alike(args[0], [int(args[1]) % args[0].dim()], _mixed(name))
         if name == "embedding":
             line = vector(args[0], 1)
             return constant(output.shape) if line is None else line.expand(output.shape)
@@ -251,35 +251,40 @@ class Rules:
         return compact(channels[:, 0].view(1, -1, 1, 1)).expand(output.shape)
 
     def _keep_parts_equal(self, name: str, args: Any, output: Any) -> None:
-        """Parts of equal length stay equal where each loses the same channels."""
+        """Parts of equal length stay equal where each loses the same channels.
+
+        Of others, and of slices, the module that names them is told what is left (`stretches`).
+        """
         labels = args[0]
         place = 2 if name.startswith(("split", "unsafe")) or name == "chunk" else 1
         dim = int(args[place]) if len(args) > place else 0
         if not varies(labels, dim):
             return
-        parts = list(output) if isinstance(output, tuple | list) else [output]
-        lengths = {1 if name in ("select", "unbind") else part.size(dim) for part in parts}
-        length, extent = max(lengths), labels.size(dim)
-        start = int(args[2] or 0) if name == "slice" and len(args) > 2 else 0
-        step = int(args[4]) if name == "slice" and len(args) > 4 else 1
-        start += extent if start < 0 else 0
-        stop = args[3] if name == "slice" and len(args) > 3 else None
-        if step > 1 and start < step and not extent % step and (stop is None or stop >= extent):
-            first, *rest = core(labels).unflatten(dim, (-1, step)).unbind(dim % labels.dim() + 1)
-            for other in rest:  # what is stepped over goes with what is taken
-                self.union.join(first, other, SPLIT)
+        if name == "slice":
+            self._keep_steps(labels, dim, *args[2:])
             return
-        if len(lengths) > 1 or extent % length or start % length or step != 1:
-            bound = extent
-            if name == "slice" and step == 1:  # what lies beyond its ends may go
-                bound = start if stop is None or stop >= extent else stop % extent
-            self.union.freeze(core(labels).narrow(dim, 0, bound), SPLIT)
+        lengths = [1] if name in ("select", "unbind") else [part.size(dim) for part in output]
+        if len(set(lengths)) > 1 or name == "split_with_sizes":
             return
-        small = core(labels)
-        first, *rest = small.split(length, dim)
+        first, *rest = core(labels).split(lengths[0], dim)
         for part in rest:
             if self._layouts is not None:
                 self._layouts.alike(compact(first), compact(part))
+
+    def _keep_steps(
+        self, labels: Tensor, dim: int, start: Any = 0, stop: Any = None, step: int = 1
+    ) -> None:
+        """What is stepped over goes with what is taken."""
+        if step == 1:
+            return
+        extent, start = labels.size(dim), int(start or 0)
+        start += extent if start < 0 else 0
+        if start >= step or extent % step or (stop is not None and stop < extent):
+            self.union.freeze(labels, SPLIT)
+            return
+        first, *rest = core(labels).unflatten(dim, (-1, step)).unbind(dim % labels.dim() + 1)
+        for other in rest:
+            self.union.join(first, other, SPLIT)
 
     def _pointwise(self, name: str, args: Any, kwargs: Any, output: Any) -> Tensor:
         shape = (output[0] if isinstance(output, tuple) else output).shape
@@ -300,7 +305,7 @@ class Rules:
             if result is None:
                 result = value
             else:
-                self.union.join(result, value, f"{FIXED} ({_plain(name)})")
+                self.union.join(result, value, f"{FIXED} ({name.strip('_')})")
                 merged = torch.where(core(result) == NONE, core(value), core(result))
                 result = self._united(merged.expand(shape))
         return result if result is not None else constant(shape)
@@ -310,7 +315,7 @@ class Rules:
         line = vector(labels, 1)
         if line is None:
             self.union.freeze(labels, POSITIONS)
-            line = torch.zeros(result.shape[1], dtype=torch.int64)
+            line = labels.new_zeros(result.shape[1])
         shaped = line.view(1, -1, *[1] * (result.dim() - 2)).expand(result.shape)
         return (shaped,) if isinstance(output, tuple | list) else shaped
 
@@ -319,7 +324,7 @@ class Rules:
         if dims is None or (isinstance(dims, list) and not dims) or isinstance(dims, Tensor):
             dims = list(range(labels.dim()))
         dims = [dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)]
-        labels = self._alike(labels, dims, f"its channels are mixed by {_plain(name)}")
+        labels = self._alike(labels, dims, _mixed(name))
         small = core(labels).amin(dims, keepdim=True)
         if any(varies(labels, dim) for dim in dims):
             small = torch.zeros_like(small)
@@ -327,10 +332,6 @@ class Rules:
         shape = (output[0] if isinstance(output, tuple) else output).shape
         reduced = compact(small.expand(kept).reshape(shape))
         return (reduced, reduced) if isinstance(output, tuple) else reduced
-
-    def _along(self, name: str, labels: Tensor, dim: int) -> Tensor:
-        dims = [dim % labels.dim()]
-        return self._alike(labels, dims, f"its channels are mixed by {_plain(name)}")
 
     def _alike(self, labels: Tensor, dims: list[int], reason: str) -> Tensor:
         """What is mixed along these dimensions: branches side by side lose the same channels.
@@ -395,5 +396,5 @@ def varies(labels: Tensor, dim: int) -> bool:
     return labels.size(dim) > 1 and labels.stride(dim) != 0
 
 
-def _plain(name: str) -> str:
-    return name.strip("_")
+def _mixed(name: str) -> str:
+    return f"its channels are mixed by {name.strip('_')}"

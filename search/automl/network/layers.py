@@ -147,7 +147,8 @@ class Side:
         module: Dotted name of the module, or of a parameter or buffer that no layer holds.
         side: "out" for its outputs, "in" for its inputs, "through" where both are one, "axis1" for
             the second axis of a parameter or buffer, "size 3 1 8" for the second dimension, of
-            eight, of the fourth call of the module that has to do with sizes.
+            eight, of the fourth call of the module that has to do with sizes, "over 0 1 8" for that
+            of what its first statistic is taken over.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """
@@ -183,7 +184,8 @@ class ChannelGroup:
         partition: Channels must be kept in equal number from each of this many equal runs (grouped
             convolutions); 1 where there is no such tie.
         width: How many neighbouring channels of its first producer go together as one.
-        sizes: Where modules name how many there are, as a view into heads does.
+        sizes: Where modules name how many there are, as a view into heads does, or take statistics
+            over them.
         pairs: Where its channels are multiplied with each other, as those of queries and keys: no
             weights read what is lost of them.
     """

@@ -21,13 +21,15 @@ class ChannelPairs:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        places: dict[int, tuple[str, int]] = {}
+        self._places: dict[int, tuple[str, int]] = {}  # by the label that a layer gave
+        self._first: dict[int, tuple[str, int]] = {}  # by the class that it became
         for (module, side), line in trace.bindings.items():
             if side == "out":
-                for place, root in enumerate(trace.union.roots(line).tolist()):
-                    places.setdefault(root, (module, place))
+                for place, label in enumerate(line.tolist()):
+                    self._places.setdefault(label, (module, place))
+                    self._first.setdefault(trace.union.root(label), (module, place))
         self._found = [
-            (self._units(left), self._written(left, places), self._written(right, places))
+            (self._units(left), self._written(left), self._written(right))
             for left, right in trace.heads.paired
         ]
 
@@ -50,14 +52,16 @@ class ChannelPairs:
         heads = self._trace.heads
         return [heads.units(root)[-1] for root in self._trace.union.roots(cells[0]).tolist()]
 
-    def _written(
-        self, cells: Tensor, places: dict[int, tuple[str, int]]
-    ) -> tuple[str, list[list[int]]] | None:
+    def _written(self, cells: Tensor) -> tuple[str, list[list[int]]] | None:
         """The module that writes channels, and where: [heads][channels of each]."""
-        roots = self._trace.union.roots(cells).tolist()
-        found = [places.get(root, ("", 0)) for root in roots]
+        found = [self._place(label) for label in cells.flatten().tolist()]
         modules = {module for module, _ in found}
         if len(modules) > 1 or modules == {""}:
             return None
         at = torch.tensor([place for _, place in found]).view(cells.shape)
         return modules.pop(), at.tolist()
+
+    def _place(self, label: int) -> tuple[str, int]:
+        """Which layer wrote a channel, and where: the first of several that may have."""
+        found = self._places.get(label)
+        return found or self._first.get(self._trace.union.root(label), ("", 0))

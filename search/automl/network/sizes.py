@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Final
 
 import torch
@@ -21,12 +22,20 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from automl.network.heads import Heads
+from automl.network.stretches import (
+    Stretches,
+    left_of,
+    left_of_slice,
+    sliced_dims,
+    stretches_of,
+)
 
 Tensor = torch.Tensor
-#: Per dimension of a call's value, how many channels it has in the dense network, and how many are
-#: left.
+#: Per dimension or other stretch that a call names, how many channels it has in the dense network,
+#: and how many are left.
 Extents = Mapping[int, tuple[int, int]]
-#: How sizes come into a call: asked for, named for the output or for parts of it, or as a scale.
+#: How sizes come into a call: asked for, named for the output, for parts of it or for what is
+#: normalised, or as a scale.
 _KINDS: Final[dict[Any, str]] = {
     torch.Tensor.size: "asked",
     torch.Tensor.shape.__get__: "asked",  # type: ignore[attr-defined]
@@ -38,8 +47,17 @@ _KINDS: Final[dict[Any, str]] = {
     torch.unflatten: "unflattened",
     torch.Tensor.split: "split",
     torch.split: "split",
+    torch.Tensor.narrow: "narrow",
+    torch.narrow: "narrow",
+    torch.Tensor.__getitem__: "taken",
+    F.layer_norm: "normed",
+    torch.layer_norm: "normed",
+    F.rms_norm: "normed",
+    torch.rms_norm: "normed",
     F.scaled_dot_product_attention: "scale",
 }
+#: What names channels by itself, in heads or not.
+_PARTED: Final = ("split", "narrow", "taken", "normed")
 _SIDE: Final = "size"
 _CALL: Final = nn.Module._call_impl.__code__
 
@@ -64,10 +82,10 @@ class SizeCalls(TorchFunctionMode):
     """Tells of the calls inside it that have to do with sizes.
 
     Args:
-        note: Given how sizes come into it, and the value whose dimensions they are.
+        note: Given how sizes come into it, the value whose dimensions they are, and stretches.
     """
 
-    def __init__(self, note: Callable[[str, Tensor], None]) -> None:
+    def __init__(self, note: Callable[[str, Tensor, Stretches], None]) -> None:
         super().__init__()
         self._note = note
 
@@ -75,9 +93,10 @@ class SizeCalls(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        kind = _KINDS.get(func)
+        kind = _kind(func, args)
         if kind is not None:
-            self._note(kind, output if kind in ("named", "unflattened") else args[0])
+            value = output if kind in ("named", "unflattened") else args[0]
+            self._note(kind, value, stretches_of(kind, args, kwargs or {}, output))
         return output
 
 
@@ -90,12 +109,14 @@ class SizeCall:
         call: How many such calls it made before.
         kind: How sizes come into it.
         labels: Labels of the value whose dimensions they are.
+        stretches: What of it is named.
     """
 
     module: str
     call: int
     kind: str
     labels: Tensor
+    stretches: Stretches
 
 
 class SizeNotes:
@@ -109,24 +130,29 @@ class SizeNotes:
         """A module's forward begins."""
         self._counts[module] = 0
 
-    def note(self, module: str, kind: str, labels: Tensor) -> None:
+    def note(self, module: str, kind: str, labels: Tensor, stretches: Stretches) -> None:
         """A call of a module's own forward."""
-        self.calls.append(SizeCall(module, self._counts[module], kind, labels))
+        self.calls.append(SizeCall(module, self._counts[module], kind, labels, stretches))
         self._counts[module] += 1
 
     def lines(self, heads: Heads) -> Iterator[tuple[tuple[str, int, int], Tensor]]:
-        """Labels along the dimensions of the calls of modules that lay channels out in heads.
+        """Labels along what is named in modules that lay channels out in heads or in parts.
 
-        Each with the name of the module, the number of the call, and the dimension. Other modules
+        Each with the name of the module, the number of the call, and the stretch. Other modules
         need no translation: what they name they asked for before.
         """
         found = [
-            ((each.module, each.call, dim), line, each.kind != "asked")
+            ((each.module, each.call, stretch), line[start:stop], each.kind)
             for each in self.calls
-            for dim in range(each.labels.dim())
+            for stretch, dim, start, stop in each.stretches
             if (line := heads.slices(each.labels, dim)) is not None
+            if bool(line[start:stop].any())
         ]
-        needing = {key[0] for key, line, named in found if named and heads.has(line)}
+        needing = {
+            key[0]
+            for key, line, kind in found
+            if kind in _PARTED or (kind != "asked" and heads.has(line))
+        }
         return ((key, line) for key, line, _ in found if key[0] in needing)
 
 
@@ -136,19 +162,27 @@ class SizedForward:
     Args:
         module: The module.
         extents: Per call that has to do with sizes, in their order within its own forward.
+        forward: Its own forward.
     """
 
-    def __init__(self, module: nn.Module, extents: Mapping[int, Extents]) -> None:
-        self.module, self.extents = module, extents
+    def __init__(
+        self, module: nn.Module, extents: Mapping[int, Extents], forward: Callable[..., Any]
+    ) -> None:
+        self.module, self.extents, self.forward = module, extents, forward
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(type(self.module).forward.__get__(self.module))
+        return inspect.signature(self.forward)
+
+    @property
+    def __code__(self) -> CodeType:  # torch's export says where a whole model's forward is
+        found: CodeType = self.forward.__code__
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module's class gives."""
+        """What the module gives."""
         with _Translated(self.module, self.extents):
-            return type(self.module).forward(self.module, *args, **kwargs)
+            return self.forward(*args, **kwargs)
 
 
 def set_sizes(module: nn.Module, extents: Mapping[int, Extents]) -> None:
@@ -163,20 +197,21 @@ def set_sizes(module: nn.Module, extents: Mapping[int, Extents]) -> None:
             for call, dims in extents.items()
         }
         extents = {**before.extents, **extents}
-    module.forward = SizedForward(module, extents)
+    forward = before.forward if isinstance(before, SizedForward) else module.forward
+    module.forward = SizedForward(module, extents, forward)
 
 
 class _Translated(TorchFunctionMode):
     def __init__(self, module: nn.Module, extents: Mapping[int, Extents]) -> None:
         super().__init__()
-        self._held, self._extents = module.__dict__, extents
+        self._module, self._extents = module, extents
         self._count: Counter[str] = Counter()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs, kind = kwargs or {}, _KINDS.get(func)
-        if kind is None or not self._is_own():
+        kwargs, kind = kwargs or {}, _kind(func, args)
+        if kind is None or not is_own_call(self._module):
             return func(*args, **kwargs)
         self._count["calls"] += 1
         extents = self._extents.get(self._count["calls"] - 1)
@@ -187,12 +222,21 @@ class _Translated(TorchFunctionMode):
         found, named = _TRANSLATIONS[kind](list(args), dict(kwargs), extents)
         return func(*found, **named)
 
-    def _is_own(self) -> bool:
-        """Whether the module itself calls, not one inside it."""
-        frame = sys._getframe(2)
-        while frame is not None and frame.f_code is not _CALL:
-            frame = frame.f_back  # type: ignore[assignment]
-        return frame is not None and frame.f_locals["self"].__dict__ is self._held
+
+def is_own_call(module: nn.Module) -> bool:
+    """Whether the code that runs is a module's own, not that of one inside it."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code is not _CALL:
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and frame.f_locals["self"].__dict__ is module.__dict__
+
+
+def _kind(func: Any, args: Sequence[Any]) -> str | None:
+    """How sizes come into a call; an index that slices nothing has none."""
+    kind = _KINDS.get(func)
+    if kind == "taken" and not sliced_dims(args[1], args[0].dim()):
+        return None
+    return kind
 
 
 def _dense_sizes(found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], at: Extents) -> Any:
@@ -227,13 +271,36 @@ def _unflatten(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any
 
 
 def _split(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    """Parts of equal length, which stay equal."""
     dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
     sizes = args[1] if len(args) > 1 else kwargs.pop("split_size_or_sections", None)
     sizes = kwargs.pop("split_size") if sizes is None else sizes
-    dense, left = extents.get(dim % args[0].dim(), (1, 1))
-    parts = sizes * left // dense if isinstance(sizes, int) else [n * left // dense for n in sizes]
+    if not isinstance(sizes, int):
+        return [args[0], [left_of(extents, n, at) for at, n in enumerate(sizes)], dim], {}
+    parts: list[int] = []
+    while sum(parts) < args[0].size(dim):
+        rest = args[0].size(dim) - sum(parts)
+        parts.append(min(left_of(extents, sizes, len(parts)), rest))
     return [args[0], parts, dim], {}
+
+
+def _narrow(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    at = dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
+    start, length = (left_of(extents, int(at[n]), i) for i, n in enumerate(("start", "length")))
+    return [args[0], at["dim"], start, length], {}
+
+
+def _take(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    index = list(args[1]) if isinstance(args[1], tuple) else [args[1]]
+    for dim, at in sliced_dims(args[1], args[0].dim()).items():
+        own = {stretch - 3 * dim: each for stretch, each in extents.items()}
+        if any(stretch in own for stretch in range(3)):
+            index[at] = left_of_slice(own, index[at])
+    return [args[0], tuple(index)], kwargs
+
+
+def _norm(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
+    shape = args[1] if len(args) > 1 else kwargs.pop("normalized_shape")
+    return [args[0], [left_of(extents, shape[0], 0)], *args[2:]], kwargs
 
 
 def _scale(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
@@ -259,5 +326,8 @@ _TRANSLATIONS: Final[dict[str, Callable[[list[Any], dict[str, Any], Extents], _A
     "named": _name,
     "unflattened": _unflatten,
     "split": _split,
+    "narrow": _narrow,
+    "taken": _take,
+    "normed": _norm,
     "scale": _scale,
 }

@@ -14,6 +14,7 @@ from automl.network.constants import axis_of
 from automl.network.forward_tracer import base_kind
 from automl.network.layers import ChannelGroup, Side
 from automl.network.norms import NORMS, KeptNorm, is_stream, norm_channels, slice_norm
+from automl.network.over_channels import KeptStatistics, is_over, parse_over
 from automl.network.own_forward import OwnForward
 from automl.network.removal import remove
 from automl.network.sizes import is_size, parse_size, set_sizes
@@ -55,6 +56,8 @@ def side_length(model: nn.Module, name: str, side: str) -> int:
         return int(_tensor(model, name).size(axis))
     if is_size(side):
         return parse_size(side)[2]
+    if is_over(side):
+        return parse_over(side)[2]
     layer: Any = model.get_submodule(name)
     if isinstance(layer, nn.Linear):
         return int(layer.in_features if side == "in" else layer.out_features)
@@ -80,6 +83,8 @@ def cut(
     sizes: dict[str, dict[int, dict[int, tuple[int, int]]]] = {}
     found = kept_positions(model, groups, kept)
     for (name, side), positions in found.items():
+        if is_over(side):
+            continue  # what is left is all that there is
         axis = axis_of(side)
         if axis is not None:
             _slice_constant(model, name, axis, positions)
@@ -158,11 +163,13 @@ def mask(
     With `shared`, weights that are not masked are the model's own.
     """
     result = _copied(model, shared)
-    silent = {side.module for group in groups for p in group.pairs for side in (p.left, p.right)}
+    silent = {side.module for group in groups if group.pairs for side in group.producers}
     found = kept_positions(result, groups, kept)
     for (name, side), positions in found.items():
         if side == "out" and name in silent:
             _silence(result.get_submodule(name), positions)
+        if is_over(side):
+            _note_statistic(result.get_submodule(name), side, positions)
         if side not in ("in", "through"):
             continue
         module: Any = result.get_submodule(name)
@@ -183,15 +190,27 @@ def mask(
     return result
 
 
+def _note_statistic(module: nn.Module, side: str, positions: Tensor) -> None:
+    """A statistic of the module's own is taken over these channels alone."""
+    before = vars(module).get("forward")
+    if not isinstance(before, KeptStatistics):
+        before = module.forward = KeptStatistics(module, {})
+    call, dim, _ = parse_over(side)
+    before.kept.setdefault(call, {})[dim] = positions
+
+
 def _silence(module: Any, positions: Tensor) -> None:
     """Only these outputs of a layer are other than zero."""
-    gone = torch.ones(module.weight.shape[0], dtype=torch.bool)
-    gone[positions] = False
-    for name in ("weight", "bias"):
-        if getattr(module, name) is not None:
-            values = getattr(module, name).detach().clone()
-            values[gone] = 0
-            _replace(module, name, values)
+    weight = module.weight.detach()
+    turned = base_kind(module) == "conv_transpose"
+    runs = module.groups if turned else 1
+    shape = (runs, 1, -1) if turned else (1, -1)
+    stays = weight.new_zeros(weight.shape[1] * runs if turned else weight.shape[0])
+    stays[positions] = 1
+    factors = stays.view(*shape, *[1] * (weight.dim() - len(shape) + 1))
+    _replace(module, "weight", (weight.unflatten(0, (runs, -1)) * factors).flatten(0, 1))
+    if module.bias is not None:
+        _replace(module, "bias", module.bias.detach() * stays)
 
 
 def _copied(

@@ -10,7 +10,15 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from automl.network.channel_dims import Dims, Layout, channel_dims, lies_in_order, line_of
+from automl.network.channel_dims import (
+    Dims,
+    Layout,
+    Strides,
+    channel_dims,
+    lies_in_order,
+    line_of,
+    restrided,
+)
 from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
 from automl.network.heads import Heads, ProductLines, product_labels
@@ -27,7 +35,9 @@ from automl.network.labels import (
 from automl.network.layer_rules import LayerRules
 from automl.network.layers import RECURRENT
 from automl.network.outputs import Here, Signature, output_tensors
+from automl.network.over_channels import Statistics
 from automl.network.sizes import SizeCalls, SizeNotes
+from automl.network.stretches import Stretches
 from automl.network.weights_read import WeightsRead, tied_layers
 
 Tensor = torch.Tensor
@@ -179,9 +189,11 @@ class _Recorder(ForwardTracer):
         self._rules = Rules(self.trace.union, self.trace.heads)
         self._layers = LayerRules(self.trace.heads, self.trace.bindings, self.trace.tied)
         self._constants = Constants(model, self.trace.union)
+        self._statistics = Statistics(self.trace.heads, self.trace.bindings)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
         self._dims: dict[int, Dims] = {}
+        self._strides: dict[int, Strides] = {}  # an operation in place changes its input's
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
         self._entered: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {}
         self._number_input(inputs)
@@ -207,6 +219,7 @@ class _Recorder(ForwardTracer):
 
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.trace.sizes.begin(name)
+        self._statistics.begin(name)
         leaves = tree_flatten((args, kwargs))[0]
         for leaf in leaves if not name else ():  # the tensors that a row was taken apart into
             if isinstance(leaf, Tensor) and id(leaf) not in self._ids:
@@ -234,6 +247,7 @@ class _Recorder(ForwardTracer):
     ) -> None:
         read = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
         is_layer = isinstance(func, nn.Module)
+        self._statistics.seen(step.op, step.address[0])
         if is_layer and id(read[0]) not in self._ids:  # reads a tensor that was filled in place
             filled = constant(read[0].shape)
             self._number(read[0], filled, (min(1, read[0].dim() - 1),))
@@ -260,16 +274,20 @@ class _Recorder(ForwardTracer):
                 known = tree_map(self._label, (args, kwargs))
                 places, named = self._constants.labels(step.op, func, args, kwargs, known)
                 labels = self._product(step, places, args, output)
+                if labels is None and step.op in ("as_strided", "as_strided_"):
+                    labels = restrided(places[0], self._strides[self._ids[id(args[0])]], output)
+                if labels is None:
+                    labels = self._statistics.labels(step, places, output)
                 if labels is None:
                     labels = self._rules.apply(step.op, func, places, named, output)
         shapes = tuple(tuple(tensor.shape) for tensor in read)
         self._write(step, tracked, output, labels, args, shapes, weights)
 
-    def size_called(self, kind: str, tensor: Tensor) -> None:
+    def size_called(self, kind: str, tensor: Tensor, stretches: Stretches) -> None:
         """A module's own forward asked for sizes, or named some."""
         if self._labelled and self._scope and not self._suspended:
             labels = self._quietly(self._label, tensor)
-            self.trace.sizes.note(self._scope[-1], kind, labels)
+            self.trace.sizes.note(self._scope[-1], kind, labels, stretches)
 
     def _product(self, step: LeafCall, labels: Any, args: Any, output: Any) -> Any:
         if not all(id(each) in self._ids for each in args[:2]):
@@ -329,6 +347,7 @@ class _Recorder(ForwardTracer):
         self._alive.append(tensor)
         self._ids[id(tensor)] = number
         self._labels[number], self._dims[number] = labels, dims
+        self._strides[number] = tensor.stride(), int(tensor.storage_offset())
         return number
 
     def _values(self, tree: Any) -> tuple[int, ...]:
