@@ -112,6 +112,30 @@ def test_what_views_leave_elsewhere_does_not_pass() -> None:
     assert kinds(trace)["1.inner"] == "branch"
 
 
+class ThroughWindows(nn.Module):
+    """Lays its maps out as windows and back, copied in between as MaxViT does, and adds to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels, height, width = x.shape
+        windows = x.reshape(count, channels, height // 2, 2, width // 2, 2)
+        windows = windows.permute(0, 2, 4, 3, 5, 1).contiguous()
+        tokens = windows.view(-1, 4, channels)
+        tokens = tokens + self.inner(tokens)
+        windows = tokens.view(count, height // 2, width // 2, 2, 2, channels)
+        return windows.permute(0, 5, 1, 3, 2, 4).contiguous().view(count, channels, height, width)
+
+
+def test_copies_between_views_leave_numbers_where_they_were() -> None:
+    trace = record(maps_around(ThroughWindows()), torch.randn(MAPS))
+    past = bypass_of(trace, "1")
+    assert past is not None
+    assert past.kind == "block"
+
+
 def test_parallel_branches_make_one_block() -> None:
     model = nn.Sequential(nn.Linear(6, 16), Parallel(), Parallel(), nn.Linear(16, 4)).eval()
     network = trace_network(model, TOKENS).network
