@@ -13,6 +13,7 @@ from torch import nn
 from automl.errors import DataError, ModelError
 from automl.network import InputForm, form_of, judged_tensors, named_tensors, styles_of, taking_rows
 from automl.userdata.data import Data
+from automl.userdata.exported import EXPORTED, from_exported, is_exported, load_exported
 from automl.userdata.objects import call_user, load_factory
 from automl.userdata.weights import load_weights
 
@@ -48,13 +49,13 @@ def load_model(spec: str, weights: Path | None = None) -> nn.Module:
 
 def load_ready(spec: str, weights: Path | None = None) -> ReadyModel:
     """As `load_model`, with what was done to make it so."""
-    made = load_factory(spec)
-    if not isinstance(made, nn.Module):
+    made = load_exported(Path(spec)) if spec.endswith(EXPORTED) else load_factory(spec)
+    if not isinstance(made, nn.Module) and not is_exported(made):
         if not callable(made):
             raise ModelError(f"{spec} is a {type(made).__name__}, expected a function or a module")
         made = call_user(made, f"{spec} failed", ModelError)
-    if not isinstance(made, nn.Module):
-        _refuse_exported(made)
+    _refuse_scripted(made)
+    if not isinstance(made, nn.Module) and not is_exported(made):
         raise ModelError(f"{spec} returned a {type(made).__name__}, expected a torch.nn.Module")
     unwrapped = _unwrapped(made)
     if weights is not None:
@@ -62,15 +63,17 @@ def load_ready(spec: str, weights: Path | None = None) -> ReadyModel:
     return plain_model(unwrapped)
 
 
-def plain_model(model: nn.Module) -> ReadyModel:
+def plain_model(model: Any) -> ReadyModel:
     """A model taken out of what wraps it, in evaluation mode, on the CPU, of 32-bit floats.
 
-    It is the given model itself where that has 32-bit floats, put into evaluation mode.
+    It is the given model itself where that has 32-bit floats, put into evaluation mode; of an
+    exported program (`torch.export`), a module of the same weights.
 
     Raises:
-        ModelError: It is no module of layers: TorchScript, or an exported program.
+        ModelError: It is no module of layers, as TorchScript is none; or an exported program that
+            cannot be made one.
     """
-    _refuse_exported(model)
+    _refuse_scripted(model)
     plain = _unwrapped(model)
     tensors = [*plain.named_parameters(), *plain.named_buffers()]
     for name, each in tensors:
@@ -86,23 +89,29 @@ def plain_model(model: nn.Module) -> ReadyModel:
     return ReadyModel(plain.to("cpu").eval(), tuple(notes))
 
 
-def _refuse_exported(made: Any) -> None:
+def _refuse_scripted(made: Any) -> None:
     if isinstance(made, torch.jit.ScriptModule | torch.jit.ScriptFunction):
         raise ModelError(
             "a TorchScript model has no layers that can be cut: give the torch.nn.Module that it"
             " was scripted or traced from"
         )
-    if type(made).__name__ == "ExportedProgram" or hasattr(made, "_guards_fn"):
-        raise ModelError(
-            "an exported program has operators in place of layers: give the torch.nn.Module that"
-            " it was exported from"
-        )
+    if type(made).__name__ == "UnflattenedModule":
+        raise ModelError("an unflattened program has no layers: give the exported program itself")
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """What torch.compile, DataParallel and DistributedDataParallel wrap, at the top or inside."""
+def _unwrapped(model: Any) -> nn.Module:
+    """What torch.compile, DataParallel and DistributedDataParallel wrap, at the top or inside.
+
+    Of an exported program, the module that it was.
+    """
     while (inner := _wrapped(model)) is not None:
         model = inner
+    if is_exported(model):
+        return from_exported(model)
+    return _unwrapped_inside(model)
+
+
+def _unwrapped_inside(model: nn.Module) -> nn.Module:
     inside = [name for name, each in model.named_modules() if _wrapped(each) is not None]
     if not inside:
         return model
@@ -115,7 +124,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def _wrapped(model: nn.Module) -> nn.Module | None:
+def _wrapped(model: Any) -> nn.Module | None:
     """The module that a wrapper of torch's is around; None of another module."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner = model.module if isinstance(model, parallel) else None
