@@ -110,8 +110,8 @@ def _tensors(tree: Any) -> list[Tensor]:
     return found
 
 
-def counted_macs(model: Any, inputs: Tensor) -> int:
-    """Multiply-accumulates as `torch.utils.flop_counter` counts them.
+def counted_macs(model: Any, inputs: Tensor, without: frozenset[str] = frozenset()) -> int:
+    """Multiply-accumulates as `torch.utils.flop_counter` counts them, some modules left out.
 
     It knows fused attention on other devices only, so it is told of the CPU's, and it sees nothing
     inside the CPU's fused recurrent layers and encoder layers, so these are switched off.
@@ -125,7 +125,18 @@ def counted_macs(model: Any, inputs: Tensor) -> int:
             model(inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    return int(counter.get_total_flops()) // 2
+    counts: Any = counter.get_flop_counts()
+    left_out = sum(
+        sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) for name in without
+    )
+    return (int(counter.get_total_flops()) - left_out) // 2
+
+
+def unread_layers(model: nn.Module, inputs: Tensor) -> frozenset[str]:
+    """Layers that run in torch and whose outputs nothing reads: an exported file lacks them."""
+    trace = record(model, inputs, labelled=False)
+    alive = {call.step.module for call in trace.alive()}
+    return frozenset(call.step.module for call in trace.calls) - alive
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -216,7 +227,7 @@ def _policy(traced: TracedModel, example: Tensor, dense: list[Tensor], seed: int
     removed = frozenset(block.name for block in network.blocks if chance.random() < 0.3)
     foretold = sum(layer.macs for layer in _shapes(network, kept, removed))
     small = smaller(traced.model, network.groups, kept, removed)
-    counted = counted_macs(small, example)
+    counted = counted_macs(small, example, unread_layers(small, example))
     inputs = example.double()
     if input_hook(traced.model) is None:  # others than those that reading looked at
         inputs = torch.randn(

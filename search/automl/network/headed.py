@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
 from automl.network.heads import Heads
 from automl.network.labels import core, varies
-from automl.network.layers import Layer
+from automl.network.layers import CONVOLUTIONS, Layer
 from automl.network.trace import Call, Trace
 
 Tensor = torch.Tensor
+#: What has channels and places of its own, whatever its values were laid out in before.
+_OF_MAPS: Final = (
+    *CONVOLUTIONS,
+    *("linear", "max_pool", "avg_pool", "global_avg_pool", "resize"),
+)
 _NONE = torch.zeros(0, dtype=torch.int64)
 
 
@@ -64,7 +70,7 @@ def lines_of(call: Call, layer: Layer, trace: Trace) -> LayerLines:
     """
     if call.step.address in trace.products:
         return _product(call, layer, trace)
-    labels = trace.layouts.get(call.step.address)
+    labels = None if layer.op in _OF_MAPS else trace.layouts.get(call.step.address)
     found = None if labels is None else _elementwise(layer, labels, trace.heads)
     return found or LayerLines(call.in_labels, call.out_labels)
 
