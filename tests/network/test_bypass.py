@@ -142,6 +142,78 @@ def test_parallel_branches_make_one_block() -> None:
     assert [block.name for block in network.blocks] == ["1", "2"]
 
 
+class Gain(nn.Module):
+    """A scale a channel behind what a transformer adds to its stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.rand(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x
+
+
+class Encoder(nn.Module):
+    """Adds two or three branches one after another, in the way of the test."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.norm, self.first, self.second, self.third = nn.LayerNorm(16), Mlp(), Mlp(), Mlp()
+        self.scale, self.scale2 = Gain(), Gain()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "scaled":
+            x = x + self.scale(self.first(self.norm(x)))
+            return x + self.scale2(self.second(x))
+        x = x + self.first(self.norm(x))
+        if self.way == "one":
+            return x
+        if self.way == "bent":
+            return F.gelu(x + self.second(x)) + x
+        if self.way == "written out":
+            second = self.second
+            return x + second.down(F.gelu(second.up(second.norm(x)))) * 0.5
+        x = x + self.second(x)
+        return x + self.third(x) if self.way == "three" else x
+
+
+@pytest.mark.parametrize(
+    ("way", "parts"),
+    [
+        ("two", ["first", "second"]),
+        ("three", ["first", "second", "third"]),
+        ("scaled", ["scale", "scale2"]),
+        ("one", [""]),
+        ("bent", [""]),
+        ("written out", [""]),
+    ],
+)
+def test_a_block_that_adds_one_branch_after_another_goes_by_branches(
+    way: str, parts: list[str]
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), Encoder(way), nn.Linear(16, 4)).eval()
+    traced = trace_network(model, TOKENS)
+    network, x = traced.network, torch.randn(TOKENS)
+    assert [block.name for block in network.blocks] == [f"1.{part}".rstrip(".") for part in parts]
+    inside = [group for block in network.blocks for group in block.groups]
+    assert sorted(inside) == [group.name for group in network.groups if ".up" in group.name]
+    whole = smaller(traced.model, network.groups, {}, frozenset(b.name for b in network.blocks))
+    torch.testing.assert_close(whole(x), model[2](model[0](x)))
+    for block in network.blocks:
+        removed = frozenset({block.name})
+        small = smaller(traced.model, network.groups, {}, removed)
+        hook = model.get_submodule(block.name).register_forward_hook(
+            lambda _, given, out, whole=block.name == "1": given[0] if whole else 0 * out
+        )
+        torch.testing.assert_close(small(x), model(x))
+        hook.remove()
+        priced = [(layer.op, layer.in_size) for layer in network.shapes({}, removed)]
+        again = trace_network(small, TOKENS).network
+        assert sorted((layer.op, layer.in_size) for layer in again.layers) == sorted(priced)
+
+
 @pytest.mark.parametrize("way", ["added", "normed before", "in place"])
 def test_a_branch_is_added_outside_it_to_what_it_was_made_from(way: str) -> None:
     torch.manual_seed(0)

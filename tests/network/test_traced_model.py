@@ -87,7 +87,7 @@ BLOCKS = {
     "grouped": "blocks.1",
     "inverted": "blocks.0 blocks.2",
     "shuffle v1": "blocks.0 blocks.1",
-    "transformer": "blocks.0 blocks.1",
+    "transformer": "blocks.0.attention blocks.0.mlp blocks.1.attention blocks.1.mlp",
     "encoder": "pre",
     "self-attention": "mlp",
     "layer scale": "blocks.0 blocks.1",

@@ -10,7 +10,8 @@ def removable(trace: Trace) -> dict[str, Bypass]:
     """What can be left out, in network order, and how values go past it.
 
     Blocks before all: innermost modules whose output is one of their inputs plus something of the
-    same shape. Outside them, innermost modules whose output is added to what they were made from,
+    same shape. A block that adds one branch after another, as transformers' do, goes by branches:
+    modules whose output is added to what they were made from. Outside blocks, innermost branches,
     and layers of chains. What else a module is given is read elsewhere too: without it that would
     be computed for nothing.
     """
@@ -24,12 +25,27 @@ def removable(trace: Trace) -> dict[str, Bypass]:
         others = {*given} & {*producers} - {past.enters, *trace.output}
         if all(_read_outside(name, users[value]) for value in others):
             found[name] = past
-    kept = _innermost([name for name, past in found.items() if past.kind == "block"])
+    blocks = _innermost([name for name, past in found.items() if past.kind == "block"])
+    kept = [part for name in blocks for part in _branches(name, found) or (name,)]
     for kind in ("branch", "layer"):
         further = _innermost([name for name, past in found.items() if past.kind == kind])
         kept += [name for name in further if not any(_overlap(name, other) for other in kept)]
     order = _order(trace)
     return {name: found[name] for name in sorted(kept, key=lambda name: order.get(name, 0))}
+
+
+def _branches(name: str, found: dict[str, Bypass]) -> list[str]:
+    """Two branches or more that follow one another from where a block begins to where it ends."""
+    inside = [other for other in found if other.startswith(f"{name}.")]
+    branches = _innermost([other for other in inside if found[other].kind == "branch"])
+    by_entry = {found[other].enters: other for other in branches}
+    value, chain = found[name].enters, list[str]()
+    while value != found[name].leaves:
+        if value not in by_entry:
+            return []
+        chain.append(by_entry.pop(value))
+        value = found[chain[-1]].leaves
+    return chain if len(chain) > 1 else []
 
 
 def _layers(trace: Trace) -> list[str]:

@@ -167,7 +167,7 @@ def _network(
     return Network(
         tuple(plans),
         grouping.groups,
-        _blocks(blocks, plans, grouping, flow),
+        _blocks(blocks, plans, grouping, flow, trace),
         tuple(input_shape),
         tuple(sizes),
         _frozen(grouping, refused, trace),
@@ -230,17 +230,20 @@ def _plan(
 
 
 def _blocks(
-    blocks: Mapping[str, Bypass], plans: list[LayerPlan], grouping: Grouping, flow: Flow
+    blocks: Mapping[str, Bypass],
+    plans: list[LayerPlan],
+    grouping: Grouping,
+    flow: Flow,
+    trace: Trace,
 ) -> tuple[Block, ...]:
     result = []
     for name, past in blocks.items():
         layers = tuple(plan.layer.name for plan in plans if plan.block == name)
+        gone = {call.step.module for call in trace.calls if goes_with(call, name, past)} - {""}
         inside = tuple(
             group.name
             for group in grouping.groups
-            if all(
-                side.module.startswith(f"{name}.") for side in (*group.producers, *group.consumers)
-            )
+            if all(side.module in gone for side in (*group.producers, *group.consumers))
         )
         ends = map(flow.value_owner, (past.enters, past.leaves))
         result.append(Block(name, layers, inside, *ends))
