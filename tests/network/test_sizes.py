@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from exact import gap, some
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.sizes import SizeCalls, is_size, parse_size, set_sizes, size_side
+from automl.network.traced_model import trace_network
 
 
 class Asking(nn.Module):
@@ -113,3 +115,35 @@ def test_a_side_is_written_and_read() -> None:
     assert is_size(size_side(3, 1, 8))
     assert parse_size(size_side(3, 1, 8)) == (3, 1, 8)
     assert not is_size("in")
+
+
+class Reduced(nn.Module):
+    """Names the width of one layer's channels after another's, as Segformer's reduction does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.reduce, self.head = (
+            nn.Conv2d(3, 8, 1),
+            nn.Conv2d(8, 8, 2, 2),
+            nn.Linear(8, 4),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        b, c = x.shape[:2]
+        small = self.reduce(x).reshape(b, c, -1).transpose(1, 2)
+        head: Tensor = self.head(small.view(b, -1, 8)).mean(1)
+        return head + x.mean((1, 2, 3), keepdim=True).flatten(1)
+
+
+def test_widths_named_after_other_layers_are_translated() -> None:
+    torch.manual_seed(0)
+    shape = (1, 3, 6, 6)
+    traced = trace_network(Reduced().eval(), shape, resolutions=())
+    assert [(group.name, group.channels) for group in traced.network.groups] == [
+        ("stem", 8),
+        ("reduce", 8),
+    ]
+    assert traced.network.unprunable == ()
+    wrong, effect = gap(traced, shape, some(traced))
+    assert wrong < 1e-12 < 1e-3 < effect

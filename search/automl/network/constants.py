@@ -17,7 +17,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from automl.network.forward_tracer import base_kind
+from automl.network.heads import Heads
 from automl.network.labels import (
+    FIXED,
     NONE,
     Rules,
     UnionFind,
@@ -26,7 +28,9 @@ from automl.network.labels import (
     core,
     meets_constants,
     varying,
+    vector,
 )
+from automl.network.picking import picked
 
 Tensor = torch.Tensor
 #: An axis of a constant: its dotted name, and which of its axes.
@@ -61,11 +65,11 @@ class Constants:
 
     Args:
         model: Its constants are followed.
-        union: Of the pass's labels.
+        heads: Of the pass, with its labels.
     """
 
-    def __init__(self, model: nn.Module, union: UnionFind) -> None:
-        self._union = union
+    def __init__(self, model: nn.Module, heads: Heads) -> None:
+        self._heads, self._union = heads, heads.union
         #: Of tensors that are constants or were made of them alone.
         self._coordinates: dict[int, Mapping[Axis, Tensor]] = {}
         self._extents: dict[Axis, int] = {}
@@ -91,12 +95,34 @@ class Constants:
         found: list[dict[Axis, Tensor]] = [{} for _ in results]
         for axis in axes:
             places, named = tree_map(lambda leaf, a=axis: self._along(leaf, a), (args, kwargs))
-            moved = tree_leaves(self._rules.apply(op, func, places, named, output))
+            taken = _product(op, places, output)
+            taken = picked(op, places[0], args) if taken is None and places else taken
+            moved = tree_leaves(
+                self._rules.apply(op, func, places, named, output) if taken is None else taken
+            )
             for each, tensor, place in zip(found, results, moved, strict=False):
                 if isinstance(place, Tensor) and place.shape == tensor.shape and core(place).any():
                     each[axis] = place
         for tensor, coordinates in zip(results, found, strict=True):
             self._keep(tensor, coordinates)
+
+    def labelled(self, tensor: Tensor) -> Tensor | None:
+        """Labels of a result of constants alone, as far as its values have met some."""
+        found = None
+        for axis, places in self._coordinates.get(id(tensor), {}).items():
+            if axis in self._lines:
+                found = self._both(found, self._line(axis)[core(places)].expand(tensor.shape))
+        return None if found is None else compact(found)
+
+    def meet(self, tensor: Tensor, line: Tensor, dim: int) -> None:
+        """Values made of constants lie along these labels in one dimension, from the last.
+
+        Where they come from no constant, the labels stay.
+        """
+        if tensor.dim() < -dim or tensor.size(dim) == 1:
+            return
+        found = vector(self._met(tensor, constant(tuple(tensor.shape)), dim), dim)
+        self._union.join(line, line.new_zeros(len(line)) if found is None else found, FIXED)
 
     def labels(self, op: str, func: Any, args: Any, kwargs: Any, labels: Any) -> Any:
         """The labels of an operation's arguments, with those of constants that it meets.
@@ -112,10 +138,24 @@ class Constants:
         dims = {dim - leaf.dim() for leaf in leaves for dim in varying(leaf)}
         if op == "embedding":  # what is looked up in a table has the channels of the table
             dims = {-1}
+        if len(dims) == 2 and -1 in dims:
+            self._meet_heads(args, leaves, min(dims))
+            return labels
         if len(dims) != 1:
             return labels
         dim = dims.pop()
         return tree_map(lambda leaf, known: self._met(leaf, known, dim), (args, kwargs), labels)
+
+    def _meet_heads(self, args: Any, labels: list[Tensor], dim: int) -> None:
+        """Constants that all heads share, or all places within each, lie along the others."""
+        cells = next((each for each in labels if len(varying(each)) == 2), constant((1,)))
+        for leaf in tree_leaves(args):
+            if not self._coordinates.get(id(leaf)) or leaf.dim() > cells.dim():
+                continue
+            alone = [at for at in (dim, -1) if leaf.dim() >= -at and leaf.size(at) > 1]
+            if len(alone) == 1:
+                grid = self._heads.grid(core(cells).reshape(-1, cells.size(-1)))
+                self.meet(leaf, grid.columns if alone == [-1] else grid.rows, alone[0])
 
     def _met(self, leaf: Any, known: Any, dim: int) -> Any:
         """Labels of a result of constants along the one dimension, counted from the last."""
@@ -128,9 +168,12 @@ class Constants:
                 continue  # its values do not lie along the channels
             if axis not in self._lines:
                 self._lines[axis] = self._union.fresh(self._extents[axis])
-            line = torch.cat([torch.tensor([NONE]), self._lines[axis]])
-            found = self._both(found, line[small].expand(leaf.shape))
+            found = self._both(found, self._line(axis)[small].expand(leaf.shape))
         return known if found is None else compact(found)
+
+    def _line(self, axis: Axis) -> Tensor:
+        """Labels by coordinate, which is counted from 1."""
+        return torch.cat([torch.tensor([NONE]), self._lines[axis]])
 
     def _both(self, one: Tensor | None, other: Tensor) -> Tensor:
         if one is None:
@@ -148,6 +191,16 @@ class Constants:
     def _keep(self, tensor: Tensor, coordinates: Mapping[Axis, Tensor]) -> None:
         self._alive.append(tensor)
         self._coordinates[id(tensor)] = coordinates
+
+
+def _product(op: str, places: Any, output: Any) -> Tensor | None:
+    """Coordinates of a product of constants, where they lie along none that it sums over."""
+    if op not in ("mm", "bmm"):
+        return None
+    left, right = core(places[0]), core(places[1])
+    if left.size(-1) > 1 or right.size(-2) > 1 or (left.any() and right.any()):
+        return None
+    return compact((left + right).expand(output.shape))
 
 
 def _counted(shape: torch.Size, dim: int) -> Tensor:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Final
 
@@ -124,6 +124,7 @@ class SizeNotes:
 
     def __init__(self) -> None:
         self.calls: list[SizeCall] = []
+        self._translated: set[str] = set()
         self._counts: Counter[str] = Counter()
 
     def begin(self, module: str) -> None:
@@ -135,25 +136,44 @@ class SizeNotes:
         self.calls.append(SizeCall(module, self._counts[module], kind, labels, stretches))
         self._counts[module] += 1
 
+    def relabel(self, number: int, labels: Tensor | None) -> None:
+        """Labels of a call's value, where they are known only in the end."""
+        if labels is not None:
+            self.calls[number] = replace(self.calls[number], labels=labels)
+
     def lines(self, heads: Heads) -> Iterator[tuple[tuple[str, int, int], Tensor]]:
         """Labels along what is named in modules that lay channels out in heads or in parts.
 
         Each with the name of the module, the number of the call, and the stretch. Other modules
-        need no translation: what they name they asked for before.
+        need no translation as long as they name what they asked for before (`translate`).
         """
-        found = [
+        found = self._named(heads)
+        needing = self._translated | {
+            key[0]
+            for key, line, kind in found
+            if kind in _PARTED or (kind != "asked" and heads.has(line))
+        }
+        return ((key, line) for key, line, _ in found if key[0] in needing)
+
+    def translate(self, heads: Heads, roots: Collection[int]) -> bool:
+        """Translate also in modules that name how many there are of these classes of channels.
+
+        Returns whether there are any that did not before.
+        """
+        before = len(self._translated)
+        for (module, _, _), line, kind in self._named(heads):
+            if kind != "asked" and not set(roots).isdisjoint(heads.union.roots(line).tolist()):
+                self._translated.add(module)
+        return len(self._translated) > before
+
+    def _named(self, heads: Heads) -> list[tuple[tuple[str, int, int], Tensor, str]]:
+        return [
             ((each.module, each.call, stretch), line[start:stop], each.kind)
             for each in self.calls
             for stretch, dim, start, stop in each.stretches
             if (line := heads.slices(each.labels, dim)) is not None
             if bool(line[start:stop].any())
         ]
-        needing = {
-            key[0]
-            for key, line, kind in found
-            if kind in _PARTED or (kind != "asked" and heads.has(line))
-        }
-        return ((key, line) for key, line, _ in found if key[0] in needing)
 
 
 class SizedForward:

@@ -36,6 +36,7 @@ from automl.network.layer_rules import LayerRules
 from automl.network.layers import RECURRENT
 from automl.network.outputs import Here, Signature, output_tensors
 from automl.network.over_channels import Statistics
+from automl.network.picking import picked
 from automl.network.sizes import SizeCalls, SizeNotes
 from automl.network.stretches import Stretches
 from automl.network.weights_read import WeightsRead, tied_layers
@@ -188,7 +189,8 @@ class _Recorder(ForwardTracer):
         self._labelled = labelled
         self._rules = Rules(self.trace.union, self.trace.heads)
         self._layers = LayerRules(self.trace.heads, self.trace.bindings, self.trace.tied)
-        self._constants = Constants(model, self.trace.union)
+        self._constants = Constants(model, self.trace.heads)
+        self._sized: dict[int, Tensor] = {}  # by size call: what constants alone made
         self._statistics = Statistics(self.trace.heads, self.trace.bindings)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
@@ -212,6 +214,8 @@ class _Recorder(ForwardTracer):
         for value in known:
             self.trace.union.freeze(self._labels[value], OUTPUT)
         self.trace.bindings |= self._constants.bindings()
+        for number, tensor in self._sized.items():
+            self.trace.sizes.relabel(number, self._constants.labelled(tensor))
         self.trace.heads.settle()
         self.trace.output = tuple(known)
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
@@ -273,11 +277,9 @@ class _Recorder(ForwardTracer):
             else:
                 known = tree_map(self._label, (args, kwargs))
                 places, named = self._constants.labels(step.op, func, args, kwargs, known)
-                labels = self._product(step, places, args, output)
-                if labels is None and step.op in ("as_strided", "as_strided_"):
-                    labels = restrided(places[0], self._strides[self._ids[id(args[0])]], output)
+                labels = self._product(step, places, args, kwargs, output)
                 if labels is None:
-                    labels = self._statistics.labels(step, places, output)
+                    labels = self._placed(step, places, args, output)
                 if labels is None:
                     labels = self._rules.apply(step.op, func, places, named, output)
         shapes = tuple(tuple(tensor.shape) for tensor in read)
@@ -287,15 +289,29 @@ class _Recorder(ForwardTracer):
         """A module's own forward asked for sizes, or named some."""
         if self._labelled and self._scope and not self._suspended:
             labels = self._quietly(self._label, tensor)
+            if id(tensor) not in self._ids:
+                self._sized[len(self.trace.sizes.calls)] = tensor
             self.trace.sizes.note(self._scope[-1], kind, labels, stretches)
 
-    def _product(self, step: LeafCall, labels: Any, args: Any, output: Any) -> Any:
+    def _placed(self, step: LeafCall, labels: Any, args: Any, output: Any) -> Any:
+        """Labels by where values lie or are taken from, or of statistics over channels."""
+        if step.op in ("as_strided", "as_strided_"):
+            return restrided(labels[0], self._strides[self._ids[id(args[0])]], output)
+        taken = picked(step.op, labels[0] if labels else None, args)
+        return self._statistics.labels(step, labels, output) if taken is None else taken
+
+    def _product(self, step: LeafCall, labels: Any, args: Any, kwargs: Any, output: Any) -> Any:
         if not all(id(each) in self._ids for each in args[:2]):
             return None
         found = product_labels(self.trace.heads, step.op, labels, output)
         if found is None:
             return None
         self.trace.products[step.address] = found[1]
+        rows = found[1][0].heads
+        if rows is not None and args[0].dim() == 4:  # a bias of each head is added to the scores
+            for each in (*args[3:], *kwargs.values()):
+                if isinstance(each, Tensor) and id(each) not in self._ids:
+                    self._constants.meet(each, rows[: args[0].size(1)], -3)
         return found[0]
 
     def _write(

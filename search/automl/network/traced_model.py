@@ -83,12 +83,14 @@ def trace_network(
     sizes = _ladder(ready, trace, input_shape, resolutions)
     refused: dict[str, str] = {}
     while True:
-        network = _network(ready, trace, sizes, input_shape, fingerprint, refused)
+        network, grouping = _network(ready, trace, sizes, input_shape, fingerprint, refused)
         unsound = unsound_parts(ready, network, example, seed)
         if not unsound:
             network = replace(network, unprunable=(*network.unprunable, *asleep))
             return TracedModel(ready, network, trace)
-        refused |= unsound
+        roots = [root for root, name in grouping.member.items() if name in unsound]
+        if not trace.sizes.translate(trace.heads, roots):
+            refused |= unsound
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -146,7 +148,7 @@ def _network(
     input_shape: Sequence[int],
     fingerprint: str,
     refused: dict[str, str],
-) -> Network:
+) -> tuple[Network, Grouping]:
     modules = dict(model.named_modules())
     found = _priced(trace, modules)
     ladders = [_priced(other, modules).entries for other in sizes.values()]
@@ -164,7 +166,7 @@ def _network(
         plan = _plan(call, lines[index], trace, grouping, rungs, blocks)
         plans.append(replace(plan, owner=flow.owner(call)))
     plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, tuple(blocks))
-    return Network(
+    network = Network(
         tuple(plans),
         grouping.groups,
         _blocks(blocks, plans, grouping, flow, trace),
@@ -174,6 +176,7 @@ def _network(
         fingerprint,
         find_boundaries(flow, grouping, list(sizes.values()), blocks),
     )
+    return network, grouping
 
 
 @dataclass(frozen=True, slots=True)
