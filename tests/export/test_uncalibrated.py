@@ -11,9 +11,14 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from automl.errors import QuantizationError
+from automl.errors import ModelError, QuantizationError
+from automl.export.float_onnx import float_onnx
 from automl.export.session import Session
-from automl.export.uncalibrated import computes_integers, uncalibrated_onnx
+from automl.export.uncalibrated import (
+    check_integers,
+    computes_integers,
+    uncalibrated_onnx,
+)
 from automl.network.precision import FLOAT_BITS, Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits
@@ -84,3 +89,36 @@ def test_only_rounded_activations_are_integers() -> None:
 def test_a_layer_whose_bits_cannot_be_chosen_is_refused(traced: TracedModel) -> None:
     with pytest.raises(QuantizationError, match=r"'steam'.*did you mean stem"):
         made(traced, "qdq-u8s8", steam=INT8)
+
+
+class Logarithms(Small):
+    """Takes inputs above 0 alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.log())
+
+
+class Twins(Small):
+    """Two layers of the same weights: their file computes one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Conv2d(8, 8, 3, padding=1)
+        self.other.load_state_dict(self.inner.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        return self.head((self.inner(x) + self.other(x)).mean((2, 3)))
+
+
+def test_all_layers_at_8_bits_are_made_and_run_before_a_search() -> None:
+    torch.manual_seed(0)
+    for model, why in ((Small(), ""), (Logarithms(), ""), (Twins(), "no value where other writes")):
+        traced = trace_network(model.eval(), SHAPE, resolutions=())
+        exported = float_onnx(traced.model, SHAPE, thorough=True)
+        given = (traced.model, Flow(traced.trace), "qdq-u8s8", SHAPE, exported)
+        if why:
+            with pytest.raises(ModelError, match=why):
+                check_integers(*given)
+        else:
+            check_integers(*given)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import Tiny, request, task, write_table
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl.errors import ModelError
 from automl.pipeline import Event, search
@@ -74,3 +74,53 @@ def test_values_beyond_16_bit_floats_are_refused_where_the_target_has_no_others(
     with pytest.raises(ModelError, match=said):
         trace_request(dataclasses.replace(given, target="jetson-nano"))
     trace_request(of(Tiny().eval(), asked, target="jetson-nano"))
+
+
+class Twins(Tiny):
+    """Two layers of the same weights, of which a file computes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+        self.two.load_state_dict(self.one.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.head(self.block(self.one(x) + self.two(x)).mean((2, 3)))
+
+
+def test_integers_that_cannot_be_written_are_refused_where_they_may_be_chosen(
+    asked: SearchRequest,
+) -> None:
+    given = of(Twins().eval(), asked)
+    trace_request(given)  # the target computes in floats alone
+    timed = dataclasses.replace(given, target="rpi4-1t", budget=("50%",), precisions=("auto",))
+    with pytest.raises(ModelError, match=r"may choose integers, .* no value where two ") as caught:
+        trace_request(timed)
+    assert caught.value.options == ("precisions",)
+    trace_request(dataclasses.replace(timed, precisions=("float",)))
+    trace_request(dataclasses.replace(timed, budget=("50%MACs",)))
+
+
+class Projected(nn.Module):
+    """A recurrent layer whose states are projected, which ONNX has no operator of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states = nn.LSTM(48, 24, proj_size=8, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(
+            self.states(x.flatten(2).transpose(1, 2).unflatten(1, (16, 16)).flatten(2))[0].mean(1)
+        )
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_a_file_that_does_not_run_is_refused_in_one_line(
+    asked: SearchRequest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError, match="ONNX Runtime cannot run the exported model") as caught:
+        trace_request(of(Projected().eval(), asked))
+    assert not {"\n", "\x1b"} & set(str(caught.value))
+    assert capfd.readouterr() == ("", "")

@@ -7,5 +7,6 @@ from .packed import IntegerWeights as IntegerWeights
 from .packed import SharedWeights as SharedWeights
 from .packed import Stored as Stored
 from .packed import write_packed as write_packed
+from .uncalibrated import check_integers as check_integers
 from .uncalibrated import computes_integers as computes_integers
 from .uncalibrated import uncalibrated_onnx as uncalibrated_onnx

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from automl.compression import QuantizedModel
-from automl.errors import ModelError
+from automl.errors import ModelError, Raised, attempt
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import run_all
 from automl.export.qdq import check_quantized, quantized_bytes
@@ -69,13 +69,18 @@ def export_onnx(
 
 def check_export(
     model: nn.Module, input_shape: Sequence[int], inputs: torch.Tensor, *, half: bool = False
-) -> None:
-    """Do all that `export_onnx` does but write a file; arguments as there.
+) -> bytes:
+    """Do all that `export_onnx` does of a float network but write a file; arguments as there.
+
+    Returns:
+        What `float_onnx` gives: the network before anything is done to its file.
 
     Raises:
         ModelError: As there.
     """
-    _exported(model, input_shape, inputs, half=half)
+    exported = float_onnx(model, input_shape, thorough=True)
+    _checked(without_repeats(exported), model, input_shape, inputs, half=half)
+    return exported
 
 
 def _exported(
@@ -83,6 +88,17 @@ def _exported(
 ) -> tuple[bytes, float]:
     """A file's content, checked, and its difference."""
     whole = onnx_bytes(model, input_shape, thorough=True)
+    return _checked(whole, model, input_shape, inputs, half=half)
+
+
+def _checked(
+    whole: bytes,
+    model: nn.Module,
+    input_shape: Sequence[int],
+    inputs: torch.Tensor | None,
+    *,
+    half: bool,
+) -> tuple[bytes, float]:
     content = half_model(whole) if half else whole
     if isinstance(model, QuantizedModel):
         if inputs is None:
@@ -93,8 +109,10 @@ def _exported(
     try:
         return content, check_onnx(content, model, input_shape, tolerance, shown)
     except ModelError as error:
+        if not half:
+            raise
         reached = max((_reached(whole, model, each) for each in shown), default=0.0)
-        if not half or reached <= HALF_RANGE:
+        if reached <= HALF_RANGE:
             raise
         raise ModelError(
             f"the target computes in fp16, and values in the network reach {reached:,.0f}, beyond"
@@ -103,8 +121,10 @@ def _exported(
 
 
 def _reached(content: bytes, model: nn.Module, inputs: torch.Tensor) -> float:
-    """The largest value in a network of 32-bit floats on an input."""
-    values = run_all(onnx.load_from_string(content), fed(model, inputs))
+    """The largest value in a network of 32-bit floats on an input; 0 where it does not run."""
+    values = attempt(lambda: run_all(onnx.load_from_string(content), fed(model, inputs)))
+    if isinstance(values, Raised):
+        return 0.0
     return max(float(np.abs(each).max(initial=0.0)) for each in values.values())
 
 

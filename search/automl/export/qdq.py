@@ -85,9 +85,20 @@ def quantized_bytes(
 
 
 def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]) -> RecordedValues:
-    """Inputs and outputs of a plan's operations on a random input, unrounded."""
-    example = example_of(network, input_shape)
-    return record_values(network, {*plan.inputs, *plan.rounding.outputs}, example)
+    """Inputs and outputs of a plan's operations on a random input, unrounded.
+
+    The input is between 0 and 1 where others lead to values that are no numbers.
+    """
+    example, places = example_of(network, input_shape), {*plan.inputs, *plan.rounding.outputs}
+    recorded = record_values(network, places, example)
+    if _finite(recorded) or not example.is_floating_point():
+        return recorded
+    return record_values(network, places, example.sigmoid())
+
+
+def _finite(recorded: RecordedValues) -> bool:
+    read = (each for values in recorded.inputs.values() for each in values if each is not None)
+    return all(bool(np.isfinite(each).all()) for each in (*read, *recorded.outputs.values()))
 
 
 def quantized_onnx(content: bytes, model: QuantizedModel, recorded: RecordedValues) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,11 +36,13 @@ def checking_options() -> onnxruntime.SessionOptions:
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*_EXACT)
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised
     options.intra_op_num_threads = 1
     return options
 
 
+#: Escape codes that ONNX Runtime writes into what it says.
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 #: What an array is cast to for an input of the file.
 _KINDS: Final = {
     "tensor(float16)": np.float16,
@@ -97,6 +100,15 @@ class Session:
         self._session = session
 
     def run(self, inputs: Feed) -> list[Array]:
-        """All outputs on one input, as 32-bit floats."""
-        outputs = self._session.run(None, by_name(self._session, inputs))
+        """All outputs on one input, as 32-bit floats.
+
+        Raises:
+            ModelError: ONNX Runtime has no such operator, or not of such shapes.
+        """
+        outputs = attempt(lambda: self._session.run(None, by_name(self._session, inputs)))
+        if isinstance(outputs, Raised):
+            said = _COLOURS.sub("", str(outputs))
+            raise ModelError(f"ONNX Runtime cannot run the exported model: {said}") from (
+                outputs.error
+            )
         return [np.asarray(output, dtype=np.float32) for output in outputs]

@@ -22,7 +22,8 @@ from automl.errors import QuantizationError, nearest
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import Array, RecordedValues
 from automl.export.qdq import quantized_onnx, record_plan
-from automl.network import FLOAT_BITS, Flow
+from automl.export.session import Session, fed
+from automl.network import FLOAT_BITS, Flow, example_of
 from automl.policy import Bits
 
 
@@ -37,6 +38,7 @@ def uncalibrated_onnx(
     bits: Mapping[str, Bits],
     scheme: str,
     input_shape: Sequence[int],
+    exported: bytes | None = None,
 ) -> bytes:
     """The integer network of a policy's bits as ONNX, batch 1: of the right operators and shapes.
 
@@ -48,6 +50,7 @@ def uncalibrated_onnx(
         bits: Per layer; float where not named, and where only weights have fewer bits.
         scheme: Of the target's table.
         input_shape: Of one input, batch 1 first.
+        exported: Its file of floats where that was made before; None makes one.
 
     Raises:
         ModelError: The network cannot be exported.
@@ -64,7 +67,24 @@ def uncalibrated_onnx(
     weights = {name: _weight_qparams(network.get_submodule(name)) for name in integers}
     qparams = _qparams(plan, recorded, bool(SCHEMES[scheme][1]))
     model = QuantizedModel(network, plan, qparams, weights)
-    return quantized_onnx(float_onnx(network, input_shape), model, recorded)
+    content = exported or float_onnx(network, input_shape)
+    return quantized_onnx(content, model, recorded)
+
+
+def check_integers(
+    network: nn.Module, flow: Flow, scheme: str, input_shape: Sequence[int], exported: bytes
+) -> None:
+    """Make the integer network with all layers at 8 bits, and run it once.
+
+    Args:
+        network, flow, scheme, input_shape, exported: As for `uncalibrated_onnx`.
+
+    Raises:
+        ModelError: It cannot be made, or does not run.
+    """
+    bits = dict.fromkeys(flow.layers, Bits(8, 8))
+    content = uncalibrated_onnx(network, flow, bits, scheme, input_shape, exported)
+    Session(content).run(fed(network, example_of(network, input_shape)))
 
 
 def _weight_qparams(layer: nn.Module) -> QParams:
