@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from automl.latency import gaussian
 from automl.latency.gaussian import GaussianPricer, most_telling
 from automl.latency.header import TableHeader
 from automl.latency.keys import MISSING, SOURCES, OpKey
@@ -131,3 +133,18 @@ def test_a_table_gives_its_measured_rows_alone() -> None:
     found = GaussianPricer.of(table).lookup(GRID[:2])
     assert found.source.tolist() == [MEASURED, FITTED]
     assert found.seconds[1] < 0.1
+
+
+def test_covariances_are_computed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [conv(*each, 4) for each in product(range(1, 141), WIDTHS, SIZES)]
+    whole = pricer(GRID).lookup(asked)
+    monkeypatch.setattr(gaussian, "_AT_ONCE", 10_000)
+    made = pricer(GRID)
+    assert made.scale == pytest.approx(pricer(GRID).scale)
+    tracemalloc.start()
+    found = made.lookup(asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(found.seconds, whole.seconds, rtol=1e-9)
+    np.testing.assert_allclose(found.spread, whole.spread, rtol=1e-9)
+    assert peak < 8 * len(asked) * len(GRID)  # once all covariances; they took ten times that

@@ -117,3 +117,16 @@ def test_a_pass_that_fails_is_begun_anew(model: nn.Module) -> None:
         resumed(torch.randn(2, 5, 6, 6))
     shown = images()
     torch.testing.assert_close(resumed(shown), model(shown), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_no_more_is_kept_than_the_limit_and_what_is_not_is_run_again(model: nn.Module) -> None:
+    one = images()[:1].clone()
+    maps = 3 * 8 * 6 * 6 * 4  # what `first` and `inner` wrote, a copy of it, and a mean
+    resumed = ResumedModel(model, ("last",), limit=maps)
+    ran = []
+    for inputs in (one, one, two := images()[1:2].clone(), two, one):
+        with Counted() as counted:
+            torch.testing.assert_close(resumed(inputs), model(inputs), rtol=0, atol=0)
+        ran.append(counted.convolutions - 4)  # those of the network itself
+    assert ran == [4, 2, 4, 4, 2]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.profiling.microbench import probe
-from automl.profiling.runner import Limits, LocalRunner, Probe
+from automl.profiling.runner import Limits, LocalRunner, Probe, request
 
 QUICK = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
 
@@ -39,6 +44,22 @@ def test_probes_are_timed_and_refusals_named(runner: LocalRunner) -> None:
     assert found[2].seconds > found[0].seconds > 0
     assert found[2].runs >= 3
     assert 0 <= runner.stolen <= 1
+
+
+def test_of_a_request_one_model_is_encoded_at_a_time(runner: LocalRunner) -> None:
+    models = [bytes(np.random.default_rng(seed).bytes(1_000_000)) for seed in range(8)]
+    probes = [Probe(models[:5], (1.0,) * 5), Probe(models[5:], (0.5, 0.25, -1.0))]
+    tracemalloc.start()
+    largest = max(map(len, request(7, runner.info, probes, QUICK)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert largest < 1_400_000
+    assert peak < 5_000_000
+    asked = json.loads("".join(request(7, runner.info, probes, QUICK)))
+    assert (asked["id"], asked["runtime"], asked["threads"]) == (7, "onnxruntime", 1)
+    assert [each["weights"] for each in asked["probes"]] == [[1.0] * 5, [0.5, 0.25, -1.0]]
+    sent = [base64.b64decode(model) for each in asked["probes"] for model in each["models"]]
+    assert [zlib.decompress(each) for each in sent] == models
 
 
 def test_a_batch_that_was_left_early_does_not_disturb_the_next(runner: LocalRunner) -> None:

@@ -295,7 +295,7 @@ def test_without_a_gpu_the_worker_names_the_reason_and_lives(
     )
     probes = [probe(OpKey("linear", 8, 8, precision="fp16"), "tensorrt")] * 2
     info = RuntimeInfo("tensorrt", version, 1, "any")
-    lines = [request(number, info, probes, Limits()) for number in (1, 2)]
+    lines = ["".join(request(number, info, probes, Limits())) for number in (1, 2)]
     answers = [
         json.loads(line) for line in bindings.run(str(file), text="\n".join(lines)).splitlines()
     ]

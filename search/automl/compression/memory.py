@@ -17,10 +17,7 @@ moments take: the moments' bytes / (M / 8).
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +34,8 @@ from automl.units import format_bytes
 
 Tensor = torch.Tensor
 _BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 8, 72
+#: Of a limit, what may be resident before freed memory is given back.
+_FULL: Final = 2 / 3
 #: Bytes of a number of an activation.
 _NUMBER: Final = 4
 #: Most numbers of one layer's inputs that are read over all images.
@@ -139,6 +138,11 @@ class MemoryPlan:
         return self.memory // _MOMENTS
 
     @property
+    def full_bytes(self) -> int:
+        """What the process may be resident with before it gives freed memory back."""
+        return int(_FULL * self.memory)
+
+    @property
     def targets_bytes(self) -> int:
         """Of dense values to aim at, of all layers together."""
         return self.memory // _TARGETS
@@ -179,8 +183,6 @@ _PROGRAM: Final = 400_000_000
 _MODELS: Final = 3
 #: What all shares of a limit come to, and what is computed beside them.
 _SHARES: Final = 0.75
-#: Of a limit, what may be resident before freed memory is given back.
-_FULL: Final = 2 / 3
 
 
 def room(memory: int, model: nn.Module, images: int, most: int = 0) -> int:
@@ -212,22 +214,6 @@ def _held_bytes(model: nn.Module) -> int:
     ]
     weights = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return _MODELS * weights + 9 * _NUMBER * sum(squares) // 16 + 2 * 8 * max(squares, default=0)
-
-
-def give_back(limit: int) -> None:
-    """Give the system what was freed, where the process is resident with much of a limit.
-
-    glibc keeps freed blocks of less than 32 MB for itself, and those of one batch seldom fit the
-    next: a walk of ResNet-50 over 100 images of 224 pixels was resident with 2.3 GB, of which 1.0
-    were in use. Elsewhere nothing is done.
-    """
-    if sys.platform != "linux":
-        return
-    with open("/proc/self/statm", encoding="ascii") as file:
-        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other libraries have none
-    if resident > _FULL * limit and trim is not None:
-        trim(0)
 
 
 def image_bytes(trace: Trace, scale: float = 1.0) -> int:

@@ -20,10 +20,11 @@ from automl.compression.layer_matrix import (
     output_rows,
     places,
 )
-from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory, give_back
+from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory
 from automl.compression.moments import Moments, StreamedMoments
 from automl.compression.resizing import resized
 from automl.compression.sampling import Sampling, chosen_places
+from automl.heap import give_back
 from automl.network import Address, Call, ForwardTracer, LeafCall, Trace
 
 Tensor = torch.Tensor
@@ -170,7 +171,7 @@ def collect(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
     def read(here: slice) -> Tensor:
-        give_back(plan.memory)
+        give_back(plan.full_bytes)
         return resized(images[order[here]], resolution)
 
     aims, parts = aims_of(trace), plan.parts(read, count)

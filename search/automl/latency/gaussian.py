@@ -13,7 +13,7 @@ that is stated is scaled by how wrong each measured operator is predicted from t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from automl.latency.keys import MISSING, SOURCES, OpKey, Timings
 from automl.latency.table import LatencyTable
@@ -40,8 +40,8 @@ _SLOPES: Final = np.array([0.5, 0.3, 0.8, 0.2, 0.4, 0.2, 0.3])
 #: What the time of one shape differs from its neighbours' by.
 _NOISE: Final = 0.07
 _BLOCK: Final = 16
-#: Operators that are predicted at once.
-_CHUNK: Final = 4096
+#: Covariances that are computed at once.
+_AT_ONCE: Final = 1 << 19
 #: A row that is noisier counts as noisy as this.
 _NOISIEST: Final = 0.5
 #: Operators that multiply matrices.
@@ -139,7 +139,15 @@ def _grouping(key: OpKey) -> int:
 
 
 def _covariance(a: _Shapes, b: _Shapes) -> Floats:
-    """[len(a), len(b)]."""
+    """[len(a), len(b)], computed a few rows at a time: each takes some ten numbers on the way."""
+    result = np.empty((len(a.type), len(b.type)))
+    for part in _spans(len(a.type), max(1, _AT_ONCE // max(1, len(b.type)))):
+        result[part] = _rows(a.take(np.arange(part.start, part.stop)), b)
+    return result
+
+
+def _rows(a: _Shapes, b: _Shapes) -> Floats:
+    """Of few rows at once."""
 
     def same(name: str) -> NDArray[np.bool_]:
         found: NDArray[np.bool_] = getattr(a, name)[:, None] == getattr(b, name)[None]
@@ -271,9 +279,8 @@ class _Fitted:
         """Logarithms of seconds, their standard deviations, and which are of a type with rows."""
         shapes = self.numbers.shapes(keys)
         mean, variance = np.empty(len(keys)), np.empty(len(keys))
-        for start in range(0, len(keys), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            chunk = shapes.take(np.arange(len(keys))[part])
+        for part in _spans(len(keys), max(1, _AT_ONCE // len(self.weights))):
+            chunk = shapes.take(np.arange(part.start, part.stop))
             covariance = _covariance(chunk, self.shapes)
             mean[part] = self.mean + covariance @ self.weights
             explained = solve_triangular(self.factor, covariance.T, lower=True)
@@ -288,13 +295,32 @@ def _fit(rows: Mapping[OpKey, tuple[float, float]]) -> _Fitted:
     seconds, spread = np.array(list(rows.values())).T
     logarithms = np.log(seconds)
     noise = _NOISE**2 + np.clip(np.nan_to_num(spread), 0.0, _NOISIEST) ** 2
-    covariance = _covariance(shapes, shapes) + np.diag(noise)
-    factor = np.linalg.cholesky(covariance).astype(np.float64)
+    covariance = _covariance(shapes, shapes)
+    covariance[np.diag_indices_from(covariance)] += noise
+    # columns first, as LAPACK wants it: the factor takes the covariance's place
+    factor: Floats = cholesky(covariance.T, lower=True, overwrite_a=True, check_finite=False)
     mean = float(logarithms.mean())
     weights: Floats = cho_solve((factor, True), logarithms - mean)
-    inverse = cho_solve((factor, True), np.eye(len(rows)))
     # What each row is off when it is predicted from the others, in standard deviations. A normal
     # one has a median of 0.6745; the median is not moved by single rows that were disturbed.
-    off = np.abs(weights) / np.sqrt(np.diag(inverse))
+    off = np.abs(weights) / np.sqrt(_inverse_diagonal(factor))
     scale = max(1.0, float(np.median(off)) / 0.6745)
     return _Fitted(numbers, shapes, mean, factor, weights, scale)
+
+
+def _inverse_diagonal(factor: Floats) -> Floats:
+    """Of what a lower Cholesky factor is of, some columns of the factor's inverse at a time."""
+    size = len(factor)
+    found = np.empty(size)
+    for part in _spans(size, max(1, _AT_ONCE // size)):
+        columns = np.zeros((size - part.start, part.stop - part.start))
+        np.fill_diagonal(columns, 1.0)
+        own = factor[part.start :, part.start :]  # above, the columns are zero
+        columns = solve_triangular(own, columns, lower=True, overwrite_b=True, check_finite=False)
+        found[part] = np.square(columns).sum(axis=0)
+    return found
+
+
+def _spans(count: int, size: int) -> Iterator[slice]:
+    """So many numbers, some at a time."""
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))

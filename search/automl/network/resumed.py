@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import TensorWeakRef
 
 Tensor = torch.Tensor
+#: Bytes of values that are kept for later passes.
+KEPT_BYTES: Final = 128 << 20
 
 
 class ResumedModel:
@@ -24,13 +27,17 @@ class ResumedModel:
     rest, which nothing reads any more. What comes out is what the network itself would give, as
     long as which operations it runs depends on nothing but its inputs' shape.
 
+    No more is kept than a limit: passes over other inputs are whole each time. What takes much is
+    the large maps near the input, behind which hardly anything was run.
+
     Args:
         model: In evaluation mode; its inputs are tensors that stay as they are.
         changed: Names of the modules. Their parameters may get other values, nothing else.
+        limit: Most bytes that are kept.
     """
 
-    def __init__(self, model: nn.Module, changed: Collection[str]) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, changed: Collection[str], limit: int = KEPT_BYTES) -> None:
+        self._model, self._room = model, limit
         parameters = (p for name in changed for p in model.get_submodule(name).parameters())
         self._storages = frozenset(_storage(each) for each in parameters)
         self._begun: dict[tuple[int, torch.Size], _Begun] = {}
@@ -39,14 +46,14 @@ class ResumedModel:
         """What the network gives now."""
         key = (inputs.data_ptr(), inputs.shape)
         begun = self._begun.get(key)
-        mode: TorchDispatchMode
         if begun is not None and begun.ended:
-            mode = _Replaying(begun)
-        else:
-            begun = self._begun[key] = _Begun(inputs)
-            mode = _Recording(begun, self._reads)
-        with torch.no_grad(), mode:
-            return self._model(inputs)
+            with torch.no_grad(), _Replaying(begun) if begun.kept else nullcontext():
+                return self._model(inputs)
+        begun = self._begun[key] = _Begun(inputs, self._room)
+        with torch.no_grad(), _Recording(begun, self._reads):
+            output = self._model(inputs)
+        self._room -= begun.kept
+        return output
 
     def _reads(self, leaf: Any) -> bool:
         return isinstance(leaf, Tensor) and _storage(leaf) in self._storages
@@ -68,19 +75,35 @@ class _Begun:
     """What the operations of a pass wrote, one after the other, until one read what changes.
 
     The inputs are held so that no others come to lie in their place.
+
+    Attributes:
+        inputs: Of the pass.
+        room: Most bytes that may be kept.
+        wrote: What each operation wrote; empty where there is no room for it.
+        kept: Bytes that are.
+        ended: Whether one read what changes.
     """
 
     inputs: Tensor
+    room: int
     wrote: list[Any] = field(default_factory=list)
+    kept: int = 0
     ended: bool = False
 
     def end(self) -> None:
         """Hold a copy of what anybody refers to now: what comes later may write into it."""
-        copies = _Copies()
-        for leaf in tree_leaves(self.wrote):
-            if isinstance(leaf, _Written):
-                found = None if leaf.seen is None else leaf.seen()
-                leaf.held, leaf.seen = None if found is None else copies.of(found), None
+        leaves = [leaf for leaf in tree_leaves(self.wrote) if isinstance(leaf, _Written)]
+        found = [None if leaf.seen is None else leaf.seen() for leaf in leaves]
+        sizes = {
+            _storage(each): each.untyped_storage().nbytes() for each in found if each is not None
+        }
+        kept, copies = sum(sizes.values()), _Copies()
+        if kept > self.room:
+            self.wrote.clear()
+        else:
+            for leaf, each in zip(leaves, found, strict=True):
+                leaf.held, leaf.seen = None if each is None else copies.of(each), None
+            self.kept = kept
         self.ended = True  # last: an interruption comes anywhere
 
 

@@ -35,7 +35,7 @@ def check_exportable(traced: TracedModel, task: Task, options: SearchOptions) ->
     """
     table = find_table(options.target, threads=options.threads)
     shape = traced.network.input_shape
-    inputs = tiled(task.data.calibration.inputs[:_INPUTS], shape)
+    inputs = tiled(task.data.calibration.by_number[:_INPUTS], shape)
     half = floats_of(table.header) == "fp16"
     exported = check_export(traced.model, shape, inputs, half=half)
     scheme = _scheme(table.header, options)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from automl.heap import give_back, peak_bytes
 from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
 
 
 class Log:
     """Progress to the listener, and finished stages and trials to a file of JSON lines.
+
+    Where a stage ends, what it freed goes back to the system.
 
     Trials that a resumed study replays have their lines in the file already.
     """
@@ -34,6 +36,7 @@ class Log:
     def __call__(self, event: Event) -> None:
         if event.stage != self._stage:
             self._end_stage()
+            give_back()  # what a stage freed seldom fits the next
             self._write({"stage": event.stage, "peak_bytes": peak_bytes()})
             self._stage, self._began = event.stage, time.monotonic()
         self._on_event(replace(event, best=self._best))
@@ -71,16 +74,6 @@ class Log:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a kill cut off
             file.write(json.dumps(stamped).encode() + b"\n")
-
-
-def peak_bytes() -> int | None:
-    """Most memory that this process was resident with; None where the system does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource  # there is none on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _ends_whole(file: BinaryIO) -> bool:

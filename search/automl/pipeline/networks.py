@@ -27,6 +27,7 @@ from automl.policy import Policy, is_float
 from automl.profiling import (
     FEWEST_NETWORKS,
     Runner,
+    StoredModels,
     fit_overhead,
     half_model,
     held_out_seconds,
@@ -90,12 +91,12 @@ def fit_networks(
     different = len(vectors)
     if different < FEWEST_NETWORKS:  # a space with hardly a choice: the same ones once more
         vectors = np.resize(vectors, (FEWEST_NETWORKS, vectors.shape[1]))
-    models = {}
-    for number, vector in enumerate(vectors):
-        on_event(Event("fitting overhead", number, len(vectors)))
-        models[str(number)] = timed_onnx(traced, space.decode(vector), table.header)
-    times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
-    measured = [times[name].seconds for name in models]
+    with StoredModels() as models:
+        for number, vector in enumerate(vectors):
+            on_event(Event("fitting overhead", number, len(vectors)))
+            models.put(str(number), timed_onnx(traced, space.decode(vector), table.header))
+        times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
+        measured = [times[name].seconds for name in models]
     sums = plain.price(vectors)[:, LATENCY].tolist()
     counts = [round(count) for count in number_of.price(vectors)[:, LATENCY].tolist()]
     fitted = fit_overhead(sums, counts, measured)

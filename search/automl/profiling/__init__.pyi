@@ -29,3 +29,4 @@ from .runtimes import runtime_of_table as runtime_of_table
 from .ssh import Host as Host
 from .ssh import SSHRunner as SSHRunner
 from .ssh import parse_host as parse_host
+from .stored_models import StoredModels as StoredModels

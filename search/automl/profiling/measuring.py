@@ -17,6 +17,7 @@ from automl.profiling.microbench import probe
 from automl.profiling.pool import PooledRunner
 from automl.profiling.runner import Limits, Measurement, Probe, Runner
 from automl.profiling.runtimes import Runtime, find_runtime
+from automl.profiling.stored_models import OneModel
 
 #: Called with what is done and what was asked for, after every row.
 Progress = Callable[[int, int, Row], None]
@@ -192,7 +193,7 @@ def measure_models(
     """Time whole networks, interleaved. Of several boards each times all: the median is the time.
 
     Args:
-        models: Name to serialised ONNX.
+        models: Name to serialised ONNX; each is read when it is sent.
         runner: The device.
         spread: Relative half-width of a median's 68 % interval at which a network is finished.
         seconds_cap: Time for all.
@@ -202,7 +203,7 @@ def measure_models(
     """
     names = list(models)
     limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9)
-    probes = [Probe((models[name],), (1.0,)) for name in names]
+    probes = [Probe(OneModel(models, name), (1.0,)) for name in names]
     pool = runner if isinstance(runner, PooledRunner) else None
     said = runner.run(probes, limits) if pool is None else pool.run_on_each(probes, limits)
     found: dict[str, list[Measurement]] = {name: [] for name in names}

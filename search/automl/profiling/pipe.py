@@ -10,7 +10,7 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from automl.errors import MeasureError
@@ -46,11 +46,13 @@ class Pipe:
         """Of the process."""
         return self._process.pid
 
-    def write(self, line: str) -> bool:
-        """Send a line; False where the process has ended."""
+    def write(self, line: str | Iterable[str]) -> bool:
+        """Send a line, or one that comes in pieces; False where the process has ended."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line.encode() + b"\n")
+            for piece in (line,) if isinstance(line, str) else line:
+                self._process.stdin.write(piece.encode())
+            self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return False

@@ -37,11 +37,11 @@ class Probe:
     """Models and the weights of their times: what is measured is sum(weight * seconds).
 
     Attributes:
-        models: Serialised ONNX models.
+        models: Serialised ONNX models; read once for each time that they are sent.
         weights: One factor per model; a difference has negative ones.
     """
 
-    models: tuple[bytes, ...]
+    models: Sequence[bytes]
     weights: tuple[float, ...]
 
 
@@ -261,9 +261,11 @@ def answers(
             yield Measurement(found.probe, found.seconds, found.spread, found.runs)
 
 
-def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits) -> str:
-    """A batch as the worker's request line."""
-    return json.dumps(
+def request(
+    number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits
+) -> Iterator[str]:
+    """A batch as the worker's request line, in pieces: of the models one is encoded at a time."""
+    head = json.dumps(
         {
             "id": number,
             "runtime": info.runtime,
@@ -273,14 +275,14 @@ def request(number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Lim
             "pass_seconds": limits.pass_seconds,
             "min_passes": limits.min_passes,
             "max_passes": limits.max_passes,
-            "probes": [
-                {
-                    "models": [
-                        base64.b64encode(zlib.compress(model, 1)).decode() for model in probe.models
-                    ],
-                    "weights": probe.weights,
-                }
-                for probe in probes
-            ],
         }
     )
+    yield head.removesuffix("}") + ', "probes": ['
+    for index, probe in enumerate(probes):
+        yield f'{"," * bool(index)} {{"weights": {json.dumps(probe.weights)}, "models": ['
+        for place, model in enumerate(probe.models):
+            yield f'{"," * bool(place)} "'
+            yield base64.b64encode(zlib.compress(model, 1)).decode()
+            yield '"'
+        yield "]}"
+    yield "]}"

@@ -12,8 +12,9 @@ from automl.network import judged_tensors
 Tensor = torch.Tensor
 #: What a network gives: one tensor, or several by name.
 Outputs = Tensor | dict[str, Tensor]
-#: Bytes of inputs that go through a network together: the values inside are some ten times as many.
-_BYTES: Final = 16 << 20
+#: Bytes of inputs that go through a network together: the values inside are some 25 times as many,
+#: and twice that where they are rounded or kept for the next pass.
+_BYTES: Final = 4 << 20
 #: Most rows that do: of a few words, or numbers, values of many times their size may be made.
 _ROWS: Final = 256
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from automl.compression.compressor import Compressor
 from automl.compression.database import read_patch
 from automl.compression.layer_matrix import matrix
+from automl.compression.quantization import joint_database
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import output_error
 from automl.compression.quantization.second_order import SecondOrder
@@ -69,8 +70,8 @@ def test_errors_are_those_of_the_columns_that_stay() -> None:
     columns = [9 * int(channel) + place for channel in kept for place in range(9)] + [72]
     mean = (moments.total / moments.rows)[:, columns][:, :, columns]
     expected = float(output_error(matrix(second), found.values, mean).sum())
-    assert found.error == pytest.approx(expected, rel=1e-4)
-    assert found.gain == pytest.approx(float(found.values.square().sum()))
+    assert found.loss.error == pytest.approx(expected, rel=1e-4)
+    assert found.loss.gain == pytest.approx(float(found.values.square().sum()))
 
 
 def test_rounded_weights_are_made_once_for_all_integer_activations() -> None:
@@ -80,6 +81,19 @@ def test_rounded_weights_are_made_once_for_all_integer_activations() -> None:
     assert joint.rounded("second", Policy({"first": 5}), Bits(3, 32)) is not one
     assert joint.rounded("second", Policy(), Bits(3, 8)) is not one
     assert joint.groups_read("second") == ("first",)
+
+
+def test_what_rounding_does_is_known_when_the_weights_are_let_go_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joint_database, "_KEPT_BYTES", 1)
+    joint = interacting().joint
+    first = joint.rounded("second", Policy({"first": 5}), Bits(3, 8))
+    joint.rounded("second", Policy(), Bits(3, 8))
+    assert joint.loss("second", Policy({"first": 5}), Bits(3, 8)) is first.loss
+    again = joint.rounded("second", Policy({"first": 5}), Bits(3, 8))
+    assert again is not first
+    assert torch.equal(again.values, first.values)
 
 
 @pytest.mark.parametrize("scheme", [None, "qdq-s8s8-residual"])

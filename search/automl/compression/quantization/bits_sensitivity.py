@@ -129,16 +129,14 @@ class BitsSensitivity:
             return table
         some = whole[len(whole) // 2]
         at = sorted({counts[0], counts[len(counts) // 2], counts[-1]})
-        made = [
-            self._rounded.rounded(layer.name, Policy({group.name: count}), some) for count in at
-        ]
+        made = [self._rounded.loss(layer.name, Policy({group.name: count}), some) for count in at]
         errors, gains = (
             np.interp(counts, at, [each / max(values[-1], 1e-30) for each in values])
             for values in ([one.error for one in made], [one.gain for one in made])
         )
         for index, bits in enumerate(options[:-1]):
             if bits.weights < FLOAT_BITS:
-                dense = self._rounded.rounded(layer.name, Policy(), bits)
+                dense = self._rounded.loss(layer.name, Policy(), bits)
                 read = dense.gain * self._square_step(layer.name, bits)
                 total = max(dense.error + read, 1e-30)
                 table[:, index] = (errors * dense.error + gains * read) / total - 1

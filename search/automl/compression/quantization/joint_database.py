@@ -39,7 +39,25 @@ _IMAGES = 128
 #: Activations of any integers: weights beside them are rounded alike.
 _INTEGER = 8
 #: Bytes of rounded weights that are kept for the next candidate.
-_KEPT_BYTES = 256 << 20
+_KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingLoss:
+    """What a layer's rounded weights do to its outputs.
+
+    Attributes:
+        error: Mean squared error of the outputs, summed over them.
+        gain: How much a squared error of what the layer reads, the same in every column, is of the
+            outputs': the sum of squared weights.
+    """
+
+    error: float
+    gain: float
+
+
+#: A layer, its bits, and the counts of the groups that it reads.
+_Key = tuple[str, Bits, tuple[tuple[str, int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +68,13 @@ class Rounded:
         values: [runs, outputs, columns that stay], of all outputs.
         bias: Corrected where the quantizer does it: [outputs of all runs].
         store: What the values stand on.
-        error: Mean squared error of the outputs, summed over them.
-        gain: How much a squared error of what the layer reads, the same in every column, is of the
-            outputs': the sum of squared weights.
+        loss: What rounding does to the outputs.
     """
 
     values: Tensor
     bias: Tensor
     store: QParams | Codebook
-    error: float
-    gain: float
+    loss: RoundingLoss
 
 
 class JointDatabase:
@@ -85,8 +100,9 @@ class JointDatabase:
         self._quantizer = quantizer
         self.flow = Flow(trace)
         self._features = features
-        self._made: dict[tuple[str, Bits, tuple[tuple[str, int], ...]], Rounded] = {}
+        self._made: dict[_Key, Rounded] = {}
         self._bytes = 0
+        self._losses: dict[_Key, RoundingLoss] = {}
         self._read: dict[str, list[str]] = {}
         for group in database.network.groups:
             for side in group.consumers:
@@ -109,16 +125,34 @@ class JointDatabase:
         Raises:
             QuantizationError: Weights that are not finite.
         """
+        return self._rounded(self._key(layer, policy, bits))
+
+    def loss(self, layer: str, policy: Policy, bits: Bits) -> RoundingLoss:
+        """What a layer's rounding does; remembered longer than its weights. Arguments as above.
+
+        Raises:
+            QuantizationError: Weights that are not finite.
+        """
+        key = self._key(layer, policy, bits)
+        if key not in self._losses:
+            self._rounded(key)
+        return self._losses[key]
+
+    def _key(self, layer: str, policy: Policy, bits: Bits) -> _Key:
         bits = replace(bits, activations=32 if bits.activations >= FLOAT_BITS else _INTEGER)
         read = self._read.get(layer, ())
         counts = {name: policy.channels[name] for name in read if name in policy.channels}
-        key = (layer, bits, tuple(sorted(counts.items())))
+        return layer, bits, tuple(sorted(counts.items()))
+
+    def _rounded(self, key: _Key) -> Rounded:
         if key not in self._made:
-            found = self._round(layer, Policy(counts), bits)
+            layer, bits, counts = key
+            found = self._round(layer, Policy(dict(counts)), bits)
+            self._losses[key] = found.loss
             self._bytes += found.values.nbytes
             if self._bytes > _KEPT_BYTES:
                 self._made.clear()
-                self._bytes = 0
+                self._bytes = found.values.nbytes
             self._made[key] = found
         return self._made[key]
 
@@ -172,7 +206,7 @@ class JointDatabase:
         error = float(output_error(weights, values, mean).sum())
         if self._quantizer.correct_bias:
             bias = corrected_bias(weights, values, mean, bias)
-        return Rounded(values, bias, store, error, float(values.square().sum()))
+        return Rounded(values, bias, store, RoundingLoss(error, float(values.square().sum())))
 
     def _columns_kept(self, layer: str, module: Any, policy: Policy) -> Tensor:
         """[runs, columns that stay]: places in the layer's matrix."""

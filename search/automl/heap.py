@@ -1,0 +1,34 @@
+"""What memory this process is resident with, and how what it freed goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+
+def peak_bytes() -> int | None:
+    """Most memory that this process was resident with; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource  # there is none on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def give_back(beyond: int = 0) -> None:
+    """Give the system what was freed, where the process is resident with more than so many bytes.
+
+    glibc keeps freed blocks of less than 32 MB for itself, and those of one batch seldom fit the
+    next: a walk of ResNet-50 over 100 images of 224 pixels was resident with 2.3 GB, of which 1.0
+    were in use. Elsewhere nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    with open("/proc/self/statm", encoding="ascii") as file:
+        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident > beyond:
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other libraries have none
+        if trim is not None:
+            trim(0)
