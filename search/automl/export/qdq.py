@@ -37,6 +37,7 @@ from automl.profiling import (
     placed,
     weight_axis,
     with_pairs,
+    with_shapes,
     with_stored_constants,
 )
 
@@ -200,7 +201,13 @@ def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     shapes = _shapes(model)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    means = [node for node in model.graph.node if node.op_type == "ReduceMean"]
+    axes = {name for node in means for name in node.input[1:]}
+    constants = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name in axes
+    }
     nodes: list[onnx.NodeProto] = []
     for node in result.graph.node:
         if node.op_type != "ReduceMean" or not _over_maps(node, shapes, constants):
@@ -219,7 +226,7 @@ def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _shapes(model: onnx.ModelProto) -> dict[str, int]:
     """Number of dimensions of each value."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = with_shapes(model)
     values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
 

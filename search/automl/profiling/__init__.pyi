@@ -26,6 +26,7 @@ from .runtimes import Runtime as Runtime
 from .runtimes import find_runtime as find_runtime
 from .runtimes import measuring_runtime as measuring_runtime
 from .runtimes import runtime_of_table as runtime_of_table
+from .shapes import with_shapes as with_shapes
 from .ssh import Host as Host
 from .ssh import SSHRunner as SSHRunner
 from .ssh import parse_host as parse_host

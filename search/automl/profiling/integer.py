@@ -23,6 +23,7 @@ from automl.profiling.qdq import (
     with_integer_rectifiers,
     with_pairs,
 )
+from automl.profiling.shapes import with_shapes
 
 #: Schemes in which models are quantised. Activations are unsigned with a zero point ("u8"), or
 #: signed and symmetric ("s8"). With "residual" a convolution's output goes into the addition that
@@ -79,7 +80,7 @@ def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto
 
 def _anchored(model: onnx.ModelProto, pairs: Pairs) -> dict[str, tuple[int, ...]]:
     """Shapes of the maps that additions and concatenations take in rounded."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = with_shapes(model)
     shapes = {
         value.name: tuple(extent.dim_value for extent in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info)
