@@ -7,7 +7,14 @@ from collections.abc import Collection
 import pytest
 import torch
 
-from automl.compression.moments import Moments, StreamedMoments, gram, with_ones
+from automl.compression.moments import (
+    Moments,
+    RunMoments,
+    StreamedMoments,
+    gram,
+    held_bytes,
+    with_ones,
+)
 
 SIZES = {"a": 40, "b": 30, "c": 50, "d": 20}
 
@@ -25,6 +32,23 @@ def streamed(limit: int) -> tuple[StreamedMoments, list[list[str]]]:
 def test_the_blocks_of_a_wide_gram_are_those_of_the_product() -> None:
     rows = torch.randn(2, 50, 300, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(gram(rows), rows.transpose(1, 2) @ rows, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [3, 127, 128, 300])
+def test_half_of_the_moments_is_held_and_the_whole_is_what_was_summed(columns: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    parts = [torch.randn(count, 2, columns, generator=generator) for count in (50, 20)]
+    found = Moments.none(2, columns + 1)
+    for part in parts:
+        found.add(part)
+    expected = sum(gram(with_ones(part)).double() for part in parts)
+    assert torch.equal(found.total, expected)
+    assert torch.equal(RunMoments(found, 1).whole(), expected[1])
+    assert found.rows == 70
+    held = sum(block.nbytes for block in found._blocks)
+    assert held == held_bytes(2, columns + 1)
+    assert columns < 300 or held < 0.75 * expected.nbytes
+    assert torch.equal(Moments(expected, 70).total, expected)
 
 
 def test_with_ones_puts_the_bias_column_last() -> None:
@@ -66,3 +90,13 @@ def test_a_layer_that_is_dropped_is_known_no_longer() -> None:
     moments.drop("a")
     assert list(moments) == ["b", "c", "d"]
     assert moments.get("a") is None
+
+
+def test_of_a_tightened_limit_the_first_ones_stay() -> None:
+    moments, walks = streamed(140)
+    moments.hold(moments)
+    moments.tighten(80)
+    assert list(moments.held) == ["a", "b"]
+    moments.tighten(1000)
+    moments.hold(["c"])
+    assert (set(moments.held), walks[1:]) == ({"c", "d"}, [["c", "d"]])

@@ -25,8 +25,8 @@ class Shrinking(LeastSquares):
         network = made.network if isinstance(made, QuantizedModel) else made
         with torch.no_grad():
             network.get_submodule("head").weight.mul_(0.5)  # type: ignore[operator]
-            for moments in candidate.features.moments.values():
-                moments.total.mul_(0.5)
+            for target in candidate.features.targets.values():
+                target.mul_(0.5)
         return made
 
 

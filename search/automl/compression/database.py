@@ -15,7 +15,7 @@ from torch import nn
 from automl.compression.importance.base import Importance
 from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
-from automl.compression.moments import Moments
+from automl.compression.moments import Moments, RunMoments
 from automl.compression.statistics import Features
 from automl.network import ChannelGroup, Network, Side, positions_of, smaller
 from automl.policy import Policy
@@ -155,6 +155,7 @@ def build_database(
         elimination = importance.eliminate(group, readers, wanted, features)
         entries[group.name] = GroupEntry(group, elimination, slots)
         on_group(group.name)
+    features.tighten()
     return Database(model, network, entries)
 
 
@@ -218,7 +219,7 @@ def readers_of(
             if not own[0]:
                 continue
             columns_of = torch.tensor(own)
-            readers.append(Reader(wide[run], moments.total[run], columns_of, moments.rows))
+            readers.append(Reader(wide[run], RunMoments(moments, run), columns_of, moments.rows))
             slots.append((side.module, run))
     readers += pair_readers(model, group, features)
     return readers, tuple(slots)
@@ -261,7 +262,7 @@ def _written_moments(model: nn.Module, side: Side, features: Features) -> list[T
     module = model.get_submodule(side.module)
     weights = wide_weights(module)
     moments = features.moments.get(side.module, unknown_moments(matrix(module)))
-    mean = moments.total[0] / max(moments.rows, 1)
+    mean = moments.of(0) / max(moments.rows, 1)
     wide = weights.flatten(0, 1).double()
     last = torch.zeros(1, wide.shape[1], dtype=torch.float64)
     last[0, -1] = 1.0
@@ -273,4 +274,4 @@ def unknown_moments(weights: Tensor) -> Moments:
     """Moments of a layer that was never seen: every input counts alike."""
     extent = weights.shape[2] + 1
     eye = torch.eye(extent, dtype=torch.float64).expand(weights.shape[0], extent, extent)
-    return Moments(eye.clone(), 1)
+    return Moments(eye, 1)

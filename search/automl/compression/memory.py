@@ -5,14 +5,15 @@ Of a limit M:
     M / 16    values of the images that run through the network together (the batch)
     M / 8     values that the refit keeps of images that wait for others at a layer
     M / 8     dense values to aim at, at sampled places, of all layers together
-    M / 8     second moments of as many layers as fit; where not all do, the images are walked again
+    M / 2     second moments of as many layers as fit while channels are ranked, M / 4 from then
+              on, none in a refit; where not all do, the images are walked again
     M / 9     rows of one layer, of what it reads and what it aims at
 
 Beside that limit there are the program, the images, the models and the compression database:
 `room` says how large a limit they leave of all that a process may take. A layer is
 refitted on as many images as may wait at it: fewer where maps are large, and each gives more rows.
 Time grows linearly in images and in multiply-accumulates whatever the limit, but for the walks that
-moments take: the moments' bytes / (M / 8).
+moments take: the moments' bytes / (M / 2).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from automl.options import MEMORY
 from automl.units import format_bytes
 
 Tensor = torch.Tensor
-_BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 8, 72
+_BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 2, 72
 #: Of a limit, what may be resident before freed memory is given back.
 _FULL: Final = 2 / 3
 #: Bytes of a number of an activation.
@@ -178,7 +179,7 @@ def check_memory(memory: int, needed: int, what: str) -> None:
 
 
 #: Bytes of the program: Python, torch, ONNX Runtime and what exports to it.
-_PROGRAM: Final = 400_000_000
+_PROGRAM: Final = 500_000_000
 #: Copies of the model: the user's, the traced one, and a candidate or one that is measured.
 _MODELS: Final = 3
 #: What all shares of a limit come to, and what is computed beside them.

@@ -8,26 +8,74 @@ from dataclasses import dataclass
 import torch
 
 Tensor = torch.Tensor
-_GRAM_BLOCK = 128  #: columns that are multiplied with all to their right at once
+_GRAM_BLOCK = 128
 
 
-@dataclass(slots=True)
 class Moments:
     """Second moments of a layer's inputs, with a column of ones for the bias.
 
-    Attributes:
+    They are symmetric: what is below the diagonal is not held.
+
+    Args:
         total: [runs, columns + 1, columns + 1], summed over rows.
         rows: How many rows went in.
     """
 
-    total: Tensor
-    rows: int = 0
+    def __init__(self, total: Tensor, rows: int = 0) -> None:
+        self.rows = rows
+        self._shape = total.shape
+        self._blocks = [total[:, here, here.start :].clone() for here in _blocks(total.shape[2])]
+
+    @classmethod
+    def none(cls, runs: int, extent: int) -> Moments:
+        """Of no rows yet: [runs, extent, extent]."""
+        return cls(torch.zeros((), dtype=torch.float64).expand(runs, extent, extent))
+
+    @property
+    def total(self) -> Tensor:
+        """[runs, columns + 1, columns + 1], summed over rows: put together anew."""
+        return torch.stack([self.of(run) for run in range(self._shape[0])])
+
+    def of(self, run: int) -> Tensor:
+        """[columns + 1, columns + 1] of one run, put together anew."""
+        whole = self._blocks[0].new_empty(self._shape[1:])
+        for here, block in zip(_blocks(self._shape[2]), self._blocks, strict=True):
+            whole[here, here.start :] = block[run]
+            whole[here.start :, here] = block[run].T
+        return whole
 
     def add(self, rows: Tensor) -> None:
         """Add rows [n, runs, columns]."""
         wide = with_ones(rows)
-        self.total += gram(wide)
+        for here, block in zip(_blocks(self._shape[2]), self._blocks, strict=True):
+            block += wide[:, :, here].transpose(1, 2) @ wide[:, :, here.start :]
         self.rows += rows.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RunMoments:
+    """Those of one run of a layer, put together when they are asked for."""
+
+    layer: Moments
+    run: int
+
+    def whole(self) -> Tensor:
+        """[columns + 1, columns + 1], summed over rows."""
+        return self.layer.of(self.run)
+
+
+def held_bytes(runs: int, extent: int) -> int:
+    """Bytes of the moments [runs, extent, extent] of a layer."""
+    return sum(
+        8 * runs * (here.stop - here.start) * (extent - here.start) for here in _blocks(extent)
+    )
+
+
+def _blocks(extent: int) -> list[slice]:
+    """Columns that are multiplied with all to their right at once."""
+    return [
+        slice(first, min(first + _GRAM_BLOCK, extent)) for first in range(0, extent, _GRAM_BLOCK)
+    ]
 
 
 def with_ones(rows: Tensor) -> Tensor:
@@ -45,11 +93,10 @@ def gram(rows: Tensor) -> Tensor:
     if columns <= _GRAM_BLOCK:
         return rows.transpose(1, 2) @ rows
     result = rows.new_empty(runs, columns, columns)
-    for first in range(0, columns, _GRAM_BLOCK):
-        here = slice(first, first + _GRAM_BLOCK)
-        product = rows[:, :, here].transpose(1, 2) @ rows[:, :, first:]
-        result[:, here, first:] = product
-        result[:, first:, here] = product.transpose(1, 2)
+    for here in _blocks(columns):
+        product = rows[:, :, here].transpose(1, 2) @ rows[:, :, here.start :]
+        result[:, here, here.start :] = product
+        result[:, here.start :, here] = product.transpose(1, 2)
     return result
 
 
@@ -64,10 +111,13 @@ class StreamedMoments(Mapping[str, Moments]):
         sizes: Bytes of each layer's moments, in network order.
         limit: Most bytes that are held; of layers that are asked for together all are.
         collect: Walks the images once for as many layers as fit.
+
+    Attributes:
+        limit: As given, or tightened.
     """
 
     def __init__(self, sizes: Mapping[str, int], limit: int, collect: Collect) -> None:
-        self._sizes, self._limit, self._collect = dict(sizes), limit, collect
+        self._sizes, self.limit, self._collect = dict(sizes), limit, collect
         self._held: dict[str, Moments] = {}
 
     def hold(self, names: Iterable[str]) -> None:
@@ -77,7 +127,7 @@ class StreamedMoments(Mapping[str, Moments]):
         if not missing:
             return
         kept = dict.fromkeys(wanted)
-        room = self._limit - sum(self._sizes[name] for name in kept)
+        room = self.limit - sum(self._sizes[name] for name in kept)
         order = list(self._sizes)
         for name in order[order.index(missing[0]) :]:
             if name not in kept and self._sizes[name] <= room:
@@ -88,7 +138,7 @@ class StreamedMoments(Mapping[str, Moments]):
 
     def fitting(self) -> tuple[str, ...]:
         """The first layers of the network, as many as fit."""
-        fit, room = list[str](), self._limit
+        fit, room = list[str](), self.limit
         for name, size in self._sizes.items():
             if size > room:
                 break
@@ -108,6 +158,12 @@ class StreamedMoments(Mapping[str, Moments]):
     def let_go(self) -> None:
         """Hold none."""
         self._held = {}
+
+    def tighten(self, limit: int) -> None:
+        """Hold no more than this from here on: of those at hand the first ones of the network."""
+        self.limit = min(limit, self.limit)
+        fitting = self.fitting()
+        self._held = {name: found for name, found in self._held.items() if name in fitting}
 
     def drop(self, name: str) -> None:
         """Know a layer no longer."""

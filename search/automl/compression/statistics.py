@@ -21,7 +21,7 @@ from automl.compression.layer_matrix import (
     places,
 )
 from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memory
-from automl.compression.moments import Moments, StreamedMoments
+from automl.compression.moments import Moments, StreamedMoments, held_bytes
 from automl.compression.resizing import resized
 from automl.compression.sampling import Sampling, chosen_places
 from automl.heap import give_back
@@ -135,6 +135,11 @@ class Features:
         if isinstance(self.moments, StreamedMoments):
             self.moments.let_go()
 
+    def tighten(self) -> None:
+        """Hold half as much of the moments from here on: channels are ranked, the most is done."""
+        if isinstance(self.moments, StreamedMoments):
+            self.moments.tighten(self.moments.limit // 2)
+
     def hold(self, names: Collection[str]) -> None:
         """Have the moments of some layers at hand together: one walk for all of them."""
         if isinstance(self.moments, StreamedMoments):
@@ -204,8 +209,7 @@ def _sizes(model: nn.Module, names: Collection[str], plan: MemoryPlan) -> dict[s
     found = {}
     for name in names:
         runs, _, columns = matrix(model.get_submodule(name)).shape
-        found[name] = 8 * runs * (columns + 1) ** 2
-        # the moments, and what becomes their inverse
+        found[name] = held_bytes(runs, columns + 1)
         check_memory(plan.memory, 2 * found[name], f"the second moments of {name}")
     return found
 
@@ -303,6 +307,5 @@ class _Collector(ForwardTracer):
     def _add(self, name: str, rows: Tensor) -> None:
         if name not in self._moments:
             extent = rows.shape[2] + 1
-            empty = torch.zeros(rows.shape[1], extent, extent, dtype=torch.float64)
-            self._moments[name] = Moments(empty)
+            self._moments[name] = Moments.none(rows.shape[1], extent)
         self._moments[name].add(rows)

@@ -81,9 +81,11 @@ class ReconstructionContract:
         made = self.compressor(seed=2)
         before = {name: value.clone() for name, value in made.traced.model.state_dict().items()}
         moments = {name: each.total.clone() for name, each in made.features(0).moments.items()}
+        targets = {name: each.clone() for name, each in made.features(0).targets.items()}
         for policy in self.policies(made):
             made.make(policy)
         assert _same(before, dict(made.traced.model.state_dict()))
+        assert _same(targets, made.features(0).targets)
         assert _same(moments, {name: each.total for name, each in made.features(0).moments.items()})
 
     def test_little_can_be_asked_for(self) -> None:

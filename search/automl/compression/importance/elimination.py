@@ -16,6 +16,8 @@ from typing import Final
 
 import torch
 
+from automl.compression.moments import RunMoments
+
 Tensor = torch.Tensor
 #: Added to the moments' diagonal, relative to its mean.
 DAMPING = 1e-4
@@ -30,19 +32,22 @@ class Reader:
 
     Attributes:
         weight: [outputs, columns + 1], the bias last.
-        total: [columns + 1, columns + 1], second moments of what it reads, summed over rows.
+        total: [columns + 1, columns + 1], second moments of what it reads, summed over rows: the
+            numbers, or where they are put together from.
         columns: [channels of the group, columns of each]: which columns belong to which channel.
         rows: How many rows the moments are summed over.
     """
 
     weight: Tensor
-    total: Tensor
+    total: Tensor | RunMoments
     columns: Tensor
     rows: int = 1
 
     @property
     def moments(self) -> Tensor:
         """Mean second moments, computed anew: in wide layers they take hundreds of megabytes."""
+        if isinstance(self.total, RunMoments):
+            return self.total.whole().div_(max(self.rows, 1))
         return self.total / max(self.rows, 1)
 
 

@@ -51,6 +51,8 @@ class BitsSensitivity:
         self._model = model
         self._found: dict[tuple[str, Bits, int], float] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
+        #: Per layer and group that it reads, [counts, bits]: what its sensitivity gains.
+        self._joint: dict[tuple[str, str], NDArray[np.float64]] = {}
         for position in space.of_kind("bits"):
             variable = space.variables[position]
             for activations in {32, *(bits.activations for bits in bit_options(variable))}:
@@ -75,6 +77,11 @@ class BitsSensitivity:
                 sensitivities[index] = self._alone(variable.name, bits.weights, bits.activations)
             if index < len(options) - 1:
                 on_option()
+        for group in self._rounded.groups_read(variable.name):
+            read = self._space.positions.get(("channels", group))
+            if read is not None:  # now, as the moments of what the layer reads are at hand
+                change = self._changes(variable, self._space.variables[read])
+                self._joint[variable.name, group] = change
         beyond: NDArray[np.float64] = np.maximum(sensitivities - sensitivities[-1], 0.0)
         return beyond
 
@@ -88,9 +95,9 @@ class BitsSensitivity:
         for position in self._space.of_kind("bits"):
             layer = self._space.variables[position]
             for group in self._rounded.groups_read(layer.name):
-                read = self._space.positions.get(("channels", group))
-                if read is not None and len(layer.options) > 1:
-                    change = self._changes(layer, self._space.variables[read])
+                if (layer.name, group) in self._joint:
+                    read = self._space.positions["channels", group]
+                    change = self._joint[layer.name, group]
                     tables.append(((read, position), change * sensitivity[position]))
         return tuple(tables)
 
