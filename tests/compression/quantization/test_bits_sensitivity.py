@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from automl.compression.compressor import Compressor
 from automl.compression.database import write_patch
+from automl.compression.moments import Moments, StreamedMoments
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import QuantizationError, SpaceError
@@ -144,3 +147,27 @@ def test_activations_that_never_move_are_named_with_the_layer() -> None:
     space = only_bits(build_space(traced.network, precisions=INT8))
     with pytest.raises(QuantizationError, match=r"^(first|depthwise): constant activations \(0\)"):
         measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+
+
+def test_images_are_walked_once_for_what_fits_whatever_is_asked_of_a_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traced = trace_network(seeded(ODD["multiplied"][0]), MAP, resolutions=())
+    counts = {group.name: tuple(range(1, group.channels + 1)) for group in traced.network.groups}
+    made = Compressor(traced, images_for(MAP, 16), counts, scheme="qdq-u8s8")
+    moments = made.features(0).moments
+    assert isinstance(moments, StreamedMoments)
+    moments.tighten(1)  # one layer at a time
+    walked: list[str] = []
+    collect = moments._collect
+
+    def counted(names: Collection[str]) -> Mapping[str, Moments]:
+        walked.extend(names)
+        return collect(names)
+
+    monkeypatch.setattr(moments, "_collect", counted)
+    space = build_space(traced.network, precisions=INT8)
+    found = measure_sensitivity(made.database, space, made.images, rounded=made.joint)
+    assert found.pairwise
+    assert len(walked) > 1
+    assert len(walked) == len(set(walked))
