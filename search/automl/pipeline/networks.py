@@ -11,6 +11,7 @@ from torch import nn
 from automl.compression import further_parts, in_place
 from automl.cost import LATENCY, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
+from automl.heap import give_back
 from automl.latency import (
     FittedOverhead,
     KnownError,
@@ -95,6 +96,7 @@ def fit_networks(
         for number, vector in enumerate(vectors):
             on_event(Event("fitting overhead", number, len(vectors)))
             models.put(str(number), timed_onnx(traced, space.decode(vector), table.header))
+            give_back()  # exporting takes several times a network's size
         times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
         measured = [times[name].seconds for name in models]
     sums = plain.price(vectors)[:, LATENCY].tolist()

@@ -30,6 +30,8 @@ from automl.profiling.protocol import (
 GREETING: Final = 120.0
 SILENCE: Final = 1800.0
 _HERE: Final = "this machine"
+#: Bytes of a model that are encoded at once.
+_PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ def answers(
 def request(
     number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits
 ) -> Iterator[str]:
-    """A batch as the worker's request line, in pieces: of the models one is encoded at a time."""
+    """A batch as the worker's request line, in pieces: no model is encoded as a whole."""
     head = json.dumps(
         {
             "id": number,
@@ -282,7 +284,18 @@ def request(
         yield f'{"," * bool(index)} {{"weights": {json.dumps(probe.weights)}, "models": ['
         for place, model in enumerate(probe.models):
             yield f'{"," * bool(place)} "'
-            yield base64.b64encode(zlib.compress(model, 1)).decode()
+            yield from _encoded(model)
             yield '"'
         yield "]}"
     yield "]}"
+
+
+def _encoded(model: bytes) -> Iterator[str]:
+    """A model compressed, in base64, piece by piece."""
+    packer, rest = zlib.compressobj(1), b""
+    for first in range(0, len(model), _PIECE):
+        packed = rest + packer.compress(model[first : first + _PIECE])
+        whole = len(packed) // 3 * 3  # only the last piece may end in padding
+        yield base64.b64encode(packed[:whole]).decode()
+        rest = packed[whole:]
+    yield base64.b64encode(rest + packer.flush()).decode()
