@@ -5,7 +5,7 @@ Of a limit M:
     M / 16    values of the images that run through the network together (the batch)
     M / 8     values that the refit keeps of images that wait for others at a layer
     M / 8     dense values to aim at, at sampled places, of all layers together
-    M / 2     second moments of as many layers as fit while channels are ranked, M / 4 from then
+    M / 3     second moments of as many layers as fit while channels are ranked, M / 6 from then
               on, none in a refit; where not all do, the images are walked again
     M / 9     rows of one layer, of what it reads and what it aims at
 
@@ -13,7 +13,7 @@ Beside that limit there are the program, the images, the models and the compress
 `room` says how large a limit they leave of all that a process may take. A layer is
 refitted on as many images as may wait at it: fewer where maps are large, and each gives more rows.
 Time grows linearly in images and in multiply-accumulates whatever the limit, but for the walks that
-moments take: the moments' bytes / (M / 2).
+moments take: the moments' bytes / (M / 3).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from automl.options import MEMORY
 from automl.units import format_bytes
 
 Tensor = torch.Tensor
-_BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 2, 72
+_BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 3, 72
 #: Of a limit, what may be resident before freed memory is given back.
 _FULL: Final = 2 / 3
 #: Bytes of a number of an activation.
