@@ -103,3 +103,42 @@ def test_inputs_of_a_nest_are_the_files_inputs(thorough: bool) -> None:
     (found,) = Session(content).run(fed(model, rows))
     with torch.no_grad():
         np.testing.assert_allclose(found, model(nest), atol=1e-5)
+
+
+class TakesAndGives(TakesTwo):
+    """Takes a nest and gives one, through a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"logits": self.norm(super().forward(batch))}
+
+
+class Detecting(Nested):
+    """As detectors do, gives other things in training than in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor) -> object:
+        found = self.norm(self.layers(x))
+        return found if self.training else (found.sigmoid(), [found])
+
+
+@pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
+@pytest.mark.parametrize("takes", [False, True], ids=["one", "a nest"])
+def test_the_model_is_in_evaluation_mode_behind_an_export(takes: bool, thorough: bool) -> None:
+    model: nn.Module = TakesAndGives().eval() if takes else Detecting().eval()
+    rows = torch.randn(SHAPE)
+    if takes:
+        nest = {"x": torch.randn(1, 3, 6, 6), "ids": torch.randint(7, (1, 4))}
+        form = form_of(nest)
+        rows = form.pack(nest)
+        model = taking_rows(model, form, "one", rows, copies=False)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    float_onnx(model, rows.shape, thorough=thorough)
+    assert not [name for name, module in model.named_modules() if module.training]
+    torch.testing.assert_close(dict(model.state_dict()), state)

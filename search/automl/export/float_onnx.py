@@ -58,6 +58,8 @@ class _OnTensors(nn.Module):
         super().__init__()
         self.add_module(_INNER, model)
         self._hook = hook
+        # Exporters put all modules into the outermost's mode when they are done.
+        self.training = model.training
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors of the output, in order."""

@@ -220,7 +220,7 @@ class QuantizedModel(nn.Module):
         weights: Mapping[str, QParams | Codebook],
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.training = network, network.training
         self.plan, self.qparams, self.weights = plan, dict(qparams), dict(weights)
 
     @property
