@@ -7,6 +7,8 @@
 # make bench-agents    all agents at equal evaluations; goes on where it stopped (MINUTES=60)
 # make bench-real      EfficientNet-Lite1 and -Lite2 at 85, 70 and 50 % of their latency here, beside other methods;
 #                      goes on where it stopped (REAL="--networks lite1 --budgets 70 --methods ours int8")
+# make bench-trained   trains a vision transformer and a detector (some minutes of one core each), then searches both at
+#                      half of their measured latency; goes on where it stopped
 # make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
 #                      themselves; what storages, agents and drivers take, and what 1,000 workers would need
 #
@@ -19,7 +21,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency bench-bits bench-agents bench-real bench-cluster clean
+.PHONY: search test check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -63,6 +65,13 @@ REAL ?=
 
 bench-real: $(VENV)/.ready-dev
 	@$(BIN)/python tests/benchmarks/bench_real.py $(REAL)
+
+bench-trained: $(VENV)/.ready-dev
+	@for name in vit detector; do \
+		test -f build/trained/$$name.pt || \
+			OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/train_$$name.py || exit 1; \
+	done
+	@$(BIN)/python tests/benchmarks/bench_trained.py
 
 bench-cluster: $(VENV)/.ready-dev
 	@for name in workers cluster storage scale; do \
