@@ -24,6 +24,7 @@ from automl.pipeline.ownership import open_run, own_folder
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignore
 from automl.pipeline.results import finish, finish_dense
+from automl.pipeline.rivals import rivals_of
 from automl.pipeline.running import best_of, reached, run_agent, workers_of
 from automl.study import Completed, StudyResult, open_pool
 from automl.units import Quantity, parse_budget
@@ -194,7 +195,13 @@ def _finished(
             network, best = loop.confirm(context.network, run.budget, trials)
             context = replace(context, network=network)
         assert best is not None  # the study of this budget has one
-        yield finish(context, run.request, found, best, run.log)
+        rivals: list[Completed] = []
+        if best in found.trials:
+            if loop is None:
+                rivals = rivals_of(context, found, best)
+            else:
+                context, rivals = loop.confirm_rivals(context, run.budget, found, best)
+        yield finish(context, run.request, found, best, run.log, rivals)
         if found.interrupted:
             return
 

@@ -15,6 +15,7 @@ from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish, write_best
+from automl.pipeline.rivals import rivals_of
 from automl.pipeline.runs import most_trials
 from automl.study import (
     Completed,
@@ -48,7 +49,8 @@ def run_search(
     """
     with open_pool(context.evaluator, workers_of(request)) as pool:
         result = run_agent(context, budget, request, pool, log)
-    return finish(context, request, result, best_of(result), log)
+    best = best_of(result)
+    return finish(context, request, result, best, log, rivals_of(context, result, best))
 
 
 def run_agent(

@@ -157,7 +157,7 @@ class Evaluator:
         *,
         seed: int = 0,
     ) -> None:
-        self._compressor, self._validation = compressor, validation
+        self._compressor, self.validation = compressor, validation
         self._score, self._refit, self._seed = score, refit, seed
         self._panel: _Panel | None = None
         #: One value an image in the order shown; of a score without those, the score alone.
@@ -179,9 +179,9 @@ class Evaluator:
         """
         if not isinstance(self._score, ImageScore):
             if policy not in self._values:
-                found = judge(self._make(policy), self._score, self._validation, policy.resolution)
+                found = judge(self._make(policy), self._score, self.validation, policy.resolution)
                 self._values[policy] = np.array([found])
-            return Evaluation(float(self._values[policy][0]), self._validation.images)
+            return Evaluation(float(self._values[policy][0]), self.validation.images)
         panel = self._shown(self._score)
         rival = None if incumbent is None else self._whole(panel, incumbent)
         values = self.recall(policy)
@@ -217,7 +217,7 @@ class Evaluator:
 
     def _shown(self, score: ImageScore) -> _Panel:
         if self._panel is None:
-            self._panel = _Panel(self._validation, score, self._seed)
+            self._panel = _Panel(self.validation, score, self._seed)
         return self._panel
 
 
