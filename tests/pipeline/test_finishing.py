@@ -32,7 +32,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def policy(board: Path, tmp_path_factory: pytest.TempPathFactory) -> PolicyFile:
     """A policy at a lower resolution."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+        patch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
         result = search(request(board, tmp_path_factory.mktemp("run"), "60%"))
     channels = {
         name: group.model_copy(update={"kept": 8}) for name, group in result.policy.channels.items()
@@ -132,7 +132,7 @@ def test_another_device_is_searched_and_verified_without_a_home(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
     result = search(request(board, tmp_path / "run", "60%"))
     checked = verify(VerifyRequest(task(), result.policy, str(board)))
     assert checked.compressed.measured_seconds is None

@@ -29,7 +29,7 @@ def trial(number: int) -> Completed:
 def test_a_resumed_search_logs_no_trial_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
     board = write_table(tmp_path / "board.jsonl")
     asked = request(board, tmp_path / "run", "60%", agent="random", trials=2)
     search(asked)

@@ -78,7 +78,7 @@ def test_the_second_search_in_a_folder_is_told_of_the_first(
     stored = optuna.load_study(study_name="search", storage="sqlite:///run/study.db")
     before = len(stored.trials)
     assert before
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
     with pytest.raises(SystemExit) as ended:
         automl.cli.main.run()
     assert ended.value.code == 0

@@ -40,7 +40,7 @@ def test_a_search_on_this_machine_measures_what_it_needs_and_then_its_result(
 ) -> None:
     monkeypatch.setattr("automl.pipeline.networks.FIT_NETWORKS", 2)
     monkeypatch.setattr("automl.pipeline.networks.FIT_SECONDS", 0.5)
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
     changes = {"round_to": 8, "depth": False, "resolutions": (), "trials": 2}
     events: list[Event] = []
     result = search(request("cpu", tmp_path / "run", "90%MACs", "10s", **changes), events.append)

@@ -25,7 +25,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
 
 
 def test_a_shorter_front_takes_the_place_of_a_longer_one(board: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_budget_that_is_met_leaves_no_front_of_another_search(
 def test_an_export_that_is_refused_loses_nothing_else(
     board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, half: bool) -> float:
+    def refuse(*_: object, **__: bool) -> float:
         raise ModelError("the model cannot be exported to ONNX: no such operator")
 
     monkeypatch.setattr("automl.pipeline.results.export_onnx", refuse)

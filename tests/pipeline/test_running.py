@@ -47,7 +47,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
 
 
 def test_one_context_is_searched_within_two_budgets(board: Path, tmp_path: Path) -> None:

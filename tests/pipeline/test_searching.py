@@ -38,7 +38,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def quick_export(
-    model: nn.Module, shape: Sequence[int], path: Path, inputs: Tensor, *, half: bool
+    model: nn.Module, shape: Sequence[int], path: Path, inputs: Tensor, *, half: bool, here: bool
 ) -> float:
     assert not half
     path.write_bytes(onnx_bytes(model, shape))

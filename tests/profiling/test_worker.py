@@ -19,7 +19,7 @@ import pytest
 
 import automl.profiling
 from automl.latency.keys import OpKey
-from automl.profiling import worker, worker_state
+from automl.profiling import worker, worker_products, worker_state
 from automl.profiling.microbench import probe
 
 WORKER = Path(automl.profiling.__file__).with_name("worker.py")
@@ -50,6 +50,7 @@ def test_a_worker_that_nobody_asks_ends() -> None:
 @pytest.fixture(autouse=True)
 def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """On a board the worker's files lie beside each other, without a package."""
+    monkeypatch.setitem(sys.modules, "worker_products", worker_products)
     monkeypatch.setitem(sys.modules, "worker_state", worker_state)
     worker.runtime_named.cache_clear()
     yield

@@ -32,6 +32,7 @@ from .quantization.qparams import round_to as round_to
 from .quantization.qparams import weight_qparams as weight_qparams
 from .quantization.registry import QUANTIZERS as QUANTIZERS
 from .quantization.simulation import SCHEMES as SCHEMES
+from .quantization.simulation import FakeQuantizeMode as FakeQuantizeMode
 from .quantization.simulation import Plan as Plan
 from .quantization.simulation import QuantizedModel as QuantizedModel
 from .quantization.simulation import Source as Source

@@ -12,9 +12,10 @@ from torch import nn
 
 from automl.compression import QuantizedModel
 from automl.errors import ModelError, Raised, attempt
+from automl.export.agreement import check_quantized
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import run_all
-from automl.export.qdq import check_quantized, quantized_bytes
+from automl.export.qdq import quantized_bytes
 from automl.export.repeats import without_repeats
 from automl.export.session import Session, fed
 from automl.files import write_whole
@@ -42,6 +43,7 @@ def export_onnx(
     inputs: torch.Tensor | None = None,
     *,
     half: bool = False,
+    here: bool = False,
 ) -> float:
     """Write an ONNX file and check it in ONNX Runtime.
 
@@ -54,6 +56,8 @@ def export_onnx(
             which float networks are checked as well.
         half: Write float tensors, the network's input among them, in fp16: runtimes with strongly
             typed networks compute in what the file says.
+        here: The file will run on this machine: integers are checked as it computes them. Those
+            of others are checked in exact arithmetic.
 
     Returns:
         The difference of the outputs, relative to their largest value: the largest, of a
@@ -62,7 +66,7 @@ def export_onnx(
     Raises:
         ModelError: The model cannot be exported, or the file computes something else.
     """
-    content, difference = _exported(model, input_shape, inputs, half=half)
+    content, difference = _exported(model, input_shape, inputs, half=half, here=here)
     write_whole(path, content)
     return difference
 
@@ -84,11 +88,16 @@ def check_export(
 
 
 def _exported(
-    model: nn.Module, input_shape: Sequence[int], inputs: torch.Tensor | None, *, half: bool
+    model: nn.Module,
+    input_shape: Sequence[int],
+    inputs: torch.Tensor | None,
+    *,
+    half: bool,
+    here: bool,
 ) -> tuple[bytes, float]:
     """A file's content, checked, and its difference."""
     whole = onnx_bytes(model, input_shape, thorough=True)
-    return _checked(whole, model, input_shape, inputs, half=half)
+    return _checked(whole, model, input_shape, inputs, half=half, here=here)
 
 
 def _checked(
@@ -98,12 +107,13 @@ def _checked(
     inputs: torch.Tensor | None,
     *,
     half: bool,
+    here: bool = False,
 ) -> tuple[bytes, float]:
     content = half_model(whole) if half else whole
     if isinstance(model, QuantizedModel):
         if inputs is None:
             inputs = example_of(model, (_INPUTS, *input_shape[1:]))
-        return content, check_quantized(content, model, inputs).mean
+        return content, check_quantized(content, model, inputs, exact=not here).mean
     shown = () if inputs is None else inputs[:_SHOWN].split(1)
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     try:

@@ -3,23 +3,20 @@
 The float network is exported, the operations that a `QuantizedModel` rounds are found in it, and
 pairs put where it rounds. Rounded weights are stored as int8, one scale per output
 channel; those on codebooks (for size alone) as the floats that they stand for. The file is believed
-only when ONNX Runtime computes what the `QuantizedModel` does.
+only when ONNX Runtime computes what the `QuantizedModel` does (`agreement`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from automl.compression import ActivationQParams, Plan, QParams, QuantizedModel, Source
-from automl.errors import ModelError
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import (
     OperationMatch,
@@ -28,8 +25,7 @@ from automl.export.matching import (
     lost,
     record_values,
 )
-from automl.export.session import Session, fed
-from automl.network import example_of, output_tensors
+from automl.network import example_of
 from automl.profiling import (
     Pairs,
     ValueQParams,
@@ -43,33 +39,7 @@ from automl.profiling import (
 
 Tensor = torch.Tensor
 
-#: Share of the inputs on which the file and the simulation must have the same largest output,
-AGREEMENT: Final = 0.99
-#: where two outputs that are nearer to each other than this share of their scale count as alike.
-#: Biases rounded to 32-bit integers, and sums in another order, move a value across a rounding now
-#: and then. Outputs then differ by about as much as rounding itself changes them.
-_TIE: Final = 0.01
-#: Largest mean difference of the outputs, relative to their scale.
-_TOLERANCE: Final = 0.02
 _FULL: Final = ((0, 255), (-128, 127))
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far an integer ONNX file computes what the simulation does.
-
-    Attributes:
-        inputs: How many were compared.
-        top1: Share of them with the same largest output; 1.0 where outputs are no classes.
-        alike: The same, where an output that is nearly the largest counts as the largest.
-        mean, worst: Difference of the outputs, relative to the largest output.
-    """
-
-    inputs: int
-    top1: float
-    alike: float
-    mean: float
-    worst: float
 
 
 def quantized_bytes(
@@ -115,43 +85,6 @@ def quantized_onnx(content: bytes, model: QuantizedModel, recorded: RecordedValu
         result = placed(proto, pairs, model.scheme)
     written: bytes = result.SerializeToString()
     return written
-
-
-def check_quantized(content: bytes, model: QuantizedModel, inputs: Tensor) -> Agreement:
-    """Hold ONNX Runtime's outputs, in exact integer arithmetic, against the simulation's.
-
-    Raises:
-        ModelError: The two do not agree, or ONNX Runtime refuses the file.
-    """
-    session = Session(content)
-    outputs, simulated = list[NDArray[np.float32]](), list[Tensor]()
-    for one in inputs.split(1):  # of many at once the values inside would not fit in memory
-        outputs.append(session.run(fed(model, one))[0])
-        with torch.no_grad():
-            simulated.append(output_tensors(model(one))[0])
-    found, expected = torch.from_numpy(np.concatenate(outputs)), torch.cat(simulated)
-    if found.shape != expected.shape:
-        raise ModelError("the ONNX model has outputs of other shapes than the quantised model")
-    agreement = _agreement(found.flatten(1), expected.flatten(1), expected.dim() == 2)
-    if not (agreement.alike >= AGREEMENT and agreement.mean <= _TOLERANCE):
-        raise ModelError(
-            f"the integer ONNX model differs from what was simulated: the same class for"
-            f" {agreement.top1:.1%} of {agreement.inputs} inputs, outputs off by"
-            f" {agreement.mean:.1%} of their scale"
-        )
-    return agreement
-
-
-def _agreement(found: Tensor, expected: Tensor, classes: bool) -> Agreement:
-    scale = float(expected.abs().max()) or 1.0
-    gaps = (found - expected).abs() / scale
-    top1 = alike = 1.0
-    if classes and expected.shape[1] > 1:
-        chosen = expected.gather(1, found.argmax(1, keepdim=True))[:, 0]
-        behind = expected.max(1).values - chosen
-        top1 = float((behind <= 0).float().mean())
-        alike = float((behind <= _TIE * scale).float().mean())
-    return Agreement(len(found), top1, alike, float(gaps.mean()), float(gaps.max()))
 
 
 def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: RecordedValues) -> Pairs:

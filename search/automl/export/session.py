@@ -1,4 +1,4 @@
-"""An exported file in ONNX Runtime, one input at a time, in exact integer arithmetic."""
+"""An exported file in ONNX Runtime, one input at a time: exactly, or as this machine computes."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ Feed = Mapping[str, NDArray[Any]] | NDArray[Any]
 _EXACT: Final = ("session.x64quantprecision", "1")
 
 
-def checking_options() -> onnxruntime.SessionOptions:
-    """Options of sessions whose values are compared: exact sums of products on any processor.
+def checking_options(*, exact: bool = True) -> onnxruntime.SessionOptions:
+    """Options of sessions whose values are compared.
 
-    Sessions whose time is measured keep the runtime's own arithmetic, which is quicker.
+    Args:
+        exact: Sums of products are exact on any processor, as befits what runs elsewhere; else
+            they are those of the runtime on this one, as befits what runs here.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*_EXACT)
+    if exact:
+        options.add_session_config_entry(*_EXACT)
     options.log_severity_level = 4  # what fails is raised
     options.intra_op_num_threads = 1
     return options
@@ -80,17 +83,18 @@ class Session:
 
     Args:
         content: Serialised ONNX.
+        exact: As of `checking_options`.
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, exact: bool = True) -> None:
         import onnxruntime
 
         session = attempt(
             lambda: onnxruntime.InferenceSession(
-                content, checking_options(), providers=["CPUExecutionProvider"]
+                content, checking_options(exact=exact), providers=["CPUExecutionProvider"]
             )
         )
         if isinstance(session, Raised):
@@ -103,6 +107,14 @@ class Session:
         """All outputs on one input, as 32-bit floats.
 
         Raises:
+            ModelError: As `outputs`.
+        """
+        return [np.asarray(output, dtype=np.float32) for output in self.outputs(inputs)]
+
+    def outputs(self, inputs: Feed) -> list[NDArray[Any]]:
+        """All outputs on one input, as the file has them.
+
+        Raises:
             ModelError: ONNX Runtime has no such operator, or not of such shapes.
         """
         outputs = attempt(lambda: self._session.run(None, by_name(self._session, inputs)))
@@ -111,4 +123,4 @@ class Session:
             raise ModelError(f"ONNX Runtime cannot run the exported model: {said}") from (
                 outputs.error
             )
-        return [np.asarray(output, dtype=np.float32) for output in outputs]
+        return [np.asarray(output) for output in outputs]

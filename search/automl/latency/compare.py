@@ -256,6 +256,8 @@ def _merged_header(leading: TableHeader, other: TableHeader) -> TableHeader:
             "overhead": leading.overhead or other.overhead,
             "coefficients": leading.coefficients or other.coefficients,
             "known_error": leading.known_error or other.known_error,
+            "saturates": other.saturates if leading.saturates is None else leading.saturates,
+            "exact_cost": leading.exact_cost or other.exact_cost,
             "boards": (
                 *leading.boards,
                 *(

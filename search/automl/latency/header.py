@@ -20,6 +20,8 @@ from automl.errors import TableError
 
 SCHEMA_VERSION: Final = 1
 _DEVIATIONS: Final = 3  # a spread is one standard deviation
+#: Fields that tables did not always have, and what those before them mean.
+_LATER: Final[dict[str, object]] = {"boards": (), "saturates": None, "exact_cost": None}
 
 
 class _Model(BaseModel):
@@ -101,6 +103,10 @@ class TableHeader(_Model):
         threads: CPU threads; None where that means nothing.
         precisions: Precisions that the table can price.
         scheme: Quantization scheme that int8 rows measured ("qdq-u8s8"), None without such rows.
+        saturates: Whether the device's sums of products of unsigned and signed bytes saturate at 16
+            bits; None where it was not asked. Where they do the scheme is one that does not reach
+            that far ("qdq-u8s7") or whose kernels are exact ("qdq-u8u8").
+        exact_cost: Time of exact kernels over those that saturate, where both were measured.
         unit: Unit of the rows' times, which is also the name of their field.
         batch: Always 1.
         clocks, power_mode, conditions: As noted when it was measured.
@@ -121,6 +127,8 @@ class TableHeader(_Model):
     threads: int | None = Field(default=None, ge=1)
     precisions: tuple[str, ...] = ("fp32",)
     scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
+    saturates: bool | None = None
+    exact_cost: float | None = Field(default=None, gt=0)
     unit: Literal["seconds", "cycles"] = "seconds"
     batch: Literal[1] = 1
     clocks: str = ""
@@ -134,10 +142,11 @@ class TableHeader(_Model):
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Tables of one board are written, and have the digest, that they always had."""
+        """What a table has nothing to say of is left out: earlier ones keep their digest."""
         content: dict[str, Any] = write(self)
-        if not self.boards:
-            content.pop("boards", None)
+        for name, unsaid in _LATER.items():
+            if getattr(self, name) == unsaid:
+                content.pop(name, None)
         return content
 
 

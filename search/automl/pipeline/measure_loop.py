@@ -42,10 +42,18 @@ from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import COUNTS, PricedNetwork, pricer_of
 from automl.pipeline.requests import Event, OnEvent, ProfileRequest, SearchRequest, SearchResult
 from automl.pipeline.results import finish, finish_dense
+from automl.pipeline.rivals import rivals_of
 from automl.pipeline.runners import open_runner, own_table, parse_hosts
 from automl.pipeline.running import best_of, run_agent, workers_of
 from automl.policy import Policy
-from automl.profiling import ProfileReport, Runner, disagreements, profile
+from automl.profiling import (
+    ProfileReport,
+    Runner,
+    disagreements,
+    is_settled,
+    profile,
+    settle_arithmetic,
+)
 from automl.solver import solve
 from automl.study import Completed, ScoringPool, StudyResult, Trial, delete_study, open_pool
 
@@ -83,8 +91,9 @@ def search_measured(
         context = make(network)
         pool = stack.enter_context(open_pool(context.evaluator, workers_of(request)))
         context, result, best = loop.search(context, budget, request, pool, log)
+        context, rivals = loop.confirm_rivals(context, budget, result, best)
         noted = replace(context.network, notes=loop.notes(context.network, best.policy))
-        return finish(replace(context, network=noted), request, result, best, log)
+        return finish(replace(context, network=noted), request, result, best, log, rivals)
 
 
 class MeasureLoop:
@@ -105,6 +114,8 @@ class MeasureLoop:
         table, space = network.table, network.space
         if not is_cpu_table(table, self._request.threads):
             own_table(self._request.target)  # raises for a table that is not written to
+        if space.of_kind("bits") and not is_settled(table.header):
+            settle_arithmetic(table, self._device(table))
         return self._measured(network, [space.decode(space.dense)]) or network
 
     def reach(self, network: PricedNetwork, texts: Sequence[str]) -> tuple[PricedNetwork, Budget]:
@@ -199,6 +210,16 @@ class MeasureLoop:
             if budget.allows(cost):
                 return network, replace(trial, cost=cost)
         return network, None
+
+    def confirm_rivals(
+        self, context: SearchContext, budget: Budget, result: StudyResult, best: Completed
+    ) -> tuple[SearchContext, list[Completed]]:
+        """What the best trial is to be held against, as far as it is within the budget."""
+        network, found = context.network, list[Completed]()
+        for rival in rivals_of(context, result, best):
+            network, confirmed = self.confirm(network, budget, [rival])
+            found += [] if confirmed is None else [confirmed]
+        return replace(context, network=network), found
 
     def notes(self, network: PricedNetwork, policy: Policy) -> tuple[str, ...]:
         """What the user should know: how much was measured, and what of the winner was not."""

@@ -42,6 +42,11 @@ class BitChoices:
     notes: tuple[str, ...] = ()
 
     @property
+    def integers(self) -> bool:
+        """Whether layers may compute in integers."""
+        return not all(map(is_float, self.precisions))
+
+    @property
     def any(self) -> bool:
         """Whether there is a choice at all."""
         return len(self.precisions) > 1 or bool(self.weight_only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,13 @@ from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
 from automl.policy import Precisions
-from automl.profiling import LocalRunner, measure_models, profile
+from automl.profiling import (
+    LocalRunner,
+    is_settled,
+    measure_models,
+    profile,
+    settle_arithmetic,
+)
 from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, kind_of, open_space
 
 #: Stage in which what the table lacks is measured.
@@ -113,17 +120,9 @@ def _priced(
     on_event: OnEvent,
     keep: Path | None,
 ) -> PricedNetwork:
-    limited = options.limited
-    here, timed = is_cpu_table(table, options.threads), "latency" in limited
+    here, timed = is_cpu_table(table, options.threads), "latency" in options.limited
     precisions, notes = precisions_of(table.header), list[str]()
-    bits = choose_bits(
-        options.precisions,
-        options.target,
-        precisions,
-        limited,
-        options.keep_first_last,
-        forms=[kind for kind in options.kinds if kind_of(kind).lowers],
-    )
+    bits = _bits(options, table, here=here)
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
     space = _space(traced, table, options, bits, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
@@ -155,6 +154,26 @@ def _priced(
         notes=tuple(dict.fromkeys((*notes, *_bounds(costs)))),
         rows=0 if device is None else sum(device.rows),
     )
+
+
+def _bits(options: SearchOptions, table: LatencyTable, *, here: bool) -> BitChoices:
+    """What layers may be given; of this machine it is found out how it computes integers."""
+    bits = choose_bits(
+        options.precisions,
+        options.target,
+        precisions_of(table.header),
+        options.limited,
+        options.keep_first_last,
+        forms=[kind for kind in options.kinds if kind_of(kind).lowers],
+    )
+    if here and bits.integers and not is_settled(table.header):
+        alone = "latency" in options.limited  # no other process measures here now
+        with (
+            nullcontext() if alone else measuring_here(),
+            LocalRunner(threads=options.threads) as runner,
+        ):
+            settle_arithmetic(table, runner)
+    return bits
 
 
 def _bounds(costs: CostModel) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from automl.pipeline.networks import input_shape, size_notes
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, measure_here
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
+from automl.pipeline.rivals import finish_best
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import (
     MadeWith,
@@ -69,8 +70,18 @@ def finish(
     result: StudyResult,
     best: Completed,
     log: Log,
+    rivals: Sequence[Completed] = (),
 ) -> SearchResult:
-    """Finish, measure and write one policy that a study of this context scored."""
+    """Finish, measure and write one policy that a study of this context scored.
+
+    Args:
+        context: Of the study.
+        request: What was asked for.
+        result: The study.
+        best: Its best trial.
+        log: Of the run folder.
+        rivals: Trials that the best one is held against once they are finished (`rivals_of`).
+    """
     compressor, network = context.compressor, context.network
     made_with = describe_making(compressor.config, compressor.inputs_digest)
     write_best(context, request, best)  # safe from here on
@@ -79,9 +90,7 @@ def finish(
     for note in warned:
         log(Event(note, 0, 1))
     log(Event("finishing", 0, 1))
-    if not context.shared:
-        compressor.forget(but=best.policy.resolution)
-    model = compressor.make(best.policy)
+    best, model = finish_best(context, best, rivals)
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
     notes = (context.ranking.note,) if context.ranking.note else ()
@@ -132,7 +141,7 @@ def _judged_and_written(
     file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))
-    _write_model(finished, network.traced, request, half=file.target.floats == "fp16")
+    _write_model(finished, network, request, half=file.target.floats == "fp16")
     log(Event("measuring the result", 0, 1))
     measured = _measured(network, model, policy, request.threads)
     dense, compressed, counted = with_counts(
@@ -166,16 +175,17 @@ def _judged_and_written(
 
 
 def _write_model(
-    finished: FinishedPolicy, traced: TracedModel, request: SearchRequest, *, half: bool
+    finished: FinishedPolicy, network: PricedNetwork, request: SearchRequest, *, half: bool
 ) -> None:
     """The model's weights, those packed into their bits, and its ONNX file."""
     model, policy = finished.model, finished.policy
     save_weights(model, request.out / "model.pt")
     if isinstance(model, QuantizedModel):
         save_packed(model, request.out / "model.weights")
-    shape = input_shape(traced, policy)
+    shape = input_shape(network.traced, policy)
     inputs = examples(request.task, policy, shape)
-    export_onnx(model, shape, request.out / "model.onnx", inputs, half=half)
+    path = request.out / "model.onnx"
+    export_onnx(model, shape, path, inputs, half=half, here=network.here)
 
 
 def _measured(

@@ -1,3 +1,5 @@
+from .arithmetic import is_settled as is_settled
+from .arithmetic import settle_arithmetic as settle_arithmetic
 from .half import half_model as half_model
 from .imports import ImportResult as ImportResult
 from .imports import import_profile as import_profile

@@ -11,6 +11,7 @@ _FOLDER: Final = Path(__file__).parent
 #: What the worker is made of, and the names under which Python finds them in one file.
 _FILES: Final = {
     "worker.py": "__main__.py",
+    "worker_products.py": "worker_products.py",
     "worker_state.py": "worker_state.py",
     "worker_tensorrt.py": "worker_tensorrt.py",
 }

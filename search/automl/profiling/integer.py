@@ -25,10 +25,12 @@ from automl.profiling.qdq import (
 )
 from automl.profiling.shapes import with_shapes
 
-#: Schemes in which models are quantised. Activations are unsigned with a zero point ("u8"), or
-#: signed and symmetric ("s8"). With "residual" a convolution's output goes into the addition that
-#: ends its block unrounded.
-SCHEMES: Final = ("qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual")
+#: Schemes in which models are quantised. Activations come first: unsigned with a zero point ("u8")
+#: or signed and symmetric ("s8"). Weights are signed bytes, or of 7 bits in signed bytes ("s7"), so
+#: that two products fit into 16 bits, or the numbers of signed bytes in unsigned ones ("u8"), which
+#: ONNX Runtime has exact kernels for on any processor. With "residual" a convolution's output goes
+#: into the addition that ends its block unrounded.
+SCHEMES: Final = ("qdq-u8s8", "qdq-u8s7", "qdq-u8u8", "qdq-s8s8", "qdq-s8s8-residual")
 #: Operators of a table that integer kernels exist for, a resize only where it is to the nearest.
 #: All others run in float between conversions.
 INTEGER_OPERATORS: Final = (
@@ -63,7 +65,7 @@ def has_integer_kernel(op: str, detail: str = "", dimensions: int = 2) -> bool:
 
 def is_unsigned(scheme: str) -> bool:
     """Whether activations are unsigned, with a zero point."""
-    return "u8" in scheme
+    return scheme.startswith("qdq-u8")
 
 
 def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto:
@@ -74,7 +76,7 @@ def placed(model: onnx.ModelProto, pairs: Pairs, scheme: str) -> onnx.ModelProto
     if scheme.endswith("residual"):
         return with_pairs(model, pairs, integer_bias=False)
     anchored = replace(pairs, anchored=_anchored(model, pairs))
-    result = with_pairs(model, anchored, integer_bias=True)
+    result = with_pairs(model, anchored, integer_bias=True, unsigned_weights=scheme.endswith("u8"))
     return with_integer_rectifiers(integers_through(result))
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from automl.errors import MeasureError, TableError
 from automl.latency import BoardComparison, LatencyTable, OpKey, Row
+from automl.profiling.arithmetic import settle_arithmetic
 from automl.profiling.boards import Boards, Keyed
 from automl.profiling.drift import Drift, row_of
 from automl.profiling.microbench import probe
@@ -98,7 +99,8 @@ def profile(
     """
     settle_conditions(table, runner)
     runtime = find_runtime(runner.info.runtime)
-    _settle_scheme(table, keys, runtime)
+    if any(key.precision == "int8" for key in keys):
+        settle_arithmetic(table, runner)
     start = time.monotonic()
     boards, report = Boards(runner), ProfileReport()
     report.warn(boards.disturbed())
@@ -255,12 +257,6 @@ def settle_conditions(table: LatencyTable, runner: Runner) -> None:
                 f"table {table.name!r} holds rows measured with {name} {held}, this is {here}:"
                 " they do not mix; set it back, or profile into a table of another name"
             )
-
-
-def _settle_scheme(table: LatencyTable, keys: Sequence[OpKey], runtime: Runtime) -> None:
-    """Note the quantization scheme in the header before the first integer row is measured."""
-    if table.header.scheme is None and any(key.precision == "int8" for key in keys):
-        table.set_header(table.header.model_copy(update={"scheme": runtime.scheme}))
 
 
 def _batches(

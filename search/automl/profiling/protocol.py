@@ -80,6 +80,7 @@ class Hello(_Line):
         state: Of the machine.
         load: Cores that others keep busy.
         boot: The start of the kernel that it runs on; "" where the machine does not tell.
+        saturates: Of runtimes that were asked, whether their sums of products of bytes saturate.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -89,6 +90,7 @@ class Hello(_Line):
     state: dict[str, Any]
     load: Finite
     boot: str = ""
+    saturates: Mapping[str, bool] = Field(default_factory=dict)
 
     @property
     def runtimes(self) -> Mapping[str, object]:

@@ -76,7 +76,9 @@ class Pairs:
     anchored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def with_pairs(model: onnx.ModelProto, pairs: Pairs, *, integer_bias: bool) -> onnx.ModelProto:
+def with_pairs(
+    model: onnx.ModelProto, pairs: Pairs, *, integer_bias: bool, unsigned_weights: bool = False
+) -> onnx.ModelProto:
     """The model with the pairs, integer weights stored as int8; the model itself stays as it is.
 
     Args:
@@ -84,17 +86,21 @@ def with_pairs(model: onnx.ModelProto, pairs: Pairs, *, integer_bias: bool) -> o
         pairs: Where to.
         integer_bias: Store biases of integer layers as int32 of the scale in which their kernels
             accumulate, which ONNX Runtime wants; TensorRT wants them float.
+        unsigned_weights: Store weights as uint8 with the zero point 128: the same numbers.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    writer = _Writer(result.graph, pairs, integer_bias)
+    writer = _Writer(result.graph, pairs, integer_bias, unsigned_weights)
     writer.run()
     return result
 
 
 class _Writer:
-    def __init__(self, graph: onnx.GraphProto, pairs: Pairs, integer_bias: bool) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, pairs: Pairs, integer_bias: bool, unsigned_weights: bool
+    ) -> None:
         self._graph, self._pairs, self._integer_bias = graph, pairs, integer_bias
+        self._unsigned_weights = unsigned_weights
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes: list[onnx.NodeProto] = []
         self._rounded: dict[tuple[str, ValueQParams], str] = {}
@@ -157,10 +163,15 @@ class _Writer:
     def _layer(self, node: onnx.NodeProto, qparams: WeightQParams) -> None:
         name = node.output[0]
         scales = self._store(f"{name}/weight_scales", qparams.scales)
-        zeros = self._store(f"{name}/weight_zeros", np.zeros(len(qparams.scales), np.int8))
-        integers = self._store(f"{name}/weight", qparams.integers)
+        stored: NDArray[np.generic] = qparams.integers
+        zeros: NDArray[np.generic] = np.zeros(len(qparams.scales), np.int8)
+        if self._unsigned_weights:
+            stored = (qparams.integers.astype(np.int16) + 128).astype(np.uint8)
+            zeros = np.full(len(qparams.scales), 128, np.uint8)
+        zeros_name = self._store(f"{name}/weight_zeros", zeros)
+        integers = self._store(f"{name}/weight", stored)
         node.input[1] = f"{name}/weight_values"
-        self._node("DequantizeLinear", [integers, scales, zeros], node.input[1], axis=qparams.axis)
+        self._node("DequantizeLinear", [integers, scales, zeros_name], node.input[1], axis=qparams.axis)
         if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
             unit = np.float32(qparams.input_scale) * qparams.scales
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)

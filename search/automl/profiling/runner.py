@@ -97,6 +97,7 @@ class RuntimeInfo:
         conditions: State of the machine at the start; None where it was not asked.
         load: Cores that others kept busy at the start.
         boot: The start of the kernel that runs there; "" where the machine does not tell.
+        saturates: Whether sums of products of bytes saturate there; None where that is not known.
     """
 
     runtime: str
@@ -106,6 +107,7 @@ class RuntimeInfo:
     conditions: Conditions | None = None
     load: float = 0.0
     boot: str = ""
+    saturates: bool | None = None
 
 
 class Runner(Protocol):
@@ -216,7 +218,16 @@ def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> 
         raise MeasureError(f"the runtime {runtime!r} is not installed {where}{held}")
     state = parse_conditions(said.state, where)
     shown = printable(version)
-    return RuntimeInfo(runtime, shown, threads, said.machine, state, said.load, said.boot)
+    return RuntimeInfo(
+        runtime,
+        shown,
+        threads,
+        said.machine,
+        state,
+        said.load,
+        said.boot,
+        said.saturates.get(runtime),
+    )
 
 
 def answers(

@@ -275,6 +275,7 @@ def differing(first: RuntimeInfo, second: RuntimeInfo) -> str:
             ("runtime version", first.version, second.version),
             ("number of threads", first.threads, second.threads),
             ("architecture", first.machine, second.machine),
+            ("saturation of integer sums", first.saturates, second.saturates),
             *_static(first.conditions, second.conditions),
         )
         if a != b

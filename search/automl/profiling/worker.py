@@ -17,8 +17,8 @@ the clock is that thread's processor time, which stands still while another proc
 core; otherwise it is the wall's, and on a GPU it is the GPU's own. `stolen` is the share of the
 time in which we were kept off.
 
-TensorRT is spoken to from a file beside this one, `worker_tensorrt.py`; a board is sent both as
-one (`automl.profiling.bundle`). LiteRT takes .tflite files where the others take ONNX.
+TensorRT is spoken to from a file beside this one, `worker_tensorrt.py`; a board is sent all files
+as one (`automl.profiling.bundle`). LiteRT takes .tflite files where the others take ONNX.
 """
 
 from __future__ import annotations
@@ -105,6 +105,19 @@ class OnnxRuntime:
         for value in session.get_outputs():
             binding.bind_output(value.name)
         return quickest(lambda: session.run_with_iobinding(binding), threads)
+
+    def saturates(self) -> bool:
+        """Whether sums of products of bytes saturate on this processor."""
+        return bool(importlib.import_module("worker_products").saturates(self.run))
+
+    def run(self, model: bytes, inputs: dict[str, Any]) -> list[Any]:
+        """All outputs of a model on inputs by name, in the runtime's own arithmetic."""
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        session = self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        outputs: list[Any] = session.run(None, inputs)
+        return outputs
 
 
 class LiteRT:
@@ -303,9 +316,22 @@ def hello() -> dict[str, Any]:
             line[name] = runtime_named(name).version
         except (ImportError, OSError):
             line[name] = None
+    line["saturates"] = saturating()
     found = importlib.import_module("worker_state")
     boot = found.text("proc/sys/kernel/random/boot_id")
     return {**line, "state": found.state(), "load": found.load(), "boot": boot}
+
+
+def saturating() -> dict[str, bool]:
+    """Of each runtime that can tell: whether its sums of products of bytes saturate here."""
+    try:
+        runtime = runtime_named("onnxruntime")
+    except (ImportError, OSError):
+        return {}
+    try:
+        return {"onnxruntime": runtime.saturates()}
+    except runtime.refusals:  # a build without integer kernels
+        return {}
 
 
 def main() -> None:

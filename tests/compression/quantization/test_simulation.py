@@ -18,8 +18,13 @@ from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
 from automl.compression.quantization.activation_ranges import ActivationQParams
-from automl.compression.quantization.qparams import QParams
-from automl.compression.quantization.simulation import SCHEMES, QuantizedModel, fake_quantize
+from automl.compression.quantization.qparams import QParams, highest
+from automl.compression.quantization.simulation import (
+    SCHEMES,
+    QuantizedModel,
+    fake_quantize,
+    stored_bits,
+)
 from automl.errors import QuantizationError
 from automl.export.session import Session
 from automl.network.precision import NETWORK_INPUT, Flow
@@ -221,9 +226,9 @@ def test_forms_and_layers_that_do_not_exist_are_named(plain: TracedModel) -> Non
     with pytest.raises(QuantizationError, match=r"no layer 'secnd' to quantise .*mean second"):
         Compressor(plain, images, {}).make(Policy(bits={"secnd": INT8}))
     with pytest.raises(
-        QuantizationError, match=r"no quantization scheme 'qdq-u8u8'.*did you mean qdq-u8s8"
+        QuantizationError, match=r"no quantization scheme 'qdq-u8s9'.*did you mean qdq-u8s"
     ):
-        Compressor(plain, images, {}, scheme="qdq-u8u8").make(Policy(bits={"second": INT8}))
+        Compressor(plain, images, {}, scheme="qdq-u8s9").make(Policy(bits={"second": INT8}))
 
 
 def test_sixteen_bits_are_float(plain: TracedModel) -> None:
@@ -232,3 +237,41 @@ def test_sixteen_bits_are_float(plain: TracedModel) -> None:
     assert not isinstance(made, QuantizedModel)
     x = images_for(MAP, 4)
     assert torch.equal(outputs_of(made, x), outputs_of(plain.model, x))
+
+
+def test_two_products_of_seven_bits_fit_into_sixteen() -> None:
+    assert stored_bits(Bits(8, 8), "qdq-u8s7") == Bits(7, 8)
+    assert 2 * 255 * highest(7) <= 2**15 - 1 < 2 * 255 * highest(8)
+    for kept in (Bits(4, 8), Bits(8, 32), Bits(32, 32)):  # few bits, and what computes in float
+        assert stored_bits(kept, "qdq-u8s7") == kept
+    for scheme in ("qdq-u8s8", "qdq-u8u8", "qdq-s8s8", None):
+        assert stored_bits(Bits(8, 8), scheme) == Bits(8, 8)
+
+
+def saturating(integers: Tensor) -> Tensor:
+    """Sums over columns of the largest activations times weights, two at a time in 16 bits."""
+    products = 255 * integers.flatten(1).to(torch.int64)
+    if products.shape[1] % 2:
+        products = F.pad(products, (0, 1))
+    pairs = products.view(len(products), -1, 2).sum(2)
+    return pairs.clamp(-(2**15), 2**15 - 1).sum(1)
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_sums_of_a_scheme_for_saturating_kernels_are_exact(
+    plain: TracedModel, finish: bool
+) -> None:
+    """Both arithmetics on any machine: one is computed here."""
+    images = images_for(plain.network.input_shape, 24)
+    policy = Policy(bits=dict.fromkeys(Flow(plain.trace).layers, INT8))
+    differ = {}
+    for scheme in ("qdq-u8s8", "qdq-u8s7"):
+        made = Compressor(plain, images, {}, scheme=scheme).make(policy, finish=finish)
+        assert isinstance(made, QuantizedModel)
+        stored = [made.integers(layer) for layer in made.weights]
+        exact = [255 * each.flatten(1).to(torch.int64).sum(1) for each in stored]
+        pairs = zip(stored, exact, strict=True)
+        differ[scheme] = any(not saturating(each).equal(sums) for each, sums in pairs)
+        largest = max(int(each.abs().max()) for each in stored)
+        assert largest == (63 if scheme == "qdq-u8s7" else 127)
+    assert differ == {"qdq-u8s8": True, "qdq-u8s7": False}

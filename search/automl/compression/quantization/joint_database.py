@@ -28,7 +28,13 @@ from automl.compression.quantization.calibrating import (
 from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias, output_error
-from automl.compression.quantization.simulation import Plan, QuantizedModel, Source, make_plan
+from automl.compression.quantization.simulation import (
+    Plan,
+    QuantizedModel,
+    Source,
+    make_plan,
+    stored_bits,
+)
 from automl.compression.statistics import Features
 from automl.network import FLOAT_BITS, Flow, Trace, kept_positions
 from automl.policy import Bits, Policy
@@ -139,6 +145,7 @@ class JointDatabase:
         return self._losses[key]
 
     def _key(self, layer: str, policy: Policy, bits: Bits) -> _Key:
+        bits = stored_bits(bits, self.scheme)
         bits = replace(bits, activations=32 if bits.activations >= FLOAT_BITS else _INTEGER)
         read = self._read.get(layer, ())
         counts = {name: policy.channels[name] for name in read if name in policy.channels}

@@ -1,17 +1,18 @@
 """Integer networks simulated in float: values rounded where the target rounds them.
 
 The weights of a `QuantizedModel` are rounded already; activations are rounded as it runs.
-That is what ONNX Runtime's integer kernels compute, but for the order of summation and the rounding
-of biases to 32-bit integers. On x86 unsigned activations meet signed weights (`qdq-u8s8`): kernels
-with VNNI add their products in 32 bits, so that nothing saturates; without VNNI (AVX2, AVX-512 BW)
-pairs of products saturate at 16 bits, which is not simulated. Checks of a file against its
-simulation ask ONNX Runtime for exact sums (`automl.export.session`).
+That is what ONNX Runtime's integer kernels compute, but for the order of float sums and the
+rounding of biases to 32-bit integers. On x86 unsigned activations meet signed weights (`qdq-u8s8`):
+kernels with VNNI add their products in 32 bits, so that nothing saturates; without VNNI (AVX2,
+AVX-512 BW) pairs of products saturate at 16 bits. A table knows whether its device does that. Where
+it does, its scheme holds weights to 7 bits (`qdq-u8s7`), of which 255 x 63 twice fits into 16 bits,
+or stores them so that the runtime takes exact kernels (`qdq-u8u8`): sums are exact everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -47,6 +48,8 @@ Source = tuple[Address, int]
 SCHEMES: Final[Mapping[str | None, tuple[Scheme, bool | None]]] = {
     None: ("reads", None),
     "qdq-u8s8": ("qdq", False),
+    "qdq-u8s7": ("qdq", False),
+    "qdq-u8u8": ("qdq", False),
     "qdq-s8s8": ("qdq", True),
     "qdq-s8s8-residual": ("qdq-residual", True),
 }
@@ -60,7 +63,7 @@ class Plan:
 
     Attributes:
         scheme: Of the target's table, one of `SCHEMES`.
-        bits: Precision per layer; those that are float are left out.
+        bits: Precision per layer, of weights as they are stored; those that are float are left out.
         rounding: Per operation, to how many bits.
         inputs: For each operation of `rounding.inputs`, whose numbers its tensors are, one entry
             per tensor argument; None where they are not rounded as inputs.
@@ -97,7 +100,7 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
     if scheme not in SCHEMES:
         known = [name for name in SCHEMES if name]
         raise QuantizationError(f"no quantization scheme {scheme!r}{nearest(scheme or '', known)}")
-    rounded = {name: each for name, each in bits.items() if is_rounded(each)}
+    rounded = {name: stored_bits(each, scheme) for name, each in bits.items() if is_rounded(each)}
     activations = {name: each.activations for name, each in rounded.items()}
     rounding = flow.round(activations, SCHEMES[scheme][0])
     inputs: dict[Address, tuple[Source | None, ...]] = {}
@@ -115,6 +118,13 @@ def make_plan(flow: Flow, bits: Mapping[str, Bits], scheme: str | None) -> Plan:
         if base_name(place.call.step.op) in _PICKS and address in rounding.outputs
     }
     return Plan(scheme, rounded, rounding, inputs, readers, kept)
+
+
+def stored_bits(bits: Bits, scheme: str | None) -> Bits:
+    """The bits that a layer's weights are rounded to: 7 of 8 where two products could saturate."""
+    if scheme != "qdq-u8s7" or bits.activations >= FLOAT_BITS:
+        return bits
+    return replace(bits, weights=min(bits.weights, 7))
 
 
 def is_rounded(bits: Bits) -> bool:
