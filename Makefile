@@ -1,5 +1,6 @@
 # make search   set up, then run the main job on the embedded example
 # make test     set up, then run the tests
+# make test-arch  tests of integer arithmetic on emulated processors: x86-64 without VNNI, aarch64
 # make check    format, lint and types
 # make bench    what is measured, not asserted: prices, solver, pruning
 # make bench-latency   of it, what concerns latency tables
@@ -21,13 +22,16 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
 
 test: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-arch: $(VENV)/.ready-dev
+	@sh tests/benchmarks/test_arch.sh $(BIN)/python
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check

@@ -80,3 +80,14 @@ def test_infinite_outputs_are_refused(traced: TracedModel) -> None:
         head[0, 0] = torch.nan
     with pytest.raises(ModelError, match="differs from what was simulated"):
         check_quantized(content, model, images(8))
+
+
+@pytest.mark.parametrize("scheme", ["qdq-u8s7", "qdq-u8u8"])
+def test_schemes_for_saturating_kernels_hold_in_any_arithmetic(
+    traced: TracedModel, scheme: str
+) -> None:
+    """`make test-arch` runs this where pairs of products saturate."""
+    model = quantised(traced, all_layers(traced), scheme)
+    found = check_quantized(quantized_bytes(model, SHAPE), model, images(), exact=False)
+    assert found.alike >= agreement.AGREEMENT
+    assert found.mean < 0.004

@@ -171,7 +171,9 @@ class _Writer:
         zeros_name = self._store(f"{name}/weight_zeros", zeros)
         integers = self._store(f"{name}/weight", stored)
         node.input[1] = f"{name}/weight_values"
-        self._node("DequantizeLinear", [integers, scales, zeros_name], node.input[1], axis=qparams.axis)
+        self._node(
+            "DequantizeLinear", [integers, scales, zeros_name], node.input[1], axis=qparams.axis
+        )
         if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
             unit = np.float32(qparams.input_scale) * qparams.scales
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
