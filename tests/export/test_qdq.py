@@ -315,3 +315,27 @@ def test_a_layer_that_was_left_out_leaves_its_rectification_between_integers() -
         model: Any = made.make(policy)
         found = check_quantized(quantized_bytes(model, SHAPE), model, images())
         assert found.alike >= AGREEMENT
+
+
+class Unread(nn.Module):
+    """Computes what it does not give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.other = nn.Conv2d(3, 8, 3), nn.Linear(8, 4), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        self.other(x).relu()
+        scores: Tensor = self.head(x.mean((2, 3)))
+        return scores
+
+
+def test_a_network_with_values_that_nobody_reads_can_be_exported() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unread = trace_network(Unread().eval(), SHAPE, resolutions=())
+    made = Compressor(unread, images(), {}, scheme="qdq-u8s8")
+    model: Any = made.make(Policy(bits=dict.fromkeys(("stem", "other", "head"), INT8)))
+    found = check_quantized(quantized_bytes(model, SHAPE), model, images())
+    assert found.alike >= AGREEMENT

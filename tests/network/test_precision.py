@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from flow_network import traced_small
+from torch import Tensor, nn
 
 from automl.network.precision import Flow
-from automl.network.traced_model import TracedModel
+from automl.network.traced_model import TracedModel, trace_network
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +67,33 @@ def test_what_leaves_a_removed_block_is_what_entered(traced: TracedModel) -> Non
     (operand,) = flow.places[("blocks.1.first", 0)].operands
     assert operand.owner == "stem"
     assert not any(address[0].startswith("blocks.0") for address in flow.places)
+
+
+class Unread(nn.Module):
+    """A second head whose outputs nobody takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+        self.other, self.last = nn.Conv2d(8, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        self.last(self.other(x).relu().mean((2, 3)))
+        scores: Tensor = self.head(x.mean((2, 3)))
+        return scores
+
+
+def test_what_nobody_reads_is_not_rounded() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        traced = trace_network(Unread().eval(), (1, 3, 8, 8), resolutions=())
+    flow = Flow(traced.trace)
+    found = flow.round(dict.fromkeys(flow.layers, 8), "qdq")
+    assert ("stem", 0) in found.inputs
+    assert ("head", 0) in found.inputs
+    unread = {("other", 0), ("last", 0)}
+    assert not unread & {*found.inputs, *found.outputs}
+    inside = flow.round(dict.fromkeys(("other", "last"), 8), "qdq")
+    assert not inside.inputs
+    assert not inside.outputs

@@ -110,6 +110,7 @@ class Flow:
                 self._add(call, before, users)
             for value in left.keys() & set(call.outputs):
                 self._operands[value] = self._operand(left[value])
+        self._read = self._find_read(left)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -145,6 +146,8 @@ class Flow:
             weighted = place.call.step.module == place.owner != ""
             if own >= FLOAT_BITS or (scheme == "reads" and not weighted):
                 continue
+            if address not in self._read:
+                continue
             exempt = self._residual(place) if scheme == "qdq-residual" else None
             inputs[address] = tuple(
                 own if operand.origin != exempt and self._settled(operand) else 32
@@ -158,6 +161,23 @@ class Flow:
                 if bits.get(place.owner, 32) < FLOAT_BITS:
                     outputs.pop(self._residual(place) or NETWORK_INPUT, None)
         return Rounding(outputs, inputs)
+
+    def _find_read(self, left: Mapping[int, int]) -> frozenset[Address]:
+        """Operations that the network's outputs depend on: exporters leave out all others.
+
+        What is written in place is taken for read: its views are values of their own.
+
+        Args:
+            left: Values that leave removed blocks, and those that entered them.
+        """
+        needed, found = {*self.trace.output}, set[Address]()
+        for call in reversed(self.trace.calls):
+            needed |= {left[value] for value in needed & left.keys()}
+            if needed.isdisjoint(call.outputs) and not call.step.op.endswith("_"):
+                continue
+            found.add(call.step.address)
+            needed.update(call.inputs)
+        return frozenset(found)
 
     def _add(self, call: Call, before: Call | None, users: Mapping[int, list[Call]]) -> None:
         if not call.inputs or not call.outputs:
