@@ -31,7 +31,7 @@ test: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-arch: $(VENV)/.ready-dev
-	@sh tests/benchmarks/test_arch.sh $(BIN)/python
+	@sh tests/test_arch.sh $(BIN)/python
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check

@@ -45,7 +45,7 @@ def data(order: str = "shuffling", seed: int = 1) -> Data:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOML_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, half: 0.0)
+    monkeypatch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
 
 
 def searched(board: Path, out: Path, parts: Data, **options: Any) -> SearchResult:

@@ -116,8 +116,8 @@ class OnnxRuntime:
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
         session = self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        outputs: list[Any] = session.run(None, inputs)
-        return outputs
+        outputs: Any = session.run(None, inputs)
+        return list(outputs)
 
 
 class LiteRT:
