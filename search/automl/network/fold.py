@@ -13,6 +13,7 @@ from automl.network.attention import split_attentions
 from automl.network.forward_tracer import base_kind, leaf_kind
 from automl.network.parametrized import computed
 from automl.network.plain_layers import make_plain
+from automl.network.rerouted import reroute
 from automl.network.trace import Trace, record
 
 Tensor = torch.Tensor
@@ -47,6 +48,7 @@ def fold(model: nn.Module, inputs: Tensor) -> None:
         inputs: An input.
     """
     split_attentions(model)
+    reroute(model, inputs)
     make_plain(model, inputs)
     trace = record(model, inputs, labelled=False)
     for layer, norm in foldable(trace):

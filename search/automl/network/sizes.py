@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import torch
@@ -245,10 +245,16 @@ class _Translated(TorchFunctionMode):
 
 def is_own_call(module: nn.Module) -> bool:
     """Whether the code that runs is a module's own, not that of one inside it."""
-    frame = sys._getframe(1)
+    owner = owner_of_call()
+    return owner is not None and owner.__dict__ is module.__dict__
+
+
+def owner_of_call() -> nn.Module | None:
+    """The module whose code runs; None outside of all."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not _CALL:
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and frame.f_locals["self"].__dict__ is module.__dict__
+        frame = frame.f_back
+    return None if frame is None else frame.f_locals["self"]
 
 
 def _kind(func: Any, args: Sequence[Any]) -> str | None:
