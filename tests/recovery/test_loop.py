@@ -90,13 +90,25 @@ def test_no_epochs_change_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
+CHOSEN = RecoverySettings()
+
+
+def test_rows_that_are_no_classes_are_compared_as_numbers() -> None:
+    numbers = RecoverySettings(classes=False)
+    aim = torch.tensor([[1.0, 2.0], [0.0, 2.0]])
+    shifted = float(distance(aim + 1.5, aim, numbers))  # a softmax would not see it
+    assert shifted == pytest.approx(1.5**2 / 2.25)
+    assert float(distance(100 * aim + 150, 100 * aim, numbers)) == pytest.approx(shifted)
+    assert float(distance(torch.zeros(1, 2), torch.zeros(1, 2), numbers)) == 0.0
+
+
 def test_distance_is_a_divergence_of_scores_and_mean_squares_elsewhere() -> None:
     scores = torch.tensor([[1.0, 2.0, 0.0]])
-    assert float(distance(scores, scores, 4.0)) == pytest.approx(0.0, abs=1e-7)
-    shifted = distance(scores + 5.0, scores, 4.0)  # softmax does not see a shift
+    assert float(distance(scores, scores, CHOSEN)) == pytest.approx(0.0, abs=1e-7)
+    shifted = distance(scores + 5.0, scores, CHOSEN)  # softmax does not see a shift
     assert float(shifted) == pytest.approx(0.0, abs=1e-5)
     p, q = (torch.softmax(each / 4, 1) for each in (scores, scores.flip(1)))
     expected = 16 * float((p * (p / q).log()).sum())
-    assert float(distance(scores.flip(1), scores, 4.0)) == pytest.approx(expected, rel=1e-5)
+    assert float(distance(scores.flip(1), scores, CHOSEN)) == pytest.approx(expected, rel=1e-5)
     maps = torch.zeros(1, 2, 2)
-    assert float(distance(maps + 3.0, maps, 4.0)) == pytest.approx(9.0)
+    assert float(distance(maps + 3.0, maps, CHOSEN)) == pytest.approx(9.0)

@@ -10,7 +10,7 @@ from torch import nn
 
 from automl.errors import DataError
 from automl.userdata.data import Batches, Data
-from automl.userdata.labels import without_classes
+from automl.userdata.labels import has_classes, without_classes
 from automl.userdata.loading import choose_score
 from automl.userdata.scores import Logits, top1_accuracy
 
@@ -91,3 +91,10 @@ def test_labels_that_are_no_class_of_the_model_are_refused(targets: Any, said: s
 
 def test_the_reason_is_empty_where_accuracy_can_be_the_score() -> None:
     assert without_classes(Gives(), data(CLASSES)) == ""
+
+
+def test_outputs_are_of_classes_where_the_targets_are() -> None:
+    assert has_classes(Gives(), data(CLASSES))
+    assert has_classes(Gives(), data(CLASSES + 1))  # which a score of the user's own may know
+    assert not has_classes(Gives(), data(None))
+    assert not has_classes(Gives(), data(torch.rand(6, 4)))

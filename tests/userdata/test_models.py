@@ -256,3 +256,10 @@ def test_outputs_without_a_finite_float_an_input_are_refused(
 
     with pytest.raises(ModelError, match=said):
         ready_for(Odd(), some_data())
+
+
+def test_batch_norms_without_statistics_are_named() -> None:
+    parts = [nn.BatchNorm2d(3, track_running_stats=index == 0) for index in range(5)]
+    (note,) = plain_model(nn.Sequential(*parts)).notes
+    assert ": 1, 2, 3 and others; what is scored in larger batches" in note
+    assert plain_model(nn.Sequential(*parts[:1])).notes == ()

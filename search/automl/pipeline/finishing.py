@@ -30,7 +30,7 @@ from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Policy, PolicyFile, Predicted, check_fits
 from automl.recovery import RecoverySettings, recover
 from automl.study import judge
-from automl.userdata import EPOCH, seeded
+from automl.userdata import EPOCH, has_classes, seeded
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
@@ -219,7 +219,9 @@ def _recover(
             traced.model,
             batches,
             resolution=request.policy.resolution,
-            settings=RecoverySettings(epochs=request.epochs),
+            settings=RecoverySettings(
+                epochs=request.epochs, classes=has_classes(traced.model, request.task.data)
+            ),
             on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
         )
     if training is None or not training.cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from automl.errors import DataError
 from automl.network import output_tensors
 
 Tensor = torch.Tensor
+#: Smallest mean square that a difference is divided by.
+_SMALL: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class RecoverySettings:
         momentum, weight_decay: Of SGD.
         temperature: Of the teacher's and the student's logits.
         clip: Largest norm of a step's gradients.
+        classes: Whether outputs of rows are scores of classes; else they are numbers, such as
+            embeddings.
     """
 
     epochs: int = 10
@@ -35,6 +39,7 @@ class RecoverySettings:
     weight_decay: float = 1e-4
     temperature: float = 4.0
     clip: float = 1.0
+    classes: bool = True
 
 
 def recover(
@@ -99,7 +104,7 @@ def _step(
         aim = teacher(inputs)
     found = student(resized(inputs, resolution))
     pairs = zip(_floats(found), _floats(aim), strict=True)
-    loss = torch.stack([distance(*pair, settings.temperature) for pair in pairs]).sum()
+    loss = torch.stack([distance(*pair, settings) for pair in pairs]).sum()
     if not torch.isfinite(loss):
         raise DataError("recovery diverged: the loss is not finite; lower the learning rate")
     optimiser.zero_grad()
@@ -113,10 +118,17 @@ def _floats(output: object) -> list[Tensor]:
     return [each for each in output_tensors(output) if each.is_floating_point()]
 
 
-def distance(found: Tensor, aim: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of softened class scores; mean squares for other outputs."""
+def distance(found: Tensor, aim: Tensor, settings: RecoverySettings) -> Tensor:
+    """How far outputs are from the teacher's, [images, ...].
+
+    Kullback-Leibler divergence of softened class scores; mean squares of maps and tokens; of rows
+    that are no classes mean squares relative to the aim's, for their scale is anything.
+    """
     if found.dim() != 2:
         return F.mse_loss(found, aim)
+    if not settings.classes:
+        return F.mse_loss(found, aim) / aim.square().mean().clamp_min(_SMALL)
+    temperature = settings.temperature
     soft = F.kl_div(
         F.log_softmax(found / temperature, 1),
         F.log_softmax(aim / temperature, 1),

@@ -3,6 +3,7 @@ from .data import Data as Data
 from .digests import data_digest as data_digest
 from .digests import weights_digest as weights_digest
 from .inputs import Inputs as Inputs
+from .labels import has_classes as has_classes
 from .loading import check_input_shape as check_input_shape
 from .loading import checked_score as checked_score
 from .loading import choose_score as choose_score

@@ -37,6 +37,12 @@ def without_classes(model: nn.Module, data: Data) -> str:
     return ""
 
 
+def has_classes(model: nn.Module, data: Data) -> bool:
+    """Whether the model's outputs are scores of classes, as the targets have them."""
+    found = attempt(lambda: without_classes(model, data))
+    return isinstance(found, Raised) or not found  # labels out of range are of classes too
+
+
 def check_classes(batches: Batches, outputs: int, part: str) -> None:
     """Hold class indices against the number of outputs.
 

@@ -19,6 +19,8 @@ from automl.userdata.weights import load_weights
 
 Tensor = torch.Tensor
 _WHOLE: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+#: Modules that a note names.
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class ReadyModel:
 
     Attributes:
         model: In evaluation mode, on the CPU, of 32-bit floats.
-        notes: What was done to make it so.
+        notes: What was done to make it so, and what is particular about it.
     """
 
     model: nn.Module
@@ -80,13 +82,30 @@ def plain_model(model: Any) -> ReadyModel:
         if each.is_meta:
             raise ModelError(f"the model has no weights: {name} is on the meta device; load them")
     kinds = {each.dtype for _, each in tensors if each.dtype.is_floating_point} - {torch.float32}
-    notes = []
+    notes = list(_by_batch(plain))
     if kinds:
         words = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         notes.append(f"the model has {words} weights: it is searched and written in float32")
         plain = call_user(lambda: copy.deepcopy(plain), "the model cannot be copied", ModelError)
         plain = plain.float()
     return ReadyModel(plain.to("cpu").eval(), tuple(notes))
+
+
+def _by_batch(model: nn.Module) -> tuple[str, ...]:
+    """What to say of batch norms without statistics of their own; nothing where there are none."""
+    kind = nn.modules.batchnorm._BatchNorm
+    names = [
+        name
+        for name, each in model.named_modules()
+        if isinstance(each, kind) and each.running_mean is None
+    ]
+    if not names:
+        return ()
+    said = ", ".join(names[:_NAMED]) + " and others" * (len(names) > _NAMED)
+    return (
+        f"batch norms without running statistics normalise by the batch that they are given, of"
+        f" one input on a device: {said}; what is scored in larger batches may differ there",
+    )
 
 
 def _refuse_scripted(made: Any) -> None:
