@@ -119,3 +119,24 @@ def test_a_latency_without_a_weighted_operator_is_a_bound_that_cannot_be_limited
     with pytest.raises(UsageError, match="_cdist_forward holds weights and has no price"):
         reachable_budget(priced, ["50%"])
     assert reachable_budget(priced, ["100%MACs"]).limits[0].quantity == "macs"
+
+
+class Unusual(nn.Module):
+    """A function that no runtime has an operator of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.special.i0(self.stem(x)).mean((2, 3)))
+
+
+def test_what_this_machine_cannot_time_is_said_before_anything_is_measured() -> None:
+    traced = trace_network(Unusual().eval(), SHAPE, resolutions=())
+    stages = list[str]()
+    timed, sized = (SearchOptions(target="cpu", budget=(each,)) for each in ("50%", "50%size"))
+    with pytest.raises(TableError, match=r"no way to run activation 'i0' .* limit its MACs"):
+        price_network(traced, timed, on_event=lambda event: stages.append(event.stage))
+    assert stages == []
+    price_network(traced, sized, on_event=ignore)

@@ -44,7 +44,15 @@ def test_two_values_meet_number_by_number(detail: str, function: np.ufunc) -> No
 
 
 @pytest.mark.parametrize(
-    ("detail", "function"), [("sum", np.sum), ("amax", np.max), ("argmax", np.argmax)]
+    ("detail", "function"),
+    [
+        ("sum", np.sum),
+        ("amax", np.max),
+        ("argmax", np.argmax),
+        ("var", np.var),
+        ("std_mean", np.var),
+        ("nanmean", np.mean),
+    ],
 )
 def test_many_numbers_become_one(detail: str, function: object) -> None:
     assert callable(function)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
-from automl.errors import StudyError
+from automl.errors import Raised, StudyError, TableError, attempt
 from automl.files import write_whole
 from automl.latency import (
     CorrectedPricer,
@@ -31,11 +32,12 @@ from automl.pipeline.granularity import free_granularity, learn_granularity, pro
 from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
-from automl.policy import Precisions
+from automl.policy import Policy, Precisions
 from automl.profiling import (
     LocalRunner,
     is_settled,
     measure_models,
+    probe,
     profile,
     settle_arithmetic,
 )
@@ -108,6 +110,7 @@ def price_network(
     table = find_table(options.target, threads=options.threads)
     if not (is_cpu_table(table, options.threads) and "latency" in options.limited):
         return _priced(traced, options, table, on_event, keep)
+    refuse_untimed(operators_of(traced.network, Policy(), precisions_of(table.header)))
     with measuring_here():  # what another process measured meanwhile is read, not measured again
         table = find_table(options.target, threads=options.threads)
         return _priced(traced, options, table, on_event, keep)
@@ -236,6 +239,22 @@ def first_operators(
     wanted = required_keys(network, space, precisions=precisions)
     most = max(int(FIRST_SHARE * len(wanted)) - len(first), FEWEST_MORE)
     return [*first, *most_telling(wanted, first, most, FIRST_UNCERTAINTY)]
+
+
+def refuse_untimed(keys: Iterable[OpKey]) -> None:
+    """Raise TableError where this machine has no way to time some operators, before any is timed.
+
+    Args:
+        keys: Of the dense network.
+    """
+    kinds = {(key.op, key.detail): key for key in keys}
+    found = {kind: attempt(partial(probe, key)) for kind, key in kinds.items()}
+    refused = [str(each.error) for each in found.values() if isinstance(each, Raised)]
+    if refused:
+        raise TableError(
+            f"the network's time cannot be told: {'; '.join(refused)}; limit its MACs or its size",
+            options=("budget",),
+        )
 
 
 def pricer_of(table: LatencyTable) -> Pricer:

@@ -46,7 +46,15 @@ _REDUCED: Final = {
     "norm": "ReduceL2",
     "linalg_vector_norm": "ReduceL2",
     "logsumexp": "ReduceLogSumExp",
+    "any": "ReduceMax",
+    "all": "ReduceMin",
+    "aminmax": "ReduceMax",
+    "count_nonzero": "ReduceSum",
+    "nansum": "ReduceSum",
+    "nanmean": "ReduceMean",
 }
+#: Those that go over their numbers twice: the mean square of what differs from the mean.
+_SPREADS: Final = ("var", "std", "var_mean", "std_mean")
 
 
 def data_shapes(key: OpKey) -> tuple[Shapes, tuple[int, ...]]:
@@ -107,8 +115,14 @@ def reduced(graph: Graph, key: OpKey, inputs: Sequence[str]) -> str:
         flat = graph.node("Reshape", inputs[0], graph.integers(*shape[:2], -1))
         name = "ArgMax" if key.detail == "argmax" else "ArgMin"
         return graph.floats(graph.node(name, flat, axis=2, keepdims=0))
+    if key.detail in _SPREADS:
+        mean = graph.node("ReduceMean", inputs[0], graph.integers(*axes), keepdims=1)
+        apart = graph.node("Sub", inputs[0], mean)
+        squares = graph.node("Mul", apart, apart)
+        return graph.node("ReduceMean", squares, graph.integers(*axes), keepdims=0)
     if key.detail not in _REDUCED:
-        raise MeasureError(f"no way to run reduce {key.detail!r}{nearest(key.detail, _REDUCED)}")
+        known = (*_REDUCED, *_SPREADS)
+        raise MeasureError(f"no way to run reduce {key.detail!r}{nearest(key.detail, known)}")
     return graph.node(_REDUCED[key.detail], inputs[0], graph.integers(*axes), keepdims=0)
 
 
