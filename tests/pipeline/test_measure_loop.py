@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from board import Board, board_of
 from tiny import request, seconds
 
 from automl import pipeline
@@ -16,71 +16,21 @@ from automl.cost import required_keys
 from automl.cost.operators import operators_of
 from automl.errors import InfeasibleError, TargetError
 from automl.latency.gaussian import most_telling
-from automl.latency.header import TableHeader
-from automl.latency.keys import OpKey, op_key
+from automl.latency.keys import op_key
 from automl.latency.rows import Row
 from automl.latency.table import LatencyTable
 from automl.latency.targets import find_table
 from automl.network.traced_model import trace_network
-from automl.pipeline import runners
 from automl.pipeline.measure_loop import PRICES
 from automl.policy.file import read_policy
 from automl.policy.precisions import FP32
-from automl.profiling import measuring
-from automl.profiling.device import Conditions
-from automl.profiling.runner import Limits, Measurement, Probe, RuntimeInfo
 from automl.space.build import build_space
-
-HEADER = TableHeader(
-    name="my-board",
-    device="my-board",
-    runtime="onnxruntime",
-    threads=1,
-    coefficients=find_table("rpi4").header.coefficients,
-)
-STATE = Conditions("Chip", 4, "performance", 1.8e9, 45.0, "15W", 1.8e9)
-
-
-@dataclass
-class Board:
-    """Answers with the formula of `tiny.seconds`: a probe's weight says which operator it is."""
-
-    keys: list[OpKey]
-    refuses: str = ""
-    info: RuntimeInfo = RuntimeInfo("onnxruntime", "1.31", 1, "aarch64", STATE)  # noqa: RUF009
-    stolen: float = 0.0
-    state: Conditions | None = None
-    opened: int = 0
-
-    def __enter__(self) -> Board:
-        self.opened += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
-        for index, probe in enumerate(probes):
-            key = self.keys[int(probe.weights[0])]
-            error = "not supported" if key.op == self.refuses else ""
-            yield Measurement(index, seconds(key), 0.01, 9, error)
 
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     """A user's table without rows, fitted, and the board that it is of."""
-    monkeypatch.setenv("AUTOML_HOME", str(tmp_path))
-    (tmp_path / "tables").mkdir()
-    LatencyTable.create(tmp_path / "tables" / "my-board.jsonl", HEADER)
-    found = Board([])
-
-    def probe(key: OpKey, runtime: str = "", scheme: str | None = None) -> Probe:
-        found.keys.append(key)
-        return Probe((b"",), (float(len(found.keys) - 1),))
-
-    monkeypatch.setattr(measuring, "probe", probe)
-    monkeypatch.setattr(runners, "LocalRunner", lambda *_, **__: found)
-    return found
+    return board_of(tmp_path, monkeypatch)
 
 
 def measured(out: Path, table: LatencyTable) -> list[bool]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from automl.errors import ModelError
 from automl.pipeline import search
-from automl.pipeline.results import held_notes, over_on_the_clock, write_front
+from automl.pipeline.results import held_notes, write_front
 from automl.policy.file import read_policy
 
 
@@ -65,22 +65,6 @@ def test_an_export_that_is_refused_loses_nothing_else(
     assert read_policy(tmp_path / "run" / "policy.json").scored_on == "4 test inputs"
     assert (tmp_path / "run" / "model.pt").exists()
     assert list((tmp_path / "run" / "front").iterdir())
-
-
-def test_a_budget_that_the_clock_misses_is_said_so() -> None:
-    times = {"dense": 2e-3, "compressed": 1.05e-3}
-    assert over_on_the_clock(("1.06ms", "1MMACs"), times) == ()
-    assert over_on_the_clock(("1ms",), {}) == ()
-    assert over_on_the_clock(("1MMACs",), times) == ()
-    (said,) = over_on_the_clock(("1MMACs", "1ms"), times)
-    assert "5.0 % over the budget of 1ms" in said
-
-
-def test_a_share_of_the_latency_is_one_on_the_clock() -> None:
-    times = {"dense": 2e-3, "compressed": 1.05e-3}
-    assert over_on_the_clock(("53%",), times) == ()
-    (said,) = over_on_the_clock(("0.5x",), times)
-    assert "5.0 % over the budget of 0.5x" in said
 
 
 def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 First what the policy of least sensitivity uses is measured, and what it would use if predictions
 turned out as low as they may well be, until both are measured; then the agent searches; then its
-best trials are measured, until the best that is within the budget is.
+best trials are measured, until the best that is within the budget is. On this machine that one's
+network is timed then; where it is over the budget or far below it, the agent searches on with a
+limit that is so much lower or higher.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from automl.latency import (
 from automl.pipeline.clock import measuring_here
 from automl.pipeline.context import SearchContext, reachable_budget
 from automl.pipeline.log import Log
+from automl.pipeline.on_the_clock import ClockRounds, Outcome
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import COUNTS, PricedNetwork, pricer_of
@@ -90,9 +93,11 @@ def search_measured(
             return finish_dense(network, request, log)
         context = make(network)
         pool = stack.enter_context(open_pool(context.evaluator, workers_of(request)))
-        context, result, best = loop.search(context, budget, request, pool, log)
-        context, rivals = loop.confirm_rivals(context, budget, result, best)
-        noted = replace(context.network, notes=loop.notes(context.network, best.policy))
+        found = loop.search(context, budget, request, pool, log)
+        result, best = found.result, found.best
+        context, rivals = loop.confirm_rivals(found.context, found.held, result, best)
+        notes = (*found.notes, *loop.notes(context.network, best.policy))
+        noted = replace(context.network, notes=notes)
         return finish(replace(context, network=noted), request, result, best, log, rivals)
 
 
@@ -143,7 +148,7 @@ class MeasureLoop:
         request: SearchRequest,
         pool: ScoringPool,
         log: Log,
-    ) -> tuple[SearchContext, StudyResult, Completed]:
+    ) -> Outcome:
         """A study whose winner rests on measured rows; the context has its prices.
 
         Raises:
@@ -151,22 +156,28 @@ class MeasureLoop:
             StudyError, KeyboardInterrupt: As `run_agent` and `best_of`.
         """
         kept = request.out / PRICES
+        rounds = ClockRounds(request, budget)
         if request.resume and kept.exists():
             network = priced_by(context.network, LatencyTable.read(kept))
         else:
-            network = self.settle(context, budget)
+            network = self.settle(context, rounds.held)
             keep_prices(network, kept)
         while True:
-            result = run_agent(replace(context, network=network), budget, request, pool, log)
+            context = replace(context, network=network)
+            result = run_agent(context, rounds.held, rounds.request, pool, log)
             if result.best is None or result.interrupted:
-                return replace(context, network=network), result, best_of(result)
-            network, best = self.confirm(network, budget, result.trials)
+                return Outcome(context, result, best_of(result))
+            network, best = self.confirm(network, rounds.held, result.trials)
             if best is not None:
-                return replace(context, network=network), result, best
+                priced = replace(context, network=network)
+                outcome = Outcome(priced, result, best, rounds.notes())
+                if (settled := rounds.settled(outcome)) is not None:
+                    return settled
             nothing = [np.zeros(size) for size in network.space.sizes]
-            solve(network.costs, nothing, budget)  # raises where no policy is within it any more
-            delete_study(*stored_study(request))  # its prices are not those of now
+            solve(network.costs, nothing, rounds.held)  # raises where no policy is within it
+            delete_study(*stored_study(request))  # its prices or its budget are not those of now
             keep_prices(network, kept)
+            rounds.keep()
 
     def settle(self, context: SearchContext, budget: Budget) -> PricedNetwork:
         """Measure until the policy of least sensitivity does not depend on what is predicted.

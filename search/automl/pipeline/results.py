@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from automl.pipeline.context import DenseScore, SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
 from automl.pipeline.networks import input_shape, size_notes
+from automl.pipeline.on_the_clock import over_on_the_clock
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, measure_here
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
@@ -41,7 +42,6 @@ from automl.policy import (
     write_policy,
 )
 from automl.study import Completed, Ranking, StudyResult, chance_level, judge
-from automl.units import parse_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,29 +298,6 @@ def _with_score(
     what = f"{ranking.name} of " if ranking.name else ""
     where = f"{what}{images:,} validation inputs, refitted on fewer images"
     return file.with_score(trial.score, where)
-
-
-def over_on_the_clock(budget: Sequence[str], measured: Mapping[str, float]) -> tuple[str, ...]:
-    """What to say when the prediction was within the budget and the clock is not.
-
-    Args:
-        budget: As written; a share is one of the dense latency on the same clock.
-        measured: Seconds of the "dense" and the "compressed" network; empty where not measured.
-    """
-    if "compressed" not in measured:
-        return ()
-    found = measured["compressed"]
-    for text in budget:
-        limit = parse_budget(text)
-        if limit.quantity != "latency" or limit.unit != "seconds":
-            continue
-        most = limit.value * measured["dense"] if limit.relative else limit.value
-        if found > most:
-            return (
-                f"measured, it is {100 * (found / most - 1):.1f} % over the budget of {text}: "
-                "the prediction was off by that; ask for so much less",
-            )
-    return ()
 
 
 def chance_notes(
