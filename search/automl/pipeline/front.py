@@ -76,7 +76,8 @@ def search_front(
         first = searched[0]
         context = make_context(network, first.request, first.log)
         loop = MeasureLoop(first.request, first.log, stack) if network.adaptive else None
-        context, studies = _studies(context, searched, loop)
+        context, held, studies = _studies(context, searched, loop)
+        runs = [replace(run, budget=held.get(run.request.out, run.budget)) for run in runs]
         return tuple(_finished(context, runs, studies, loop))
 
 
@@ -156,19 +157,25 @@ def _runs(
 
 def _studies(
     context: SearchContext, runs: Sequence[_Run], loop: MeasureLoop | None
-) -> tuple[SearchContext, dict[Path, StudyResult]]:
-    """All studies by their folders, up to one that was interrupted, and the context after them."""
+) -> tuple[SearchContext, dict[Path, Budget], dict[Path, StudyResult]]:
+    """The context after all studies, budgets that they went by in the end, and the studies.
+
+    Both are by folder, up to a study that was interrupted.
+    """
+    held: dict[Path, Budget] = {}
     studies: dict[Path, StudyResult] = {}
     with open_pool(context.evaluator, workers_of(runs[0].request)) as pool:
         for run in runs:
             if loop is None:
                 found = run_agent(context, run.budget, run.request, pool, run.log)
             else:
-                context, found, _ = loop.search(context, run.budget, run.request, pool, run.log)
+                outcome = loop.search(context, run.budget, run.request, pool, run.log)
+                context, found = outcome.context, outcome.result
+                held[run.request.out] = outcome.held
             studies[run.request.out] = found
             if found.interrupted:
                 break
-    return context, studies
+    return context, held, studies
 
 
 def _finished(

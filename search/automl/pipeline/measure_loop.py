@@ -166,11 +166,11 @@ class MeasureLoop:
             context = replace(context, network=network)
             result = run_agent(context, rounds.held, rounds.request, pool, log)
             if result.best is None or result.interrupted:
-                return Outcome(context, result, best_of(result))
+                return Outcome(context, result, best_of(result), rounds.held)
             network, best = self.confirm(network, rounds.held, result.trials)
             if best is not None:
                 priced = replace(context, network=network)
-                outcome = Outcome(priced, result, best, rounds.notes())
+                outcome = Outcome(priced, result, best, rounds.held, rounds.notes())
                 if (settled := rounds.settled(outcome)) is not None:
                     return settled
             nothing = [np.zeros(size) for size in network.space.sizes]

@@ -54,12 +54,14 @@ class Outcome:
         context: With the prices by which the trial is within the budget.
         result: The study.
         best: The trial.
+        held: The budget that the study went by.
         notes: What the user should know of its budget.
     """
 
     context: SearchContext
     result: StudyResult
     best: Completed
+    held: Budget
     notes: tuple[str, ...] = ()
 
 
@@ -127,7 +129,7 @@ class ClockRounds:
         """The request, with the time that is left."""
         if self._request.seconds is None:
             return self._request
-        return replace(self._request, seconds=max(self._seconds_left(), 0.0))
+        return replace(self._request, time=max(self._seconds_left(), 0.0))
 
     def settled(self, outcome: Outcome) -> Outcome | None:
         """What the search ends with; None where a study within the corrected limit is to follow.
@@ -150,7 +152,8 @@ class ClockRounds:
                 return outcome  # or it is no prediction that keeps it so far below
         correction = best.cost.latency / limit / found.ratio
         held = _tightened(self.held, correction)
-        if not self._left or self._seconds_left() <= 0 or not _reachable(network, held):
+        none_left = not self._left or self._seconds_left() <= 0
+        if none_left or held.allows(network.costs.dense) or not _reachable(network, held):
             return self._within or outcome
         self._left -= 1
         self.factor, self.held = self.factor * correction, held
