@@ -194,3 +194,41 @@ def test_without_a_block_nothing_may_be_computed_in_vain(block: type[nn.Module])
             return self.join(self.stem(x), self.side(x))
 
     assert not removable(record(Joined().eval(), torch.randn(1, 3, 6, 6)))
+
+
+class Hourglass(nn.Module):
+    """Down and up again twice, what comes up added to what went down: LinkNet's way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(8, 8, 3, 2, 1) for _ in range(2))
+        self.inner = nn.ModuleList(Block("added", 8) for _ in range(2))
+        ups = (nn.Sequential(nn.ConvTranspose2d(8, 8, 2, 2), nn.ReLU()) for _ in range(2))
+        self.up = nn.ModuleList(ups)
+        for block in self.inner:
+            block.branch = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = torch.relu(self.stem(x))
+        second = self.inner[0](torch.relu(self.down[0](first)))
+        third = self.inner[1](torch.relu(self.down[1](second)))
+        second = self.up[0](third) + second
+        return self.head(self.up[1](second) + first)
+
+
+def test_what_is_left_of_an_hourglass_depends_on_each_part_alone() -> None:
+    traced = trace_network(Hourglass().eval(), (1, 3, 16, 16), resolutions=())
+    names = [block.name for block in traced.network.blocks]
+    assert {"inner.0", "inner.1"} <= {*names}
+    for count in range(len(names) + 1):
+        for removed in itertools.combinations(names, count):
+            small = smaller(traced.model, traced.network.groups, {}, frozenset(removed))
+            alive = record(small, torch.zeros(1, 3, 16, 16), labelled=False).alive()
+            layers = traced.network.shapes({}, frozenset(removed))
+            read = {call.step.module for call in alive if call.step.module}
+            weighted = {layer.name for layer in layers if layer.macs}
+            assert weighted == {
+                name for name in read if hasattr(small.get_submodule(name), "weight")
+            }

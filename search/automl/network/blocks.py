@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from automl.network.bypass import Bypass, bypass_of, shapes_of
+from automl.network.bypass import Bypass, bypass_of, goes_with, shapes_of
+from automl.network.forward_tracer import Address
 from automl.network.trace import Call, Trace
 
 
@@ -30,8 +31,26 @@ def removable(trace: Trace) -> dict[str, Bypass]:
     for kind in ("branch", "layer"):
         further = _innermost([name for name, past in found.items() if past.kind == kind])
         kept += [name for name in further if not any(_overlap(name, other) for other in kept)]
-    order = _order(trace)
-    return {name: found[name] for name in sorted(kept, key=lambda name: order.get(name, 0))}
+    order, alone = _order(trace), _disjoint(trace, {name: found[name] for name in kept})
+    return {name: found[name] for name in sorted(alone, key=lambda name: order.get(name, 0))}
+
+
+def _disjoint(trace: Trace, found: dict[str, Bypass]) -> list[str]:
+    """Parts of which no two take one operation with them, the smaller one before the larger.
+
+    What takes all of an hourglass with it that is read nowhere else takes other parts along: which
+    operations are left would then depend on several choices.
+    """
+    gone = {
+        name: {call.step.address for call in trace.calls if goes_with(call, name, past)}
+        for name, past in found.items()
+    }
+    kept, taken = list[str](), set[Address]()
+    for name in sorted(gone, key=lambda name: len(gone[name])):
+        if not gone[name] & taken:
+            kept.append(name)
+            taken |= gone[name]
+    return kept
 
 
 def _branches(name: str, found: dict[str, Bypass]) -> list[str]:
