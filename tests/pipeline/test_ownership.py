@@ -16,7 +16,7 @@ from tiny import request, write_table
 import automl.cli.main
 from automl.errors import LockedError, StudyError
 from automl.pipeline import search_front
-from automl.pipeline.ownership import open_run, own_folder, refuse_running, stored_study
+from automl.pipeline.ownership import LOG, open_run, own_folder, refuse_running, stored_study
 from automl.pipeline.requests import SearchRequest, ignore
 from automl.study.lease import leased
 
@@ -127,18 +127,26 @@ def test_a_folder_that_cannot_be_made_is_named(asked: SearchRequest) -> None:
         pass
 
 
-def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    run = tmp_path / "runs" / "deep" / "a"
-    with pytest.raises(StudyError), own_folder(run):
+def refused(folder: Path, written: str) -> None:
+    with own_folder(folder):
+        if written:
+            (folder / written).write_text("{}")
         raise StudyError("refused")
-    assert list((tmp_path / "runs").iterdir()) == []
-    with own_folder(tmp_path / "runs"):  # which was there
-        pass
-    assert (tmp_path / "runs").is_dir()
-    with own_folder(run):
-        (run / "log.jsonl").write_text("{}")
-    assert [each.name for each in run.iterdir() if each.suffix] == ["log.jsonl"]
+
+
+@pytest.mark.parametrize(("written", "stays"), [("", False), (LOG, False), ("study.db", True)])
+def test_a_run_that_was_refused_leaves_no_folder(written: str, stays: bool, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "deep" / "a"
+    with pytest.raises(StudyError, match="refused"):
+        refused(run, written)
+    assert run.exists() == run.parent.exists() == stays
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(StudyError, match="refused"):
+        refused(tmp_path / "runs", LOG)
+    assert (tmp_path / "runs" / LOG).exists()
 
 
 def test_two_machines_do_not_search_one_study_of_a_shared_database(

@@ -6,12 +6,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from automl.errors import LockedError, StudyError
 from automl.files import LOCK_FILES, locked
 from automl.pipeline.log import Log
 from automl.pipeline.requests import OnEvent, SearchRequest
 from automl.study import leased
+
+#: In the run folder: its log.
+LOG: Final = "log.jsonl"
 
 
 @contextlib.contextmanager
@@ -33,15 +37,15 @@ def open_run(request: SearchRequest, on_event: OnEvent) -> Iterator[Log]:
             )
         if request.storage is not None:
             stack.enter_context(leased(*stored_study(request)))
-        yield Log(request.out / "log.jsonl", on_event, resume=request.resume)
+        yield Log(request.out / LOG, on_event, resume=request.resume)
 
 
 @contextlib.contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
     """Make a folder where it is missing, and own it until the block ends.
 
-    A folder that was made here is removed again where an error ends the block before anything was
-    written into it.
+    A folder that was made here is removed again where an error ends the block before anything but
+    the log was written into it.
 
     Raises:
         LockedError: Another process works in it.
@@ -62,11 +66,11 @@ def own_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove_empty(folders: Sequence[Path], kind: type[BaseException] | None, *_: object) -> None:
-    """After an error, remove folders, innermost first, until one holds more than its own lock."""
+    """After an error, remove folders, innermost first, until one holds more than lock and log."""
     for folder in folders if kind is not None else ():
-        if any(each.name not in LOCK_FILES for each in folder.iterdir()):
+        if any(each.name not in (*LOCK_FILES, LOG) for each in folder.iterdir()):
             return
-        for name in LOCK_FILES:
+        for name in (*LOCK_FILES, LOG):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
