@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import pickle
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -128,3 +133,58 @@ def test_a_weight_that_no_layer_had_alone_becomes_one_of_its_own() -> None:
     model = made(Raw)
     network = from_exported(exported(model))
     assert [group.name for group in trace_network(network, IMAGES).network.groups] == ["stem"]
+
+
+class Touched:
+    """Unpickled it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+@pytest.mark.parametrize("part", ["weights/weight_0", "sample_inputs/model.pt"])
+def test_a_file_runs_no_code(part: str, tmp_path: Path) -> None:
+    torch.export.save(exported(made(Maps)), tmp_path / "net.pt2")
+    held = io.BytesIO()
+    torch.save(Touched(tmp_path / "ran"), held)
+    with ZipFile(tmp_path / "net.pt2") as found, ZipFile(tmp_path / "bad.pt2", "w") as bad:
+        for entry in found.infolist():
+            content = found.read(entry)
+            if entry.filename.endswith("weights_config.json") and "weight" in part:
+                content = content.replace(b'"use_pickle": false', b'"use_pickle": true')
+            if entry.filename.endswith(part):
+                content = held.getvalue()
+            bad.writestr(entry, content)
+    with pytest.raises(ModelError, match="no exported program"):
+        load_exported(tmp_path / "bad.pt2")
+    assert not (tmp_path / "ran").exists()
+    load_exported(tmp_path / "net.pt2")
+
+
+@pytest.mark.parametrize("name", ["opaque_obj_0", "custom_obj_0"])
+def test_an_object_that_is_no_tensor_is_not_read(name: str, tmp_path: Path) -> None:
+    torch.export.save(exported(made(Maps)), tmp_path / "net.pt2")
+    entry = json.dumps({"config": {"x": {"path_name": name, "is_param": False,
+                        "use_pickle": True, "tensor_meta": None}}})  # fmt: skip
+    with ZipFile(tmp_path / "net.pt2") as found, ZipFile(tmp_path / "bad.pt2", "w") as bad:
+        for each in found.infolist():
+            constants = each.filename.endswith("constants_config.json")
+            bad.writestr(each, entry if constants else found.read(each))
+        top = found.namelist()[0].partition("/")[0]
+        held = pickle.dumps(Touched(tmp_path / "ran"))
+        bad.writestr(f"{top}/data/constants/{name}", held)
+    with pytest.raises(ModelError, match=f"no tensor \\({name}\\), which is not read"):
+        load_exported(tmp_path / "bad.pt2")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    torch.export.save(exported(made(Maps)), tmp_path / "net.pt2")
+    whole = (tmp_path / "net.pt2").read_bytes()
+    for share in (0.3, 0.99):
+        (tmp_path / "net.pt2").write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ModelError, match="no exported program"):
+            load_exported(tmp_path / "net.pt2")

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import fx, nn
+from torch.export.pt2_archive.constants import (
+    CONSTANTS_DIR,
+    CUSTOM_OBJ_FILENAME_PREFIX,
+    OPAQUE_OBJ_FILENAME_PREFIX,
+)
 from torch.fx.operator_schemas import normalize_function
 
 from automl.errors import ModelError, Raised, attempt
@@ -26,6 +34,8 @@ from automl.userdata.exported_modules import PATH, Exported, nest, path_of, put
 Tensor = torch.Tensor
 #: What files of exported programs end in.
 EXPORTED: Final = ".pt2"
+#: Makes torch read files as with `weights_only=True`, whatever it is asked for.
+_TENSORS_ALONE: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 #: What a program checks, which layers need not be told.
 _CHECKS: Final = (
     "_assert_async",
@@ -49,7 +59,7 @@ def is_exported(made: Any) -> bool:
 
 
 def load_exported(path: Path) -> Any:
-    """The exported program in a file.
+    """The exported program in a file. Nothing in it is unpickled but tensors and plain values.
 
     Raises:
         ModelError: There is no such file, or something else is in it.
@@ -58,11 +68,13 @@ def load_exported(path: Path) -> Any:
         raise ModelError(f"there is no file {path}")
     if not is_zipfile(path):
         raise ModelError(f"{path} is no exported program: torch.export.save writes them")
+    _refuse_objects(path)
     log = logging.getLogger("torch.export")
     level = log.level
     log.setLevel(logging.CRITICAL)  # it writes what it raises as well
     try:
-        found = attempt(lambda: torch.export.load(path))
+        with _without_code():
+            found = attempt(lambda: torch.export.load(path))
     finally:
         log.setLevel(level)
     if isinstance(found, Raised):
@@ -70,6 +82,35 @@ def load_exported(path: Path) -> Any:
             f"{path} is no exported program that torch {torch.__version__} reads: {found}"
         )
     return found
+
+
+def _refuse_objects(path: Path) -> None:
+    """Refuse constants that are no tensors: to read these is to run what they say."""
+    try:
+        with ZipFile(path) as file:
+            names = file.namelist()
+    except (BadZipFile, OSError) as error:
+        raise ModelError(f"{path} is no exported program that can be read: {error}") from None
+    for name in names:
+        _, found, constant = name.partition(f"/{CONSTANTS_DIR}")
+        if found and constant.startswith((CUSTOM_OBJ_FILENAME_PREFIX, OPAQUE_OBJ_FILENAME_PREFIX)):
+            raise ModelError(
+                f"{path} holds an object that is no tensor ({constant}), which is not read: it"
+                " could run any code; give the model itself"
+            )
+
+
+@contextmanager
+def _without_code() -> Iterator[None]:
+    """Where `torch.export.load` asks for all that pickles can hold, let it have tensors alone."""
+    before = os.environ.get(_TENSORS_ALONE)
+    os.environ[_TENSORS_ALONE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_TENSORS_ALONE]
+        if before is not None:
+            os.environ[_TENSORS_ALONE] = before
 
 
 def from_exported(program: Any) -> nn.Module:
