@@ -80,7 +80,7 @@ def test_a_whole_network_is_timed_and_all_else_refused(
     content = model.read_bytes()
     probes = [Probe((one,), (1.0,)) for one in (content, b"an ONNX model", content[:40])]
     limits = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
-    line = request_line(1, RuntimeInfo("litert", "2.3.0", 1, "any"), probes, limits)
+    line = "".join(request_line(1, RuntimeInfo("litert", "2.3.0", 1, "any"), probes, limits))
     done = subprocess.run(
         [sys.executable, str(worker)],
         input=line,

@@ -24,7 +24,7 @@ from operator_keys import (
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.profiling.graphs import Graph
-from automl.profiling.integer import SCHEMES
+from automl.profiling.integer import SCHEMES, is_unsigned
 from automl.profiling.microbench import probe
 from automl.profiling.operators import emit, input_shapes, on_tokens
 
@@ -195,10 +195,10 @@ def test_forms_say_how_values_are_rounded(scheme: str) -> None:
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     zeros = [stored[node.input[2]] for node in pairs]
-    kind = onnx.TensorProto.UINT8 if scheme == "qdq-u8s8" else onnx.TensorProto.INT8
+    kind = onnx.TensorProto.UINT8 if is_unsigned(scheme) else onnx.TensorProto.INT8
     assert {tensor.data_type for tensor in zeros} == {kind}
     points = {int(numpy_helper.to_array(tensor)) for tensor in zeros}
-    assert points == ({0, 128} if scheme == "qdq-u8s8" else {0})
+    assert points == ({0, 128} if is_unsigned(scheme) else {0})
     biases = [node for node in model.graph.node if node.output[0].endswith("/bias_values")]
     assert bool(biases) == (scheme != "qdq-s8s8-residual")
 
