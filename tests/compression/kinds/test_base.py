@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from compressed import compressor, images_for, same, state
@@ -16,7 +15,7 @@ from small import MAP, Plain, seeded
 from torch import Tensor
 
 from automl.compression.compressor import Compressor
-from automl.compression.kinds.base import FEW_OPTIONS, Bench, OneByOne, compression_kind
+from automl.compression.kinds.base import Bench, OneByOne, compression_kind
 from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import SpaceError
 from automl.network.traced_model import trace_network
@@ -48,32 +47,6 @@ def test_one_by_one_tries_every_option_but_the_dense_one_and_restores_it() -> No
     assert tried == [("g", 1), ("restored", 1), ("g", 2), ("restored", 2)]
     assert told == [2, 4]
     assert measurer.pairwise([row]) == ()
-
-
-def test_of_many_smooth_options_every_second_one_is_tried() -> None:
-    tried: list[int] = []
-    told: list[int] = []
-
-    @contextmanager
-    def trying(where: Bench, part: str, option: int) -> Iterator[Tensor]:
-        tried.append(option)
-        yield where.images[: 1 + option // 3 % 2]
-
-    def row(count: int, smooth: bool) -> list[float]:
-        tried.clear()
-        measurer = OneByOne(bench(), trying, smooth=smooth)
-        options = (*range(1, count), 0)
-        return measurer.row(Variable("channels", "g", options), lambda: told.append(1)).tolist()
-
-    few = FEW_OPTIONS
-    assert row(few, True) == row(few, False)
-    assert tried == [*range(1, few)]
-    root = np.sqrt(2.0)
-    assert row(10, True) == pytest.approx([1, root, 2, 2, 2, root, 1, root, 2, 0])
-    assert tried == [1, 3, 5, 7, 9]
-    assert row(11, True)[8:] == [2, 2, 0]
-    assert tried == [1, 3, 5, 7, 9, 10]  # the one next to the dense one always
-    assert len(told) == 7 + 7 + 9 + 10
 
 
 def test_a_form_leaves_the_layer_as_it_is_in_its_last_option() -> None:

@@ -101,9 +101,7 @@ def test_what_comes_before_a_group_is_computed_once_and_nothing_changes_by_it(
         found = measure_sensitivity(made.database, space, made.images[:3])
     plain = OneByOne.__init__
     monkeypatch.setattr(
-        OneByOne,
-        "__init__",
-        lambda self, bench, trying, _, smooth: plain(self, bench, trying, smooth=smooth),
+        OneByOne, "__init__", lambda self, bench, trying, _: plain(self, bench, trying)
     )
     with Multiplied() as more:
         expected = measure_sensitivity(made.database, space, made.images[:3])

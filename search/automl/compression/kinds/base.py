@@ -31,8 +31,6 @@ Floats = NDArray[np.float64]
 WEIGHTED = ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear")
 #: How the option that leaves a layer as it is is written.
 DENSE = "dense"
-#: Options of which all are measured.
-FEW_OPTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,6 @@ class OneByOne:
         trying: Makes a choice and restores it.
         changed: Names of all modules whose parameters a variable's choices change, where they
             change nothing else: what the network computes before these is then computed once.
-        smooth: Whether neighbouring options do nearly the same. Of more than `FEW_OPTIONS` every
-            second one is then measured, the first and the last but one among them, and the
-            logarithm of what lies between two is taken as their mean.
     """
 
     def __init__(
@@ -88,30 +83,21 @@ class OneByOne:
         bench: Bench,
         trying: Trying,
         changed: Callable[[Bench, Variable], Collection[str]] | None = None,
-        *,
-        smooth: bool = False,
     ) -> None:
         self._bench, self._trying, self._changed = bench, trying, changed
-        self._smooth = smooth
 
     def row(self, variable: Variable, on_option: Callable[[], None]) -> Floats:
         """As `Measurer.row`."""
         found = np.zeros(len(variable.options))
-        last = len(found) - 2
-        thinned = self._smooth and len(found) > FEW_OPTIONS
-        between = range(1, last, 2) if thinned else range(0)
         model: Callable[[Tensor], Any] = self._bench.model
         if self._changed is not None:
             from automl.network import ResumedModel
 
             model = ResumedModel(self._bench.model, self._changed(self._bench, variable))
         for index, option in enumerate(variable.options[:-1]):
-            if index not in between:
-                with self._trying(self._bench, variable.name, option) as images:
-                    found[index] = self._bench.change(model, images)
+            with self._trying(self._bench, variable.name, option) as images:
+                found[index] = self._bench.change(model, images)
             on_option()
-        for index in between:
-            found[index] = np.sqrt(found[index - 1] * found[index + 1])
         return found
 
     def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:

@@ -60,7 +60,7 @@ class ChannelsKind(CompressionKind[int]):
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
         """The database's weights of what reads the group, written at full size."""
-        return OneByOne(bench, _patched, _readers, smooth=True)
+        return OneByOne(bench, _patched, _readers)
 
 
 def _readers(bench: Bench, variable: Variable) -> Collection[str]:
