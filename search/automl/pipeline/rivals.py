@@ -1,6 +1,6 @@
 """Where a smaller input won narrowly, finished networks decide, not the quick refit of the loop.
 
-The whole refit makes good more of what thin layers lost than the quick one of a search does, and a
+The whole refit compensates more of what thin layers lost than the quick one of a search does, and a
 larger input leaves thinner layers within the same budget. So scores in the loop favour small
 inputs; docs/scoring.md has figures.
 """

@@ -40,7 +40,7 @@ COMPARED: Final = (
 
 
 def is_settled(header: TableHeader) -> bool:
-    """Whether all is known of how a table's device computes integers, or nothing hangs on it."""
+    """Whether all is known of how a table's device computes integers, or nothing depends on it."""
     runtime = runtime_of_table(header.runtime)
     may = runtime.measures and runtime.takes_onnx
     return header.saturates is not None or not may or runtime.scheme != SATURATING
