@@ -13,10 +13,10 @@ from tiny import request
 from automl import pipeline
 from automl.errors import StudyError
 from automl.pipeline import on_the_clock, results, searching
-from automl.pipeline.on_the_clock import FILE, ROUNDS, over_on_the_clock
+from automl.pipeline.on_the_clock import FILE, ROUNDS, is_judged, over_on_the_clock
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest
-from automl.policy import Policy
+from automl.policy import Bits, Policy
 
 Clock = Callable[[float], float]
 #: What the policy that is found first just meets, by the board's formula.
@@ -82,6 +82,12 @@ def test_a_clock_that_agrees_ends_the_search_at_once(
     pipeline.search(asked(tmp_path / "run"))
     assert len(timed) == 1
     assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_networks_of_integers_are_not_judged_before_they_are_calibrated() -> None:
+    assert is_judged(Policy())
+    assert is_judged(Policy(bits={"stem": Bits(8, 32), "head": Bits()}))
+    assert not is_judged(Policy(bits={"stem": Bits(8, 8), "head": Bits()}))
 
 
 def test_what_the_clock_never_allows_ends_with_the_best_that_is_predicted_within(
