@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from board import Board, board_of
 from tiny import request
 
 from automl import pipeline
+from automl.cost import Budget
 from automl.errors import StudyError
 from automl.pipeline import on_the_clock, results, searching
-from automl.pipeline.on_the_clock import FILE, ROUNDS, is_judged, over_on_the_clock
+from automl.pipeline.on_the_clock import FILE, ROUNDS, ClockRounds, is_judged, over_on_the_clock
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest
 from automl.policy import Bits, Policy
@@ -82,6 +84,14 @@ def test_a_clock_that_agrees_ends_the_search_at_once(
     pipeline.search(asked(tmp_path / "run"))
     assert len(timed) == 1
     assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_measuring_before_a_study_takes_none_of_its_time(tmp_path: Path) -> None:
+    rounds = ClockRounds(replace(asked(tmp_path / "run"), time=0.05), Budget(()))
+    time.sleep(0.06)  # operators are measured
+    assert rounds.request.seconds == 0.05
+    time.sleep(0.06)  # a study takes all, and is repeated for prices that changed
+    assert rounds.request.seconds == 0.05
 
 
 def test_networks_of_integers_are_not_judged_before_they_are_calibrated() -> None:

@@ -124,7 +124,8 @@ class ClockRounds:
 
     def __init__(self, request: SearchRequest, budget: Budget) -> None:
         self._request = request
-        self._began = time.monotonic()
+        self._began: float | None = None
+        self._time = request.seconds
         self._left = ROUNDS
         self._within: Outcome | None = None
         self.factor = _kept_factor(request.out) if request.resume else 1.0
@@ -132,10 +133,10 @@ class ClockRounds:
 
     @property
     def request(self) -> SearchRequest:
-        """The request, with the time that is left."""
-        if self._request.seconds is None:
-            return self._request
-        return replace(self._request, time=max(self._seconds_left(), 0.0))
+        """The request with the time of the study that runs now; time counts from here on."""
+        if self._began is None:
+            self._began = time.monotonic()
+        return replace(self._request, time=self._time)
 
     def settled(self, outcome: Outcome) -> Outcome | None:
         """What the search ends with; None where a study within the corrected limit is to follow.
@@ -162,6 +163,7 @@ class ClockRounds:
         if none_left or held.allows(network.costs.dense) or not _reachable(network, held):
             return self._within or outcome
         self._left -= 1
+        self._time = None if self._request.seconds is None else self._seconds_left()
         self.factor, self.held = self.factor * correction, held
         return None
 
@@ -179,7 +181,7 @@ class ClockRounds:
         write_whole(self._request.out / FILE, f"{self.factor!r}\n")
 
     def _seconds_left(self) -> float:
-        if self._request.seconds is None:
+        if self._request.seconds is None or self._began is None:
             return math.inf
         return self._request.seconds - (time.monotonic() - self._began)
 
