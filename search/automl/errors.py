@@ -8,11 +8,32 @@ from __future__ import annotations
 
 import difflib
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+def printable(text: str) -> str:
+    """A text on one line that no terminal obeys: control characters are shown as escapes.
+
+    Files, boards and models name things as they like: a module may be called "\\x1b[2J".
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(each) if _obeyed(each) else each for each in text)
+
+
+def _obeyed(character: str) -> bool:
+    """Whether a terminal acts on a character: controls, text direction, ends of lines."""
+    kind = unicodedata.category(character)
+    return kind.startswith("C") or kind in ("Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class AutomlError(Exception):
@@ -27,8 +48,8 @@ class AutomlError(Exception):
     exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str = "", *, options: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = printable(message)
+        super().__init__(self.message)
         self.options = tuple(options)
 
     def __str__(self) -> str:  # LookupError's family would show the repr of the message

@@ -16,7 +16,7 @@ import pytest
 from automl.errors import MeasureError
 from automl.latency.keys import OpKey
 from automl.profiling.microbench import probe
-from automl.profiling.runner import Limits, LocalRunner, Probe, request
+from automl.profiling.runner import Asked, Limits, LocalRunner, Probe, request
 
 QUICK = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
 
@@ -51,12 +51,12 @@ def test_of_a_request_a_piece_is_encoded_at_a_time(runner: LocalRunner) -> None:
     models = [np.random.default_rng(size).bytes(size) for size in sizes]
     probes = [Probe(models[:5], (1.0,) * 5), Probe(models[5:], (0.5, 0.25, -1.0))]
     tracemalloc.start()
-    largest = max(map(len, request(7, runner.info, probes, QUICK)))
+    largest = max(map(len, request(Asked(7, tuple(probes), QUICK, runner.info, ""))))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert largest < 2_000_000
     assert peak < 8_000_000  # less than the largest model
-    asked = json.loads("".join(request(7, runner.info, probes, QUICK)))
+    asked = json.loads("".join(request(Asked(7, tuple(probes), QUICK, runner.info, ""))))
     assert (asked["id"], asked["runtime"], asked["threads"]) == (7, "onnxruntime", 1)
     assert [each["weights"] for each in asked["probes"]] == [[1.0] * 5, [0.5, 0.25, -1.0]]
     sent = [base64.b64decode(model) for each in asked["probes"] for model in each["models"]]

@@ -159,6 +159,17 @@ def test_a_noisy_probe_is_passed_more_often_until_it_has_had_enough(
     assert quick["runs"] == 3  # no time is left, but some passes there must be
 
 
+def test_what_takes_long_tells_that_it_is_alive_once_a_second(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(np.arange(0.0, 1e3, 0.3))
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: float(next(now)))
+    lines = answers(asked(*[([b"1", b"2"], [1.0, 1.0])] * 4, max_passes=3, spread=-1.0))
+    alive = [line for line in lines if line == {"alive": True}]
+    assert 3 <= len(alive) <= len(clock.runs) // 3
+    assert [line["probe"] for line in lines if "seconds" in line] == [0, 1, 2, 3]
+
+
 def test_a_processors_run_is_the_quickest_of_several() -> None:
     calls: list[int] = []
     run = worker.quickest(lambda: calls.append(1), threads=2)

@@ -1,40 +1,34 @@
 """What a worker may say, line by line: anything else is not believed.
 
 A board's lines come from another machine and go into a table that others read, so a time that is
-no number, an answer to what was not asked and the codes of a terminal end here.
+no number or longer than a day, an answer to what was not asked, a text of megabytes and codes of
+a terminal end here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from automl.errors import MeasureError
+from automl.errors import MeasureError, printable
 from automl.profiling.device import Conditions
 
 _MOST_RUNS: Final = 10**15
 _SHOWN: Final = 60  # characters of a value that cannot be
+_MOST_BITS: Final = 1000  # Python writes no number out that is much longer
+_REFUSAL: Final = 400  # characters of what a runtime says where it refuses a model
+#: Seconds between which a time is believed: what is lost in the noise is told as a nanosecond.
+_LEAST: Final = 1e-9
+_DAY: Final = 86400.0
+#: A spread is relative to a time that may be a nanosecond.
+_WIDEST: Final = _DAY / _LEAST
 
 M = TypeVar("M", bound="_Line")
 
-
-def printable(text: str) -> str:
-    """A text without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-Text = Annotated[str, AfterValidator(printable)]
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=0.0)]
+Text = Annotated[str, Field(max_length=200), AfterValidator(printable)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=0.0, le=1e15)]
 
 
 class _Line(BaseModel):
@@ -52,8 +46,8 @@ class TimedProbe(_Line):
     """
 
     probe: int = Field(ge=0, le=_MOST_RUNS)
-    seconds: float = Field(gt=0.0, allow_inf_nan=False)
-    spread: Finite
+    seconds: float = Field(ge=_LEAST, le=_DAY, allow_inf_nan=False)
+    spread: float = Field(ge=0.0, le=_WIDEST, allow_inf_nan=False)
     runs: int = Field(ge=0, le=_MOST_RUNS)
 
 
@@ -61,14 +55,23 @@ class Refused(_Line):
     """Why the runtime refused the probe of that index."""
 
     probe: int = Field(ge=0, le=_MOST_RUNS)
-    error: Text = Field(min_length=1)
+    error: Annotated[str, AfterValidator(lambda text: printable(text[:_REFUSAL]))] = Field(
+        min_length=1
+    )
 
 
 class Done(_Line):
     """The end of a request: the share of its time in which others took the core, and the state."""
 
-    stolen: Finite
+    done: Literal[True] = True
+    stolen: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
     state: dict[str, Any]
+
+
+class Alive(_Line):
+    """A worker that loads or times, and is not finished with anything."""
+
+    alive: Literal[True]
 
 
 class Hello(_Line):
@@ -88,8 +91,8 @@ class Hello(_Line):
     machine: Text
     python: Text
     state: dict[str, Any]
-    load: Finite
-    boot: str = ""
+    load: Number
+    boot: Text = ""
     saturates: Mapping[str, bool] = Field(default_factory=dict)
 
     @property
@@ -98,7 +101,19 @@ class Hello(_Line):
         return self.model_extra or {}
 
 
-_CONDITIONS: Final = TypeAdapter(Conditions)
+class _State(_Line):
+    """`Conditions` as a worker tells them."""
+
+    processor: Text
+    cores: int = Field(ge=1, le=_MOST_RUNS)
+    governor: Text
+    clock_hertz: Number | None
+    temperature: float | None = Field(ge=-300.0, le=10_000.0, allow_inf_nan=False)
+    power_mode: Text
+    max_clock_hertz: Number | None = None
+    gpu: Text = ""
+    throttled: Text = ""
+    throttles: int = Field(default=0, ge=0, le=_MOST_RUNS)
 
 
 def parse_hello(line: Mapping[str, Any], where: str) -> Hello:
@@ -110,7 +125,7 @@ def parse_hello(line: Mapping[str, Any], where: str) -> Hello:
     return _parse(Hello, line, where)
 
 
-def parse_answer(line: Mapping[str, Any], where: str) -> TimedProbe | Refused | Done:
+def parse_answer(line: Mapping[str, Any], where: str) -> TimedProbe | Refused | Done | Alive:
     """A line about a request.
 
     Raises:
@@ -118,6 +133,8 @@ def parse_answer(line: Mapping[str, Any], where: str) -> TimedProbe | Refused | 
     """
     if "done" in line:
         return _parse(Done, line, where)
+    if "alive" in line:
+        return _parse(Alive, line, where)
     if "error" in line:
         return _parse(Refused, line, where)
     return _parse(TimedProbe, line, where)
@@ -127,13 +144,9 @@ def parse_conditions(state: Mapping[str, Any], where: str) -> Conditions:
     """The state that a worker tells of its machine.
 
     Raises:
-        MeasureError: A field is missing or of another type.
+        MeasureError: A field is missing, of another type, or what cannot be.
     """
-    shown = {key: printable(each) if isinstance(each, str) else each for key, each in state.items()}
-    try:
-        return _CONDITIONS.validate_json(json.dumps(shown), strict=True)
-    except ValidationError as error:
-        raise _refusal(error, where) from None
+    return Conditions(**_parse(_State, state, where).model_dump())
 
 
 def _parse(kind: type[M], line: Mapping[str, Any], where: str) -> M:
@@ -147,5 +160,14 @@ def _refusal(error: ValidationError, where: str) -> MeasureError:
     first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"]))
     missing = first["type"] == "missing"
-    found = "" if missing else f", not {printable(repr(first['input']))[:_SHOWN]}"
+    found = "" if missing else f", not {_shown(first['input'])}"
     return MeasureError(f"{where}: the worker says what cannot be: {field}: {first['msg']}{found}")
+
+
+def _shown(value: object) -> str:
+    """A value for a message, cut where it is long; of one that holds others, its type."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value[:_SHOWN] if isinstance(value, str) else value)[:_SHOWN]

@@ -6,30 +6,32 @@ import base64
 import json
 import math
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from automl.errors import MeasureError, nearest
+from automl.errors import MeasureError, nearest, printable
 from automl.latency import CPU_RUNTIME
 from automl.profiling.device import Conditions
 from automl.profiling.pipe import Pipe, Silence
 from automl.profiling.protocol import (
+    Alive,
     Done,
     Refused,
     parse_answer,
     parse_conditions,
     parse_hello,
-    printable,
 )
+from automl.profiling.runtimes import runtime_of_table
 
-#: Seconds that a worker may say nothing: its first line, and beside a request's own time. A
-#: runtime for GPUs builds for minutes before it times anything.
+#: Seconds in which a worker has to say its first line.
 GREETING: Final = 120.0
-SILENCE: Final = 1800.0
 _HERE: Final = "this machine"
+_VERSION: Final = 100  # characters of a runtime's version
+_SAID: Final = 400  # characters of what a process complained of
 #: Bytes of a model that are encoded at once.
 _PIECE: Final = 1 << 20
 
@@ -155,7 +157,10 @@ class LocalRunner:
         self._pipe = Pipe([python, str(Path(__file__).with_name("worker.py"))])
         self._requests = 0
         try:
-            hello = self._pipe.read(GREETING)
+            try:
+                hello = self._pipe.read(GREETING)
+            except Silence:
+                raise MeasureError(f"{python}: nothing was said within {GREETING:.0f} s") from None
             if hello is None:
                 raise MeasureError(self._ended())
             self.info = info_from(hello, runtime, threads, f"for {python}")
@@ -183,9 +188,8 @@ class LocalRunner:
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`."""
         self._requests += 1
-        self._pipe.write(request(self._requests, self.info, probes, limits))
-        waiting = list(range(len(probes)))
-        for found in answers(self._pipe, self._requests, waiting, limits, _HERE):
+        asked = Asked(self._requests, tuple(probes), limits, self.info, _HERE)
+        for found in answers(self._pipe, asked, list(range(len(probes)))):
             if isinstance(found, Measurement):
                 yield found
                 continue
@@ -196,7 +200,7 @@ class LocalRunner:
     def _ended(self) -> str:
         status, text = self._pipe.ended()
         self.close()
-        last = f": {text.splitlines()[-1]}" if text else " (out of memory?)"
+        last = f": {text.splitlines()[-1][:_SAID]}" if text else " (out of memory?)"
         return f"the process that measures ended with status {status}{last}"
 
 
@@ -212,15 +216,14 @@ def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> 
     if runtime not in known:
         raise MeasureError(f"the worker has no runtime {runtime!r}{nearest(runtime, known)}")
     version = known[runtime]
-    if not isinstance(version, str):
-        there = sorted(name for name in known if known[name] is not None)
+    if not isinstance(version, str) or not 0 < len(version) <= _VERSION:
+        there = sorted(name for name in known if isinstance(known[name], str) and name != runtime)
         held = f" (there is: {', '.join(there)})" if there else ""
         raise MeasureError(f"the runtime {runtime!r} is not installed {where}{held}")
     state = parse_conditions(said.state, where)
-    shown = printable(version)
     return RuntimeInfo(
         runtime,
-        shown,
+        printable(version),
         threads,
         said.machine,
         state,
@@ -230,41 +233,74 @@ def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> 
     )
 
 
-def answers(
-    pipe: Pipe, number: int, waiting: list[int], limits: Limits, where: str
-) -> Iterator[Measurement | Done]:
-    """What is said about one request as it comes, until the process ends.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request to a worker.
+
+    Attributes:
+        number: Which of the worker's requests it is.
+        probes, limits: What is timed.
+        info: What measures.
+        where: The device, for messages.
+    """
+
+    number: int
+    probes: tuple[Probe, ...]
+    limits: Limits
+    info: RuntimeInfo
+    where: str
+
+    @property
+    def silence(self) -> float:
+        """Seconds that the worker may say nothing: it tells that it is alive after each model."""
+        return runtime_of_table(self.info.runtime).silence
+
+    @property
+    def whole(self) -> float:
+        """Seconds that it may take in all, whatever it says meanwhile."""
+        models = sum(len(probe.models) for probe in self.probes)
+        return self.limits.seconds + self.silence * (1 + models)
+
+
+def answers(pipe: Pipe, asked: Asked, waiting: list[int]) -> Iterator[Measurement | Done]:
+    """Ask, and give what is said about it as it comes, until the process ends.
 
     What is left of a batch that the caller gave up early is skipped.
 
     Args:
         pipe: The worker.
-        number: Of the request.
+        asked: The request.
         waiting: Probes without an answer, from which each leaves that is answered.
-        limits: Of the request.
-        where: The device, for messages.
 
     Raises:
         MeasureError: The worker says nothing for too long, or what cannot be.
     """
-    silence = SILENCE + limits.seconds
+    where, silence, end = asked.where, asked.silence, time.monotonic() + asked.whole
+    try:
+        pipe.write(request(asked), silence)
+    except Silence:
+        raise MeasureError(f"{where}: the worker has read nothing for {silence:.0f} s") from None
+    heard = time.monotonic()
     while True:
+        left = min(heard + silence, end) - time.monotonic()
         try:
-            line = pipe.read(silence)
+            line = pipe.read(max(0.0, left))
         except Silence:
-            raise MeasureError(
-                f"{where}: the worker has said nothing for {silence:.0f} s"
-            ) from None
+            raise _late(asked, waiting, heard) from None
         if line is None:
             return
-        if line.get("id") != number:
+        ours = line.get("id") == asked.number
+        found = parse_answer(line, where) if ours else None
+        if found is None or isinstance(found, Alive):
+            if left <= 0.0:
+                raise _late(asked, waiting, heard)
+            heard = heard if found is None else time.monotonic()
             continue
-        found = parse_answer(line, where)
         if isinstance(found, Done):
             if waiting:
                 raise MeasureError(f"{where}: the worker left {len(waiting)} probes unanswered")
             yield found
-            continue
+            return
         if found.probe not in waiting:
             raise MeasureError(f"{where}: the worker answers probe {found.probe}, not asked of it")
         waiting.remove(found.probe)
@@ -272,17 +308,24 @@ def answers(
             yield Measurement(found.probe, math.nan, math.nan, 0, found.error)
         else:
             yield Measurement(found.probe, found.seconds, found.spread, found.runs)
+        heard = time.monotonic()
 
 
-def request(
-    number: int, info: RuntimeInfo, probes: Sequence[Probe], limits: Limits
-) -> Iterator[str]:
+def _late(asked: Asked, waiting: Sequence[int], heard: float) -> MeasureError:
+    return MeasureError(
+        f"{asked.where}: the worker has said nothing of what it was asked for"
+        f" {time.monotonic() - heard:.0f} s: {len(waiting)} probes are unanswered"
+    )
+
+
+def request(asked: Asked) -> Iterator[str]:
     """A batch as the worker's request line, in pieces: no model is encoded as a whole."""
+    limits = asked.limits
     head = json.dumps(
         {
-            "id": number,
-            "runtime": info.runtime,
-            "threads": info.threads,
+            "id": asked.number,
+            "runtime": asked.info.runtime,
+            "threads": asked.info.threads,
             "spread": limits.spread,
             "seconds": limits.seconds,
             "pass_seconds": limits.pass_seconds,
@@ -291,7 +334,7 @@ def request(
         }
     )
     yield head.removesuffix("}") + ', "probes": ['
-    for index, probe in enumerate(probes):
+    for index, probe in enumerate(asked.probes):
         yield f'{"," * bool(index)} {{"weights": {json.dumps(probe.weights)}, "models": ['
         for place, model in enumerate(probe.models):
             yield f'{"," * bool(place)} "'

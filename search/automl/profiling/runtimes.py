@@ -36,6 +36,7 @@ class Runtime:
         measures: Whether the worker has a class for it; else its tables come from elsewhere.
         takes_onnx: Whether it runs ONNX models as they are.
         merges: Whether it makes one operator of several that read one input.
+        silence: Seconds in which it loads a model, or runs one once, on the slowest of boards.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Runtime:
     measures: bool = False
     takes_onnx: bool = False
     merges: bool = False
+    silence: float = 300.0
 
     @property
     def dense(self) -> str:
@@ -93,6 +95,7 @@ def tensorrt() -> Runtime:
         measures=True,
         takes_onnx=True,
         merges=True,
+        silence=1800.0,
     )
 
 

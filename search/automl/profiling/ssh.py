@@ -17,21 +17,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from automl.errors import MeasureError, UsageError
+from automl.errors import MeasureError, UsageError, printable
 from automl.latency import CPU_RUNTIME
 from automl.profiling.bundle import worker_bundle
 from automl.profiling.device import Conditions
 from automl.profiling.pipe import Pipe, Silence
-from automl.profiling.protocol import parse_conditions, printable
+from automl.profiling.protocol import parse_conditions
 from automl.profiling.runner import (
     GREETING,
+    Asked,
     Limits,
     Measurement,
     Probe,
     RuntimeInfo,
     answers,
     info_from,
-    request,
 )
 
 #: Command line that is used in place of `ssh`, with its options.
@@ -47,6 +47,7 @@ _NO_PYTHON, _NO_ROOM, _LOST = 72, 71, 255
 _TIRED: Final = 128 + signal.SIGALRM  # as the shell tells it
 _IDLE: Final = 900  # seconds after which a worker that nobody asks ends by itself
 _PATIENCE: Final = 300.0  # seconds: time for a board to start again
+_LOSSES: Final = 5  # so often in a row it may be lost without an answer
 _FAREWELL: Final = 5.0  # seconds in which the other side may tidy up
 
 #: Runs in the board's sh. The folder goes when the shell ends, also when it is ended.
@@ -158,30 +159,40 @@ class SSHRunner:
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`. Outlasts lost connections; nothing is answered twice."""
         waiting = list(range(len(probes)))
+        where, losses = str(self._host), 0
         while True:
-            asked = tuple(waiting)
+            numbers, before = tuple(waiting), len(waiting)
             self._requests += 1
-            batch = [probes[i] for i in asked]
-            self._pipe.write(request(self._requests, self.info, batch, limits))
-            left, where = list(range(len(asked))), str(self._host)
-            for found in answers(self._pipe, self._requests, left, limits, where):
+            batch = tuple(probes[i] for i in numbers)
+            asked = Asked(self._requests, batch, limits, self.info, where)
+            for found in answers(self._pipe, asked, list(range(len(batch)))):
                 if not isinstance(found, Measurement):
                     self.stolen, self.state = found.stolen, parse_conditions(found.state, where)
                     return
-                waiting.remove(asked[found.probe])
-                yield replace(found, probe=asked[found.probe])
-            self._again()
+                waiting.remove(numbers[found.probe])
+                yield replace(found, probe=numbers[found.probe])
+            losses = losses + 1 if len(waiting) == before else 0
+            self._again(losses)
             if not waiting:
                 return
 
-    def _again(self) -> None:
-        """Connect again after the worker's lines ended, for as long as there is patience."""
+    def _again(self, losses: int) -> None:
+        """Connect again after the worker's lines ended, for as long as there is patience.
+
+        Args:
+            losses: How often they ended in a row without any answer.
+        """
         if self._closed.is_set():
             raise MeasureError(f"{self._host}: the connection was closed")
         error = self._why()
         self._pipe.close()
         if not isinstance(error, _Lost):
             raise error
+        if losses >= _LOSSES:
+            raise MeasureError(
+                f"{error}; the connection was lost {losses} times in a row before anything was"
+                " answered: the rows so far are kept"
+            )
         self.away = True
         before, deadline, pause = self.info, time.monotonic() + self._patience, 0.5
         while True:
@@ -240,7 +251,7 @@ class SSHRunner:
     def _why(self) -> MeasureError:
         """What ended the worker's lines."""
         status, text = self._pipe.ended()
-        last = printable(text.splitlines()[-1].strip()) if text else ""
+        last = printable(text.splitlines()[-1].strip()[:400]) if text else ""
         where = str(self._host)
         if status == _NO_PYTHON:
             return MeasureError(f"{where}: there is no {self._python}")

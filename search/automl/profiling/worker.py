@@ -6,6 +6,7 @@ on standard input with JSON lines on standard output until the input ends:
     -> {"id": 7, "runtime": "onnxruntime", "threads": 1, "spread": 0.03, "seconds": 4.0,
         "pass_seconds": 0.003, "min_passes": 7, "max_passes": 60,
         "probes": [{"models": ["<base64 of zlib of ONNX>", ...], "weights": [0.125, -0.125]}, ...]}
+    <- {"id": 7, "alive": true}
     <- {"id": 7, "probe": 0, "seconds": 5.1e-05, "spread": 0.021, "runs": 420}
     <- {"id": 7, "probe": 1, "error": "..."}
     <- {"id": 7, "done": true, "stolen": 0.04, "state": {...}}
@@ -15,7 +16,8 @@ cancels in differences. All probes of a request are timed in turn, pass after pa
 leaves when the spread of its median is small, all leave when the time is up. With one thread
 the clock is that thread's processor time, which stands still while another process has the
 core; otherwise it is the wall's, and on a GPU it is the GPU's own. `stolen` is the share of the
-time in which we were kept off.
+time in which we were kept off. `alive` comes between models, at most once a second: who asks tells
+by it a worker that has much to do from one that hangs.
 
 TensorRT is spoken to from a file beside this one, `worker_tensorrt.py`; a board is sent all files
 as one (`automl.profiling.bundle`). LiteRT takes .tflite files where the others take ONNX.
@@ -195,6 +197,20 @@ def quickest(call: Callable[[], None], threads: int) -> Run:
     return lambda repeats: min(timed() for _ in range(repeats))
 
 
+class Pulse:
+    """Tells that the worker is alive, seldom enough to disturb nothing."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.last = time.perf_counter()
+
+    def beat(self) -> None:
+        """Tell it, unless that was told within the last second."""
+        if time.perf_counter() - self.last > 1.0:
+            self.send({"alive": True})
+            self.last = time.perf_counter()
+
+
 class LoadedProbe:
     """Models whose weighted sum of times is wanted, and its value in the passes so far."""
 
@@ -249,12 +265,14 @@ def load_probes(request: dict[str, Any], send: Send, resources: ExitStack) -> li
     """The probes that load and run; an error line for each of the others."""
     runtime, threads = runtime_named(request["runtime"]), request["threads"]
     probes = []
+    pulse = Pulse(send)
     for index, probe in enumerate(request["probes"]):
         try:
-            models = [
-                runtime.load(zlib.decompress(base64.b64decode(model)), threads, resources)
-                for model in probe["models"]
-            ]
+            models = []
+            for model in probe["models"]:
+                content = zlib.decompress(base64.b64decode(model))
+                models.append(runtime.load(content, threads, resources))
+                pulse.beat()
             probes.append(LoadedProbe(index, probe["weights"], models, request["pass_seconds"]))
         except runtime.refusals as error:
             send(refusal(index, error))
@@ -278,6 +296,7 @@ def time_probes(probes: list[LoadedProbe], request: dict[str, Any], send: Send) 
     runtime = runtime_named(request["runtime"])
     start, used = time.perf_counter(), time.process_time()
     passes = 0
+    pulse = Pulse(send)
     while probes:
         for probe in list(probes):
             try:
@@ -285,6 +304,7 @@ def time_probes(probes: list[LoadedProbe], request: dict[str, Any], send: Send) 
             except runtime.refusals as error:
                 send(refusal(probe.index, error))
                 probes.remove(probe)
+            pulse.beat()
         passes += 1
         late = time.perf_counter() - start > request["seconds"] and passes >= 3
         last = late or passes >= request["max_passes"]

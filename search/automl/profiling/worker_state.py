@@ -118,7 +118,9 @@ def power_mode() -> str:
         timeout=10,
         check=False,
     )
-    lines = [line for line in found.stdout.decode().splitlines() if "Power Mode" in line]
+    lines = [
+        line for line in found.stdout.decode(errors="replace").splitlines() if "Power Mode" in line
+    ]
     return lines[0].partition(":")[2].strip() if lines else ""
 
 
