@@ -11,8 +11,8 @@ from tiny import Tiny, request, task, write_table
 from torch import Tensor, nn
 
 from automl.errors import ModelError
-from automl.pipeline import Event, search
-from automl.pipeline.context import trace_request
+from automl.pipeline import Event, Sharing, ignore, search
+from automl.pipeline.context import DenseScore, trace_request
 from automl.pipeline.requests import SearchRequest
 from automl.userdata.data import Batches, Data
 
@@ -70,10 +70,37 @@ def test_values_beyond_16_bit_floats_are_refused_where_the_target_has_no_others(
         given, task=dataclasses.replace(given.task, data=Data(large, large))
     )
     trace_request(given)
-    said = r"values in the network reach \d+,\d+, beyond the range of fp16 \(65504\): scale"
+    said = r"on calibration input \d+ values in its input are beyond its range \(65504\), .*: scale"
     with pytest.raises(ModelError, match=said):
         trace_request(dataclasses.replace(given, target="jetson-nano"))
     trace_request(of(Tiny().eval(), asked, target="jetson-nano"))
+
+
+def test_each_target_of_a_sweep_is_asked_in_the_floats_that_it_has(asked: SearchRequest) -> None:
+    given = of(Large().eval(), asked)
+    large = Batches(tuple((40_000.0 * x, y) for x, y in given.task.data.calibration))
+    task_ = dataclasses.replace(given.task, data=Data(large, large))
+    given, sharing = dataclasses.replace(given, task=task_), Sharing()
+    sharing.price(given, ignore)
+    with pytest.raises(ModelError, match="beyond its range"):
+        sharing.price(dataclasses.replace(given, target="jetson-nano"), ignore)
+
+
+class Coarse(Tiny):
+    """Right in 32 bits; in fp16 what it computes is rounded away."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) + 30_000.0) - 30_000.0
+
+
+def test_accuracy_is_that_of_what_the_file_computes() -> None:
+    model = Coarse().eval()
+    of_task = dataclasses.replace(task(), model=model)
+    given = dataclasses.replace(
+        of_task, score=lambda net, data: float(net(next(iter(data))[0]).std())
+    )
+    assert DenseScore(model, given).value > 0
+    assert DenseScore(model, given, half=True).value == 0
 
 
 class Twins(Tiny):

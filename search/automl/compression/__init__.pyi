@@ -26,6 +26,8 @@ from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer
 from .quantization.codebook import Codebook as Codebook
 from .quantization.codebook import codebook as codebook
+from .quantization.half import HalfModel as HalfModel
+from .quantization.half import in_half as in_half
 from .quantization.qparams import QParams as QParams
 from .quantization.qparams import highest as highest
 from .quantization.qparams import round_to as round_to

@@ -16,6 +16,7 @@ from automl.compression import (
     FeatureStore,
     PruningOrder,
     image_bytes,
+    in_half,
     measure_sensitivity,
     room,
 )
@@ -23,7 +24,7 @@ from automl.cost import Budget, resolve_budget
 from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
 from automl.pipeline.exporting import check_exportable
-from automl.pipeline.precision import scheme_of
+from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
 from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
 from automl.solver import solve
@@ -51,15 +52,17 @@ class DenseScore:
     Args:
         model: The dense network.
         task: The data and the score.
+        half: Whether the target computes in fp16.
     """
 
-    def __init__(self, model: nn.Module, task: Task) -> None:
-        self._model, self._task = model, task
+    def __init__(self, model: nn.Module, task: Task, *, half: bool = False) -> None:
+        self._model, self._task, self._half = model, task, half
 
     @cached_property
     def value(self) -> float:
         """The score."""
-        return judge(self._model, self._task.score, self._task.judged_on)
+        model = in_half(self._model) if self._half else self._model
+        return judge(model, self._task.score, self._task.judged_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +191,14 @@ def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
     return budget
 
 
-def make_reference(traced: TracedModel, task: Task) -> DenseReference:
-    """Score the dense network on validation data.
+def make_reference(traced: TracedModel, task: Task, *, half: bool = False) -> DenseReference:
+    """Score the dense network on validation data; on what results are judged on as fp16 if so.
 
     Raises:
         DataError: Targets that the default score cannot read.
     """
     ranked = ranking(task.score, traced.model, task.data.validation)
-    return DenseReference(ranked, DenseScore(traced.model, task))
+    return DenseReference(ranked, DenseScore(traced.model, task, half=half))
 
 
 def make_context(
@@ -223,7 +226,8 @@ def make_context(
         QuantizationError: Activations that are constant or not finite; names the layer.
     """
     if reference is None:
-        reference = make_reference(network.traced, request.task)
+        half = floats_of(network.table.header) == "fp16"
+        reference = make_reference(network.traced, request.task, half=half)
     scheme = scheme_of(network.table.header)
     compressor = make_compressor(
         network.traced,

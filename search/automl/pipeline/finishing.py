@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression import CompressionConfig, Compressor, QuantizedModel, is_rounded
+from automl.compression import CompressionConfig, Compressor, QuantizedModel, in_half, is_rounded
 from automl.errors import UsageError
 from automl.export import export_onnx, onnx_bytes
 from automl.latency import find_table, is_cpu_table
@@ -58,14 +58,17 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     model, differing = compressor.make(policy), _differences(request, compressor)
     trained = _recover(request, traced, model, on_event) if request.epochs else ()
     batches = task.judged_on
-    dense = judge(traced.model, task.score, batches)
-    small = judge(model, task.score, batches, policy.resolution)
+    half = file.target.floats == "fp16"
+    models = map(in_half, (traced.model, model)) if half else (traced.model, model)
+    dense, small = (
+        judge(each, task.score, batches, size)
+        for each, size in zip(models, (0, policy.resolution), strict=True)
+    )
     save_weights(model, request.out)
     difference = None
     if request.export is not None:
         on_event(Event("exporting", 2, 3))
         shape = input_shape(traced, policy)
-        half = file.target.floats == "fp16"
         inputs = examples(task, policy, shape)
         difference = export_onnx(model, shape, request.export, inputs, half=half)
     packed = None

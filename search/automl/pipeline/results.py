@@ -16,6 +16,7 @@ from automl.compression import (
     QuantizedModel,
     digest_of,
     images_used,
+    in_half,
     short_of_rows,
 )
 from automl.cost import Cost
@@ -121,7 +122,8 @@ def finish_dense(network: PricedNetwork, request: SearchRequest, log: Log) -> Se
     images = images_used(request.task.data.calibration.by_number, config)
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
-    dense = DenseScore(network.traced.model, request.task)
+    half = floats_of(network.table.header) == "fp16"
+    dense = DenseScore(network.traced.model, request.task, half=half)
     return _judged_and_written(finished, network, dense, request, log)
 
 
@@ -137,11 +139,13 @@ def _judged_and_written(
     batches = task.judged_on
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
     before = reference.value
-    after = judge(model, task.score, batches, policy.resolution)
+    half = floats_of(network.table.header) == "fp16"
+    judged = in_half(model) if half else model
+    after = judge(judged, task.score, batches, policy.resolution)
     file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))
-    _write_model(finished, network, request, half=file.target.floats == "fp16")
+    _write_model(finished, network, request, half=half)
     log(Event("measuring the result", 0, 1))
     measured = _measured(network, model, policy, request.threads)
     dense, compressed, counted = with_counts(

@@ -32,7 +32,8 @@ from automl.pipeline.context import (
     price_request,
     trace_request,
 )
-from automl.pipeline.precision import scheme_of
+from automl.pipeline.exporting import check_exportable, exported_form
+from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest, Task
 from automl.space import Sensitivity
@@ -68,6 +69,8 @@ class Sharing:
         self._contexts: dict[object, SearchContext] = {}
         self._features: dict[object, FeatureStore] = {}
         self._references: dict[object, DenseReference] = {}
+        #: In which floats and integers a traced model was exported without a fault.
+        self._exported: set[object] = set()
         self._task: Task | None = None
 
     def price(self, request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
@@ -78,8 +81,12 @@ class Sharing:
         """
         self._turn_to(request.task)
         traced_key = (request.resolutions, request.seed)
+        form = (traced_key, exported_form(request))
         if traced_key not in self._traced:
             self._traced[traced_key] = trace_request(request)
+        elif form not in self._exported:
+            check_exportable(self._traced[traced_key], request.task, request)
+        self._exported.add(form)
         priced = {name: v for name, v in values_of(request).items() if name not in _UNPRICED}
         key = (traced_key, repr(sorted(priced.items())), tuple(sorted(request.limited)))
         if key not in self._networks:
@@ -116,7 +123,8 @@ class Sharing:
         """
         self._turn_to(request.task)
         images_key = (request.resolutions, request.seed, str(config_of(request)))
-        key = (images_key, network.space.digest, scheme_of(network.table.header))
+        header = network.table.header
+        key = (images_key, network.space.digest, scheme_of(header), floats_of(header))
         if key not in self._contexts:
             self._contexts[key] = self._made(network, request, on_event, images_key)
         return replace(self._contexts[key], network=network, shared=True)
@@ -130,10 +138,14 @@ class Sharing:
     ) -> SearchContext:
         if images_key not in self._features:
             self._features[images_key] = FeatureStore()
-            self._references[images_key] = make_reference(network.traced, request.task)
+        half = floats_of(network.table.header) == "fp16"
+        reference_key = (images_key, half)
+        if reference_key not in self._references:
+            found = make_reference(network.traced, request.task, half=half)
+            self._references[reference_key] = found
         kept: Any = {
             "features": self._features[images_key],
-            "reference": self._references[images_key],
+            "reference": self._references[reference_key],
         }
         if self._folder is None:
             return make_context(network, request, on_event, **kept)
@@ -151,6 +163,7 @@ class Sharing:
         if task is not self._task:
             self._task = task
             self._traced.clear()
+            self._exported.clear()
             self._networks.clear()
             self._contexts.clear()
             self._features.clear()
