@@ -42,6 +42,7 @@ def test_row_lines_name_what_they_hold() -> None:
         ({"kernel": [3]}, r"kernel \[3\] is not \[height, width\]"),
         ({"source": "guessed"}, "source 'guessed'"),
         ({"spread": -0.1}, "spread -0.1"),
+        ({"slower": -0.1}, "slower -0.1"),
         ({"kernell": [3, 3]}, r"unknown field 'kernell' \(did you mean kernel"),
     ],
 )
@@ -77,6 +78,7 @@ def test_cycles_have_their_own_field(path: Path) -> None:
         Row(OpKey("matmul", 64, 50, groups=4, in_size=(50, 1), precision="int8"), 2e-5),
         Row(OpKey("activation", 8, 8, detail="silu"), 3e-6, source="fitted"),
         Row(OpKey("linear", 8, 8), 3e-6, 0.01, 9, board="orin-2:2222"),
+        Row(OpKey("linear", 8, 9), 3e-6, 0.31, 9, slower=0.3),
     ],
     ids=lambda row: row.key.op,
 )

@@ -12,7 +12,7 @@ from automl.latency.schema import schema_text, table_schema
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FULL = Row(
     OpKey("conv2d", 4, 8, (3, 3), (2, 2), (1, 1), (2, 2), 2, (9, 9), (4, 4), "x", "int8", 3),
-    1e-4, 0.1, 5, "fitted", 2e-3, "somewhere", "orin-2",
+    1e-4, 0.1, 5, "fitted", 2e-3, "somewhere", "orin-2", 0.25,
 )  # fmt: skip
 
 

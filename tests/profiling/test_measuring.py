@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from automl.latency.table import LatencyTable
 from automl.profiling.device import Conditions
 from automl.profiling.measuring import disagreements, measure_models, profile
 from automl.profiling.pool import PooledRunner
-from automl.profiling.runner import Measurement
+from automl.profiling.runner import Limits, Measurement, Probe
 from automl.profiling.runtimes import ANCHOR
 
 HEADER = TableHeader(
@@ -133,6 +134,62 @@ def test_rows_of_a_slower_machine_say_so(
     report = profile(table, KEYS[:3], runner)
     assert report.doubtful == 3
     assert (table.lookup(KEYS[:3]).spread > 1.0).all()
+
+
+@dataclass
+class BusyMachine(RecordedRunner):
+    """A machine that other work makes slower."""
+
+    factor: float = 1.0
+
+    def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
+        for each in super().run(probes, limits):
+            yield replace(each, seconds=self.factor * each.seconds)
+
+
+def test_rows_of_a_slower_machine_are_measured_again_when_it_is_quiet(
+    table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    machine = BusyMachine()
+    profile(table, KEYS[:1], machine)
+    machine.factor = 3.0
+    report = profile(table, KEYS[:5], machine)
+    assert (report.measured, report.again, report.doubtful) == (4, 0, 4)
+    assert table.path is not None
+    late = LatencyTable.read(table.path)
+    assert late.doubtful(KEYS) == tuple(KEYS[1:5])
+    assert late.row(KEYS[1]) == table.row(KEYS[1])
+    machine.factor = 1.0
+    report = profile(late, KEYS[:6], machine)
+    assert (report.measured, report.again, report.doubtful) == (1, 4, 0)
+    for found in (late, LatencyTable.read(table.path)):
+        assert found.doubtful(KEYS) == ()
+        assert (found.lookup(KEYS[:6]).spread < 0.1).all()
+        assert {row.key for row in found.rows} == {ANCHOR, *KEYS[:6]}
+        assert found.row(KEYS[1]) != table.row(KEYS[1])
+    table.append([Row(KEYS[9], 1e-6)])  # by who still knows the old rows
+    assert LatencyTable.read(table.path).doubtful(KEYS) == ()
+    answered = machine.answers
+    assert profile(late, KEYS[:6], machine).again == 0
+    assert machine.answers == answered
+
+
+def test_what_was_measured_late_is_measured_again_in_the_end_of_the_same_profile(
+    table: LatencyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    machine, measured = BusyMachine(), []
+    profile(table, KEYS[:1], machine)
+    machine.factor = 3.0
+
+    def told(done: int, total: int, row: Row) -> None:
+        measured.append(row)
+        machine.factor = 1.0 if len(measured) > 3 else 3.0
+
+    report = profile(table, KEYS, machine, progress=told)
+    assert report.again == sum(row.slower > 0 for row in measured) > 0
+    assert report.doubtful == 0
 
 
 def test_on_a_gpu_batches_are_short_and_the_anchor_is_of_the_table(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class Row:
         joules: Energy of one execution, NaN where not known.
         origin: Where a value that we did not measure was published.
         board: Which of several boards measured it; "" where there was one.
+        slower: By how much the machine was slower than at first when it was measured, relative;
+            it is in `spread` as well. Such a row is measured again when the machine is quiet.
     """
 
     key: OpKey
@@ -37,12 +39,13 @@ class Row:
     joules: float = math.nan
     origin: str = ""
     board: str = ""
+    slower: float = 0.0
 
 
 _EXTENTS: Final = ("kernel", "stride", "padding", "dilation", "in_size", "out_size")
 _KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
 _DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
-_VALUES: Final = ("spread", "runs", "source", "joules", "origin", "board")
+_VALUES: Final = ("spread", "runs", "source", "joules", "origin", "board", "slower")
 _MOST: Final = 10**15  # of a whole number: what is computed from several still fits a float
 _SHOWN: Final = 60  # characters of a value that cannot be
 _KNOWN: Final = frozenset((*_KEY_FIELDS, *_VALUES))
@@ -67,6 +70,8 @@ def row_line(row: Row, unit: str = "seconds") -> str:
         line["origin"] = row.origin
     if row.board:
         line["board"] = row.board
+    if row.slower:
+        line["slower"] = round(row.slower, 6)
     return json.dumps(line, separators=(",", ":"))
 
 
@@ -108,6 +113,7 @@ def parse_row(text: str, unit: str, where: str) -> Row:
         _number(found, "joules", where),
         _text(found, "origin", where),
         _text(found, "board", where),
+        _number(found, "slower", where) if "slower" in found else 0.0,
     )
 
 

@@ -59,6 +59,10 @@ def _row_schema() -> dict[str, Any]:
             "type": "string",
             "description": "Which of several boards of the kind measured it.",
         },
+        "slower": {
+            **_NUMBER,
+            "description": "By how much the machine was slower than at first; measured again.",
+        },
     }
     return {
         "title": "Row",

@@ -172,6 +172,26 @@ def append_rows(
         return Seen.of(os.fstat(file.fileno())), held
 
 
+def replace_rows(path: Path, unit: str, rows: Sequence[Row]) -> list[Row]:
+    """Put rows in the place of those of the same operators; the file is replaced whole.
+
+    Returns:
+        The rows that the file holds now, those of other processes among them.
+
+    Raises:
+        TableError: What the file holds cannot be read, or it cannot be written.
+        LockedError: Another process holds the file for too long.
+    """
+    new = {row.key: row for row in rows}
+    with _own(path):
+        text = _whole_lines(path.read_bytes()).decode("utf-8")
+        _, held = _parse(text, path)
+        first = text[: text.index("\n") + 1]
+        whole = [new.get(row.key, row) for row in held]
+        write_whole(path, first + "".join(row_line(row, unit) + "\n" for row in whole))
+    return whole
+
+
 def _whole_lines(content: bytes) -> bytes:
     """All but what a process left after the last end of a line when it was killed."""
     return content[: content.rfind(b"\n") + 1]

@@ -17,7 +17,14 @@ from automl.latency.header import TableHeader
 from automl.latency.interpolate import Interpolator
 from automl.latency.keys import MISSING, SOURCES, OpKey, Timings
 from automl.latency.rows import Row, row_line
-from automl.latency.store import Seen, append_rows, change_header, create_table, read_table
+from automl.latency.store import (
+    Seen,
+    append_rows,
+    change_header,
+    create_table,
+    read_table,
+    replace_rows,
+)
 
 Floats = NDArray[np.float64]
 
@@ -175,6 +182,26 @@ class LatencyTable:
             self._seen, held = append_rows(self.path, self._header.unit, new, self._seen)
             self._gain(held)
         self._add(rows)
+
+    def doubtful(self, keys: Iterable[OpKey]) -> tuple[OpKey, ...]:
+        """The keys whose rows were measured on a machine that was slower than at first."""
+        rows = self._rows
+        return tuple(key for key in dict.fromkeys(keys) if key in rows and rows[key].slower)
+
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Put rows in the place of those that the table has of the same operators.
+
+        Raises:
+            TableError: The file cannot be written.
+            LockedError: If another process holds the file for too long.
+        """
+        new = {row.key: row for row in rows}
+        if self.path is not None:
+            self._gain(replace_rows(self.path, self._header.unit, rows))
+            self._seen = None
+        held = [new.get(row.key, row) for row in self._rows.values()]
+        self._rows, self._interpolator = {}, Interpolator(())
+        self._add(held)
 
     def set_header(self, header: TableHeader) -> None:
         """Replace what the table says of itself; the file is replaced whole.

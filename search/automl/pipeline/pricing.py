@@ -281,13 +281,14 @@ class _Device:
     def fill(self, keys: Sequence[OpKey], stage: str) -> None:
         """Measure operators without a row."""
         missing = self.table.lacks(keys)
-        if not missing:
+        doubtful = () if self.rows else self.table.doubtful(keys)  # of an earlier search
+        if not (missing or doubtful):
             return
         self.on_event(Event(stage, 0, len(missing)))
         with LocalRunner(threads=self.threads) as runner:
             report = profile(
                 self.table,
-                missing,
+                (*missing, *doubtful),
                 runner,
                 progress=lambda done, total, _: self.on_event(Event(stage, done, total)),
             )
@@ -295,7 +296,7 @@ class _Device:
         if report.doubtful:
             self.notes.append(
                 f"{report.doubtful} operators were measured while the machine was busier than at "
-                "the start: their times are doubtful"
+                "first: their times are doubtful until a search or profile finds it quiet"
             )
         self.notes.extend(report.warnings)
         refused = report.refused.items()

@@ -99,7 +99,7 @@ class _Session:
     def measure(self, keys: list[OpKey]) -> None:
         """Measure what the table lacks."""
         self._keys.update(dict.fromkeys(keys))
-        if not self.table.lacks(keys):
+        if not (self.table.lacks(keys) or self.table.doubtful(keys)):
             return
         if not len(self.table) and not is_cpu_table(self.table, self._request.threads):
             header = self.table.header
@@ -179,11 +179,17 @@ class _Session:
         assert self.table.path is not None
         reports, before = self._reports, {row.key for row in self._before}
         refused = {key: why for report in reports for key, why in report.refused.items()}
-        doubtful = sum(report.doubtful for report in reports)
+        doubtful = len(self.table.doubtful(self._keys))
+        again = sum(report.again for report in reports)
         notes = [warning for report in reports for warning in report.warnings]
         notes += disagreements(reports)
         if doubtful:
-            notes.append(f"{doubtful} rows were measured on a busy machine: doubtful")
+            notes.append(
+                f"{doubtful} rows were measured on a busy machine: doubtful until they are measured"
+                " again, by the next profile of a quiet one"
+            )
+        if again:
+            notes.append(f"{again} rows of a busy machine were measured again")
         error = fitted.overhead.error if fitted is not None else None
         return ProfileResult(
             target=describe(self.table, float_precision(self.table), error),

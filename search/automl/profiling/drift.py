@@ -88,4 +88,4 @@ class Drift:
 def row_of(key: OpKey, measured: Measurement, slower: float) -> Row:
     """The row of a measurement on a board that was so much slower than at first."""
     spread = measured.spread + slower
-    return Row(key, measured.seconds, spread, measured.runs, board=measured.board)
+    return Row(key, measured.seconds, spread, measured.runs, board=measured.board, slower=slower)

@@ -33,9 +33,11 @@ class ProfileReport:
 
     Attributes:
         measured: Rows that were added.
+        again: Rows of a machine that was slower, which were replaced now that it was not.
         refused: Operators that the runtime or we cannot run, and why.
         left: Keys that were not measured because the time was up.
-        doubtful: Rows measured while the machine was slower than at the start.
+        doubtful: Rows of what was asked for that were measured while the machine was slower than
+            at first, and not again since.
         stolen: Largest share of a batch's time in which others took the core.
         warnings: What disturbed the machine, each once.
         seconds: Time that it took.
@@ -43,6 +45,7 @@ class ProfileReport:
     """
 
     measured: int = 0
+    again: int = 0
     refused: dict[OpKey, str] = field(default_factory=dict)
     left: tuple[OpKey, ...] = ()
     doubtful: int = 0
@@ -82,13 +85,16 @@ def profile(
 ) -> ProfileReport:
     """Measure the keys that the table has no row for, and append the rows as they finish.
 
+    Rows that were measured while the machine was slower than at first are measured again, in the
+    end, as long as it is not slower.
+
     A KeyboardInterrupt passes through; what was finished is in the table and on disk by then.
 
     Args:
         table: Gains the rows.
         keys: What must be priced.
         runner: The device.
-        progress: Called after every row.
+        progress: Called after every row that is added.
         spread: Relative half-width of a median's 68 % interval at which a row is finished.
         seconds_cap: Time for all; rows get less of it, with more spread, when it is short.
 
@@ -104,7 +110,8 @@ def profile(
     start = time.monotonic()
     boards, report = Boards(runner), ProfileReport()
     report.warn(boards.disturbed())
-    drift = _drift(table, boards, runtime) if table.lacks(keys) else None
+    needed = table.lacks(keys) or table.doubtful(keys)
+    drift = _drift(table, boards, runtime) if needed else None
     wanted = table.lacks(keys)
     done = 0
     size = runtime.batch * len(boards.left)
@@ -129,6 +136,10 @@ def profile(
         report.stolen = max(report.stolen, runner.stolen)
         report.warn(boards.slowed())
         _compare(table, boards, report)
+    if drift is not None:
+        limits = Limits(spread, _KEY_SECONDS)
+        _again(table, keys, boards, drift, limits, start + seconds_cap, report)
+    report.doubtful = len(table.doubtful(keys))
     report.warn(boards.lost())
     report.seconds = time.monotonic() - start
     return report
@@ -154,7 +165,7 @@ def _rows(
         parts: What all of them measure, and what one of them does.
         limits: Of one operator.
         slower: How much slower each board is than at first.
-        report: Gains what is refused, and how many are doubtful.
+        report: Gains what is refused.
     """
     for part, measure in zip(parts, (boards.measure_by_all, boards.measure), strict=True):
         if not part:
@@ -164,9 +175,29 @@ def _rows(
             if measured.error:
                 report.refused[key] = f"the runtime refuses it: {measured.error}"
                 continue
-            late = slower.get(measured.board, 0.0)
-            report.doubtful += late > 0.0
-            yield row_of(key, measured, late)
+            yield row_of(key, measured, slower.get(measured.board, 0.0))
+
+
+def _again(
+    table: LatencyTable,
+    keys: Sequence[OpKey],
+    boards: Boards,
+    drift: Drift,
+    limits: Limits,
+    end: float,
+    report: ProfileReport,
+) -> None:
+    """Measure doubtful rows again, until the machine is slower than at first or the time is up."""
+    runtime = find_runtime(table.header.runtime)
+    size = runtime.batch * len(boards.left)
+    doubtful = table.doubtful(keys)
+    for batch in _batches(doubtful, runtime, table.header.scheme, size, report):
+        slower = drift.slower()
+        if max(slower.values(), default=0.0) > 0.0 or time.monotonic() >= end:
+            return
+        rows = [*_rows(boards, boards.split(batch, len(doubtful)), limits, slower, report)]
+        table.replace(rows)
+        report.again += len(rows)
 
 
 def _drift(table: LatencyTable, boards: Boards, runtime: Runtime) -> Drift:
