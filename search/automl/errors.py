@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
+from automl.interrupts import OverTime, asked_to_end
+
 T = TypeVar("T")
 
 
@@ -91,6 +93,10 @@ class OptionError(UsageError):
         self.option, self.reason, self.place = option, reason, place
         super().__init__(f"{place or option}: {reason}", options=options)
         self.args = (option, reason, place)
+
+
+class OutputError(AutomlError):
+    """A standard output that was closed, or that is full."""
 
 
 class ModelError(AutomlError, ValueError):
@@ -249,23 +255,36 @@ def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:
 class Raised:
     """What foreign code raised in place of an answer."""
 
-    error: Exception
+    error: BaseException
 
     def __str__(self) -> str:
         """Kind and message on one line, with the file and line that raised it."""
+        kind = type(self.error).__name__
         lines = str(self.error).strip().splitlines()
-        message = f"{type(self.error).__name__}: {lines[0]}" if lines else type(self.error).__name__
+        message = f"{kind}: {lines[0]}" if lines else kind
+        if isinstance(self.error, SystemExit):
+            message = f"it called sys.exit({self.error.code!r})"
+        elif isinstance(self.error, KeyboardInterrupt):
+            message = "it raised KeyboardInterrupt by itself"
+        elif isinstance(self.error, OverTime):
+            message = str(self.error)
         frames = traceback.extract_tb(self.error.__traceback__)[1:]
-        return f"{message} ({frames[-1].filename}:{frames[-1].lineno})" if frames else message
+        if isinstance(self.error, OverTime):
+            frames = frames[:-1]  # the last one is the alarm's
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        return printable(message + place)
 
 
 def attempt(call: Callable[[], T]) -> T | Raised:
     """The answer of code that is not ours and may raise anything, or what it raised.
 
-    This is the only broad except of the package. Our own errors pass through it unchanged only
+    This is the only broad except of the package: it takes what would end the program too, but for
+    what a person asked for with Ctrl-C or a signal. Our own errors pass through it unchanged only
     when the caller raises `Raised.error` again.
     """
     try:
         return call()
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and asked_to_end():
+            raise
         return Raised(error)

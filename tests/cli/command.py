@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +53,13 @@ class Pipeline:
     def __call__(self, request: Any, on_event: Callable[[Event], None]) -> Any:
         self.request = request
         on_event(Event("study", 1, 4, 0.9))
+        if isinstance(self.answer, KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
         if isinstance(self.answer, BaseException):
             raise self.answer
+        if getattr(self.answer, "interrupted", False):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
         return self.answer
 
 

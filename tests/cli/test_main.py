@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from command import BUDGET, MODEL, Pipeline
 
+from automl import pipeline
 from automl.cli.main import run
 from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, StudyError, TargetError
@@ -28,6 +29,38 @@ def test_errors_are_one_line_and_have_their_status(
 ) -> None:
     searching.answer = error
     assert automl("search", *MODEL, *BUDGET) == (status, "", f"automl: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/x"), "/etc/x: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (FileNotFoundError("no usable temporary folder"), "no usable temporary folder"),
+        (EOFError(), "something reads from standard input, which has ended"),
+        (SystemExit(0), "code of the model or of its data ended the program: it called sys.exit(0"),
+        (SystemExit("bye"), "ended the program: it called sys.exit('bye')"),
+    ],
+)
+def test_what_the_system_and_the_users_code_do_is_one_line(
+    automl: Any, searching: Pipeline, error: BaseException, said: str
+) -> None:
+    searching.answer = error
+    status, out, err = automl("search", *MODEL, *BUDGET)
+    assert (status, out, len(err.strip().splitlines())) == (2, "", 1)
+    assert said in err
+
+
+def test_an_interrupt_that_nobody_asked_for_is_told(
+    automl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "search", search)
+    status, _, err = automl("search", *MODEL, *BUDGET)
+    said = "automl: code of the model or of its data raised KeyboardInterrupt by itself\n"
+    assert (status, err) == (2, said)
 
 
 def test_an_error_is_shown_with_the_flags_that_mend_it(automl: Any, searching: Pipeline) -> None:

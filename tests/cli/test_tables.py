@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_search_takes_measure(automl: Automl, monkeypatch: pytest.MonkeyPatch) -
 
     def search(request: SearchRequest, _: object) -> None:
         asked.append(request)
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(pipeline, "search", search)
     words = ("search", "--target", "rpi4", "--budget", "50%", "--measure", "--ssh", "pi@board")

@@ -47,7 +47,6 @@ def test_one_kind_stands_for_a_list_and_an_unknown_one_is_refused() -> None:
         ({"measure": True, "budget": "2ms,4ms"}, "measure", "one budget"),
         ({"measure": True, "budget": "4MB"}, "measure", "needs a budget of time"),
         ({"python": "/opt/python"}, "python", "there are none"),
-        ({"score_timeout": "5s"}, "score_timeout", "ends workers, and there are none"),
     ],
 )
 def test_what_would_be_ignored_is_refused(given: Any, option: str, said: str) -> None:
@@ -79,7 +78,7 @@ def test_methods_of_compression_are_checked_with_their_options(
     assert chosen.quantization == "nearest:ranges=max"
 
 
-def test_a_worker_or_a_cluster_makes_a_limit_a_score_worth_something() -> None:
+def test_a_score_has_a_limit_wherever_it_is_computed() -> None:
     assert (options().workers, options().ray, options().score_timeout) == (1, None, 1800.0)
-    for given in ({"workers": 2}, {"ray": "auto"}):
+    for given in ({}, {"workers": 2}, {"ray": "auto"}):
         assert options(score_timeout="5s", **given).score_timeout == 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -18,6 +19,7 @@ from automl.errors import LockedError, StudyError
 from automl.pipeline import search_front
 from automl.pipeline.ownership import LOG, open_run, own_folder, refuse_running, stored_study
 from automl.pipeline.requests import SearchRequest, ignore
+from automl.policy.file import read_policy
 from automl.study.lease import leased
 
 USER = """
@@ -28,7 +30,7 @@ def loaders():
     return list(batches(1, 8, 4)), list(batches(2, 5, 1))
 def score(network, data):
     scored.append(1)
-    if len(scored) > int(os.environ["SCORES"]):
+    if len(scored) == int(os.environ["SCORES"]) + 1:
         print("waiting", flush=True)
         time.sleep(120)
     return agreement(network, data)
@@ -83,6 +85,33 @@ def test_the_second_search_in_a_folder_is_told_of_the_first(
         automl.cli.main.run()
     assert ended.value.code == 0
     assert len(stored.trials) > before
+
+
+@pytest.mark.parametrize("asking", [signal.SIGTERM, signal.SIGHUP])
+def test_a_search_that_is_asked_to_end_writes_its_policy(
+    tmp_path: Path, asking: signal.Signals
+) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    write_table(tmp_path / "board.jsonl")
+    (tmp_path / "automl.toml").write_text(SETTINGS)
+    path = os.pathsep.join(each for each in sys.path if each)
+    with subprocess.Popen(
+        [sys.executable, "-m", "automl", "search", "--out", "run"],
+        cwd=tmp_path,
+        env={**os.environ, "SCORES": "3", "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as search:
+        assert search.stderr is not None
+        assert "waiting\n" in iter(search.stderr.readline, "")
+        search.send_signal(asking)
+        out, err = search.communicate(timeout=600)
+    assert search.returncode == 130
+    assert err.splitlines()[-1] == "automl: interrupted"
+    assert "interrupted: this is the best so far; --resume goes on" in out
+    assert read_policy(tmp_path / "run" / "policy.json").score is not None
+    assert (tmp_path / "run" / "model.onnx").is_file()
 
 
 @pytest.fixture

@@ -67,7 +67,12 @@ def context(evaluator: Evaluator) -> Any:
     )
     ranking = SimpleNamespace(score=None)
     return SimpleNamespace(
-        network=network, evaluator=evaluator, compressor=compressor, ranking=ranking, shared=False
+        network=network,
+        evaluator=evaluator,
+        compressor=compressor,
+        ranking=ranking,
+        dense=SimpleNamespace(seconds=9.0),
+        shared=False,
     )
 
 
@@ -104,7 +109,10 @@ def test_the_finished_network_that_scores_best_is_taken(
 ) -> None:
     scores = {0: dense, 28: 0.93}
 
-    def judge(model: Made, score: object, data: object, resolution: int) -> float:
+    def judge(
+        model: Made, score: object, data: object, resolution: int, *, seconds: float
+    ) -> float:
+        assert seconds == 9.0
         assert model.resolution == resolution
         return scores[resolution]
 

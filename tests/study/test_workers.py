@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from automl.agents import make_agent
 from automl.cost import Cost
 from automl.errors import DataError
+from automl.interrupts import endable
 from automl.policy.policy import Policy
 from automl.study import loop
 from automl.study.loop import StudyResult, StudySettings, batch_size, look_ahead, run_study
@@ -72,13 +74,35 @@ def says_why(policy: Policy) -> float:
         (says_why, "score mine.py:mine failed: ValueError: no more (mine.py:7)"),
         (lambda policy: float("nan"), "the score is nan"),
         (lambda policy: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda policy: sys.exit("no more"), "SystemExit: no more"),
+        (lambda policy: sys.exit("no more"), "it called sys.exit('no more')"),
     ],
 )
 def test_what_has_no_score_has_a_reason(evaluate: Callable[[Policy], float], reason: str) -> None:
     answer = score_policy(evaluate, Policy({}), None)
     assert isinstance(answer, Unscored)
     assert answer.reason.partition(" (/")[0] == reason
+
+
+def test_a_score_that_hangs_is_given_up() -> None:
+    with endable(lambda error: None):
+        answer = score_policy(lambda policy: time.sleep(600) or 0.0, Policy({}), None, 0.05)
+        assert isinstance(answer, Unscored)
+        assert answer.reason.startswith("it took more than 0.05 s (")
+        pool = LocalPool(lambda policy: time.sleep(600) or 0.0, seconds=0.05)
+        assert isinstance(pool.answer(pool.start(Policy({}), None)), Unscored)
+
+
+def interrupting(policy: Policy) -> float:
+    raise KeyboardInterrupt
+
+
+def test_who_interrupts_by_itself_has_no_score() -> None:
+    with endable(lambda error: None):
+        answer = score_policy(interrupting, Policy({}), None)
+        assert isinstance(answer, Unscored)
+        assert answer.reason.startswith("it raised KeyboardInterrupt by itself (")
+    with pytest.raises(KeyboardInterrupt):
+        score_policy(interrupting, Policy({}), None)
 
 
 def test_a_score_comes_with_its_images_where_they_are_known() -> None:

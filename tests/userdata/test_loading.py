@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from users_file import small
@@ -71,13 +72,25 @@ def test_logits_are_compared_with_the_model_as_it_came(user: Path) -> None:
     ("answer", "reason"),
     [
         (float("nan"), "score mine returned nan, expected a finite number"),
-        ("high", "score mine returned a str, expected a number"),
-        (torch.zeros(3), "score mine returned a Tensor, expected a number"),
+        ("0.5", "score mine returned the str '0.5', expected a number"),
+        (b"0.5", "score mine returned the bytes b'0.5', expected a number"),
+        (torch.zeros(3), r"score mine returned a Tensor of shape \(3,\), expected a number"),
+        (np.zeros((2, 1)), r"score mine returned a ndarray of shape \(2, 1\), expected a number"),
+        ((0.5,), "score mine returned a tuple, expected a number"),
+        (None, "score mine returned a NoneType, expected a number"),
+        (1j, "score mine returned a complex, expected a number"),
+        (10**400, "score mine returned a whole number that no float holds, expected a number"),
+        (torch.tensor(float("inf")), "score mine returned inf, expected a finite number"),
     ],
 )
 def test_a_score_that_is_no_number_is_named(answer: Any, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         checked_score(lambda model, batches: answer, "mine")(small(), [])
+
+
+@pytest.mark.parametrize("answer", [0.5, np.float32(0.5), np.array([0.5]), torch.tensor([[0.5]])])
+def test_one_number_is_one_whatever_holds_it(answer: Any) -> None:
+    assert checked_score(lambda model, batches: answer, "mine")(small(), []) == 0.5
 
 
 def test_a_score_that_fails_is_named() -> None:

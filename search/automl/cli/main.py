@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import TracebackType
 from typing import Annotated, Final
 
@@ -10,7 +11,9 @@ import typer
 
 import automl
 from automl.cli import devices, methods, policies, searches, sweeps, tables
+from automl.cli.terminal import answering, complain, give_up, leave
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
+from automl.interrupts import asked_to_end, endable
 
 app = typer.Typer(
     name="automl",
@@ -52,28 +55,67 @@ def _main(
 def run() -> None:
     """Run the command and end the process.
 
-    0: done; 2: the user can mend it; 3: the budget cannot be met; 130: Ctrl-C; 1: an error of ours.
-    Each error is one line on stderr; `--debug` shows the traceback.
+    0: done; 2: the user can mend it; 3: the budget cannot be met; 130: Ctrl-C, or a signal that
+    asked it to end; 1: an error of ours. Each error is one line on stderr; `--debug` shows the
+    traceback.
     """
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
-    words = words or ["--help"]
     if not debug:
         sys.excepthook = _one_line
-    try:
-        # not app(): that would put typer's own excepthook in place of ours
-        status = typer.main.get_command(app).main(words, "automl", standalone_mode=False) or 0
-    except (AutomlError, typer.TyperException) as error:
-        if debug:
-            raise
-        message = with_flags(error) if isinstance(error, AutomlError) else _usage(error)
-        typer.echo(f"automl: {message}", err=True)
-        sys.exit(error.exit_status if isinstance(error, AutomlError) else UsageError.exit_status)
-    except KeyboardInterrupt:
-        status = 130
-    if status == 130:
-        typer.echo("automl: interrupted", err=True)
-    sys.exit(status)
+    known = threading.enumerate()
+    with endable(give_up):
+        try:
+            with answering():
+                # not app(): that would put typer's own excepthook in place of ours
+                command = typer.main.get_command(app)
+                status = command.main(words or ["--help"], "automl", standalone_mode=False) or 0
+        except _TOLD as error:
+            if debug:
+                raise
+            status = _tell(error)
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        if status == _INTERRUPTED:
+            status = _tell_interrupt()
+    leave(status, known)
+
+
+#: What is told in one line; all else is an error of ours.
+_TOLD: Final = (AutomlError, typer.TyperException, OSError, SystemExit, typer.Abort)
+
+
+def _tell(error: BaseException) -> int:
+    """Tell what ended a command in one line; gives its status."""
+    if isinstance(error, AutomlError):
+        complain(f"automl: {with_flags(error)}")
+        return error.exit_status
+    said = _usage(error) if isinstance(error, typer.TyperException) else _of_the_system(error)
+    complain(f"automl: {said}")
+    return UsageError.exit_status
+
+
+def _tell_interrupt() -> int:
+    if asked_to_end():
+        complain("automl: interrupted")
+        return _INTERRUPTED
+    complain("automl: code of the model or of its data raised KeyboardInterrupt by itself")
+    return UsageError.exit_status
+
+
+#: What a command ends with that somebody ended.
+_INTERRUPTED: Final = 130
+
+
+def _of_the_system(error: BaseException) -> str:
+    """One line on what the system refused, or on what the user's code did with the program."""
+    if isinstance(error, typer.Abort):
+        return "something reads from standard input, which has ended"
+    if isinstance(error, SystemExit):
+        return f"code of the model or of its data ended the program: {Raised(error)}"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    file = getattr(error, "filename", None)
+    return reason if file is None else f"{file}: {reason}"
 
 
 #: Options that the command writes otherwise than Python does.
@@ -103,5 +145,6 @@ def _usage(error: typer.TyperException) -> str:
 
 
 def _one_line(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
-    shown = Raised(error) if isinstance(error, Exception) else kind.__name__
-    typer.echo(f"automl: unexpected {shown}; --debug shows the traceback", err=True)
+    del kind
+    shown = Raised(error)
+    complain(f"automl: unexpected {shown}; --debug shows the traceback")

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from automl.errors import printable
 from automl.pipeline import Event
 
 #: Between two lines where there is no terminal.
@@ -39,12 +41,12 @@ class Bar:
         console = Console(stderr=True)
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[best]}", markup=False),
             console=console,
             disable=not console.is_terminal,
         )
@@ -67,6 +69,7 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        event = replace(event, stage=printable(event.stage))
         if self._lines is not None:
             self._lines.event = event
         if event.stage not in self._tasks:

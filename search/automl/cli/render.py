@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,11 +11,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from automl.cli.terminal import say as say  # one import for commands
+from automl.errors import printable
 from automl.pipeline import Metrics
 from automl.policy import Bits, format_bits
 from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
@@ -36,7 +38,7 @@ _NOT_JSON: Final = ("model",)
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout. Seconds, bytes and MACs as they are inside."""
-    typer.echo(json.dumps(to_json(value), indent=2, allow_nan=False))
+    say(json.dumps(to_json(value), indent=2, allow_nan=False))
 
 
 def to_json(value: Any) -> Any:
@@ -57,11 +59,6 @@ def to_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def say(text: str = "") -> None:
-    """Print a line on stdout as it is."""
-    typer.echo(text)
-
-
 def say_next(command: str) -> None:
     """The last line of a command: what to type next."""
     say(f"\nNext: {command}")
@@ -72,7 +69,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int 
 
     Where that is too narrow, names are folded before figures are, the first of them last.
     """
-    listed = [header, *rows]
+    listed = [header, *([_cell(each) for each in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*listed, strict=True)]
     # A border on each side, and three signs between two columns.
     room = WIDTH - 2 - 3 * (len(widths) - 1) - sum(widths[left:])
@@ -85,8 +82,14 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int 
         table.add_column(title, justify=justify, overflow="fold", no_wrap=whole)
     for row in listed[1:]:
         table.add_row(*row)
-    console = Console(width=WIDTH, markup=False, highlight=False, emoji=False)
-    console.print(table)
+    drawn = io.StringIO()
+    Console(file=drawn, width=WIDTH, markup=False, highlight=False, emoji=False).print(table)
+    say(drawn.getvalue(), end="")
+
+
+def _cell(text: str) -> str:
+    """What stands in a cell: what a terminal would obey is counted as it is shown."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def print_metrics(dense: Metrics, compressed: Metrics, score_name: str) -> None:

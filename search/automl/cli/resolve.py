@@ -89,8 +89,10 @@ def load_task(settings: Settings, making: CompressionConfig | None = None) -> Ta
         ModelError, DataError: What cannot be used, by name.
         UsageError: A model without data, or an input shape that is not like the data's.
     """
+    from automl.cli.terminal import leave_stdout
     from automl.pipeline import load_task as load
 
+    leave_stdout()
     named = settings.make(TaskOptions)
     assert named.model is not None  # settle() sees to it
     if making is not None:
@@ -106,7 +108,9 @@ def load_model_alone(settings: Settings) -> tuple[nn.Module, tuple[int, ...]]:
         UsageError: Neither an input shape nor data.
     """
     from automl import userdata
+    from automl.cli.terminal import leave_stdout
 
+    leave_stdout()
     named = settings.make(TaskOptions)
     assert named.model is not None  # settle() sees to it
     if named.input_shape is None and named.data is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.flags import Json
+from automl.cli.terminal import complain, leave_stdout, say
 from automl.errors import InfeasibleError, UsageError
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ def sweep(
     read = read_recipe(recipe)
     if out is not None:
         read = replace(read, out=out if "://" in out else str(Path(out).resolve()))
+    leave_stdout()
     result = run_sweep(read, ray=ray, resume=resume, on_row=_tell)
     if json:
         from automl.sweep import result_to_json
 
-        typer.echo(result_to_json(result), nl=False)
+        say(result_to_json(result), end="")
     else:
         _print(result)
     if result.interrupted:
@@ -69,7 +71,7 @@ def _tell(row: SearchRow) -> None:
     """One line on stderr for each search that ends."""
     score = "" if row.score is None else f", score {row.score:.4f}"
     why = f": {row.reason}" if row.reason else ""
-    typer.echo(f"{row.case}: {row.state.lower()}{score}, {row.seconds:.1f} s{why}", err=True)
+    complain(f"{row.case}: {row.state.lower()}{score}, {row.seconds:.1f} s{why}")
 
 
 def _print(result: SweepResult) -> None:

@@ -115,7 +115,7 @@ def _run(model: nn.Module, example: Tensor) -> list[Tensor]:
     return found
 
 
-def does_not_run(shape: torch.Size, error: Exception) -> ModelError:
+def does_not_run(shape: torch.Size, error: BaseException) -> ModelError:
     """What a network raises on an input, in one line."""
     extents = "x".join(map(str, shape))
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

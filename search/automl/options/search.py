@@ -38,7 +38,7 @@ from automl.units import Quantity, parse_budget
 CALIBRATION: Final = 2000
 #: Bytes that a search may hold where no limit is asked for.
 MEMORY: Final = 2_000_000_000
-#: How long a candidate may take in a worker where nothing else is asked for.
+#: How long a candidate may take where nothing else is asked for.
 SCORE_SECONDS: Final = 1800.0
 
 
@@ -197,7 +197,7 @@ class SearchOptions(SpaceOptions):
     score_timeout: float = option(
         DURATION,
         SCORE_SECONDS,
-        help="Most time for one candidate in a worker; then it has failed.",
+        help="Most time for one candidate, or to score a network; then it has failed.",
         unit="seconds",
         shown="30min",
     )
@@ -224,12 +224,6 @@ class SearchOptions(SpaceOptions):
                 "keep_first_last",
                 "holds layers in 8 bits, and none are chosen",
                 options=("precisions",),
-            )
-        if self.score_timeout != SCORE_SECONDS and self.workers == 1 and self.ray is None:
-            raise OptionError(
-                "score_timeout",
-                "ends workers, and there are none: this process scores",
-                options=("workers", "ray"),
             )
         if self.ssh and not self.measure:
             raise OptionError(

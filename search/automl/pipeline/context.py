@@ -23,6 +23,7 @@ from automl.compression import (
 from automl.cost import Budget, resolve_budget
 from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
+from automl.options import SCORE_SECONDS
 from automl.pipeline.exporting import check_exportable
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
@@ -40,6 +41,7 @@ from automl.study import (
     refit_in_the_loop,
 )
 from automl.units import parse_budget
+from automl.userdata import ImageScore
 
 #: Validation inputs that the sensitivity of each choice is measured on. On calibration inputs what
 #: has fewer rows than columns seems to lose nothing: its weights were fitted to them.
@@ -52,17 +54,26 @@ class DenseScore:
     Args:
         model: The dense network.
         task: The data and the score.
+        seconds: How long the score may take.
         half: Whether the target computes in fp16.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, half: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        seconds: float = SCORE_SECONDS,
+        *,
+        half: bool = False,
+    ) -> None:
         self._model, self._task, self._half = model, task, half
+        self.seconds = seconds
 
     @cached_property
     def value(self) -> float:
         """The score."""
-        model = in_half(self._model) if self._half else self._model
-        return judge(model, self._task.score, self._task.judged_on)
+        task, model = self._task, in_half(self._model) if self._half else self._model
+        return judge(model, task.score, task.judged_on, seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +202,23 @@ def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:
     return budget
 
 
-def make_reference(traced: TracedModel, task: Task, *, half: bool = False) -> DenseReference:
+def make_reference(
+    traced: TracedModel, request: SearchRequest, *, half: bool = False
+) -> DenseReference:
     """Score the dense network on validation data; on what results are judged on as fp16 if so.
 
+    A score of the user's own is asked at once: what is wrong with it is said before work is spent.
+
     Raises:
-        DataError: Targets that the default score cannot read.
+        DataError: Targets that the default score cannot read; a score of the user's own that fails
+            or takes too long.
     """
+    task = request.task
     ranked = ranking(task.score, traced.model, task.data.validation)
-    return DenseReference(ranked, DenseScore(traced.model, task, half=half))
+    dense = DenseScore(traced.model, task, request.score_timeout, half=half)
+    if not isinstance(task.score, ImageScore):
+        _ = dense.value
+    return DenseReference(ranked, dense)
 
 
 def make_context(
@@ -227,7 +247,7 @@ def make_context(
     """
     if reference is None:
         half = floats_of(network.table.header) == "fp16"
-        reference = make_reference(network.traced, request.task, half=half)
+        reference = make_reference(network.traced, request, half=half)
     scheme = scheme_of(network.table.header)
     compressor = make_compressor(
         network.traced,

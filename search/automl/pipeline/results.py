@@ -123,7 +123,8 @@ def finish_dense(network: PricedNetwork, request: SearchRequest, log: Log) -> Se
     made_with = describe_making(config, digest_of(images))
     finished = FinishedPolicy(policy, network.traced.model, made_with, 0, False, notes)
     half = floats_of(network.table.header) == "fp16"
-    dense = DenseScore(network.traced.model, request.task, half=half)
+    limit = request.score_timeout
+    dense = DenseScore(network.traced.model, request.task, limit, half=half)
     return _judged_and_written(finished, network, dense, request, log)
 
 
@@ -139,9 +140,9 @@ def _judged_and_written(
     batches = task.judged_on
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
     before = reference.value
-    half = floats_of(network.table.header) == "fp16"
+    half, limit = floats_of(network.table.header) == "fp16", request.score_timeout
     judged = in_half(model) if half else model
-    after = judge(judged, task.score, batches, policy.resolution)
+    after = judge(judged, task.score, batches, policy.resolution, seconds=limit)
     file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))

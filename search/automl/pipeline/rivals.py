@@ -70,9 +70,9 @@ def finish_best(
 
 
 def _judged(context: SearchContext, trial: Completed, model: nn.Module) -> float:
-    return judge(
-        model, context.ranking.score, context.evaluator.validation, trial.policy.resolution
-    )
+    score, validation = context.ranking.score, context.evaluator.validation
+    limit = context.dense.seconds
+    return judge(model, score, validation, trial.policy.resolution, seconds=limit)
 
 
 def _values(context: SearchContext, trial: Completed) -> NDArray[np.float64] | None:

@@ -141,7 +141,7 @@ class Sharing:
         half = floats_of(network.table.header) == "fp16"
         reference_key = (images_key, half)
         if reference_key not in self._references:
-            found = make_reference(network.traced, request.task, half=half)
+            found = make_reference(network.traced, request, half=half)
             self._references[reference_key] = found
         kept: Any = {
             "features": self._features[images_key],

@@ -77,12 +77,11 @@ def _connect(address: str, start: float, cpus: int) -> None:
         _probe(address, start)
         if address.rpartition(":")[0] in (_LOOPBACK, "localhost"):
             given["_node_ip_address"] = _LOOPBACK
-    try:
-        with _on_loopback() if address == "local" else contextlib.nullcontext():
-            answer = attempt(lambda: ray.init(**given))
-    except SystemExit:  # what Ray does where a cluster does not answer
-        answer = Raised(ConnectionError("it does not answer"))
+    with _on_loopback() if address == "local" else contextlib.nullcontext():
+        answer = attempt(lambda: ray.init(**given))
     if isinstance(answer, Raised):
+        if isinstance(answer.error, SystemExit):  # what Ray does where a cluster does not answer
+            answer = Raised(ConnectionError("it does not answer"))
         reason = str(answer.error).strip().splitlines() or [type(answer.error).__name__]
         raise _unreachable(address, start, reason[0]) from answer.error
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from automl.compression import Compressor, RefitSettings, resized
+from automl.errors import DataError
+from automl.interrupts import OverTime, time_limit
+from automl.options import SCORE_SECONDS
 from automl.policy import Policy
 from automl.study.early_stopping import should_stop
 from automl.study.problem import Evaluation
@@ -244,12 +247,33 @@ class _Panel:
 
 
 def judge(
-    model: nn.Module, score: Score, batches: Iterable[tuple[Tensor, Any]], resolution: int = 0
+    model: nn.Module,
+    score: Score,
+    batches: Iterable[tuple[Tensor, Any]],
+    resolution: int = 0,
+    *,
+    seconds: float = SCORE_SECONDS,
 ) -> float:
-    """A model's score on batches, shown to it at its own resolution."""
+    """A model's score on batches, shown to it at its own resolution.
+
+    Args:
+        model: Any network.
+        score: Larger is better.
+        batches: Inputs and targets.
+        resolution: What inputs are resized to; 0 for none.
+        seconds: How long it may take, in the main thread.
+
+    Raises:
+        DataError: It takes longer, or gives what is no finite number.
+    """
     model.eval()
     shown = Resized(batches, resolution) if resolution else batches
-    with torch.no_grad():
-        if isinstance(score, ImageScore):  # which may compare with the dense network's own input
-            return score.mean(model, (inputs for inputs, _ in shown), score.reference(batches))
-        return float(score(model, shown))
+    try:
+        with torch.no_grad(), time_limit(seconds):
+            if isinstance(score, ImageScore):  # which may compare with the dense network's input
+                return score.mean(model, (inputs for inputs, _ in shown), score.reference(batches))
+            return float(score(model, shown))
+    except OverTime as error:
+        raise DataError(
+            f"a network is not scored in time: {error}", options=("score_timeout",)
+        ) from None

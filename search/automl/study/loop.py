@@ -12,6 +12,7 @@ import numpy as np
 
 from automl.cost import Cost
 from automl.errors import StudyError
+from automl.interrupts import raise_asked
 from automl.policy import Policy
 from automl.study.identity import Identity
 from automl.study.problem import Agent, Completed, Failed, Infeasible, Problem, Trial
@@ -205,6 +206,7 @@ class _Loop:
                 trial = self._next(candidate, asked)
                 finished.append(trial)
                 self._keep(trial, candidate.key)
+                raise_asked()
         finally:
             self._pool.drop()
             self._underway.clear()

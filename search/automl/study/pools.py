@@ -67,7 +67,7 @@ def open_pool(evaluate: Evaluate, settings: WorkerSettings) -> Iterator[ScoringP
             worker of it starts.
     """
     if not settings.need_ray:
-        yield LocalPool(evaluate)
+        yield LocalPool(evaluate, seconds=settings.seconds)
         return
     with reached_workers(settings):
         from automl.study.ray_workers import RayPool

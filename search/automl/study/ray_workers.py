@@ -271,7 +271,7 @@ class RayPool(ScoringPool):
         else:
             self._fail(running, f"its answer cannot be received: {_one_line(found.error)}")
 
-    def _died(self, running: _Running, error: Exception) -> None:
+    def _died(self, running: _Running, error: BaseException) -> None:
         """Score the candidate again, unless it has brought down several workers."""
         self._waiting_since = time.monotonic()
         running.job.deaths += 1
@@ -335,7 +335,7 @@ def _end(worker: Any) -> None:
         ray.kill(worker, no_restart=True)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     """What Ray says, without its frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

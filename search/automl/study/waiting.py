@@ -125,7 +125,7 @@ def _cause(raised: Raised) -> Raised:
     return raised
 
 
-def _passes(error: Exception, opening: bool) -> bool:
+def _passes(error: BaseException, opening: bool) -> bool:
     """Whether a storage may answer later what it refuses now."""
     if isinstance(error, OSError):
         return not opening and error.errno in _DISK
@@ -139,7 +139,7 @@ def _passes(error: Exception, opening: bool) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     told = error.orig if isinstance(error, DBAPIError) else error
     lines = str(told).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -12,13 +12,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.errors import AutomlError, Raised, attempt
+from automl.interrupts import time_limit
 from automl.policy import Policy
 from automl.study.problem import Evaluation
 
@@ -77,13 +78,24 @@ class Unscored:
 Answer: TypeAlias = Scored | Unscored
 
 
-def score_policy(evaluate: Evaluate, policy: Policy, incumbent: Policy | None) -> Answer:
-    """What comes of scoring a policy, whatever the user's code raises."""
+def score_policy(
+    evaluate: Evaluate, policy: Policy, incumbent: Policy | None, seconds: float = inf
+) -> Answer:
+    """What comes of scoring a policy, whatever the user's code does.
+
+    Args:
+        evaluate: The score.
+        policy: The candidate.
+        incumbent: What it is raced against; None to score it in full.
+        seconds: How long it may take, in the main thread.
+    """
     start = time.monotonic()
-    try:
-        found = attempt(lambda: _score(evaluate, policy, incumbent))
-    except SystemExit as exit:
-        return Unscored(f"SystemExit: {exit.code}", time.monotonic() - start)
+
+    def limited() -> tuple[float, int | None]:
+        with time_limit(seconds):
+            return _score(evaluate, policy, incumbent)
+
+    found = attempt(limited)
     seconds = time.monotonic() - start
     if isinstance(found, Raised):
         own = isinstance(found.error, AutomlError)  # which says by itself where in the user's code
@@ -143,11 +155,12 @@ class LocalPool(ScoringPool):
     Args:
         evaluate: The score.
         workers: As of how many workers a study's result is to be.
+        seconds: How long a candidate may take, in the main thread.
     """
 
-    def __init__(self, evaluate: Evaluate, workers: int = 1) -> None:
+    def __init__(self, evaluate: Evaluate, workers: int = 1, seconds: float = inf) -> None:
         super().__init__(workers)
-        self._evaluate = evaluate
+        self._evaluate, self._seconds = evaluate, seconds
         self._started: dict[int, tuple[Policy, Policy | None]] = {}
         self._tickets = itertools.count()
 
@@ -160,7 +173,7 @@ class LocalPool(ScoringPool):
     def answer(self, ticket: int) -> Answer:
         """Score it."""
         policy, incumbent = self._started.pop(ticket)
-        return score_policy(self._evaluate, policy, incumbent)
+        return score_policy(self._evaluate, policy, incumbent, self._seconds)
 
     def drop(self) -> None:
         """Forget the policies."""

@@ -73,12 +73,23 @@ class Searcher:
         start, cpu = time.monotonic(), time.process_time()
         folder = f"{store.address}/{case.name}"
 
+        stops: list[BaseException] = []
+
+        def step(trials: int, best: float) -> None:
+            try:
+                on_step(trials, best)
+            except SystemExit as stop:  # Tune's session, where the scheduler has decided so
+                stops.append(stop)
+                raise
+
         def search() -> SearchRow:
             if driver is not None:
                 check_provenance(case, driver)
-            return read_record(case, store) or self._search(case, store, on_step)
+            return read_record(case, store) or self._search(case, store, step)
 
         found = attempt(search)
+        if isinstance(found, Raised) and found.error in stops:
+            raise found.error
         spent: dict[str, Any] = {
             "seconds": round(time.monotonic() - start, 3),
             "cpu_seconds": round(time.process_time() - cpu, 3),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +25,7 @@ from automl.userdata.sources import FOLDER, PARTS, is_source, read_source
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
+_SHOWN = 40  # characters of a text that is no score
 
 
 def load_data(spec: str, calibration: int, seed: int = 0) -> Data:
@@ -212,13 +214,28 @@ def checked_score(function: Callable[..., Any], name: str) -> Score:
             shown = Batches(tuple((hook.form.unpack(rows), each) for rows, each in batches))
         with torch.no_grad():
             answer = call_user(lambda: function(model, shown), f"score {name} failed", DataError)
-        if isinstance(answer, torch.Tensor) and answer.numel() == 1:
+        if isinstance(answer, torch.Tensor | np.ndarray | np.generic) and _numbers(answer) == 1:
             answer = answer.item()
         number = attempt(lambda: float(answer))
-        if isinstance(number, Raised):
-            raise DataError(f"score {name} returned a {type(answer).__name__}, expected a number")
+        if isinstance(answer, str | bytes) or isinstance(number, Raised):
+            raise DataError(f"score {name} returned {_called(answer)}, expected a number")
         if not isfinite(number):
             raise DataError(f"score {name} returned {number}, expected a finite number")
         return number
 
     return score
+
+
+def _numbers(answer: torch.Tensor | np.ndarray[Any, Any] | np.generic) -> int:
+    return answer.numel() if isinstance(answer, torch.Tensor) else answer.size
+
+
+def _called(answer: object) -> str:
+    """What a score gave in place of a number, in a few words."""
+    kind = type(answer).__name__
+    if isinstance(answer, str | bytes):
+        return f"the {kind} {answer[:_SHOWN]!r}"
+    shape = getattr(answer, "shape", None)
+    if isinstance(shape, tuple):
+        return f"a {kind} of shape {tuple(shape)}"
+    return "a whole number that no float holds" if isinstance(answer, int) else f"a {kind}"

@@ -168,12 +168,7 @@ def call_user(call: Callable[[], T], failing: str, error: type[AutomlError]) -> 
 
     So does leaving the program, which is not the user's code's to end.
     """
-    answer: T | Raised
-    try:
-        answer = attempt(call)
-    except SystemExit as leaving:
-        said = RuntimeError(f"it called sys.exit({leaving.code!r})")
-        answer = Raised(said.with_traceback(leaving.__traceback__))
+    answer = attempt(call)
     if not isinstance(answer, Raised):
         return answer
     if isinstance(answer.error, AutomlError):
