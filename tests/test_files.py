@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from automl.errors import LockedError
-from automl.files import is_locked, locked, wait_until_free, write_whole
+from automl.files import is_locked, locked, scratch_folder, wait_until_free, write_whole
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
@@ -37,6 +37,39 @@ def test_a_failure_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.Mon
 def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
     write_whole(tmp_path / "c.bin", b"\r\n\xff")
     assert (tmp_path / "c.bin").read_bytes() == b"\r\n\xff"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from automl.files import replacing, scratch_folder
+with replacing(Path(sys.argv[1])) as temporary, scratch_folder() as folder:
+    temporary.write_bytes(b"half")
+    (folder / "model.onnx").write_bytes(b"half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    path = tmp_path / "[a]" / "policy.json"
+    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    (left,) = path.parent.iterdir()
+    (folder,) = (tmp_path / "temporary").iterdir()
+    alive = left.with_name(left.name.rpartition(".")[0] + f".{os.getppid()}")
+    alive.write_bytes(b"of another that runs")
+    foreign = left.with_name(".policy.json.another-machine.1")
+    foreign.write_bytes(b"of another machine")
+    write_whole(path, "whole")
+    assert {*path.parent.iterdir()} == {path, alive, foreign}
+    with scratch_folder() as made:
+        assert [*(tmp_path / "temporary").iterdir()] == [made]
+    assert not folder.exists()
+    assert not made.exists()
 
 
 HOLDING = """

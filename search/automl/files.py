@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import re
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,22 +28,75 @@ LOCK_FILES: Final = (".lock", ".holder")
 def write_whole(path: Path, content: str | bytes) -> None:
     """Put `content` in place of a file's own in one step, making its folder where it is missing.
 
-    A reader, or a crash, finds the old content or the new, never a part.
+    Raises:
+        OSError: As `replacing`.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to in the block; at its end the file there takes the place of `path`.
+
+    A reader, or a crash, finds the old content or the new, never a part. The folder is made where
+    it is missing. What processes of this machine that were killed have left of the file is removed.
 
     Raises:
         OSError: The file cannot be written; the old content is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    start = f".{path.name}.{_host()}."
+    for left in path.parent.glob(f"{glob.escape(start)}*"):
+        if _is_left(left.name.removeprefix(start)):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{start}{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for temporary files until the block ends.
+
+    Those of processes of this machine and user that were killed are removed.
+
+    Raises:
+        OSError: There is no room for one.
+    """
+    place, start = Path(tempfile.gettempdir()), f"automl-{os.getuid()}-{_host()}."
+    for left in place.glob(f"{glob.escape(start)}*"):
+        if _is_left(left.name.removeprefix(start).partition(".")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{start}{os.getpid()}.", dir=place)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _host() -> str:
+    """This machine in a file's name: processes of others have numbers of their own."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:20]
+
+
+def _is_left(number: str) -> bool:
+    """Whether what a process of that number has made is nobody's any more."""
+    if os.name != "posix" or re.fullmatch(r"[0-9]{1,9}", number) is None:
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def test_a_record_holds_options_and_digests(recipe: MakeRecipe, tmp_path: Path) 
 def test_a_search_waits_for_an_actor_that_has_not_ended(recipe: MakeRecipe, tmp_path: Path) -> None:
     (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
     store = ResultStore(str(tmp_path / "out"))
-    folder = store.open_folder(case.name)
+    folder = tmp_path / "out" / case.name
     folder.mkdir(parents=True)
     held, leave = threading.Event(), threading.Event()
 

@@ -27,12 +27,13 @@ def test_files_are_written_and_read(store: ResultStore) -> None:
 
 
 def test_a_folder_is_worked_in_and_found_again(store: ResultStore) -> None:
-    first = store.open_folder("case")
-    first.mkdir(parents=True, exist_ok=True)
-    (first / "study.db").write_bytes(b"trials")
-    store.keep_folder("case", first)
-    again = store.open_folder("case")
-    assert (again / "study.db").read_bytes() == b"trials"
+    with store.open_folder("case") as first:
+        first.mkdir(parents=True, exist_ok=True)
+        (first / "study.db").write_bytes(b"trials")
+        store.keep_folder("case", first)
+    assert first.exists() == (store.folder is not None)
+    with store.open_folder("case") as again:
+        assert (again / "study.db").read_bytes() == b"trials"
     assert store.read("case/study.db") == b"trials"
 
 

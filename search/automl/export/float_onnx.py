@@ -6,11 +6,9 @@ import contextlib
 import io
 import logging
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import onnx
@@ -18,6 +16,7 @@ import torch
 from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
+from automl.files import scratch_folder
 from automl.network import InputHook, input_hook, named_tensors
 
 Tensor = torch.Tensor
@@ -80,8 +79,8 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
     Raises:
         ModelError: The exporter refuses the model; says why, and where in its code.
     """
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
+    with _quiet(), scratch_folder() as folder:
+        file = folder / "model.onnx"
 
         def export() -> BetweenTensors:
             exported = between_tensors(model, torch.zeros(tuple(input_shape)))

@@ -18,7 +18,7 @@ import torch
 from automl import __version__
 from automl.compression import FeatureStore, PruningOrder, RemovedBlock
 from automl.errors import Raised, StudyError, attempt
-from automl.files import locked, write_whole
+from automl.files import locked, replacing, write_whole
 from automl.network import TracedModel
 from automl.options import values_of
 from automl.pipeline.context import (
@@ -207,9 +207,8 @@ def write_prepared(prepared: Prepared, path: Path) -> None:
             (list(pair), torch.from_numpy(values)) for pair, values in prepared.sensitivity.pairwise
         ],
     }
-    temporary = path.with_name(f".{path.name}.part")
-    torch.save(found, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(found, temporary)
 
 
 def read_prepared(path: Path) -> Prepared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from automl.compression import Codebook, QuantizedModel, resized, tiled
 from automl.export import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.files import replacing
 from automl.pipeline.requests import Task
 from automl.policy import Policy
 
@@ -50,10 +50,8 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
     Of a `QuantizedModel` its network's: rounded weights as the floats that they stand for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(network_of_floats(model).state_dict(), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save(network_of_floats(model).state_dict(), temporary)
 
 
 def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:

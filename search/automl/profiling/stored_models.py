@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import overload
+
+from automl.files import scratch_folder
 
 
 class StoredModels(Mapping[str, bytes]):
     """Serialised models by name, each read when it is asked for; a context manager.
 
-    The files go with the context, or with the process.
+    The files go with the context; those of a process that was killed go with the next.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(scratch_folder())
         self._paths: dict[str, Path] = {}
 
     def __enter__(self) -> StoredModels:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+        self._stack.close()
 
     def put(self, name: str, content: bytes) -> None:
         """Keep a model under a name.
@@ -30,7 +33,7 @@ class StoredModels(Mapping[str, bytes]):
         Raises:
             OSError: The disk for temporary files is full.
         """
-        path = Path(self._folder.name) / str(len(self._paths))
+        path = self._folder / str(len(self._paths))
         path.write_bytes(content)
         self._paths[name] = path
 

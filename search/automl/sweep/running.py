@@ -108,7 +108,12 @@ class Searcher:
         return write_record(case, store, row)
 
     def _search(self, case: Case, store: ResultStore, on_step: OnStep) -> SearchRow:
-        folder = store.open_folder(case.name)
+        with store.open_folder(case.name) as folder:
+            return self._search_in(folder, case, store, on_step)
+
+    def _search_in(
+        self, folder: Path, case: Case, store: ResultStore, on_step: OnStep
+    ) -> SearchRow:
         wait_until_free(folder, HANDOVER_SECONDS)
         if recorded := read_record(case, store):
             return recorded  # by whoever had the folder

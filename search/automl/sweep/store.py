@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from automl.errors import Raised, StudyError, attempt
-from automl.files import write_whole
+from automl.files import scratch_folder, write_whole
 
 
 class ResultStore:
@@ -82,25 +84,27 @@ class ResultStore:
         """
         self._answer(attempt(lambda: self._write(name, content)), f"{name} cannot be written")
 
-    def open_folder(self, name: str) -> Path:
-        """The local folder to work in: the store's own, or a copy of what it holds.
+    @contextlib.contextmanager
+    def open_folder(self, name: str) -> Iterator[Path]:
+        """The local folder to work in: the store's own, or a copy that goes when the block ends.
 
         Raises:
             StudyError: It cannot be read.
         """
         if self.folder is not None:
-            return self.folder / name
-        folder = Path(tempfile.mkdtemp(prefix="automl-sweep-"))
+            yield self.folder / name
+            return
+        with scratch_folder() as folder:
 
-        def fetch() -> None:
-            from pyarrow import fs
+            def fetch() -> None:
+                from pyarrow import fs
 
-            system, root = self._system()
-            if system.get_file_info(f"{root}/{name}").type == fs.FileType.Directory:
-                fs.copy_files(f"{root}/{name}", str(folder), source_filesystem=system)
+                system, root = self._system()
+                if system.get_file_info(f"{root}/{name}").type == fs.FileType.Directory:
+                    fs.copy_files(f"{root}/{name}", str(folder), source_filesystem=system)
 
-        self._answer(attempt(fetch), f"{name} cannot be read")
-        return folder
+            self._answer(attempt(fetch), f"{name} cannot be read")
+            yield folder
 
     def keep_folder(self, name: str, folder: Path) -> None:
         """Copy what was worked on in `open_folder` to the store; a folder's own is there already.
