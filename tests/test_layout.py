@@ -22,7 +22,7 @@ PACKAGE = ROOT / "search" / "automl"
 #: Parts of the package from the ground up. A part imports from its own floor or from those below;
 #: within a floor, cycles are refused.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "heap", "interrupts", "units"),
+    ("errors", "documents", "files", "heap", "interrupts", "units"),
     ("methods",),
     ("network", "example"),
     ("policy", "latency"),

@@ -17,6 +17,9 @@ from automl.interrupts import OverTime, asked_to_end
 
 T = TypeVar("T")
 
+#: Characters of a name that is compared or shown among others, and of a message.
+_NAME, _MESSAGE = 120, 1500
+
 
 def printable(text: str) -> str:
     """A text on one line that no terminal obeys: control characters are shown as escapes.
@@ -50,7 +53,9 @@ class AutomlError(Exception):
     exit_status: ClassVar[int] = 2
 
     def __init__(self, message: str = "", *, options: Iterable[str] = ()) -> None:
-        self.message = printable(message)
+        shown = printable(message[: _MESSAGE + 1])
+        # longer ones quote a file, or a name that is none
+        self.message = shown if len(shown) <= _MESSAGE else f"{shown[:_MESSAGE]} ..."
         super().__init__(self.message)
         self.options = tuple(options)
 
@@ -242,12 +247,12 @@ class InfeasibleError(AutomlError, ValueError):
 def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:
     """The end of an error message: ' (did you mean ...?)', or all there is if nothing is near."""
     names = sorted(set(valid))
-    close = difflib.get_close_matches(found, names, n=count, cutoff=0.5)
+    close = difflib.get_close_matches(found[:_NAME], names, n=count, cutoff=0.5)
     if close:
         return f" (did you mean {' or '.join(close)}?)"
     if not names:
         return ""
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    shown = ", ".join(name[:_NAME] for name in names[:12]) + (", ..." if len(names) > 12 else "")
     return f" (there is: {shown})"
 
 

@@ -12,17 +12,19 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
 
+from automl.documents import parse_json, read_text, shown
 from automl.errors import LockedError
 
 #: Files in a folder that somebody owns: the lock, and who holds it.
 LOCK_FILES: Final = (".lock", ".holder")
+_RECORD_BYTES: Final = 4096  # of who holds it
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -182,9 +184,23 @@ def wait_until_free(path: Path, seconds: float) -> None:
 def read_holder(record: Path) -> Holder | None:
     """What a holder wrote of itself; None where it has not yet, or not any more."""
     try:
-        return Holder(**json.loads(record.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return parse_holder(read_text(record, LockedError, most=_RECORD_BYTES), str(record))
+    except LockedError:
         return None
+
+
+def parse_holder(text: str, where: str) -> Holder:
+    """A holder as it was written.
+
+    Raises:
+        LockedError: It is none.
+    """
+    found = parse_json(text, where, LockedError)
+    names = {each.name: each.type for each in fields(Holder)}
+    held = isinstance(found, dict) and found.keys() == names.keys()
+    if not held or any(type(found[name]).__name__ != kind for name, kind in names.items()):
+        raise LockedError(f"{where}: {shown(found)} does not say who holds it")
+    return Holder(**found)
 
 
 def _refusal(path: Path, lock: Path, holder: Holder | None) -> str:

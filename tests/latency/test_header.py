@@ -31,9 +31,15 @@ def path(tmp_path: Path) -> Path:
         ("", "not a latency table"),
         ("schema\n", "not a latency table"),
         ('{"schema_version": 9, "name": "a", "device": "b", "runtime": "c"}\n', "schema_version 9"),
-        ('{"name": "a", "runtime": "c"}\n', "header field 'device'"),
-        ('{"name": "a", "device": "b", "runtime": "c", "batch": 2}\n', "header field 'batch'"),
-        ('{"name": "a", "device": "b", "runtime": "c", "speed": 2}\n', "header field 'speed'"),
+        ('{"name": "a", "runtime": "c"}\n', "header of a latency table: device is missing"),
+        (
+            '{"name": "a", "device": "b", "runtime": "c", "batch": 2}\n',
+            "header of a latency table: batch: ",
+        ),
+        (
+            '{"name": "a", "device": "b", "runtime": "c", "speed": 2}\n',
+            "header of a latency table: unknown key 'speed'",
+        ),
     ],
 )
 def test_a_bad_header_is_named(path: Path, text: str, message: str) -> None:

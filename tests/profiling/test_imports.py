@@ -323,10 +323,10 @@ def test_another_batch_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("nonsense", "neither JSON"),
+        ("nonsense", "not JSON: .* none of benchmark_model"),
         ("[]", "no profile of trtexec"),
         ('{"a": 1}', "no profile of trtexec"),
-        ([{"count": 3}, {"name": "a"}], "0.averageMs: Field required"),
+        ([{"count": 3}, {"name": "a"}], "0.averageMs is missing"),
         ([{"count": 3}, {"name": "a", "averageMs": -1}], "greater than or equal to 0"),
         ([{"count": 3}, {"name": "a", "averageMs": 0}], "no line of the profile takes any time"),
         ("=== Run Order ===\nfoo\tbar\n", "line 2: no column 'node type'"),

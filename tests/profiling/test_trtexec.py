@@ -119,9 +119,9 @@ def test_plain_operators_have_the_shape_of_their_tensors_and_others_none(tmp_pat
 
 
 def test_files_of_another_form_are_refused_with_the_field(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"p\.json: 0\.averageMs: Field required"):
+    with pytest.raises(UsageError, match=r"p\.json: 0\.averageMs is missing"):
         read_trtexec([{"count": 3}, {"name": "a"}], PATH, None)
     layers = tmp_path / "layers.json"
     layers.write_text("{}")
-    with pytest.raises(UsageError, match=r"layers\.json: Layers: Field required"):
+    with pytest.raises(UsageError, match=r"layers\.json: Layers is missing"):
         read_trtexec([entry("a")], PATH, layers)

@@ -21,7 +21,7 @@ def pack_bits(numbers: Bytes, bits: int) -> bytes:
     return b"".join(parts)
 
 
-def unpack_bits(content: bytes, bits: int, count: int) -> Bytes:
+def unpack_bits(content: bytes | memoryview, bits: int, count: int) -> Bytes:
     """The first `count` numbers of `bits` bits each."""
     packed = np.frombuffer(content, dtype=np.uint8)
     result = np.empty(count, dtype=np.uint8)

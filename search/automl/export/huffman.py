@@ -56,6 +56,11 @@ def decode(stream: bytes, lengths: Bytes, count: int) -> Bytes:
     """
     if not _is_code(lengths):
         raise QuantizationError("the Huffman code is not one")
+    if count > 8 * len(stream) or (count and not lengths.any()):  # each code is a bit at least
+        raise QuantizationError(
+            f"the Huffman codes do not end where the weights do: {len(stream)} bytes of"
+            f" {int(np.count_nonzero(lengths))} symbols hold no {count:,} of them"
+        )
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     spans = 1 << (LONGEST - lengths[order].astype(np.int64))
@@ -66,28 +71,30 @@ def decode(stream: bytes, lengths: Bytes, count: int) -> Bytes:
             np.resize(symbol_at, 1 << LONGEST),
             np.resize(length_at, 1 << LONGEST),
         )
-    parts, missing, place = [], count, 0
+    symbols = np.empty(count, dtype=np.uint8)
+    known, place = 0, 0
     for start, peeks in _windows(stream):
         after = (np.arange(len(peeks)) + length_at[peeks]).tolist()
         taken: list[int] = []
         place -= 8 * start
-        while place < len(after) and len(taken) < missing:
+        while place < len(after) and len(taken) < count - known:
             taken.append(place)
             place = after[place]
         place += 8 * start
-        missing -= len(taken)
-        parts.append(symbol_at[peeks[taken]] if taken else np.empty(0, dtype=np.uint8))
-    if missing or not 0 <= 8 * len(stream) - place < 8:
+        if taken:
+            symbols[known : known + len(taken)] = symbol_at[peeks[taken]]
+        known += len(taken)
+    if known < count or not 0 <= 8 * len(stream) - place < 8:
         raise QuantizationError("the Huffman codes do not end where the weights do")
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint8)
+    return symbols
 
 
 def _windows(stream: bytes) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """A stretch's first byte, and for each of its bits the next 15 as a number."""
-    padded = np.frombuffer(stream + b"\0\0", dtype=np.uint8).astype(np.int64)
+    padded = np.frombuffer(stream + b"\0\0", dtype=np.uint8)
     shifts = 24 - LONGEST - np.arange(8)
     for start in range(0, len(stream), _CHUNK):
-        first = padded[start : start + _CHUNK + 2]
+        first = padded[start : start + _CHUNK + 2].astype(np.int64)
         words = (first[:-2] << 16) | (first[1:-1] << 8) | first[2:]
         yield start, ((words[:, None] >> shifts) & ((1 << LONGEST) - 1)).ravel()
 

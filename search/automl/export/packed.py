@@ -6,10 +6,10 @@ Sizes are those of `packed_bytes`, and the header on top. Reading runs no code.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Annotated, Final, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from automl.documents import decoded, fault_of, parse_json, read_bytes, shown
 from automl.errors import QuantizationError, nearest
 from automl.export.bitstream import pack_bits, unpack_bits
 from automl.export.huffman import code_lengths, decode, encode
@@ -27,10 +28,15 @@ from automl.files import write_whole
 
 Tensor = torch.Tensor
 Bytes = NDArray[np.uint8]
+Size = Annotated[int, Field(ge=0, lt=1 << 40)]
 SCHEMA: Final = 1
 _MAGIC: Final = b"automlwt"
-#: Bytes that an unpacked header may have: some hundred thousand tensors.
-_LONGEST_HEADER: Final = 1 << 25
+#: Bytes that an unpacked header may have: so many, and a share of the file's. That is 20,000
+#: tensors, and more where they are not of a few numbers each.
+_LONGEST_HEADER, _HEADER_SHARE = 1 << 21, 4
+#: Bytes of a file: what it unpacks to is held in memory.
+_MOST_BYTES: Final = 1 << 33
+_MOST_DIMENSIONS, _MOST_NUMBERS = 16, 1 << 48
 _DTYPES: Final = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -89,7 +95,7 @@ class _Entry(BaseModel):
 
     name: str
     kind: Literal["raw", "integers", "shared"]
-    shape: tuple[Annotated[int, Field(ge=0, lt=1 << 40)], ...]
+    shape: Annotated[tuple[Size, ...], Field(max_length=_MOST_DIMENSIONS)]
     dtype: str = "float32"
     bits: Annotated[int, Field(ge=1, le=8)] = 8
     used: Annotated[int, Field(ge=0, le=256)] = 0
@@ -119,7 +125,7 @@ class _Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
-    tensors: tuple[_Entry, ...]
+    tensors: Annotated[tuple[_Entry, ...], FailFast()]
 
 
 def write_packed(path: Path, tensors: Mapping[str, Stored], *, huffman: bool = False) -> int:
@@ -159,12 +165,7 @@ def read_packed(path: Path) -> dict[str, Stored]:
         QuantizationError: No such file, another kind of file, an unknown version, or one that was
             cut off or changed; the message names the file and where it went wrong.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
-        there = [each.name for each in path.parent.glob("*")] if path.parent.is_dir() else []
-        reason = problem.strerror or "unreadable"
-        raise QuantizationError(f"{path}: {reason}{nearest(path.name, there)}") from problem
+    data = read_bytes(path, QuantizationError, most=_MOST_BYTES)
     header, payload = _split(path, data)
     sizes = [4 * entry.table + entry.codes for entry in header.tensors]
     if sum(sizes) != len(payload):
@@ -177,7 +178,7 @@ def read_packed(path: Path) -> dict[str, Stored]:
     result, start = {}, 0
     for entry, size in zip(header.tensors, sizes, strict=True):
         try:
-            result[entry.name] = _restored(entry, bytes(payload[start : start + size]))
+            result[entry.name] = _restored(entry, payload[start : start + size])
         except QuantizationError as problem:
             raise QuantizationError(f"{path}: {entry.name}: {problem}") from problem
         start += size
@@ -232,25 +233,29 @@ def _symbols(name: str, stored: IntegerWeights) -> Bytes:
     return symbols.to(torch.uint8).numpy()
 
 
-def _restored(entry: _Entry, content: bytes) -> Stored:
+def _restored(entry: _Entry, content: memoryview) -> Stored:
     numbers, codes = content[: 4 * entry.table], content[4 * entry.table :]
     if entry.kind == "raw":
+        if entry.dtype == "bool" and np.frombuffer(codes, dtype=np.uint8).max(initial=0) > 1:
+            raise QuantizationError("a truth value that is neither 0 nor 1")
         return _tensor(codes, _DTYPES[entry.dtype]).view(entry.shape)
     if entry.huffman:
         head = -(-(1 << entry.bits) // 2)
         lengths = unpack_bits(codes[:head], 4, 1 << entry.bits)
-        symbols = decode(codes[head:], lengths, entry.count)
+        symbols = decode(bytes(codes[head:]), lengths, entry.count)
     else:
         symbols = unpack_bits(codes, entry.bits, entry.count)
-    found = torch.from_numpy(symbols).view(entry.shape)
     table = _tensor(numbers, torch.float32)
     if entry.kind == "shared":
-        if symbols.max(initial=0) >= max(entry.used, 1):
+        if symbols.max(initial=0) >= max(min(entry.used, entry.table), 1):
             raise QuantizationError(f"indices beyond a codebook of {entry.used} entries")
+        found = torch.from_numpy(symbols).view(entry.shape)
         return SharedWeights(table[: entry.used], found, entry.bits)
-    wide = found.to(torch.int16)
-    wide = 2 * wide - 1 if entry.bits == 1 else wide - (1 << (entry.bits - 1))
-    return IntegerWeights(wide.to(torch.int8), table, entry.bits)
+    if entry.bits == 1:  # in place: of one bit each, integers take eight times the file
+        symbols *= 2
+    symbols -= 1 << max(entry.bits - 1, 0)  # below 0 as int8 has it
+    integers = torch.from_numpy(symbols.view(np.int8)).view(entry.shape)
+    return IntegerWeights(integers, table, entry.bits)
 
 
 def _split(path: Path, data: bytes) -> tuple[_Header, memoryview]:
@@ -264,31 +269,49 @@ def _split(path: Path, data: bytes) -> tuple[_Header, memoryview]:
         )
     try:
         unpacker = zlib.decompressobj()
-        text = unpacker.decompress(data[start : start + length], _LONGEST_HEADER)
-        header = _Header.model_validate(json.loads(text)) if unpacker.eof else None
-    except (zlib.error, ValueError) as problem:
-        raise QuantizationError(f"{path}: {_fault(problem)}") from problem
-    if header is None:
+        most = _LONGEST_HEADER + len(data) // _HEADER_SHARE
+        text = unpacker.decompress(data[start : start + length], most)
+    except zlib.error as problem:
+        raise QuantizationError(f"{path}: its header is damaged ({problem})") from problem
+    if len(text) == most:
+        raise QuantizationError(f"{path}: its header is over {most:,} bytes when it is unpacked")
+    if not unpacker.eof:
         raise QuantizationError(f"{path} is cut off in its header")
-    unknown = [entry for entry in header.tensors if entry.dtype not in _DTYPES]
-    if unknown:
-        raise QuantizationError(f"{path}: {unknown[0].name}: unknown dtype {unknown[0].dtype!r}")
+    where = f"{path}: its header"
+    found = parse_json(decoded(text, where, QuantizationError), where, QuantizationError)
+    try:
+        header = _Header.model_validate(found)
+    except ValidationError as problem:
+        raise QuantizationError(f"{path}: {fault_of(problem, _Entry.model_fields)}") from problem
+    _check(header, path)
     return header, memoryview(data)[start + length :]
 
 
-def _fault(problem: Exception) -> str:
-    if not isinstance(problem, ValidationError):
-        return f"its header is damaged ({problem})"
-    fault = problem.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    return f"{key}: {fault['msg']}, found {str(fault['input'])[:60]!r}"
+def _check(header: _Header, path: Path) -> None:
+    """Refuse tensors that cannot be, before anything is made of what they say."""
+    twice = [
+        name for name, count in Counter(one.name for one in header.tensors).items() if count > 1
+    ]
+    if twice:
+        raise QuantizationError(f"{path}: the tensor {shown(twice[0])} is there twice")
+    for entry in header.tensors:
+        reason = ""
+        if entry.dtype not in _DTYPES:
+            reason = f"unknown dtype {shown(entry.dtype)}{nearest(entry.dtype, _DTYPES)}"
+        elif math.prod(max(size, 1) for size in entry.shape) > _MOST_NUMBERS:
+            reason = f"the shape {list(entry.shape)} is of more numbers than there can be"
+        elif entry.huffman and entry.count > 8 * entry.huffman:
+            reason = f"the Huffman codes do not end where the weights do: {entry.huffman} bytes"
+            reason += f" hold no {entry.count:,} of them"
+        if reason:
+            raise QuantizationError(f"{path}: {shown(entry.name)[1:-1]}: {reason}")
 
 
 def _bytes(flat: Tensor) -> bytes:
     return flat.numpy().tobytes()
 
 
-def _tensor(content: bytes, dtype: torch.dtype) -> Tensor:
+def _tensor(content: memoryview, dtype: torch.dtype) -> Tensor:
     if not content:
         return torch.empty(0, dtype=dtype)
     return torch.frombuffer(bytearray(content), dtype=dtype)

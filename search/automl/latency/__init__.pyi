@@ -26,6 +26,7 @@ from .nonnegative import fit_nonnegative as fit_nonnegative
 from .predict import Roofline as Roofline
 from .predict import load_predictor as load_predictor
 from .rows import Row as Row
+from .rows import parse_key as parse_key
 from .store import read_header as read_header
 from .table import LatencyTable as LatencyTable
 from .targets import CPU as CPU

@@ -18,6 +18,7 @@ from automl.latency.header import TableHeader, parse_header
 from automl.latency.keys import MISSING, SOURCES, OpKey
 from automl.latency.nonnegative import fit_nonnegative
 from automl.latency.rows import Row, parse_row
+from automl.latency.store import lines_of, read_lines
 from automl.latency.table import LatencyTable
 from automl.network import CONVOLUTIONS
 
@@ -34,6 +35,7 @@ NOTHING: Final = 1e-9
 _LEAST_RATE, _MOST_RATE = 1e7, 1e15
 _LARGE: Final = 1e6  # multiply-accumulates from which a rate says something of the device
 _FEWEST: Final = 8  # rows below which they are not compared with each other
+_COMPARED: Final = 2000  # rows of a kind that are compared with each other; of more, every so many
 _CLEARLY: Final = 0.9  # more work in less than this share of the time is listed
 _SIZED: Final = ("conv2d", "depthwise_conv2d", "conv3d", "depthwise_conv3d")
 
@@ -86,15 +88,13 @@ def check_file(
     Raises:
         TableError: If the file or its header cannot be read.
     """
-    try:
-        first, *lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from None
-    header = parse_header(first, f"{path}:1")
+    text = read_lines(path)
+    lines, last = lines_of(text), text.count("\n") + 1
+    header = parse_header(next(lines), f"{path}:1")
     rows: dict[OpKey, Row] = {}
     found: list[Finding] = []
     for number, line in enumerate(lines, start=2):
-        if not line and number == len(lines) + 1:
+        if not line and number == last:
             continue  # the end of the last line
         try:
             row = parse_row(line, header.unit, f"{path}:{number}")
@@ -275,7 +275,8 @@ def _order(rows: Sequence[Row]) -> list[Finding]:
         groups.setdefault(_kind(row.key), []).append(row)
     worst: list[tuple[float, Row, Row]] = []
     for group in groups.values():
-        worst += _too_quick(group)
+        step = -(-len(group) // _COMPARED)
+        worst += _too_quick(group[::step])
     worst.sort(key=lambda item: item[0])
     return [
         Finding(
@@ -309,7 +310,7 @@ def _boards(header: TableHeader, rows: Sequence[Row]) -> list[Finding]:
 def _kind(key: OpKey) -> tuple[object, ...]:
     depthwise = key.groups == key.in_channels and key.groups > 1
     groups = 0 if depthwise else key.groups
-    window = (key.kernel, key.stride, key.dilation)
+    window = (key.kernel, key.stride, key.dilation, len(key.in_size), len(key.out_size))
     return (key.op, *window, groups, key.detail, key.precision)
 
 

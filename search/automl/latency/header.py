@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AliasChoices,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
@@ -16,16 +17,19 @@ from pydantic import (
     model_serializer,
 )
 
+from automl.documents import fault_of, parse_json, shown
 from automl.errors import TableError
 
 SCHEMA_VERSION: Final = 1
+#: Bytes that a header may have: fitted coefficients of some hundred precisions.
+HEADER_BYTES: Final = 1 << 20
 _DEVIATIONS: Final = 3  # a spread is one standard deviation
 #: Fields that tables did not always have, and what those before them mean.
 _LATER: Final[dict[str, object]] = {"boards": (), "saturates": None, "exact_cost": None}
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FittedOverhead(_Model):
@@ -119,13 +123,13 @@ class TableHeader(_Model):
 
     schema_version: Literal[1] = 1
     name: str = Field(min_length=1)
-    aliases: tuple[str, ...] = ()
+    aliases: Annotated[tuple[str, ...], FailFast()] = ()
     device: str
     soc: str = ""
     runtime: str
     runtime_version: str = ""
     threads: int | None = Field(default=None, ge=1)
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: Annotated[tuple[str, ...], FailFast()] = ("fp32",)
     scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
     saturates: bool | None = None
     exact_cost: float | None = Field(default=None, gt=0)
@@ -138,7 +142,7 @@ class TableHeader(_Model):
     overhead: FittedOverhead | None = None
     coefficients: dict[str, JsonValue] | None = None
     known_error: KnownError | None = None
-    boards: tuple[BoardComparison, ...] = ()
+    boards: Annotated[tuple[BoardComparison, ...], FailFast(), Field(max_length=256)] = ()
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -160,16 +164,17 @@ def parse_header(line: str, where: str) -> TableHeader:
     Raises:
         TableError: If it is no header, or one of another schema version.
     """
+    if len(line) > HEADER_BYTES or not line.lstrip().startswith("{"):
+        raise TableError(f"{where}: not a latency table: its first line is {shown(line)}")
+    found = parse_json(line, where, TableError)
+    version = found.get("schema_version", SCHEMA_VERSION)
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise TableError(
+            f"{where}: schema_version {shown(version)} is not known to this version of automl,"
+            f" which reads {SCHEMA_VERSION}"
+        )
     try:
-        return TableHeader.model_validate_json(line)
+        return TableHeader.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        if field == "schema_version":
-            raise TableError(
-                f"{where}: schema_version {first['input']!r} is not known to this version"
-                f" of automl, which reads {SCHEMA_VERSION}"
-            ) from None
-        if first["type"] == "json_invalid":
-            raise TableError(f"{where}: not a latency table: {first['msg']}") from None
-        raise TableError(f"{where}: header field {field!r}: {first['msg']}") from None
+        fault = fault_of(error, TableHeader.model_fields)
+        raise TableError(f"{where}: header of a latency table: {fault}") from None

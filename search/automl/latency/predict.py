@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from automl.documents import fault_of
 from automl.errors import TableError
 from automl.latency import roofline
 from automl.latency.features import CLASSES, Floats, OperatorFeatures, operator_features
@@ -21,8 +22,9 @@ from automl.latency.keys import OpKey
 #: Least relative error that is stated for an operator of a type that no source network holds.
 UNSEEN_ERROR = 0.5
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: Times, half sizes and errors that can be: what is computed from several still fits a float.
+Positive = Annotated[float, Field(ge=1e-30, le=1e15)]
+NonNegative = Annotated[float, Field(ge=0, le=1e60, allow_inf_nan=False)]
 Step = Annotated[int, Field(ge=1, le=65536)]
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -188,7 +190,5 @@ def load_predictor(coefficients: Mapping[str, object]) -> Roofline:
     try:
         read = RooflineCoefficients.model_validate(coefficients)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise TableError(f"coefficients.{where}: {first['msg']}") from None
+        raise TableError(f"coefficients.{fault_of(error)}") from None
     return Roofline({name: _unit(name, one) for name, one in read.precisions.items()})

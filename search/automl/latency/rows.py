@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from automl.documents import parse_json, shown
 from automl.errors import TableError, nearest
 from automl.latency.keys import SOURCES, OpKey, Source
-from automl.network import OPERATORS
+from automl.network import OPERATORS, RECURRENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ _KEY_FIELDS: Final = tuple(field.name for field in fields(OpKey))
 _DEFAULTS: Final = {field.name: field.default for field in fields(OpKey)[3:]}
 _VALUES: Final = ("spread", "runs", "source", "joules", "origin", "board", "slower")
 _MOST: Final = 10**15  # of a whole number: what is computed from several still fits a float
-_SHOWN: Final = 60  # characters of a value that cannot be
+#: Times and energies that can be: what is computed from several still fits a float.
+_TINIEST, _LARGEST = 1e-18, 1e18
+_HIDDEN: Final = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
+_LONGEST: Final = 1 << 16  # characters of a row
 _KNOWN: Final = frozenset((*_KEY_FIELDS, *_VALUES))
 
 
@@ -86,12 +90,9 @@ def parse_row(text: str, unit: str, where: str) -> Row:
     Raises:
         TableError: If the line is no row, or holds what cannot be.
     """
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TableError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
-        raise TableError(f"{where}: not a row, but JSON that is too large to read") from None
+    if len(text) > _LONGEST:
+        raise TableError(f"{where}: a row has at most {_LONGEST:,} characters, not {len(text):,}")
+    found = parse_json(text, where, TableError)
     if not isinstance(found, dict):
         raise TableError(f"{where}: a row is a JSON object, not {type(found).__name__}")
     unknown = found.keys() - _KNOWN
@@ -100,10 +101,10 @@ def parse_row(text: str, unit: str, where: str) -> Row:
         raise TableError(f"{where}: no {unit!r}, the field of the time in this table{_hint(found)}")
     if unknown:
         name = min(unknown)
-        raise TableError(f"{where}: unknown field {name!r}{nearest(name, _KNOWN)}")
+        raise TableError(f"{where}: unknown field {shown(name)}{nearest(name, _KNOWN)}")
     source = found.get("source", "measured")
-    if source not in SOURCES:
-        raise TableError(f"{where}: source {source!r}{nearest(str(source), SOURCES)}")
+    if not isinstance(source, str) or source not in SOURCES:
+        raise TableError(f"{where}: source {shown(source)}{nearest(str(source), SOURCES)}")
     return Row(
         _key(found, where),
         _number(found, unit, where, zero=False),
@@ -119,13 +120,31 @@ def parse_row(text: str, unit: str, where: str) -> Row:
 
 def _hint(found: Mapping[str, Any]) -> str:
     names = [name for name in found if name not in _KNOWN]
-    return f": found {', '.join(map(repr, names))}" if names else ""
+    return f": found {', '.join(map(shown, names[:4]))}" if names else ""
+
+
+def parse_key(found: object, where: str) -> OpKey:
+    """An operator from the values of its fields.
+
+    Args:
+        found: As JSON has them.
+        where: What they are, for messages.
+
+    Raises:
+        TableError: They are no operator's; the first field is named.
+    """
+    if not isinstance(found, dict):
+        raise TableError(f"{where}: an operator is a JSON object, not {shown(found)}")
+    for name in found:
+        if name not in _KEY_FIELDS:
+            raise TableError(f"{where}: unknown field {shown(name)}{nearest(name, _KEY_FIELDS)}")
+    return _key(found, where)
 
 
 def _key(found: Mapping[str, Any], where: str) -> OpKey:
     op = found.get("op")
-    if op not in OPERATORS:
-        raise TableError(f"{where}: unknown operator {op!r}{nearest(str(op), OPERATORS)}")
+    if not isinstance(op, str) or op not in OPERATORS:
+        raise TableError(f"{where}: unknown operator {shown(op)}{nearest(str(op), OPERATORS)}")
     values: dict[str, Any] = {"op": op}
     for name in ("in_channels", "out_channels"):
         values[name] = _whole(found, name, where)
@@ -138,6 +157,9 @@ def _key(found: Mapping[str, Any], where: str) -> OpKey:
     for name in ("detail", "precision"):
         if name in found:
             values[name] = _text(found, name, where)
+    hidden = values.get("detail", "")
+    if op in RECURRENT and hidden and not _HIDDEN.fullmatch(hidden):
+        raise TableError(f"{where}: detail {shown(hidden)} is not the hidden channels of an {op}")
     return OpKey(**values)
 
 
@@ -145,10 +167,10 @@ def _whole(found: Mapping[str, Any], name: str, where: str, least: int = 1) -> i
     value = found.get(name)
     if type(value) is not int or value < least:
         raise TableError(
-            f"{where}: {name} {_shown(value)} is not a whole number of at least {least}"
+            f"{where}: {name} {shown(value)} is not a whole number of at least {least}"
         )
     if value > _MOST:
-        raise TableError(f"{where}: {name} {_shown(value)} is over {_MOST}")
+        raise TableError(f"{where}: {name} {shown(value)} is over {_MOST}")
     return value
 
 
@@ -159,7 +181,7 @@ def _extent(value: Any, name: str, where: str) -> tuple[int, ...]:
         if whole and least <= min(value) and max(value) <= _MOST:
             return tuple(value)
     raise TableError(
-        f"{where}: {name} {_shown(value)} is not [height, width] or [depth, height, width]"
+        f"{where}: {name} {shown(value)} is not [height, width] or [depth, height, width]"
         f" from {least} to {_MOST}"
     )
 
@@ -167,22 +189,18 @@ def _extent(value: Any, name: str, where: str) -> tuple[int, ...]:
 def _text(found: Mapping[str, Any], name: str, where: str) -> str:
     value = found.get(name, "")
     if not isinstance(value, str):
-        raise TableError(f"{where}: {name} {_shown(value)} is not a text")
+        raise TableError(f"{where}: {name} {shown(value)} is not a text")
     return value
-
-
-def _shown(value: object) -> str:
-    """A value for a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _number(found: Mapping[str, Any], name: str, where: str, *, zero: bool = True) -> float:
     if name not in found:
         return math.nan
     value = found[name]
-    if type(value) not in (int, float) or not 0 <= value < math.inf or value > sys.float_info.max:
-        raise TableError(f"{where}: {name} {_shown(value)} is not a finite number of at least 0")
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise TableError(f"{where}: {name} {shown(value)} is not a finite number of at least 0")
     if value == 0 and not zero:
         raise TableError(f"{where}: {name} is 0, which no operator takes")
+    if value and not _TINIEST <= value <= _LARGEST:
+        raise TableError(f"{where}: {name} {value} is not from {_TINIEST} to {_LARGEST}")
     return float(value)

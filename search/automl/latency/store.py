@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from automl.documents import decoded, open_file, read_bytes, read_text
 from automl.errors import LockedError, TableError
 from automl.files import locked, write_whole
-from automl.latency.header import TableHeader, parse_header
+from automl.latency.header import HEADER_BYTES, TableHeader, parse_header
 from automl.latency.keys import OpKey
 from automl.latency.rows import Row, parse_row, row_line
 
 _LOG = logging.getLogger(__name__)
 #: How long another process may write a table before we give up: a write takes milliseconds.
 WAIT_SECONDS: Final = 60.0
+#: Bytes that a table may have: some hundred thousand rows.
+TABLE_BYTES: Final = 1 << 24
 
 
 def read_header(path: Path) -> TableHeader:
@@ -28,11 +32,11 @@ def read_header(path: Path) -> TableHeader:
         TableError: If it cannot be read or is no header.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            line = file.readline()
-    except (OSError, UnicodeDecodeError) as error:
+        with open_file(path) as file:
+            line = file.readline(HEADER_BYTES + 1)
+    except (OSError, ValueError) as error:
         raise TableError(f"{path}: cannot be read: {error}") from None
-    return parse_header(line, f"{path}:1")
+    return parse_header(decoded(line, str(path), TableError), f"{path}:1")
 
 
 def read_table(path: Path, *, resume: bool = False) -> tuple[TableHeader, list[Row]]:
@@ -45,10 +49,10 @@ def read_table(path: Path, *, resume: bool = False) -> tuple[TableHeader, list[R
     Raises:
         TableError: Naming file and line, if anything in it cannot be read or believed.
     """
-    text = _read_text(path)
+    text = read_lines(path)
     if not resume and not text.endswith("\n"):  # is somebody in the middle of writing it?
         with contextlib.suppress(TableError, LockedError), _own(path):
-            text = _read_text(path)
+            text = read_lines(path)
     end = text.rfind("\n") + 1
     header, rows = _parse(text[:end] or text, path)
     if end and end < len(text):
@@ -61,14 +65,24 @@ def read_table(path: Path, *, resume: bool = False) -> tuple[TableHeader, list[R
     return header, rows
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from None
+def read_lines(path: Path) -> str:
+    """The text of a table file.
+
+    Raises:
+        TableError: It cannot be read, or is far larger than tables are.
+    """
+    return read_text(path, TableError, "table", most=TABLE_BYTES)
 
 
-def _rows(lines: list[str], unit: str, path: Path) -> Iterator[Row]:
+def lines_of(text: str, start: int = 0) -> Iterator[str]:
+    """The lines of a text from a place on, without their ends; what follows the last end too."""
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
+def _rows(lines: Iterable[str], unit: str, path: Path) -> Iterator[Row]:
     seen: dict[OpKey, tuple[Row, int]] = {}
     for number, line in enumerate(lines, start=2):
         row = parse_row(line, unit, f"{path}:{number}")
@@ -116,7 +130,8 @@ def change_header(path: Path, changes: Mapping[str, Any]) -> tuple[TableHeader, 
         LockedError: Another process holds the file for too long.
     """
     with _own(path):
-        text = _whole_lines(path.read_bytes()).decode("utf-8")
+        content = read_bytes(path, TableError, "table", most=TABLE_BYTES)
+        text = decoded(_whole_lines(content), str(path), TableError)
         header, rows = _parse(text, path)
         header = header.model_copy(update=dict(changes))
         write_whole(path, _header_line(header) + text[text.index("\n") :])
@@ -161,7 +176,7 @@ def append_rows(
         held: list[Row] = []
         if Seen.of(os.fstat(file.fileno())) != seen:
             content = _whole_lines(file.read())
-            _, held = _parse(content.decode("utf-8"), path)
+            _, held = _parse(decoded(content, str(path), TableError), path)
             file.truncate(len(content))
         keys = {row.key for row in held}
         new = "".join(row_line(row, unit) + "\n" for row in rows if row.key not in keys)
@@ -199,9 +214,10 @@ def _whole_lines(content: bytes) -> bytes:
 
 def _parse(text: str, path: Path) -> tuple[TableHeader, list[Row]]:
     """Header and rows of whole lines."""
-    first, _, rest = text.partition("\n")
-    header = parse_header(first, f"{path}:1")
-    return header, list(_rows(rest.split("\n")[:-1], header.unit, path))
+    lines = lines_of(text)
+    header = parse_header(next(lines), f"{path}:1")
+    last = text.count("\n") - 1  # what follows the last end is no line
+    return header, list(_rows(itertools.islice(lines, max(last, 0)), header.unit, path))
 
 
 def _header_line(header: TableHeader) -> str:

@@ -65,7 +65,12 @@ class LatencyTable:
             TableError: Naming file and line, if anything in it cannot be read or believed.
         """
         header, rows = read_table(path, resume=resume)
-        return cls(header, rows, path)
+        table = cls(header, rows, path)
+        try:
+            table.predict(())
+        except TableError as error:
+            raise TableError(f"{path}:1: {error}") from None
+        return table
 
     @classmethod
     def create(cls, path: Path, header: TableHeader, rows: Iterable[Row] = ()) -> LatencyTable:

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from automl.documents import open_file
 from automl.errors import TableError, TargetError, nearest
 from automl.latency.header import KnownError, TableHeader
 from automl.latency.host import CPU_RUNTIME, cpu_model, cpu_runtime_version, fingerprint
@@ -108,7 +109,7 @@ def find_table(name_or_path: str | Path, *, threads: int = 1) -> LatencyTable:
     if name == CPU:
         return cpu_table(threads)
     path = Path(name_or_path)
-    if path.is_file():
+    if os.path.isfile(path):
         return LatencyTable.read(path)
     if path.suffix == _SUFFIX:
         raise TargetError(f"there is no table at {path}")
@@ -189,7 +190,7 @@ def _target(path: Path) -> Target:
         header = read_header(path)
     except TableError as error:
         return Target(path.stem, (), "", "", (), 0, None, path, str(error))
-    with path.open("rb") as file:
+    with open_file(path) as file:
         rows = sum(1 for _ in file) - 1
     return Target(
         header.name,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from automl.documents import read_text, shown
 from automl.errors import TableError, UsageError, nearest
 from automl.latency import (
     FewShot,
@@ -27,12 +30,16 @@ from automl.network import trace_network
 from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult
 from automl.pipeline.runners import own_table, table_path
+from automl.policy import bits_of
 from automl.profiling import ImportResult, import_profile
 from automl.userdata import load_model
 
 _COLUMNS: Final = ("model", "latency_ms")
 _OPTIONAL: Final = ("input_shape", "precision")
 _SHOWN: Final = 10
+_TIMINGS_BYTES: Final = 1 << 20
+#: Times that a network can take.
+_LEAST_SECONDS, _MOST_SECONDS = 1e-9, 1e6
 
 ReadOperators = Callable[[Path], list[OpKey]]
 
@@ -139,12 +146,12 @@ def _header(
 def _read_timings(
     path: Path, precision: str, read_operators: ReadOperators
 ) -> Iterator[_TimedNetwork]:
+    text = read_text(path, UsageError, "timings", most=_TIMINGS_BYTES)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = tuple(reader.fieldnames or ())
-            lines = [(reader.line_num, line) for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = tuple(reader.fieldnames or ())
+        lines = [(reader.line_num, line) for line in reader]
+    except csv.Error as error:
         raise UsageError(f"timings {path}: {error}") from None
     for name in _COLUMNS:
         if name not in columns:
@@ -152,7 +159,8 @@ def _read_timings(
     for name in columns:
         if name not in (*_COLUMNS, *_OPTIONAL):
             raise UsageError(
-                f"timings {path}: unknown column {name!r}{nearest(name, (*_COLUMNS, *_OPTIONAL))}"
+                f"timings {path}: unknown column {shown(name)}"
+                f"{nearest(name, (*_COLUMNS, *_OPTIONAL))}"
             )
     if not lines:
         raise UsageError(f"timings {path}: no networks")
@@ -168,9 +176,12 @@ def _timed(
         seconds = float(text) / 1e3
     except ValueError:
         seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError(f"{where}: latency_ms {text!r} is not a positive number")
+    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        raise UsageError(
+            f"{where}: latency_ms {shown(text)} is not a positive number that a network can take"
+        )
     precision = line.get("precision") or precision
+    _check_precision(precision, where)
     if spec.endswith(".json"):
         keys = read_operators(Path(spec))
         if not keys:
@@ -178,12 +189,21 @@ def _timed(
         return _TimedNetwork(spec, keys, seconds)
     shape = line.get("input_shape") or "3x224x224"
     sizes = shape.split("x")
-    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise UsageError(f"{where}: input_shape {shape!r} is not understood: write 3x224x224")
+    if not all(re.fullmatch(r"[1-9][0-9]{0,5}", size) for size in sizes):
+        raise UsageError(f"{where}: input_shape {shown(shape)} is not understood: write 3x224x224")
+    if None in line:
+        raise UsageError(f"{where}: more values than columns")
     network = trace_network(
         load_model(spec), (1, *(int(size) for size in sizes)), resolutions=()
     ).network
     return _TimedNetwork(spec, [op_key(layer, precision) for layer in network.layers], seconds)
+
+
+def _check_precision(precision: str, where: str) -> None:
+    try:
+        bits_of(precision)
+    except TableError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def import_rows(request: ProfileRequest) -> ProfileResult:

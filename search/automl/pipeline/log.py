@@ -8,11 +8,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from automl.documents import open_file, parse_json
+from automl.errors import StudyError
 from automl.heap import give_back, peak_bytes
 from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
+
+_LONGEST: Final = 1 << 16  # bytes of a line that is read
 
 
 class Log:
@@ -82,13 +86,24 @@ def _ends_whole(file: BinaryIO) -> bool:
 
 
 def _numbers(path: Path) -> Iterator[int]:
-    """Numbers of the trials that a log has lines of; a line that was cut off is none."""
-    if not path.is_file():
+    """Numbers of the trials that a log has lines of; a line that was cut off is none.
+
+    Raises:
+        StudyError: It cannot be read.
+    """
+    try:
+        file = open_file(path)
+    except FileNotFoundError:
         return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("trial"), int):
-            yield line["trial"]
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}", options=("out",)) from None
+    with file:
+        while text := file.readline(_LONGEST):
+            if b'"trial"' not in text:
+                continue
+            try:
+                line = parse_json(text.decode(errors="replace"), str(path), StudyError)
+            except StudyError:
+                continue
+            if isinstance(line, dict) and type(line.get("trial")) is int:
+                yield line["trial"]

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from automl.cost import Budget
+from automl.documents import read_text
 from automl.errors import InfeasibleError, StudyError
 from automl.export import computes_integers
 from automl.files import write_whole
@@ -26,6 +27,7 @@ from automl.units import BudgetText, parse_budget
 
 #: In the run folder: by what the limit of time was multiplied before the study that is stored.
 FILE: Final = "clock.txt"
+_KEPT_BYTES: Final = 64  # of the factor that is written there
 #: A policy that is over its budget by more, or under it by more, is not the last.
 OVER, UNDER = 0.02, 0.05
 #: Most studies of one search after its first.
@@ -207,9 +209,9 @@ def _kept_factor(folder: Path) -> float:
     if not path.exists():
         return 1.0
     try:
-        factor = float(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: {error}; delete it to begin with the budget as asked") from None
+        factor = float(read_text(path, StudyError, most=_KEPT_BYTES))
+    except ValueError:
+        factor = math.nan
     if not 0.0 < factor < 100.0:
         raise StudyError(
             f"{path}: {factor:g} is no factor; delete it to begin with the budget as asked"

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
+from automl.documents import fault_of, read_json
 from automl.errors import Raised, StudyError, TableError, attempt
 from automl.files import write_whole
 from automl.latency import (
@@ -340,10 +341,9 @@ def _read_overhead(path: Path | None) -> FittedOverhead | None:
     if path is None or not path.is_file():
         return None
     try:
-        return FittedOverhead.model_validate_json(path.read_text(encoding="utf-8"))
+        return FittedOverhead.model_validate(read_json(path, StudyError))
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        raise StudyError(f"{path}: {fault['msg']}; delete it to fit the overhead anew") from error
+        raise StudyError(f"{path}: {fault_of(error)}; delete it to fit it anew") from error
 
 
 def _header_overhead(fitted: FittedOverhead | None) -> Overhead | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Final
 
 from automl.cost import required_keys
+from automl.documents import read_json, shown
 from automl.errors import MeasureError, TableError, UsageError
-from automl.latency import OpKey, is_cpu_table
+from automl.latency import OpKey, is_cpu_table, parse_key
 from automl.network import TracedModel, trace_network
 from automl.pipeline.calibrating import calibrate, import_rows
 from automl.pipeline.clock import measuring_here
@@ -46,6 +45,9 @@ from automl.profiling import (
 )
 from automl.profiling import profile as measure
 from automl.space import Space, build_space
+
+#: Bytes of a list of operators.
+_OPERATORS_BYTES: Final = 1 << 23
 
 
 def profile(request: ProfileRequest, on_event: OnEvent = ignore) -> ProfileResult:
@@ -224,11 +226,10 @@ def read_operators(path: Path) -> list[OpKey]:
     Raises:
         UsageError: No such file, not JSON, or an object that is no operator.
     """
+    found = read_json(path, UsageError, "operators", most=_OPERATORS_BYTES)
+    if not isinstance(found, list):
+        raise UsageError(f"operators {path}: expected a list, found {shown(found)}")
     try:
-        return TypeAdapter(list[OpKey]).validate_python(json.loads(path.read_text("utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UsageError(f"operators {path}: {error}") from error
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        raise UsageError(f"operators {path}: {key}: {fault['msg']}") from error
+        return [parse_key(each, f"operators {path}: {i}") for i, each in enumerate(found)]
+    except TableError as error:
+        raise UsageError(str(error)) from None

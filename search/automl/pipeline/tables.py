@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def check_table(target: str, request: ProfileRequest | None = None) -> TableChec
         TargetError: There is no such table.
     """
     path = Path(target)
-    if not path.is_file():
+    if not os.path.isfile(path):
         found = find_table(target).path
         if found is None:
             raise TableError(f"table {target!r} has no file to check")

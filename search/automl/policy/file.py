@@ -5,12 +5,12 @@ Reading one runs no code. The schema is versioned: version 1 is read too, unknow
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
+from automl.documents import fault_of, read_json, shown
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
 from automl.network import Network
@@ -18,6 +18,8 @@ from automl.policy.further import check_further
 from automl.policy.policy import Bits, Policy
 
 SCHEMA: Final = 2
+#: Bytes that a file may have: some thousand layers. Each wrong field of it is told of in memory.
+POLICY_BYTES: Final = 3 << 18
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -46,7 +48,7 @@ class Model(_Part):
 
     name: str
     fingerprint: str
-    input_shape: tuple[Positive, ...]
+    input_shape: Annotated[tuple[Positive, ...], FailFast()]
 
 
 class PolicyTarget(_Part):
@@ -144,10 +146,10 @@ class PolicyFile(_Part):
     automl: str
     model: Model
     target: PolicyTarget
-    budget: tuple[str, ...]
+    budget: Annotated[tuple[str, ...], FailFast()]
     channels: dict[str, Channels] = Field(default_factory=dict)
     bits: dict[str, Precision] = Field(default_factory=dict)
-    removed: tuple[str, ...] = ()
+    removed: Annotated[tuple[str, ...], FailFast()] = ()
     resolution: Annotated[int, Field(ge=0)] = 0
     made_with: MadeWith | None
     further: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -211,28 +213,17 @@ def read_policy(path: Path) -> PolicyFile:
             field that is missing, unknown or wrong, by name; a kind of choice that is unknown
             (with the nearest), or an option that it does not know.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as problem:
-        there = [each.name for each in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        reason = problem.strerror or "unreadable"
-        raise PolicyError(f"policy {path}: {reason}{nearest(path.name, there)}") from problem
-    except UnicodeDecodeError as problem:
-        raise PolicyError(f"policy {path} is not text (byte {problem.start})") from problem
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as problem:
-        cut = " (the file ends early)" if problem.pos >= len(text.rstrip()) else ""
-        where = f"{path}:{problem.lineno}:{problem.colno}"
-        raise PolicyError(f"{where}: not JSON: {problem.msg}{cut}") from problem
+    found = read_json(path, PolicyError, "policy", most=POLICY_BYTES)
     version = found.get("schema_version") if isinstance(found, dict) else None
-    if version not in (1, SCHEMA):
-        what = "no schema_version" if version is None else f"schema_version {version!r}"
+    if version not in (1, SCHEMA) or isinstance(version, bool | float):
+        what = "no schema_version" if version is None else f"schema_version {shown(version)}"
         raise PolicyError(f"policy {path} has {what}; this automl reads versions 1 and {SCHEMA}")
     try:
         file = PolicyFile.model_validate(_upgraded(found) if version == 1 else found)
     except ValidationError as problem:
-        raise PolicyError(f"policy {path}: {_first_fault(problem)}") from problem
+        raise PolicyError(
+            f"policy {path}: {fault_of(problem, PolicyFile.model_fields)}"
+        ) from problem
     check_further(file.further, f"policy {path}: further")
     return file
 
@@ -249,16 +240,6 @@ def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
     if "made_with" not in found:
         found = {**found, "schema_version": SCHEMA, "made_with": None}
     return found
-
-
-def _first_fault(problem: ValidationError) -> str:
-    fault = problem.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(key, PolicyFile.model_fields)}"
-    if fault["type"] == "missing":
-        return f"{key} is missing"
-    return f"{key}: {fault['msg']}, found {fault['input']!r}"
 
 
 def check_fits(file: PolicyFile, network: Network) -> None:

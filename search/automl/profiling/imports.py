@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -12,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from automl.documents import parse_json, read_text
 from automl.errors import UsageError
 from automl.latency import OpKey, Row
 from automl.network import Network
 from automl.profiling.matching import Matcher, RowMatch
-from automl.profiling.nodes import Profile, ProfiledNode
+from automl.profiling.nodes import PROFILE_BYTES, Profile, ProfiledNode
 from automl.profiling.ort_profile import is_ort, read_ort
 from automl.profiling.tflite_profile import is_tflite, read_tflite
 from automl.profiling.trtexec import is_trtexec, read_trtexec
 
 _FEW: Final = 0.5  # share of the time that must be matched for a profile to be believed
+_MOST_NODES: Final = 20_000
 _NAME_LENGTH: Final = 120  # of a line's name in a row's origin
 
 
@@ -122,23 +123,29 @@ def import_profile(
 
 
 def _read(path: Path, layer_info: Path | None) -> Profile:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"profile {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"profile {path}: not a text file") from None
+    text = read_text(path, UsageError, "profile", most=PROFILE_BYTES)
     if is_tflite(text):
-        return read_tflite(text, path)
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"profile {path}: neither JSON ({error}) nor benchmark_model's") from error
-    if is_trtexec(found):
-        return read_trtexec(found, path, layer_info)
-    if is_ort(found):
-        return read_ort(found, path)
-    raise UsageError(f"profile {path}: no profile of trtexec, ONNX Runtime or benchmark_model")
+        profile = read_tflite(text, path)
+    else:
+        try:
+            found = parse_json(text, f"profile {path}", UsageError, unique=False)
+        except UsageError as error:
+            raise UsageError(f"{error}; it is none of benchmark_model's either") from None
+        del text  # what was read takes several times as much
+        if is_trtexec(found):
+            profile = read_trtexec(found, path, layer_info)
+        elif is_ort(found):
+            profile = read_ort(found, path)
+        else:
+            raise UsageError(
+                f"profile {path}: no profile of trtexec, ONNX Runtime or benchmark_model"
+            )
+    if len(profile.nodes) > _MOST_NODES:
+        raise UsageError(
+            f"profile {path}: {len(profile.nodes):,} operators, over the {_MOST_NODES:,} of any"
+            " network"
+        )
+    return profile
 
 
 def _row(key: OpKey, found: list[tuple[ProfiledNode, RowMatch]], file: str) -> Row:

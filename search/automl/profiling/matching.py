@@ -9,7 +9,7 @@ from typing import Final
 
 from automl.latency import OpKey, op_key
 from automl.network import Layer, Network
-from automl.profiling.nodes import ProfiledNode, onnx_op
+from automl.profiling.nodes import ProfiledNode, onnx_op, without_endings
 
 #: Operators of modules, whose names are the user's. Names of others are numbers that we gave:
 #: our "add_1" is not an ONNX file's "Add_1".
@@ -125,7 +125,7 @@ def candidates(part: str) -> list[str]:
     PyTorch's exporter writes a module's path as "/layer1/layer1.0/conv1/Conv": a child of a
     sequence repeats its parent's name, and the last word is the ONNX operator.
     """
-    words = re.sub(r"(_nchwc|_output_\d+|_token_\d+|_quant)+$", "", part).strip("/").split("/")
+    words = without_endings(part, ("nchwc", "token#", "quant")).strip("/").split("/")
     merged: list[str] = []
     for word in words:
         if merged and word.startswith(f"{merged[-1]}."):
@@ -145,10 +145,11 @@ def _in_scope(layers: Sequence[Layer], parts: Sequence[str]) -> Iterator[list[La
 
     A convolution with its ReLU is named after the ReLU, which stands beside it.
     """
-    scope = candidates(parts[0])[0] if parts else ""
-    while scope:
-        yield [layer for layer in layers if f"{plain_name(layer.name)}.".startswith(f"{scope}.")]
-        scope = scope.rpartition(".")[0]
+    words = candidates(parts[0])[0].split(".") if parts else []
+    paths = {layer.name: plain_name(layer.name).split(".") for layer in layers}
+    deepest = max(map(len, paths.values()), default=0)
+    for count in range(min(len(words), deepest), 0, -1):
+        yield [layer for layer in layers if paths[layer.name][:count] == words[:count]]
 
 
 def _agrees(op: str, layer: Layer) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from automl.network import Layer
+
+#: Bytes of a profile: some hundred runs of a large network.
+PROFILE_BYTES: Final = 1 << 26
+#: Milliseconds that an operator may take; what is computed from several still fits a float.
+MOST_MS: Final = 1e12
 
 #: Operators that differ in name only once their shape is known.
 _FAMILY: Final = {"depthwise_conv2d": "conv2d", "global_avg_pool": "avg_pool"}
@@ -148,5 +152,25 @@ def size_of(dimensions: list[int]) -> tuple[int, tuple[int, int]]:
 
 def onnx_op(part: str) -> str:
     """What a node of an ONNX graph is priced as, by the last word of its name; "" if not known."""
-    word = re.sub(r"(_output_\d+|_nchwc|_\d+)+$", "", part.rpartition("/")[2])
-    return ONNX_OPS.get(word, "")
+    return ONNX_OPS.get(without_endings(part.rpartition("/")[2], ("nchwc",), numbered=True), "")
+
+
+def without_endings(name: str, words: tuple[str, ...], *, numbered: bool = False) -> str:
+    """A name without what exporters and runtimes put behind it: "_output_0", "_nchwc".
+
+    Args:
+        name: Of a node or a value.
+        words: Endings that stand alone, each behind an underscore. Those that end in "#" have a
+            number behind them.
+        numbered: Whether numbers go, too.
+    """
+    parts = name.split("_")
+    while len(parts) > 1:
+        number = parts[-1].isdecimal() and parts[-1].isascii()
+        if number and len(parts) > 2 and f"{parts[-2]}#" in ("output#", *words):
+            del parts[-2:]
+        elif parts[-1] in words or (number and numbered):
+            parts.pop()
+        else:
+            break
+    return "_".join(parts)

@@ -7,12 +7,13 @@ import statistics
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, Field, ValidationError
 
+from automl.documents import fault_of
 from automl.errors import UsageError
-from automl.profiling.nodes import ONNX_OPS, Profile, ProfiledNode, Shape, size_of
+from automl.profiling.nodes import MOST_MS, ONNX_OPS, Profile, ProfiledNode, Shape, size_of
 
 _KERNEL: Final = "_kernel_time"
 #: Ends of names of nodes in the blocked layout NCHWc, where channels are rounded up to the block
@@ -36,16 +37,20 @@ _OPS: Final = ONNX_OPS | {
 _FUNCTIONS: Final = ("Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Mish", "Softplus")
 
 
+_Size = Annotated[int, Field(ge=-(1 << 40), le=1 << 40)]
+_Shapes = Annotated[list[dict[str, list[_Size]]], FailFast()]
+
+
 class _Arguments(BaseModel):
     op_name: str = ""
-    input_type_shape: list[dict[str, list[int]]] = []
-    output_type_shape: list[dict[str, list[int]]] = []
+    input_type_shape: _Shapes = []
+    output_type_shape: _Shapes = []
 
 
 class _Event(BaseModel):
     cat: str
     name: str
-    dur: float = Field(ge=0, allow_inf_nan=False)
+    dur: float = Field(ge=0, le=1e3 * MOST_MS)
     args: _Arguments = _Arguments()
 
 
@@ -64,21 +69,22 @@ def read_ort(found: Any, path: Path) -> Profile:
     Raises:
         UsageError: Fields are missing, or the run was of another batch than 1.
     """
-    try:
-        events = TypeAdapter(list[_Event]).validate_python(found)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        raise UsageError(f"{path}: {key}: {fault['msg']}") from error
-    runs: dict[str, list[_Event]] = defaultdict(list)
-    for event in events:
+    first: dict[str, _Arguments] = {}
+    times: dict[str, list[float]] = defaultdict(list)
+    for number, each in enumerate(found):
+        try:
+            event = _Event.model_validate(each)
+        except ValidationError as error:
+            raise UsageError(f"{path}: {number}.{fault_of(error)}") from None
         if event.cat == "Node" and event.name.endswith(_KERNEL):
-            runs[event.name.removesuffix(_KERNEL)].append(event)
-    return Profile("onnxruntime", tuple(_node(name, runs[name], path) for name in runs))
+            name = event.name.removesuffix(_KERNEL)
+            first.setdefault(name, event.args)
+            times[name].append(event.dur)
+    nodes = (_node(name, arguments, times[name], path) for name, arguments in first.items())
+    return Profile("onnxruntime", tuple(nodes))
 
 
-def _node(name: str, events: list[_Event], path: Path) -> ProfiledNode:
-    arguments = events[0].args
+def _node(name: str, arguments: _Arguments, times: list[float], path: Path) -> ProfiledNode:
     reads = [(kind, shape) for read in arguments.input_type_shape for kind, shape in read.items()]
     writes = [shape for written in arguments.output_type_shape for shape in written.values()]
     maps = [shape[0] for _, shape in reads[:1] if len(shape) == 4]
@@ -90,7 +96,7 @@ def _node(name: str, events: list[_Event], path: Path) -> ProfiledNode:
     shape = _shape(op, arguments.op_name, [shape for _, shape in reads], writes)
     if shape is not None and name.endswith(_BLOCKED):
         shape = replace(shape, blocks=_BLOCKS)
-    times = [event.dur for event in events[1:] or events]
+    times = times[1:] or times
     return ProfiledNode(
         name,
         statistics.median(times) / 1e6,
@@ -130,7 +136,7 @@ def _shape(op: str, op_name: str, reads: list[list[int]], writes: list[list[int]
     kernel, groups = None, 0
     if op == "conv2d" and len(reads) > 1 and len(reads[1]) == 4:
         kernel = (reads[1][2], reads[1][3])
-        groups = max(in_channels // reads[1][1], 1)
+        groups = max(in_channels // max(reads[1][1], 1), 1)
     detail = re.sub("[^a-z]", "", op_name.lower()) if op == "activation" else ""
     if op in ("add", "mul") and len(reads) > 1 and reads[1] != reads[0]:
         detail = "channel"

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import UsageError
-from automl.profiling.nodes import Profile, ProfiledNode
+from automl.profiling.nodes import MOST_MS, Profile, ProfiledNode
 
-_TABLE: Final = re.compile(r"^=+ Run Order =+$")
+_TABLE: Final = re.compile(r"^[ \t]*=+ Run Order =+[ \t\r]*$", re.MULTILINE)
+_MOST_CHARACTERS: Final = 1 << 22
 _NEEDED: Final = ("node type", "avg ms", "name")
 #: TFLite's operators and what they are priced as.
 _OPS: Final = {
@@ -38,7 +39,7 @@ _OPS: Final = {
 
 def is_tflite(text: str) -> bool:
     """Whether a text holds such a profile."""
-    return any(_TABLE.match(line.strip()) for line in text.splitlines())
+    return _TABLE.search(text) is not None
 
 
 def read_tflite(text: str, path: Path) -> Profile:
@@ -50,6 +51,8 @@ def read_tflite(text: str, path: Path) -> Profile:
     Raises:
         UsageError: A column is missing, or a time is no number.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise UsageError(f"{path}: {len(text):,} characters, far more than benchmark_model prints")
     lines = [line.strip() for line in text.splitlines()]
     start = max(i for i, line in enumerate(lines) if _TABLE.match(line))
     header = [field.lower().replace("_", " ") for field in _fields(_at(lines, start + 1))]
@@ -79,7 +82,7 @@ def _node(found: dict[str, str], path: Path, number: int) -> ProfiledNode:
         milliseconds = float(found["avg ms"])
     except (KeyError, ValueError):
         milliseconds = math.nan
-    if not 0 <= milliseconds < math.inf or "name" not in found:
+    if not 0 <= milliseconds <= MOST_MS or "name" not in found:
         raise UsageError(f"{path}, line {number + 1}: not a line of a benchmark_model profile")
     kind = found["node type"]
     name = re.sub(r"\]?:\d+$", "", found["name"])

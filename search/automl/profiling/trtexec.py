@@ -7,42 +7,71 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, FailFast, Field, TypeAdapter, ValidationError
 
+from automl.documents import fault_of, read_json
 from automl.errors import UsageError
-from automl.profiling.nodes import Profile, ProfiledNode, Shape, onnx_op, size_of
+from automl.profiling.nodes import (
+    MOST_MS,
+    PROFILE_BYTES,
+    Profile,
+    ProfiledNode,
+    Shape,
+    onnx_op,
+    size_of,
+)
 
 #: Lines that are no operator of the network. On the DLA one line stands for a subgraph and most of
 #: its time shows up in the next reformatter; Myelin compiles subgraphs into kernels of its own.
 _ASIDE: Final = (
     (
-        re.compile(r"\}.*reformat|reformat.*\{", re.I),
+        lambda name: _around(name.lower(), "reformat"),
         "layout change at a subgraph (on the DLA it holds the subgraph's time)",
     ),
-    (re.compile(r"reformat", re.I), "layout change"),
-    (re.compile(r" to nvm$|^nvm to | copy finish$"), "transfer to or from the DLA"),
-    (re.compile(r"[{}]|ForeignNode"), "subgraph in one line (DLA or Myelin)"),
-    (re.compile(r"__my[el]|_myl\d|Myelin", re.I), "kernel of a subgraph (Myelin)"),
-    (re.compile(r" copy( \d+)?$"), "copy (part of a concatenation)"),
-    (re.compile(r"^[^+|]*(Quantize|Dequantize)Linear[^+|]*$"), "change of precision"),
+    (re.compile(r"reformat", re.I).search, "layout change"),
+    (re.compile(r" to nvm$|^nvm to | copy finish$").search, "transfer to or from the DLA"),
+    (re.compile(r"[{}]|ForeignNode").search, "subgraph in one line (DLA or Myelin)"),
+    (re.compile(r"__my[el]|_myl\d|Myelin", re.I).search, "kernel of a subgraph (Myelin)"),
+    (re.compile(r" copy( \d+)?$").search, "copy (part of a concatenation)"),
+    (
+        lambda name: "uantizeLinear" in name and _alone(name),
+        "change of precision",
+    ),
 )
+_CHANGES: Final = re.compile(r"(Quantize|Dequantize)Linear")
+_LONGEST: Final = 1 << 16  # characters of a line's name
 #: Operators whose shape is that of their tensors.
 _PLAIN: Final = ("add", "mul", "resize")
 _PRECISIONS: Final = ("bf16", "fp16", "fp32", "fp8", "int8")
 
 
+def _around(name: str, word: str) -> bool:
+    """Whether a word stands behind the end of a subgraph, or before the beginning of one."""
+    first, last = name.find(word), name.rfind(word)
+    return 0 <= name.find("}") < last or 0 <= first < name.rfind("{")
+
+
+def _alone(name: str) -> bool:
+    """Whether a line is of one operator, with none fused into it or merged with it."""
+    return "+" not in name and "|" not in name and bool(_CHANGES.search(name))
+
+
+Milliseconds = Annotated[float, Field(ge=0, le=MOST_MS)]
+Size = Annotated[int, Field(ge=-(1 << 40), le=1 << 40)]
+
+
 class _Entry(BaseModel):
-    name: str
-    average_ms: float = Field(alias="averageMs", ge=0, allow_inf_nan=False)
-    median_ms: float | None = Field(None, alias="medianMs", ge=0, allow_inf_nan=False)
+    name: Annotated[str, Field(max_length=_LONGEST)]
+    average_ms: Milliseconds = Field(alias="averageMs")
+    median_ms: Milliseconds | None = Field(None, alias="medianMs")
 
 
 class _Count(BaseModel):
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=1 << 40)
 
 
 class _Tensor(BaseModel):
-    dimensions: list[int] = Field(default=[], alias="Dimensions")
+    dimensions: list[Size] = Field(default=[], alias="Dimensions")
     format: str = Field("", alias="Format/Datatype")
 
 
@@ -56,18 +85,23 @@ class _LayerInfo(BaseModel):
     kind: str = Field("", alias="ParameterType")
     inputs: list[_Tensor] = Field(default=[], alias="Inputs")
     outputs: list[_Tensor] = Field(default=[], alias="Outputs")
-    kernel: list[int] | None = Field(None, alias="Kernel")
-    window: list[int] | None = Field(None, alias="WindowSize")
-    stride: list[int] | None = Field(None, alias="Stride")
-    padding: list[int] | None = Field(None, alias="PrePadding")
-    dilation: list[int] | None = Field(None, alias="Dilation")
-    groups: int = Field(0, alias="Groups")
+    kernel: list[Size] | None = Field(None, alias="Kernel")
+    window: list[Size] | None = Field(None, alias="WindowSize")
+    stride: list[Size] | None = Field(None, alias="Stride")
+    padding: list[Size] | None = Field(None, alias="PrePadding")
+    dilation: list[Size] | None = Field(None, alias="Dilation")
+    groups: Size = Field(0, alias="Groups")
     pooling: str = Field("", alias="PoolingType")
     residual: int = Field(0, alias="HasResidual")
 
 
 class _LayerFile(BaseModel):
-    layers: list[Annotated[_LayerInfo, BeforeValidator(_named)]] = Field(alias="Layers")
+    layers: Annotated[list[Annotated[_LayerInfo, BeforeValidator(_named)]], FailFast()] = Field(
+        alias="Layers"
+    )
+
+
+_ENTRIES: Final = TypeAdapter(Annotated[list[_Entry], FailFast()])
 
 
 def is_trtexec(found: Any) -> bool:
@@ -89,7 +123,7 @@ def read_trtexec(found: Any, path: Path, layer_info: Path | None) -> Profile:
     """
     try:
         runs = _Count.model_validate(found[0]).count if "count" in found[0] else 0
-        entries = TypeAdapter(list[_Entry]).validate_python(found[1:] if runs else found)
+        entries = _ENTRIES.validate_python(found[1:] if runs else found)
     except ValidationError as error:
         raise _unreadable(path, error) from error
     infos = {} if layer_info is None else _read_layers(layer_info)
@@ -100,9 +134,8 @@ def read_trtexec(found: Any, path: Path, layer_info: Path | None) -> Profile:
 
 def _read_layers(path: Path) -> dict[str, _LayerInfo]:
     try:
-        layers = _LayerFile.model_validate_json(path.read_bytes()).layers
-    except OSError as error:
-        raise UsageError(f"layer information {path}: {error.strerror}") from error
+        found = read_json(path, UsageError, "layer information", most=PROFILE_BYTES, unique=False)
+        layers = _LayerFile.model_validate(found).layers
     except ValidationError as error:
         raise _unreadable(path, error) from error
     for layer in layers:
@@ -113,14 +146,12 @@ def _read_layers(path: Path) -> dict[str, _LayerInfo]:
 
 
 def _unreadable(path: Path, error: ValidationError) -> UsageError:
-    fault = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in fault["loc"])
-    return UsageError(f"{path}: {key}: {fault['msg']}")
+    return UsageError(f"{path}: {fault_of(error)}")
 
 
 def _node(entry: _Entry, runs: int, info: _LayerInfo | None) -> ProfiledNode:
     milliseconds = entry.average_ms if entry.median_ms is None else entry.median_ms
-    aside = next((why for pattern, why in _ASIDE if pattern.search(entry.name)), "")
+    aside = next((why for holds, why in _ASIDE if holds(entry.name)), "")
     branches = tuple(tuple(_parts(branch)) for branch in entry.name.split(" || "))
     known = info is not None and not aside
     return ProfiledNode(

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session
 
 from automl.errors import LockedError, Raised, attempt
-from automl.files import Holder
+from automl.files import Holder, parse_holder
 from automl.study.address import journal_file, without_password
 from automl.study.journal import own_journaled_study
 from automl.study.waiting import OPENING_SECONDS, engine_options, wait_for
@@ -102,7 +102,7 @@ def guard_study(
     row = _read(engine, study) if sa.inspect(engine).has_table(_LEASES.name) else None
     if row is None:
         return
-    if not _is_here(Holder(**json.loads(row.holder))):
+    if not _is_here(parse_holder(row.holder, shown)):
         raise _refusal(study, shown, row)
 
     def check(session: Session, _: object) -> None:
@@ -112,7 +112,7 @@ def guard_study(
         held = _ROW.where(_LEASES.c.study == study).with_for_update()
         found = session.connection().execute(held).first()
         if found is None or found.token != row.token:
-            by = "another process" if found is None else Holder(**json.loads(found.holder))
+            by = "another process" if found is None else parse_holder(found.holder, shown)
             raise LockedError(
                 f"the study {study!r} in {shown} was taken over by {by}, as this process did not "
                 "say for too long that it lives",
@@ -228,7 +228,7 @@ def _read(engine: sa.Engine, study: str) -> _Row | None:
 
 
 def _refusal(study: str, shown: str, found: _Row) -> LockedError:
-    holder = Holder(**json.loads(found.holder))
+    holder = parse_holder(found.holder, shown)
     return LockedError(
         f"the study {study!r} in {shown} is in use by {holder}",
         holder=holder,

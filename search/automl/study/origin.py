@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import site
 import socket
 import sys
@@ -69,7 +70,7 @@ def load_files(driver: Origin) -> None:
         ClusterError: A file that is missing or differs; names it.
     """
     for name, digest in driver.files.items():
-        if not Path(name).is_file():
+        if not os.path.isfile(name):
             raise ClusterError(
                 f"{socket.gethostname()} has no {name}: "
                 "put it there, or into a folder that all machines share"
@@ -106,7 +107,7 @@ def _own_modules() -> Iterator[tuple[str, Path]]:
             continue
         path = Path(file)
         inside = any(path.is_relative_to(place) for place in installed)
-        if path.suffix == ".py" and not inside and path.is_file():
+        if path.suffix == ".py" and not inside and os.path.isfile(path):
             yield name, path
 
 

@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from automl.cost import Cost
-from automl.errors import StudyError
+from automl.errors import Raised, StudyError, attempt
 from automl.space import Space, Variable, parameter_name, parameter_values
 from automl.study.address import journal_file, without_password
 from automl.study.identity import Identity
@@ -159,9 +159,16 @@ class TrialStore:
         self._study.add_trial(frozen)
 
     def _stored(self, number: int, frozen: FrozenTrial) -> Stored:
+        found = attempt(lambda: self._read(number, frozen))
+        if isinstance(found, Raised):
+            text = f"trial {frozen.number} in {self._url} was not written by automl: {found}"
+            raise StudyError(text) from found.error
+        return found
+
+    def _read(self, number: int, frozen: FrozenTrial) -> Stored:
         attributes = frozen.user_attrs
-        if frozen.params.keys() != self._distributions.keys() or "state" not in attributes:
-            raise StudyError(f"trial {frozen.number} in {self._url} was not written by automl")
+        if frozen.params.keys() != self._distributions.keys():
+            raise ValueError("it has other choices")
         vector = self._space.dense.copy()
         for position, (name, values) in enumerate(zip(self._names, self._values, strict=True)):
             vector[position] = values.index(frozen.params[name])

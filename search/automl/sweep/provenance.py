@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def check_provenance(case: Case, driver: Provenance) -> None:
 def _digest(name: str) -> str:
     """Hash of a file, or of a module's; "" where there is none."""
     path = Path(name) if "/" in name or name.endswith((".py", ".jsonl")) else _source(name)
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         return ""
     content = hashlib.sha256()
     with path.open("rb") as file:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from automl.documents import fault_of, read_toml, shown
 from automl.errors import AutomlError, OptionError, UsageError, nearest
 from automl.example import EXAMPLES, find_example
 from automl.options import Option, SearchOptions, TaskOptions, make_options, options_of
@@ -131,10 +132,7 @@ def read_recipe(path: Path) -> Recipe:
             twice, or more searches than it says there may be.
         OptionError: A value of the wrong kind, or values that exclude each other; names the case.
     """
-    try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
-        raise UsageError(f"recipe {path}: {problem}") from problem
+    written, _ = read_toml(path, UsageError, "recipe")
     return make_recipe(written, name=path.stem, folder=path.parent.resolve(), place=str(path))
 
 
@@ -174,12 +172,11 @@ def _fault(error: ValidationError) -> str:
     """The first fault in words; an unknown key with the nearest."""
     found = error.errors(include_url=False)[0]
     *tables, last = found["loc"]
-    where = ".".join(map(str, found["loc"]))
     if found["type"] != "extra_forbidden":
-        return f"{where}: {found['msg']}, found {found['input']!r}"
+        return fault_of(error)
     known = RaySettings.model_fields if tables == ["ray"] else RecipeFile.model_fields
     inside = f" in {'.'.join(map(str, tables))}" if tables else ""
-    return f"unknown key {str(last)!r}{inside}{nearest(str(last), known)}"
+    return f"unknown key {shown(str(last))}{inside}{nearest(str(last), known)}"
 
 
 def _check_keys(file: RecipeFile, place: str) -> None:
@@ -190,7 +187,7 @@ def _check_keys(file: RecipeFile, place: str) -> None:
             if key in _OWN:
                 raise UsageError(f"{place}, {title}: {key!r} is the sweep's own to decide")
             if key not in KNOWN:
-                raise UsageError(f"{place}, {title}: unknown key {key!r}{nearest(key, KNOWN)}")
+                raise UsageError(f"{place}, {title}: unknown key {shown(key)}{nearest(key, KNOWN)}")
         if title not in ("common", "grid"):
             twice = sorted(table.keys() & file.grid.keys())
             if twice:
@@ -203,7 +200,7 @@ def _check_keys(file: RecipeFile, place: str) -> None:
         if not isinstance(name, str) or not _slug(name):
             raise UsageError(f"{place}, cases {number}: a case needs a name")
         if names.count(name) > 1:
-            raise UsageError(f"{place}: two cases are called {name!r}")
+            raise UsageError(f"{place}: two cases are called {shown(name)}")
 
 
 def _cases(file: RecipeFile, folder: Path, place: str) -> Iterator[Case]:
@@ -265,7 +262,7 @@ def _absolute(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if not isinstance(value, str):
             continue
         is_file = key == "weights" or ".py:" in value
-        if is_file or (key == "target" and (folder / value).is_file()):
+        if is_file or (key == "target" and os.path.isfile(folder / value)):
             found[key] = str(folder / value)
     return found
 

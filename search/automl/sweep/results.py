@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from automl import __version__
+from automl.documents import fault_of
+from automl.errors import StudyError
 from automl.pipeline import SearchResult
 from automl.sweep.recipe import Case
 
@@ -164,16 +168,20 @@ def row_to_json(row: SearchRow) -> dict[str, Any]:
     return asdict(row) | {"budget": list(row.budget)}
 
 
-def row_from_json(found: dict[str, Any]) -> SearchRow:
+def row_from_json(found: object, where: str = "the row") -> SearchRow:
     """The row of plain values; keys of other versions are left out.
 
+    Args:
+        found: The values.
+        where: What they are, for messages.
+
     Raises:
-        TypeError, KeyError: It lacks some.
+        StudyError: It lacks some, or some are of another kind; the first is named.
     """
-    known = {each.name for each in fields(SearchRow)}
-    values: dict[str, Any] = {key: value for key, value in found.items() if key in known}
-    values["budget"] = tuple(found["budget"])
-    return SearchRow(**values)
+    try:
+        return TypeAdapter(SearchRow).validate_python(found)
+    except ValidationError as error:
+        raise StudyError(f"{where}: {fault_of(error)}") from None
 
 
 def result_to_json(result: SweepResult) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from automl import pipeline
-from automl.errors import AutomlError, InfeasibleError, Raised, StudyError, attempt
+from automl.documents import decoded, parse_json
+from automl.errors import AutomlError, InfeasibleError, StudyError, attempt
 from automl.files import wait_until_free
 from automl.options import SearchOptions, values_of
 from automl.pipeline import Event, SearchRequest, Sharing, Task, load_task
@@ -175,14 +176,11 @@ def read_record(case: Case, store: ResultStore) -> SearchRow | None:
     if content is None:
         return None
 
-    def read() -> tuple[dict[str, object], SearchRow]:
-        found = json.loads(content)
-        return found["of"], row_from_json(found["row"])
-
-    answer = attempt(read)
-    if isinstance(answer, Raised):
-        raise StudyError(f"{store.address}/{name} is no record of a search: {answer}")
-    written, row = answer
+    where = f"{store.address}/{name} is no record of a search"
+    found = parse_json(decoded(content, where, StudyError), where, StudyError)
+    if not isinstance(found, dict) or not isinstance(written := found.get("of"), dict):
+        raise StudyError(f"{where}: it does not say of which")
+    row = row_from_json(found.get("row"), where)
     if row.state not in FINISHED:
         return None
     now = _what(case)

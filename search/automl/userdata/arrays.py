@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import torch
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
+from automl.documents import files_beside, shown
 from automl.errors import DataError, Raised, attempt, nearest
+from automl.userdata.archives import members
 from automl.userdata.sources import BATCH, PARTS, Source, held_out, in_drawn_order, shared_out
 
 Tensor = torch.Tensor
 _INPUTS: Final = ("x", "images", "inputs", "data")
 _LABELS: Final = ("y", "labels", "targets", "label")
+#: Bytes that the number of a row takes while rows are shared out, and what may be taken besides.
+_ROW_BYTES, _BESIDES = 250, 64_000_000
+#: What reads the header of an array by the version of its form.
+_VERSIONS: Final = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 #: Channels that a picture may have.
 _CHANNELS: Final = (1, 3, 4)
 
@@ -57,9 +67,9 @@ def array_parts(source: Source) -> tuple[ArrayBatches, ...]:
         DataError: No such file, none that NumPy reads, or arrays that do not belong together.
     """
     path = source.path
-    if not path.is_file():
-        there = [each.name for each in path.parent.glob("*.npz")] if path.parent.is_dir() else []
-        raise DataError(f"there is no file {path}{nearest(path.name, there)}")
+    if not os.path.lexists(path):
+        raise DataError(f"there is no file {path}{nearest(path.name, files_beside(path))}")
+    _check_file(path)
     arrays = attempt(lambda: _read(path))
     if isinstance(arrays, Raised):
         raise DataError(f"{path} cannot be read: {arrays.error}")
@@ -70,10 +80,35 @@ def array_parts(source: Source) -> tuple[ArrayBatches, ...]:
     if set(parts) == {""}:
         parts = _split(parts[""], shared_out)
     if "training" not in parts:
-        raise DataError(f"{path} has no arrays for training: it has {', '.join(arrays)}")
+        raise DataError(f"{path} has no arrays for training: it has {_names(arrays)}")
     if "validation" not in parts:
         parts |= _split(parts["training"], held_out)
     return tuple(parts[part] for part in ("training", "validation", "test") if part in parts)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse arrays that are not what they say, before memory is taken for them."""
+    for each in members(path, DataError):
+        reason = attempt(lambda each=each: _misfit(path, each))  # type: ignore[misc]
+        if reason:
+            text = reason.error if isinstance(reason, Raised) else reason
+            raise DataError(f"{path} cannot be read: {shown(each.filename)}: {text}")
+
+
+def _misfit(path: Path, member: ZipInfo) -> str:
+    """Why a member is no array of numbers or text; "" where it is one."""
+    with ZipFile(path) as archive, archive.open(member) as file:
+        version = read_magic(file)
+        if version not in _VERSIONS:
+            return f"an array of NumPy's format {version[0]}.{version[1]}, whose fields have names"
+        shape, _, kind = _VERSIONS[version](file)
+        said = prod(shape) * kind.itemsize
+        held = member.file_size - file.tell()
+    if kind.hasobject:
+        return "it holds objects, which are not unpickled (allow_pickle=False)"
+    if said != held or min(shape, default=0) < 0:
+        return f"its shape {shown(shape)} takes {said:,} bytes, {held:,} are there"
+    return ""
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -107,17 +142,25 @@ def _named(
             found.setdefault(part, {})[kind] = array
     if not any("inputs" in each for each in found.values()):
         raise DataError(
-            f"{source.path} has no inputs: it has {', '.join(arrays) or 'nothing'}, expected x and"
+            f"{source.path} has no inputs: it has {_names(arrays)}, expected x and"
             " y, x_train and y_train, or train_images and train_labels"
         )
     return {part: each for part, each in found.items() if "inputs" in each}
 
 
+def _names(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(shown(name)[1:-1] for name in list(arrays)[:8]) or "nothing"
+
+
 def _part(found: Mapping[str, NDArray[Any]], part: str, source: Source) -> ArrayBatches:
     inputs, labels = found["inputs"], found.get("labels")
+    if not inputs.size:
+        raise DataError(f"{source.path}: the inputs {part} are empty, of the shape {inputs.shape}")
     if inputs.ndim == 0 or (labels is not None and labels.shape[:1] != inputs.shape[:1]):
         shapes = f"{inputs.shape} and {None if labels is None else labels.shape}"
         raise DataError(f"{source.path}: inputs and labels {part} have the shapes {shapes}")
+    if len(inputs) * _ROW_BYTES > 9 * source.path.stat().st_size + _BESIDES:
+        raise DataError(f"{source.path}: {len(inputs):,} inputs of a few bytes each are too many")
     return ArrayBatches(inputs, labels, list(range(len(inputs))), source)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import torch
 from torch import fx, nn
@@ -27,6 +27,7 @@ from torch.export.pt2_archive.constants import (
 from torch.fx.operator_schemas import normalize_function
 
 from automl.errors import ModelError, Raised, attempt
+from automl.userdata.archives import members
 from automl.userdata.exported_batch import check_batches, free_batch, free_channels, operator_of
 from automl.userdata.exported_layers import SEVERAL, layer_of, recurrent_of
 from automl.userdata.exported_modules import PATH, Exported, nest, path_of, put
@@ -64,7 +65,7 @@ def load_exported(path: Path) -> Any:
     Raises:
         ModelError: There is no such file, or something else is in it.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(f"there is no file {path}")
     if not is_zipfile(path):
         raise ModelError(f"{path} is no exported program: torch.export.save writes them")
@@ -86,13 +87,8 @@ def load_exported(path: Path) -> Any:
 
 def _refuse_objects(path: Path) -> None:
     """Refuse constants that are no tensors: to read these is to run what they say."""
-    try:
-        with ZipFile(path) as file:
-            names = file.namelist()
-    except (BadZipFile, OSError) as error:
-        raise ModelError(f"{path} is no exported program that can be read: {error}") from None
-    for name in names:
-        _, found, constant = name.partition(f"/{CONSTANTS_DIR}")
+    for each in members(path, ModelError):
+        _, found, constant = each.filename.partition(f"/{CONSTANTS_DIR}")
         if found and constant.startswith((CUSTOM_OBJ_FILENAME_PREFIX, OPAQUE_OBJ_FILENAME_PREFIX)):
             raise ModelError(
                 f"{path} holds an object that is no tensor ({constant}), which is not read: it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +16,12 @@ from automl.network import InputForm, form_of, judged_tensors, named_tensors, st
 from automl.userdata.data import Data
 from automl.userdata.exported import EXPORTED, from_exported, is_exported, load_exported
 from automl.userdata.objects import call_user, load_factory
+from automl.userdata.weight_files import refuse_as_model
 from automl.userdata.weights import load_weights
 
 Tensor = torch.Tensor
+#: What files are called that hold weights, or models that are not read.
+_FILES: Final = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors", ".onnx", ".pkl", ".h5")
 _WHOLE: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 #: Modules that a note names.
 _NAMED: Final = 3
@@ -51,6 +55,8 @@ def load_model(spec: str, weights: Path | None = None) -> nn.Module:
 
 def load_ready(spec: str, weights: Path | None = None) -> ReadyModel:
     """As `load_model`, with what was done to make it so."""
+    if ":" not in spec and Path(spec).suffix.lower() in _FILES and os.path.isfile(spec):
+        refuse_as_model(Path(spec))
     made = load_exported(Path(spec)) if spec.endswith(EXPORTED) else load_factory(spec)
     if not isinstance(made, nn.Module) and not is_exported(made):
         if not callable(made):

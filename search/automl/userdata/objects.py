@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
+from automl.documents import files_beside
 from automl.errors import AutomlError, ModelError, Raised, attempt, nearest
 
 T = TypeVar("T")
@@ -114,9 +116,8 @@ def load_file(path: Path, error: type[AutomlError] = ModelError) -> ModuleType:
     Raises:
         AutomlError: Of the kind `error`; the file is missing or cannot be imported.
     """
-    if not path.is_file():
-        there = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise error(f"there is no file {path}{nearest(path.name, there)}")
+    if not os.path.isfile(path):
+        raise error(f"there is no file {path}{nearest(path.name, files_beside(path))}")
     path = path.resolve()
     content = call_user(path.read_bytes, f"{path} cannot be read", error)
     known = _EXECUTED.get(path)

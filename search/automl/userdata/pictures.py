@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def picture_parts(source: Source) -> tuple[PictureBatches, ...]:
         DataError: No such folder, no pictures in it, or classes that differ between parts.
     """
     _need_pillow()
-    if not source.path.is_dir():
+    if not os.path.isdir(source.path):
         raise DataError(f"{source.name}: there is no folder {source.path}")
     own = {PARTS[each.name.lower()]: each for each in _folders(source.path) if _is_part(each)}
     if "training" in own:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from automl.documents import read_toml, shown
 from automl.errors import OptionError, UsageError, nearest
 from automl.options import Option, Options, SearchOptions, TaskOptions, make_options, options_of
 from automl.userdata.sources import FOLDER, is_source
 
 NAME: Final = "automl.toml"
+#: Lines that look as if a key began on them, of which each is tried.
+_TRIES: Final = 16
 #: The classes of options whose names are keys of the file.
 OWNERS: Final[tuple[type[Options], ...]] = (TaskOptions, SearchOptions)
 
@@ -89,20 +94,17 @@ def read_settings(folder: Path, owners: Sequence[type[Options]] = OWNERS) -> Set
         OptionError: A value of the wrong kind; names the line.
     """
     path = folder / NAME
-    if not path.is_file():
+    if not os.path.lexists(path):
         return Settings()
-    try:
-        written = path.read_text(encoding="utf-8")
-        found = tomllib.loads(written)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
-        raise UsageError(f"{NAME}: {problem}") from problem
+    found, written = read_toml(path, UsageError)
     known = {each.name: each for owner in owners for each in options_of(owner)}
     values: dict[str, object] = {}
     places: dict[str, str] = {}
     for key, value in found.items():
-        place = f"{NAME} line {_line_of(key, written)}"
+        line = _line_of(key, written)
+        place = NAME if line is None else f"{NAME} line {line}"
         if key not in known:
-            raise UsageError(f"{place}: unknown key {key!r}{nearest(key, known)}")
+            raise UsageError(f"{place}: unknown key {shown(key)}{nearest(key, known)}")
         places[key] = f"{place}: {key}"
         values[key] = _resolved(known[key].checked(value, places[key]), folder)
     return Settings(values, places)
@@ -124,20 +126,21 @@ def _resolved(value: object, folder: Path) -> object:
     return value
 
 
-def _line_of(key: str, written: str) -> int:
-    """The line on which a key of the file begins."""
+def _line_of(key: str, written: str) -> int | None:
+    """The line on which a key of the file begins; None where it is not found by a few tries."""
     lines = written.splitlines()
     begins = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[\].=]")
-    for number, line in enumerate(lines):
-        if begins.match(line) and _is_whole("\n".join(lines[:number])):
+    likely = (number for number, line in enumerate(lines) if begins.match(line))
+    for number in itertools.islice(likely, _TRIES):
+        if _is_whole("\n".join(lines[:number])):
             return number + 1
-    return 1
+    return None
 
 
 def _is_whole(written: str) -> bool:
     """Whether a part of the file ends outside of a text or a list."""
     try:
         tomllib.loads(written)
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return False
     return True
