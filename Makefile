@@ -12,6 +12,7 @@
 #                      half of their measured latency; goes on where it stopped
 # make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
 #                      themselves; what storages, agents and drivers take, and what 1,000 workers would need
+# make fuzz            readers fed with changed files, a million of them (FUZZ="--inputs 10000"); goes on where it stopped
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
 #   make search PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -22,7 +23,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster fuzz clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -85,6 +86,11 @@ bench-cluster: $(VENV)/.ready-dev
 	@echo "== bench_workers.py, ResNet-56"
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_workers.py --trials 24 \
 		--model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
+
+FUZZ ?= --inputs 1000000
+
+fuzz: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_fuzz.py $(FUZZ)
 
 clean:
 	rm -rf $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import zlib
@@ -246,3 +247,38 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
         write_packed(path, {"w": torch.zeros(3)})
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["weights.bin"]
+
+
+HUFF = {"name": "a", "kind": "shared", "bits": 1, "used": 2, "huffman": 2}
+
+
+@pytest.mark.parametrize(
+    ("entries", "payload", "message"),
+    [
+        ([{**HUFF, "shape": [(1 << 40) - 1]}], b"\0\0", "2 bytes hold no 1,099,511,627,775"),
+        ([{**HUFF, "shape": [9]}], b"\0\0", "1 bytes of 0 symbols hold no 9 of them"),
+        ([{"name": "a", "kind": "raw", "shape": [0]}] * 2, b"", "the tensor 'a' is there twice"),
+        ([{"name": "a", "kind": "raw", "shape": [0, (1 << 40) - 1, (1 << 40) - 1]}], b"",
+         "of more numbers than there can be"),
+        ([{"name": "a", "kind": "raw", "shape": [1] * 99}], b"\0" * 4, "at most 16 items"),
+        ([{"name": "a", "kind": "raw", "shape": [2], "dtype": "bool"}], b"\0\7", "neither 0 nor 1"),
+    ],
+)  # fmt: skip
+def test_tensors_that_cannot_be_are_refused_before_they_are_made(
+    tmp_path: Path, entries: list[dict[str, object]], payload: bytes, message: str
+) -> None:
+    if "huffman" in entries[0]:
+        payload = struct.pack("<2f", 1, 2) + payload
+    header = {"sha256": hashlib.sha256(payload).hexdigest(), "tensors": entries}
+    packed = zlib.compress(json.dumps(header).encode())
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"automlwt" + struct.pack("<II", 1, len(packed)) + packed + payload)
+    with pytest.raises(QuantizationError, match=message):
+        read_packed(path)
+
+
+def test_a_header_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    packed = zlib.compress(b" " * 100_000_000)
+    (tmp_path / "w").write_bytes(b"automlwt" + struct.pack("<II", 1, len(packed)) + packed)
+    with pytest.raises(QuantizationError, match=r"its header is over [\d,]+ bytes"):
+        read_packed(tmp_path / "w")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from automl.errors import UsageError
+from automl.network.layers import Network
+from automl.profiling.matching import Matcher
 from automl.profiling.nodes import ProfiledNode, Shape
 from automl.profiling.trtexec import is_trtexec, read_trtexec
 
@@ -125,3 +127,11 @@ def test_files_of_another_form_are_refused_with_the_field(tmp_path: Path) -> Non
     layers.write_text("{}")
     with pytest.raises(UsageError, match=r"layers\.json: Layers is missing"):
         read_trtexec([entry("a")], PATH, layers)
+
+
+@pytest.mark.parametrize("piece", ["}", "_1", "QuantizeLinear+", ".a", "/a", "/a.a"])
+def test_names_without_end_take_no_time_without_end(piece: str) -> None:
+    """Searching for what stands around a word took the square of a name's length."""
+    network = Network((), (), (), (1, 3, 8, 8), (8,))
+    profile = read_trtexec([entry(piece * (60_000 // len(piece)) + "x")] * 40, PATH, None)
+    assert all(isinstance(Matcher(network, "fp16").match(node), str) for node in profile.nodes)
