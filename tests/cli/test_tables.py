@@ -99,7 +99,7 @@ def test_check(automl: Automl) -> None:
     status, out, _ = automl("table", "check", "one.jsonl")
     assert status == 2
     assert "lines that cannot be read: 1" in out
-    assert "one.jsonl:5: seconds nan is not a finite number" in out.replace("\n    ", " ")
+    assert "one.jsonl:5: NaN is no number that JSON has" in out.replace("\n    ", " ")
     status, out, _ = automl("table", "check", "nothing.jsonl")
     assert status == 2
 

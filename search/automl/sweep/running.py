@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from automl import pipeline
 from automl.documents import decoded, parse_json
-from automl.errors import AutomlError, InfeasibleError, StudyError, attempt
+from automl.errors import AutomlError, InfeasibleError, Raised, StudyError, attempt
 from automl.files import wait_until_free
 from automl.options import SearchOptions, values_of
 from automl.pipeline import Event, SearchRequest, Sharing, Task, load_task

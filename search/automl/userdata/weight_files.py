@@ -141,7 +141,7 @@ def _check_pickles(
         raise ModelError(f"{path} cannot be read as a state dict: it names {shown(found)}")
 
 
-def _refusal(path: Path, error: Exception) -> str:
+def _refusal(path: Path, error: BaseException) -> str:
     """Why a file is not read, and what to do."""
     found = _GLOBAL.search(str(error))
     if found is not None:
