@@ -171,6 +171,6 @@ def refuse_as_model(path: Path) -> None:
     elif not isinstance(held, Mapping):
         what = f"holds a {type(held).__name__}"
     raise ModelError(
-        f"the model {shown(str(path))[1:-1]} {what}; a model is named by its code, file.py:name or"
+        f"the model {path} {what}; a model is named by its code, file.py:name or"
         " package.module:name, and such a file given as its weights"
     )
