@@ -35,7 +35,7 @@ from automl.pipeline.networks import network_of
 from automl.policy.policy import Policy
 from automl.profiling.device import conditions, others_load
 from automl.profiling.measuring import measure_models, profile
-from automl.profiling.overhead import fit_overhead, held_out_seconds, network_seconds
+from automl.profiling.overhead import Sums, fit_overhead, held_out_seconds, network_seconds
 from automl.profiling.runner import LocalRunner, Runner
 from automl.space import build_space
 
@@ -138,7 +138,7 @@ def measure(
     )
     return Found(
         sums=sums,
-        predicted=held_out_seconds(sums, operators, measured),
+        predicted=held_out_seconds(Sums(np.array(sums)), operators, measured),
         measured=measured,
         operators=operators,
         macs=[sum(layer.macs for layer in each) for each in layers],
@@ -172,7 +172,7 @@ def errors(name: str, found: Mapping[str, Found]) -> dict[str, float | None]:
 def from_others(own: Found, rest: list[Found]) -> list[float]:
     """Seconds of a network's policies with an overhead fitted on other networks."""
     overhead = fit_overhead(
-        [value for one in rest for value in one.sums],
+        Sums(np.array([value for one in rest for value in one.sums])),
         [value for one in rest for value in one.operators],
         [value for one in rest for value in one.measured],
     )

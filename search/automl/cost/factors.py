@@ -34,16 +34,22 @@ JOINT_ENTRIES: Final = 1 << 16
 _FEW: Final = 256
 
 
+#: Of operators that a runtime computes in integers.
+INTEGER: Final = "int8"
+
+
 @dataclass(frozen=True, slots=True)
 class Overhead:
     """Latency of a network from its operators': scale * sum + per_operator * count + constant.
 
-    Seconds; fitted on whole networks that were measured.
+    Seconds; fitted on whole networks that were measured. In the sum operators that compute
+    integers count `integers` times.
     """
 
     scale: float = 1.0
     per_operator: float = 0.0
     constant: float = 0.0
+    integers: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,9 @@ def _priced(table: LayerTable, prices: Prices, overhead: Overhead) -> tuple[Floa
     operators = table.operators()
     entry = np.repeat(np.arange(len(operators)), [len(keys) for keys in operators])
     found = np.array([prices[key] for keys in operators for key in keys])
-    seconds, source = found[:, 0] * overhead.scale, found[:, 1]
+    integer = [key.precision == INTEGER for keys in operators for key in keys]
+    factor = overhead.scale * np.where(integer, overhead.integers, 1.0)
+    seconds, source = found[:, 0] * factor, found[:, 1]
 
     def spread(each: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Sums over the operators of each entry, at all indices."""

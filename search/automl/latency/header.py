@@ -37,6 +37,7 @@ class FittedOverhead(_Model):
 
     Attributes:
         scale: Factor on the sum of the operators' times.
+        integers: Beside it, on the times of operators that compute integers.
         seconds_per_operator: Added for each operator that runs.
         seconds_per_call: Added once.
         networks: How many whole networks it was fitted on.
@@ -44,6 +45,7 @@ class FittedOverhead(_Model):
     """
 
     scale: float = Field(gt=0)
+    integers: float = Field(default=1.0, gt=0)
     seconds_per_operator: float = Field(ge=0)
     seconds_per_call: float = Field(ge=0)
     networks: int = Field(ge=1)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from automl.compression import further_parts, in_place
-from automl.cost import LATENCY, build_cost_model
+from automl.cost import LATENCY, Overhead, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.heap import give_back
 from automl.latency import (
@@ -29,6 +29,7 @@ from automl.profiling import (
     FEWEST_NETWORKS,
     Runner,
     StoredModels,
+    Sums,
     fit_overhead,
     half_model,
     held_out_seconds,
@@ -86,7 +87,16 @@ def fit_networks(
         MeasureError: If the runtime refuses a network or stops answering.
     """
     precisions = precisions_of(table.header)
-    plain = build_cost_model(traced.network, space, pricer or table, precisions=precisions)
+    plain, floats = (
+        build_cost_model(
+            traced.network,
+            space,
+            pricer or table,
+            overhead=Overhead(integers=share),
+            precisions=precisions,
+        )
+        for share in (1.0, 0.0)
+    )
     number_of = build_cost_model(traced.network, space, _UnitPricer(), precisions=precisions)
     vectors = fitting_vectors(space, seed)
     different = len(vectors)
@@ -99,7 +109,10 @@ def fit_networks(
             give_back()  # exporting takes several times a network's size
         times = measure_models(models, runner, seconds_cap=FIT_SECONDS)
         measured = [times[name].seconds for name in models]
-    sums = plain.price(vectors)[:, LATENCY].tolist()
+    sums = Sums(
+        plain.price(vectors)[:, LATENCY],
+        (plain.price(vectors) - floats.price(vectors))[:, LATENCY],
+    )
     counts = [round(count) for count in number_of.price(vectors)[:, LATENCY].tolist()]
     fitted = fit_overhead(sums, counts, measured)
     on_event(Event("fitting overhead", len(vectors), len(vectors)))
@@ -111,10 +124,15 @@ def fit_networks(
 
 
 def fitting_vectors(space: Space, seed: int) -> Vectors:
-    """The dense network first, and the different random policies that are measured beside it."""
+    """The dense network first, and the different random policies that are measured beside it.
+
+    Where bits are chosen, half of them have integers wherever they can: searches end near these.
+    """
     drawn = space.random(FIT_NETWORKS, np.random.default_rng(seed))
-    if space.of_kind("bits"):  # what searches end near: all integers
-        drawn = np.concatenate([drawn, integers(space)[None]])
+    if space.of_kind("bits"):
+        whole, bits = integers(space), list(space.of_kind("bits"))
+        drawn[::2, bits] = whole[bits]
+        drawn = np.concatenate([drawn, whole[None]])
     dense = space.dense[None]
     others = np.unique(drawn, axis=0)
     found: Vectors = np.concatenate([dense, others[(others != dense).any(axis=1)]])

@@ -349,7 +349,9 @@ def _read_overhead(path: Path | None) -> FittedOverhead | None:
 def _header_overhead(fitted: FittedOverhead | None) -> Overhead | None:
     if fitted is None:
         return None
-    return Overhead(fitted.scale, fitted.seconds_per_operator, fitted.seconds_per_call)
+    return Overhead(
+        fitted.scale, fitted.seconds_per_operator, fitted.seconds_per_call, fitted.integers
+    )
 
 
 def _header_error(table: LatencyTable) -> float | None:

@@ -12,6 +12,7 @@ from .measuring import measure_models as measure_models
 from .measuring import profile as profile
 from .microbench import probe as probe
 from .overhead import FEWEST_NETWORKS as FEWEST_NETWORKS
+from .overhead import Sums as Sums
 from .overhead import fit_overhead as fit_overhead
 from .overhead import held_out_seconds as held_out_seconds
 from .pool import PooledRunner as PooledRunner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,17 +19,30 @@ FEWEST_NETWORKS: Final = 3
 _FEW: Final = 6  # below that many networks a factor alone is fitted
 _ALIKE: Final = 0.2  # sums that differ by less tell no scale from a constant beside noise
 _REWEIGHTINGS: Final = 5
+_APART: Final = 2.0  # the scale of integers may be so many times another than that of floats
 _CUTOFF: Final = 1.345  # Huber's, in robust standard deviations
 
 
-def fit_overhead(
-    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
-) -> FittedOverhead:
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Seconds of networks' operators, added up.
+
+    Attributes:
+        whole: Of all operators, a network each.
+        integers: Of those that compute integers, which are in `whole` too; None for none.
+    """
+
+    whole: Floats
+    integers: Floats | None = None
+
+
+def fit_overhead(sums: Sums, operators: Sequence[int], measured: Sequence[float]) -> FittedOverhead:
     """Fit seconds = scale * sum + per operator * count + per call, with relative errors weighed.
 
     Huber weights (iteratively reweighted) keep single disturbed measurements from deciding; the
     error is that of each network predicted from a fit without it. With fewer than six networks
     only the scale is fitted, and where they are so much alike that the rest takes its place.
+    Operators that compute integers have a scale of their own where this makes that error less.
 
     Args:
         sums: Seconds of each network's operators, added up.
@@ -38,13 +52,15 @@ def fit_overhead(
     Raises:
         MeasureError: If there are fewer than three networks, or no fit is found.
     """
-    truth, design = _design(sums, operators, measured)
+    truth, design = _best_design(sums, operators, measured)
     errors = np.abs(_held_out(design, truth) / truth - 1.0)
-    scale, per_operator, per_call = _fit(design, truth)
+    scale, per_operator, per_call, integers = _fit(design, truth)
     if scale <= 0.0:
         raise MeasureError("the networks' times do not follow the sums of their operators")
+    apart = bool(design[:, 3].any())
     return FittedOverhead(
         scale=float(scale),
+        integers=float(integers / scale) if apart else 1.0,
         seconds_per_operator=float(per_operator),
         seconds_per_call=float(per_call),
         networks=len(truth),
@@ -53,31 +69,48 @@ def fit_overhead(
 
 
 def held_out_seconds(
-    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
+    sums: Sums, operators: Sequence[int], measured: Sequence[float]
 ) -> list[float]:
     """Seconds of each network as a fit on the others predicts it; arguments as `fit_overhead`.
 
     Raises:
         MeasureError: If there are fewer than three networks, or no fit is found.
     """
-    truth, design = _design(sums, operators, measured)
+    truth, design = _best_design(sums, operators, measured)
     found: list[float] = _held_out(design, truth).tolist()
     return found
 
 
 def network_seconds(overhead: FittedOverhead | None, total: float, operators: int) -> float:
-    """Seconds of a network from the sum over its operators and their number."""
+    """Seconds of a network of floats from the sum over its operators and their number."""
     if overhead is None:
         return total
     per_operator = overhead.seconds_per_operator * operators
     return overhead.scale * total + per_operator + overhead.seconds_per_call
 
 
+def _best_design(
+    sums: Sums, operators: Sequence[int], measured: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Times, and what they are fitted from: sums, counts, ones, and sums of integers if apart."""
+    truth, design = _design(sums, operators, measured)
+    if sums.integers is None or len(truth) < _FEW or not sums.integers.any():
+        return truth, design
+    apart = design.copy()
+    apart[:, 0], apart[:, 3] = sums.whole - sums.integers, sums.integers
+    scale, _, _, integers = _fit(apart, truth)
+    if not scale / _APART <= integers <= scale * _APART:
+        return truth, design
+    errors = [np.abs(_held_out(each, truth) / truth - 1.0).mean() for each in (apart, design)]
+    return truth, apart if errors[0] < errors[1] else design
+
+
 def _design(
-    sums: Sequence[float], operators: Sequence[int], measured: Sequence[float]
+    sums: Sums, operators: Sequence[int], measured: Sequence[float]
 ) -> tuple[Floats, Floats]:
     truth = np.asarray(measured, dtype=np.float64)
-    design = np.stack([sums, operators, np.ones(len(truth))], axis=1).astype(np.float64)
+    ones = np.ones(len(truth))
+    design = np.stack([sums.whole, operators, ones, 0.0 * ones], axis=1).astype(np.float64)
     if len(truth) < FEWEST_NETWORKS:
         raise MeasureError(
             f"an overhead is fitted on at least {FEWEST_NETWORKS} networks, not {len(truth)}"
