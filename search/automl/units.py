@@ -76,6 +76,8 @@ def parse_budget(text: str) -> BudgetText:
     number, unit = float(match[1]), match[2].replace("\N{GREEK SMALL LETTER MU}", "µ")
     if number <= 0.0:
         raise UsageError(f"{text!r} must be more than nothing")
+    if math.isinf(number):
+        raise UsageError(f"{text[:20]!r}... is more than a number can hold: write {_EXAMPLES}")
     if not unit:
         raise UsageError(
             f"{text!r} has no unit: write {text.strip()}ms for a time,"

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from automl.agents import make_agent
 from automl.errors import UsageError
 from automl.options import kinds
 from automl.options.kinds import Kind
+from automl.testing.agents import made_problem
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,44 @@ def test_a_value_is_read_and_what_was_read_passes_again(
 def test_what_is_no_such_value_is_refused(kind: Kind, given: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         kind.check(given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (kinds.SEED, 2**64, f"expected a whole number from 0 to {2**64 - 1}, found {2**64}"),
+        (kinds.SEED, -1, "found -1"),
+        (kinds.SEED, 10**5000, "found a number of 16610 bits"),
+        (kinds.SEED, kinds.SEED.read("9" * 5000), "found '999"),
+        (kinds.SEED, float("nan"), "found nan"),
+        (kinds.DURATION, 10**400, "expected a time such as 90s"),
+        (kinds.DURATION, float("nan"), "expected a time such as 90s"),
+        (kinds.DURATION, "9" * 400, "expected a time such as 90s"),
+        (kinds.DURATION, -1.0, "expected a time such as 90s"),
+        (kinds.BYTES, 10**400, "expected a size such as 2GB"),
+        (kinds.BYTES, f"{'9' * 400}GB", "expected a size such as 2GB"),
+        (kinds.BYTES, "-1GB", "expected a size such as 2GB"),
+        (kinds.texts("HOST"), "", "expected text"),
+        (kinds.texts("HOST"), ["me@board", " "], "expected text"),
+        (kinds.PATH, " ", "expected a path"),
+        (kinds.PATH, "a\0b", "expected a path"),
+        (kinds.INPUT_SHAPE, "3x" + "9" * 5000, "expected a shape such as 3x224x224"),
+        (kinds.INPUT_SHAPE, "3x²", "expected a shape such as 3x224x224"),
+        (kinds.BUDGET, "1e999ms", "is more than a number can hold"),
+        (kinds.BUDGET, "nanms", "is not a number with a unit"),
+        (kinds.BUDGET, "-5ms", "is not a number with a unit"),
+        (kinds.RESOLUTIONS, kinds.RESOLUTIONS.read("9" * 5000), "expected auto, off or sizes"),
+    ],
+    ids=lambda value: str(type(value)),  # pytest writes no long numbers out
+)
+def test_nonsense_is_refused_in_a_short_line(kind: Kind, given: Any, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        kind.check(given)
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_the_largest_seed_is_one_that_everything_takes() -> None:
+    seed = kinds.SEED.check(kinds.SEED.read(str(2**64 - 1)))
+    for name in ("random", "optuna-tpe", "amc"):
+        assert make_agent(name, made_problem(6, seed=1), seed).ask(1)  # type: ignore[arg-type]

@@ -49,7 +49,9 @@ class OptunaAgent(Agent):
     def __init__(self, problem: Problem, seed: int = 0, *, warm_start: bool = True) -> None:
         self._problem = problem
         self._projection = Projection(problem)
-        self._study = optuna.create_study(directions=self.directions(), sampler=self.sampler(seed))
+        self._study = optuna.create_study(
+            directions=self.directions(), sampler=self.sampler(seed % 2**32)
+        )
         #: Where in [0, 1] each variable's middle draw falls.
         self._middle: Floats = np.full(len(problem.space.sizes), 0.5)
         self._ranked = ranked_options(problem)

@@ -40,8 +40,21 @@ class Kind:
         return not self.metavar
 
 
+#: Characters of a value that cannot be, and bits of a whole number that is written out.
+_SHOWN: Final = 60
+_BITS: Final = 200
+#: Digits of a flag's whole number; what is longer is none that anything here takes.
+_DIGITS: Final = 20
+#: Largest seed: generators of torch take 64 bits.
+_SEEDS: Final = 2**64 - 1
+
+
 def _expected(what: str, found: object) -> UsageError:
-    return UsageError(f"expected {what}, found {found!r}")
+    if isinstance(found, int) and found.bit_length() > _BITS:
+        return UsageError(f"expected {what}, found a number of {found.bit_length()} bits")
+    shown = repr(found)
+    cut = f"{shown[:_SHOWN]}..." if len(shown) > _SHOWN else shown
+    return UsageError(f"expected {what}, found {cut}")
 
 
 def _decimal_comma(written: str, because: str = "a number has a point") -> UsageError | None:
@@ -52,15 +65,18 @@ def _decimal_comma(written: str, because: str = "a number has a point") -> Usage
 
 def _number(written: str) -> object:
     """A flag's whole number; what is none stays text, and is refused as such."""
-    return int(written) if re.fullmatch(r"[+-]?\d+", written.strip()) else written
+    plain = re.fullmatch(rf"[+-]?[0-9]{{1,{_DIGITS}}}", written.strip())
+    return int(written) if plain else written
 
 
-def whole(least: int, metavar: str = "N") -> Kind:
-    """Whole numbers from `least` on."""
+def whole(least: int, metavar: str = "N", most: int | None = None) -> Kind:
+    """Whole numbers from `least` on, or up to `most`."""
+    end = "on" if most is None else f"to {most}"
 
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise _expected(f"a whole number from {least} on", value)
+        number = isinstance(value, Integral) and not isinstance(value, bool)
+        if not number or value < least or (most is not None and value > most):
+            raise _expected(f"a whole number from {least} {end}", value)
         return int(value)
 
     return Kind(check, metavar, _number)
@@ -82,7 +98,8 @@ def texts(metavar: str) -> Kind:
 
     def check(value: Any) -> tuple[str, ...]:
         found = (value,) if isinstance(value, str) else value
-        if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        listed = isinstance(found, list | tuple)
+        if not listed or not all(isinstance(one, str) and one.strip() for one in found):
             raise _expected(f"text or a list of texts ({metavar})", value)
         return tuple(found)
 
@@ -123,7 +140,7 @@ def method_with_options(kind: str) -> Kind:
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise _expected("a path", value)
     return Path(value)
 
@@ -138,6 +155,14 @@ _SIZES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _SECONDS: Final = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
+def _float(value: Any) -> float:
+    """A number as a float; infinite where none holds it."""
+    try:
+        return float(value)
+    except OverflowError:
+        return inf
+
+
 def _duration(value: Any) -> float:
     """Seconds of "90s", "10min", "2h" or a number."""
     if isinstance(value, str):
@@ -146,7 +171,7 @@ def _duration(value: Any) -> float:
         seconds = float(match[1]) * _SECONDS[match[2]] if match is not None and known else 0.0
     else:
         plain = isinstance(value, Real) and not isinstance(value, bool)
-        seconds = float(value) if plain else 0.0
+        seconds = _float(value) if plain else 0.0
     if not 0.0 < seconds < inf:
         if isinstance(value, str) and (comma := _decimal_comma(value)):
             raise comma
@@ -160,7 +185,8 @@ def _bytes(value: Any) -> int:
         match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([kMG]?B)\s*", value)
         count = float(match[1]) * _SIZES[match[2]] if match is not None else 0.0
     else:
-        count = float(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0.0
+        plain = isinstance(value, Integral) and not isinstance(value, bool)
+        count = _float(value) if plain else 0.0
     if not 1.0 <= count < inf:
         if isinstance(value, str) and (comma := _decimal_comma(value)):
             raise comma
@@ -218,7 +244,7 @@ def _input_shape(value: Any) -> tuple[int, ...]:
     if isinstance(value, tuple):
         return value
     parts = value.lower().split("x") if isinstance(value, str) else []
-    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not parts or not all(re.fullmatch(r"[0-9]{1,9}", part) and int(part) for part in parts):
         raise _expected("a shape such as 3x224x224", value)
     return (1, *(int(part) for part in parts))
 
@@ -240,3 +266,4 @@ PRECISIONS: Final = Kind(_precisions, "auto|float|LIST")
 BUDGET: Final = Kind(_budget, "LIMIT", many=True)
 INPUT_SHAPE: Final = Kind(_input_shape, "CxHxW")
 EXAMPLE: Final = Kind(_example, "NAME")
+SEED: Final = whole(0, most=_SEEDS)

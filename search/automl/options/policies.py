@@ -7,7 +7,7 @@ from pathlib import Path
 
 from automl.errors import OptionError
 from automl.options.declare import Options, option
-from automl.options.kinds import PATH, SWITCH, whole
+from automl.options.kinds import PATH, SEED, SWITCH, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class ApplyOptions(Options):
         whole(1), None, help="Calibration inputs, of a policy that does not say how many."
     )
     seed: int | None = option(
-        whole(0), None, help="Of fine-tuning.", shown="that of the policy's search"
+        SEED, None, help="Of fine-tuning.", shown="that of the policy's search"
     )
 
     def check_together(self) -> None:

@@ -24,6 +24,7 @@ from automl.options.kinds import (
     PATH,
     PRECISIONS,
     RESOLUTIONS,
+    SEED,
     SWITCH,
     method,
     method_with_options,
@@ -84,7 +85,7 @@ class TaskOptions(Options):
 class SpaceOptions(Options):
     """What may be chosen from, and how its operators are measured."""
 
-    seed: int = option(whole(0), 0, help="Of everything random.")
+    seed: int = option(SEED, 0, help="Of everything random.")
     round_to: int | None = option(
         GRANULARITY,
         None,

@@ -105,7 +105,7 @@ class QParamsFinder:
         if len(flat) <= _SAMPLES // parts:
             return flat
         seed = self._seed ^ zlib.crc32(repr(address).encode())  # whatever else is looked for
-        generator = torch.Generator().manual_seed(seed + part)
+        generator = torch.Generator().manual_seed((seed + part) % 2**64)
         places = torch.randint(len(flat), (_SAMPLES // parts,), generator=generator)
         return torch.cat([flat[places], torch.stack(flat.aminmax())])
 
