@@ -74,8 +74,8 @@ def whole(least: int, metavar: str = "N", most: int | None = None) -> Kind:
     end = "on" if most is None else f"to {most}"
 
     def check(value: Any) -> int:
-        number = isinstance(value, Integral) and not isinstance(value, bool)
-        if not number or value < least or (most is not None and value > most):
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or value < least or (most is not None and int(value) > most):
             raise _expected(f"a whole number from {least} {end}", value)
         return int(value)
 
