@@ -15,10 +15,10 @@ from automl import pipeline
 from automl.cost import Budget
 from automl.errors import StudyError
 from automl.pipeline import on_the_clock, results, searching
-from automl.pipeline.on_the_clock import FILE, ROUNDS, ClockRounds, is_judged, over_on_the_clock
+from automl.pipeline.on_the_clock import FILE, ROUNDS, ClockRounds, over_on_the_clock
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest
-from automl.policy import Bits, Policy
+from automl.policy import Policy
 
 Clock = Callable[[float], float]
 #: What the policy that is found first just meets, by the board's formula.
@@ -92,12 +92,6 @@ def test_measuring_before_a_study_takes_none_of_its_time(tmp_path: Path) -> None
     assert rounds.request.seconds == 0.05
     time.sleep(0.06)  # a study takes all, and is repeated for prices that changed
     assert rounds.request.seconds == 0.05
-
-
-def test_networks_of_integers_are_not_judged_before_they_are_calibrated() -> None:
-    assert is_judged(Policy())
-    assert is_judged(Policy(bits={"stem": Bits(8, 32), "head": Bits()}))
-    assert not is_judged(Policy(bits={"stem": Bits(8, 8), "head": Bits()}))
 
 
 def test_what_the_clock_never_allows_ends_with_the_best_that_is_predicted_within(

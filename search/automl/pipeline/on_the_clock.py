@@ -14,7 +14,6 @@ import numpy as np
 from automl.cost import Budget
 from automl.documents import read_text
 from automl.errors import InfeasibleError, StudyError
-from automl.export import computes_integers
 from automl.files import write_whole
 from automl.pipeline.context import SearchContext
 from automl.pipeline.networks import timed_onnx
@@ -107,11 +106,6 @@ def time_policy(network: PricedNetwork, policy: Policy, threads: int) -> dict[st
     return measure_here(models, threads, seconds=_SECONDS)
 
 
-def is_judged(policy: Policy) -> bool:
-    """Whether a policy's network takes its time before it is calibrated: not one of integers."""
-    return not any(map(computes_integers, policy.bits.values()))
-
-
 class ClockRounds:
     """The studies of one search: each goes by a limit of time that the clock corrected.
 
@@ -148,7 +142,7 @@ class ClockRounds:
         """
         network, best = outcome.context.network, outcome.best
         limit = next((one.value for one in self.held.limits if one.quantity == "latency"), None)
-        if not network.here or limit is None or not is_judged(best.policy):
+        if not network.here or limit is None:
             return outcome
         found = clocked(
             self._request.budget, time_policy(network, best.policy, self._request.threads)
