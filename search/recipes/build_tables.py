@@ -1,4 +1,4 @@
-"""Builds latency_tables/*.jsonl, docs/devices.md and its figure from the collected device data.
+"""Builds latency_tables/*.jsonl, docs/devices.md, its figure and "Device errors" in docs/trust.md.
 
     python search/recipes/build_tables.py --data ../shared/device_data
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import bitfusion
 from device_data import Citation, Timed, UnitKey
-from device_page import page, scatter
+from device_page import covered, page, scatter, with_section
 from fitted_units import Fitted, fit_all
 from table_specs import RK3399, SPECS, TableSpec
 
@@ -36,30 +36,42 @@ def header(spec: TableSpec, fitted: Mapping[UnitKey, Fitted]) -> TableHeader:
     """What the table says of itself."""
     parts = {unit.precision: fitted[unit] for unit in spec.units}
     first, unit = fitted[spec.units[0]], spec.units[0]
+    timed = [each for one in parts.values() for each in one.timed]
+    versions = list(dict.fromkeys(each.version for each in timed if each.version))
     predictor = Roofline({precision: one.unit for precision, one in parts.items()})
     what = "single operators" if unit.runtime == "tvm-autotvm" else "whole networks"
     held = ", ".join(
-        f"{precision}: {one.held_out.error:.1%}, rank correlation"
-        f" {one.held_out.rank_correlation:.2f} ({len(one.timed)} {what} of {one.families} families)"
+        f"{precision}: {one.stated:.1%}, mean {one.held_out.error:.1%}, rank correlation"
+        f" {one.held_out.rank_correlation:.2f} ({len(one.timed)} {what}, {_count(one)})"
         for precision, one in parts.items()
     )
-    worst = max(one.held_out.error for one in parts.values())
+    stated = {precision: round(one.stated, 4) for precision, one in parts.items()}
     return TableHeader(
         name=spec.name,
         aliases=spec.aliases,
         device=unit.device,
         soc=first.timed[0].soc,
         runtime=unit.runtime,
-        runtime_version=first.timed[0].version,
+        runtime_version=versions[0] if len(versions) == 1 else "",
         threads=spec.threads,
         precisions=tuple(parts),
-        conditions=spec.conditions,
-        provenance=f"Fitted to timings that others published: {_sources(first.timed)}",
+        power_mode=spec.power_mode,
+        conditions="; ".join([spec.conditions, *(versions if len(versions) > 1 else ())]),
+        provenance=f"Fitted to timings that others published: {_sources(timed)}",
         overhead=_overhead(predictor, unit, first),
         coefficients=predictor.coefficients(),
         known_error=KnownError(
-            relative=round(worst, 4), on=f"families of networks left out of the fit; {held}"
+            relative=max(stated.values()),
+            on=f"families of networks and sources left out of the fit, two thirds within: {held}",
+            by_precision=stated,
         ),
+    )
+
+
+def _count(one: Fitted) -> str:
+    families, sources = one.families, one.sources
+    return (
+        f"{families} famil{'ies' if families > 1 else 'y'}, {sources} source{'s' * (sources > 1)}"
     )
 
 
@@ -71,7 +83,7 @@ def _overhead(predictor: Roofline, unit: UnitKey, first: Fitted) -> FittedOverhe
         seconds_per_operator=0.0,
         seconds_per_call=float(f"{predictor.constant(unit.precision):.6g}"),
         networks=len(first.timed),
-        error=round(first.held_out.error, 4),
+        error=round(first.stated, 4),
     )
 
 
@@ -102,6 +114,9 @@ def build(folder: Path) -> dict[str, str]:
     files["latency_tables/bitfusion.jsonl"] = table_text(bitfusion.header(), bitfusion.rows(folder))
     files["docs/devices.md"] = page(folder, fitted)
     files["docs/devices.svg"] = scatter(fitted)
+    trust = ROOT / "docs" / "trust.md"
+    before = trust.read_text(encoding="utf-8") if trust.is_file() else ""
+    files["docs/trust.md"] = with_section(before, covered(fitted))
     return files
 
 

@@ -33,13 +33,18 @@ def linear_per_operator(timed: Timed) -> Floats:
 
 
 def left_out(timed: Sequence[Timed], design: Design) -> Floats:
-    """Each timing predicted by a non-negative least-squares fit that saw none of its family."""
+    """Each timing predicted by a non-negative least-squares fit that saw none of its family.
+
+    NaN where there is no other family.
+    """
     rows = np.array([design(one) for one in timed])
     seconds = np.array([one.seconds for one in timed])
     predicted = np.full(len(timed), np.nan)
     for family in sorted({one.families[0] for one in timed}):
         seen = np.array([family not in one.families for one in timed])
         test = np.array([family == one.families[0] for one in timed])
+        if not seen.any():  # a unit of one family
+            continue
         relative = rows[seen] / seconds[seen, None]
         scale = np.maximum(relative.max(axis=0), 1e-300)
         found, _ = nnls(relative / scale, np.ones(int(seen.sum())))

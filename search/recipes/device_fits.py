@@ -1,4 +1,4 @@
-"""Fits the units of the device data, and says how wrong they are on families left out.
+"""Fits the units of the device data, with and without each family and source.
 
 The prior means and spreads below are beliefs about runtimes and chips, not measurements. They were
 settled while looking at leave-family-out errors of the same data; they are few, shared by all
@@ -7,40 +7,52 @@ units of a runtime, and no network has one of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from chips import BYTES, WINOGRAD, peak
 from device_data import Timed, UnitKey
-from scipy.optimize import nnls
-from scipy.stats import rankdata
 
 from automl.latency import fit, roofline
 from automl.latency.features import CLASSES, Floats, operator_features, smallest
-from automl.latency.predict import UNSEEN_ERROR, Unit
+from automl.latency.predict import Unit
 
-#: Published peaks per device, used as prior only: (MAC/s of the precision's arithmetic on one
-#: core or the GPU, bytes/s of its memory, relative speed of a call). Power modes may lie below.
-NOMINAL = {
-    ("jetson-nano", "fp16"): (2.36e11, 25.6e9, 1.0),
-    ("jetson-agx-xavier", "fp16"): (5.6e12, 137e9, 1.5),
-    ("jetson-orin-nano", "fp16"): (5e12, 68e9, 1.5),
-    ("jetson-agx-orin", "fp16"): (42e12, 205e9, 2.0),
-    ("rpi3b+", "fp32"): (5.6e9, 3.6e9, 0.5),
-    ("rpi3b+", "int8"): (11.2e9, 3.6e9, 0.5),
-    ("rpi4b", "fp32"): (7.2e9, 12.8e9, 1.0),
-    ("rpi4b", "int8"): (14.4e9, 12.8e9, 1.0),
-    ("rpi5", "fp16"): (38.4e9, 17e9, 2.0),
-    ("rpi5", "int8"): (38.4e9, 17e9, 2.0),
-}
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 #: Threads share the memory: a prior, four threads move 1.5 times what one does.
 _THREADS_TRAFFIC = 0.3
+#: Rows of a family beyond so many count no more together: they err together too.
+ROWS_OF_A_FAMILY = 10
+#: What a network counts of which not all operators are listed.
+_PARTLY_LISTED = 0.5
+#: What a timing counts that is a mean of few calls from Python.
+_FEW_RUNS = 0.5
+
+#: What the programs that timed add of their own. Python's call and copies cost hundreds of
+#: microseconds; where kernels are slow to start, every operator costs it some.
+_PYTHON = fit.SourceBelief(factor=0.2, call_seconds=2e-4, operator_seconds=3e-6)
+_ENGINE = fit.SourceBelief(factor=0.10, call_seconds=6e-5, operator_seconds=1e-7)
+_PLAIN = fit.SourceBelief(factor=0.08, call_seconds=1e-6, operator_seconds=1e-9)
+_SOURCES = {
+    "NVIDIA-AI-IOT/torch2trt": _PYTHON,
+    "kentaroy47/benchmark-FP32-FP16-INT8-with-TensorRT": _PYTHON,
+    "open-mmlab/mmdeploy": _PYTHON,
+    "the0807/YOLOv8-ONNX-TensorRT": _PYTHON,
+    "NVIDIA-AI-IOT/tf_to_trt_image_classification": _PYTHON,
+    "justincdavis/trtutils": _ENGINE,
+}
+
+
+def source_belief(repository: str) -> fit.SourceBelief:
+    """What a source may add to a device's own time; Ultralytics times from Python."""
+    if "ultralytics" in repository:
+        return _PYTHON
+    return _SOURCES.get(repository, _PLAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """A runtime's prior, in shares of the nominal peaks (of 1 MAC/s and 1 byte/s without them).
+    """A runtime's prior: what operators take beyond the chip's peaks, in shares of those.
 
     Attributes:
         half, half_depthwise: Half sizes (reduction, outputs, positions).
@@ -48,6 +60,9 @@ class Belief:
         traffic: Factor on the seconds per element, per class.
         overhead_seconds, constant_seconds: Of one operator, of one call.
         mac_share, byte_share: Time per MAC and per byte in units of the nominal peak's.
+        telling: Units that tell of the runtime's mean.
+        free_scale: Whether clocks may lie far from the nominal ones.
+        weights3: Factor on the time per weight of 3x3 convolutions at stride 1.
         around_mean, around_family: How far the truth may lie.
     """
 
@@ -62,6 +77,9 @@ class Belief:
     byte_share: float
     around_mean: fit.Spread
     around_family: fit.Spread
+    weights3: float = 1.0
+    telling: float = 3.0
+    free_scale: bool = True
 
     def prior(self) -> fit.FamilyPrior:
         """As parameters of the time model."""
@@ -73,29 +91,31 @@ class Belief:
         ):
             mean[place] = np.log([level * factors.get(name, 1.0) for name in CLASSES])
         mean[roofline.WEIGHTS] = np.log(self.byte_share)
+        mean[roofline.WEIGHTS3] = np.log(self.byte_share * self.weights3)
         mean[roofline.HALF] = np.log(self.half)
         mean[roofline.HALF_DEPTHWISE] = np.log(self.half_depthwise)
         mean[roofline.CONSTANT] = np.log(self.constant_seconds)
-        return fit.FamilyPrior(mean, self.around_mean, self.around_family)
+        return fit.FamilyPrior(
+            mean, self.around_mean, self.around_family, self.telling, self.free_scale
+        )
 
 
-_AROUND = fit.Spread(scale=0.7, kind=0.7, own=0.4, half=0.7)
-#: Without nominal peaks the scale is free.
-_FREE = fit.Spread(scale=5.0, kind=1.5, own=0.7, half=1.0)
+_AROUND = fit.Spread(scale=0.7, kind=0.7, own=0.5, half=0.7)
 
 BELIEFS: dict[tuple[str, str], Belief] = {
     ("tensorrt", "float"): Belief(
         half=(16, 16, 64),
         half_depthwise=(3, 32, 32),
-        slowness={"depthwise": 10.0},
+        slowness={"depthwise": 10.0, "depthwise_large": 10.0},
         traffic={},
         overhead={},
-        overhead_seconds=1e-5,
+        overhead_seconds=5e-6,
         constant_seconds=1e-4,
         mac_share=2.0,
         byte_share=2.0,
         around_mean=_AROUND,
-        around_family=fit.Spread(kind=0.5, own=0.1, half=0.15),
+        around_family=fit.Spread(kind=0.5, own=0.2, half=0.15),
+        free_scale=False,
     ),
     # TFLite runs grouped convolutions on its scalar reference kernel (tensorflow/lite/kernels/
     # conv.cc: "Grouped convolution is right now only supported on reference kernel"): no SIMD
@@ -105,30 +125,32 @@ BELIEFS: dict[tuple[str, str], Belief] = {
     ("tflite", "float"): Belief(
         half=(8, 4, 16),
         half_depthwise=(3, 4, 8),
-        slowness={"grouped": 16.0},
-        traffic={"add": 0.3, "elementwise": 0.3},
+        slowness={"grouped": 12.0},
+        traffic={"add": 0.3, "elementwise": 0.3, "activation": 0.3},
         overhead={},
         overhead_seconds=1e-5,
         constant_seconds=1e-4,
-        mac_share=1e-10,
-        byte_share=5e-10,
-        around_mean=_FREE,
-        around_family=fit.Spread(scale=3.0, kind=0.5, own=0.3, half=0.3, noise=0.08),
+        mac_share=1.5,
+        byte_share=4.0,
+        around_mean=_AROUND,
+        around_family=fit.Spread(kind=0.5, own=0.3, half=0.3, noise=0.08),
+        telling=100.0,
     ),
     # Winograd's algorithm saves 2.25 times the multiplications of a 3x3; 1.6 is left of it after
     # its transforms.
     ("ncnn", "float"): Belief(
         half=(32, 16, 32),
         half_depthwise=(3, 4, 16),
-        slowness={"depthwise": 2.0, "spatial3": 1 / 1.6},
+        slowness={"depthwise": 2.0, "depthwise_large": 2.0, "spatial3": 0.5},
         traffic={"pool": 2.0, "movement": 2.0},
         overhead={},
         overhead_seconds=1e-5,
         constant_seconds=1e-4,
-        mac_share=2.0,
-        byte_share=2.0,
+        mac_share=1.8,
+        byte_share=2.5,
         around_mean=_AROUND,
-        around_family=fit.Spread(kind=0.3, own=0.3, half=0.45),
+        around_family=fit.Spread(kind=0.3, own=0.3, half=0.45, noise=0.2),
+        weights3=4.0,
     ),
     ("tvm-autotvm", "float"): Belief(
         half=(8, 4, 16),
@@ -138,31 +160,54 @@ BELIEFS: dict[tuple[str, str], Belief] = {
         overhead={},
         overhead_seconds=1e-5,
         constant_seconds=1e-6,
-        mac_share=1e-10,
-        byte_share=5e-10,
-        around_mean=_FREE,
-        around_family=fit.Spread(scale=3.0, kind=0.5, own=0.3, half=0.3, noise=0.15),
+        mac_share=2.0,
+        byte_share=2.0,
+        around_mean=fit.Spread(scale=2.0, kind=1.5, own=0.7, half=1.0, start=0.7),
+        around_family=fit.Spread(kind=0.5, own=0.3, half=0.3, noise=0.15),
+        telling=100.0,
     ),
 }
 BELIEFS["tflite", "int8"] = BELIEFS["tflite", "float"]
+BELIEFS["tensorrt", "int8"] = BELIEFS["tensorrt", "float"]
 # ncnn's int8: each output is quantized again, which costs as much as a long reduction; what has no
 # scale (pooling, concatenation, additions) runs on floats, four bytes for one.
 BELIEFS["ncnn", "int8"] = replace(
     BELIEFS["ncnn", "float"],
     half=(256, 16, 32),
-    slowness={"depthwise": 2.0},
+    slowness={"depthwise": 2.0, "depthwise_large": 2.0},
     traffic=dict.fromkeys(("pool", "global_pool", "movement", "add"), 4.0),
 )
 
 
+# Half-precision kernels of ncnn keep more of Winograd's gain, and their weights are half as large.
+BELIEFS["ncnn", "fp16"] = replace(
+    BELIEFS["ncnn", "float"],
+    slowness={"depthwise": 2.0, "depthwise_large": 2.0, "spatial3": 0.35},
+    weights3=2.0,
+)
+
+
+# Without tensor cores arithmetic comes closer to its peak, and small layers fill it.
+BELIEFS["tensorrt", "cuda"] = replace(
+    BELIEFS["tensorrt", "float"],
+    half=(8, 8, 32),
+    slowness={"depthwise": 4.0, "depthwise_large": 4.0, "spatial3": 0.7},
+    mac_share=1.4,
+)
+
+
+def kernels(unit: UnitKey) -> str:
+    """Which of its runtime's kernels a unit runs: what shares a fit."""
+    if unit.runtime == "ncnn":
+        return {"fp32": "float"}.get(unit.precision, unit.precision)
+    if unit.runtime == "tensorrt" and unit.device in ("jetson-nano", "jetson-tx2"):
+        return "cuda"
+    return "int8" if unit.precision == "int8" else "float"
+
+
 def belief(unit: UnitKey) -> Belief:
-    """The prior of the unit's runtime."""
-    return BELIEFS[unit.runtime, "int8" if unit.precision == "int8" else "float"]
-
-
-def threads(unit: UnitKey) -> int:
-    """Threads, which the sources write before the name of the cores; 1 where they write none."""
-    return int(unit.cores[0]) if unit.cores else 1
+    """The prior of the unit's kernels."""
+    return BELIEFS[unit.runtime, kernels(unit)]
 
 
 def channel_steps(unit: UnitKey) -> tuple[int, int]:
@@ -180,16 +225,25 @@ def channel_steps(unit: UnitKey) -> tuple[int, int]:
 
 def nominal(unit: UnitKey) -> Floats:
     """(PARAMETERS,) what the device's published peaks add to its family's logarithms."""
-    offsets = np.zeros(roofline.PARAMETERS)
-    if (unit.device, unit.precision) not in NOMINAL:
-        return offsets
-    macs, byte_rate, calls = NOMINAL[unit.device, unit.precision]
-    workers = threads(unit)
-    element = np.log(_BYTES[unit.precision] / (byte_rate * workers**_THREADS_TRAFFIC))
-    offsets[roofline.RATE] = -np.log(macs * workers)
-    offsets[roofline.TRAFFIC] = offsets[roofline.WEIGHTS] = element
-    offsets[roofline.OVERHEAD] = offsets[roofline.CONSTANT] = -np.log(calls)
+    offsets, limit = np.zeros(roofline.PARAMETERS), peak(unit)
+    offsets[roofline.RATE] = -np.log(limit.macs)
+    memory = np.r_[roofline.TRAFFIC, roofline.WEIGHTS, roofline.WEIGHTS3]
+    offsets[memory] = np.log(
+        BYTES[unit.precision] / (limit.memory * limit.threads**_THREADS_TRAFFIC)
+    )
+    offsets[roofline.OVERHEAD] = offsets[roofline.CONSTANT] = -np.log(limit.hertz / 1e9)
     return offsets
+
+
+def least(unit: UnitKey) -> Floats:
+    """(PARAMETERS,) what coefficients cannot be below: the peaks of the device's chip."""
+    found, limit = np.zeros(roofline.PARAMETERS), peak(unit)
+    found[roofline.RATE] = 1 / limit.macs
+    found[roofline.RATE.start + CLASSES.index("spatial3")] /= WINOGRAD
+    found[np.r_[roofline.TRAFFIC, roofline.WEIGHTS, roofline.WEIGHTS3]] = (
+        BYTES[unit.precision] / limit.memory
+    )
+    return found
 
 
 Units = Mapping[UnitKey, Sequence[Timed]]
@@ -197,76 +251,86 @@ Units = Mapping[UnitKey, Sequence[Timed]]
 
 def as_networks(unit: UnitKey, timed: Sequence[Timed]) -> fit.Networks:
     """Timings of a unit in the form that is fitted; TVM's operators were timed alone."""
-    return fit.networks(
+    sources = list(dict.fromkeys(one.citation.repository for one in timed))
+    rows = Counter(one.families[0] for one in timed)
+    found = fit.networks(
         [one.keys for one in timed],
         [one.seconds for one in timed],
         channel_steps(unit),
         whole=unit.runtime != "tvm-autotvm",
+        pads=unit.runtime == "tflite",
+    )
+    weight = [
+        min(1.0, (ROWS_OF_A_FAMILY / rows[one.families[0]]) ** 0.5)
+        * (1.0 if one.whole else _PARTLY_LISTED)
+        * (_FEW_RUNS if source_belief(one.citation.repository) is _PYTHON else 1.0)
+        for one in timed
+    ]
+    return replace(
+        found,
+        weight=np.array(weight),
+        source=np.array([sources.index(one.citation.repository) for one in timed], dtype=np.intp),
+        sources=tuple(source_belief(name) for name in sources),
     )
 
 
-def fit_units(data: Mapping[UnitKey, fit.Networks]) -> dict[UnitKey, Floats]:
-    """Parameters of units that share a runtime."""
-    first = next(iter(data))
-    return fit.fit_family(data, {unit: nominal(unit) for unit in data}, belief(first).prior())
+def fit_units(
+    data: Mapping[UnitKey, fit.Networks], mean: Floats | None = None
+) -> tuple[dict[UnitKey, Floats], Floats]:
+    """Parameters of units that share a runtime, and their family's mean.
 
-
-def left_out(units: Units) -> tuple[dict[UnitKey, Floats], dict[UnitKey, Floats]]:
-    """Each timing predicted by fits which saw no network of its family, on any of the units.
-
-    Returns:
-        Per unit: predicted seconds, and (timings, classes) shares of the predicted time.
+    `mean` is a prior mean in place of the runtime's own belief.
     """
-    data = {unit: as_networks(unit, timed) for unit, timed in units.items()}
-    seconds = {unit: np.full(len(timed), np.nan) for unit, timed in units.items()}
-    shares = {unit: np.zeros((len(timed), len(CLASSES))) for unit, timed in units.items()}
-    for family in sorted({one.families[0] for timed in units.values() for one in timed}):
-        seen = {u: np.array([family not in one.families for one in units[u]]) for u in units}
-        test = {u: np.array([family == one.families[0] for one in units[u]]) for u in units}
-        fitted = fit_units({u: data[u].take(seen[u]) for u in units})
-        for unit in units:
-            held = data[unit].take(test[unit])
-            seconds[unit][test[unit]] = fit.network_seconds(fitted[unit], held)
-            shares[unit][test[unit]] = fit.class_shares(fitted[unit], held)
-    return seconds, shares
+    prior = belief(next(iter(data))).prior()
+    if mean is not None:
+        prior = replace(prior, mean=mean)
+    return fit.fit_family(
+        data, {unit: nominal(unit) for unit in data}, prior, {unit: least(unit) for unit in data}
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class FitAccuracy:
-    """How predictions compare with measurements: `error` is the mean absolute relative one."""
+class LeftOut:
+    """Timings of a unit predicted by fits that did not see them.
 
-    error: float
-    rank_correlation: float
-
-
-def _rank_correlation(predicted: Floats, measured: Floats) -> float:
-    return float(np.corrcoef(rankdata(predicted), rankdata(measured))[0, 1])
-
-
-def accuracy(predicted: Floats, measured: Floats) -> FitAccuracy:
-    """Mean absolute relative error, and Spearman's rank correlation (NaN below three timings)."""
-    error = float(np.mean(np.abs(predicted / measured - 1)))
-    if len(measured) < 3:
-        return FitAccuracy(error, float("nan"))
-    return FitAccuracy(error, _rank_correlation(predicted, measured))
-
-
-def class_errors(relative: Floats, shares: Floats) -> Floats:
-    """(classes,) errors which, weighted by shares of time, explain those of whole networks.
-
-    Classes in no network get `UNSEEN_ERROR` or twice the mean error, whichever is more; none gets
-    less than half the mean error.
+    Attributes:
+        by_family: (timings,) seconds from fits which saw no network of its family on any unit.
+        by_source: (timings,) seconds from fits which saw no timing of its source; NaN where a unit
+            has one source alone.
+        shares: (timings, classes) shares of the time predicted by family.
     """
-    mean = float(relative.mean())
-    present = shares.max(axis=0) > 0
-    ridge = 0.3 * np.sqrt(len(relative) / present.sum()) * np.eye(int(present.sum()))
-    matrix = np.vstack([shares[:, present], ridge])
-    extra, _ = nnls(
-        matrix, np.concatenate([relative, ridge.sum(axis=1) * mean]) - matrix.sum(axis=1) * mean / 2
-    )
-    found = np.full(len(CLASSES), max(2 * mean, UNSEEN_ERROR))
-    found[present] = mean / 2 + extra
-    found[present] *= mean / max(float((shares[:, present] @ found[present]).mean()), 1e-12)
+
+    by_family: Floats
+    by_source: Floats
+    shares: Floats
+
+
+def left_out(units: Units, mean: Floats | None = None) -> dict[UnitKey, LeftOut]:
+    """Each timing predicted by fits without its family, and by fits without its source."""
+    data = {unit: as_networks(unit, timed) for unit, timed in units.items()}
+    found = {
+        unit: LeftOut(
+            np.full(len(timed), np.nan),
+            np.full(len(timed), np.nan),
+            np.zeros((len(timed), len(CLASSES))),
+        )
+        for unit, timed in units.items()
+    }
+    for family in sorted({one.families[0] for timed in units.values() for one in timed}):
+        seen = {u: np.array([family not in one.families for one in units[u]]) for u in units}
+        fitted, _ = fit_units({u: data[u].take(seen[u]) for u in units}, mean)
+        for unit, timed in units.items():
+            test = np.array([family == one.families[0] for one in timed])
+            held = data[unit].take(test)
+            found[unit].by_family[test] = fit.network_seconds(fitted[unit], held)
+            found[unit].shares[test] = fit.class_shares(fitted[unit], held)
+    several = {u: one for u, one in data.items() if len(one.sources) > 1}
+    for name in sorted({one.citation.repository for u in several for one in units[u]}):
+        test = {u: np.array([one.citation.repository == name for one in units[u]]) for u in units}
+        fitted, _ = fit_units({u: data[u].take(~test[u]) for u in units}, mean)
+        for unit in several:
+            held = data[unit].take(test[unit])
+            found[unit].by_source[test[unit]] = fit.network_seconds(fitted[unit], held)
     return found
 
 
@@ -274,5 +338,11 @@ def fitted_unit(unit: UnitKey, parameters: Floats, errors: Floats, timed: Sequen
     """The unit as a predictor holds it."""
     keys = [key for one in timed for key in one.keys]
     steps = channel_steps(unit)
-    least = smallest(operator_features(keys, steps))
-    return Unit(parameters, steps, errors, least, frozenset(key.op for key in keys))
+    return Unit(
+        parameters,
+        steps,
+        errors,
+        smallest(operator_features(keys, steps)),
+        frozenset(key.op for key in keys),
+        unit.runtime == "tflite",
+    )

@@ -19,8 +19,12 @@ _PIXEL4, _PIXEL4_INT8 = (UnitKey("pixel4", "tflite", "1large", one) for one in (
 PAIRS = (
     (UnitKey("rpi4b", "ncnn", "1xbig", "fp32"), UnitKey("rpi3b+", "ncnn", "1xbig", "fp32")),
     (
+        UnitKey("jetson-xavier-nx", "tensorrt", "", "fp16"),
         UnitKey("jetson-orin-nano", "tensorrt", "", "fp16"),
-        UnitKey("jetson-nano", "tensorrt", "", "fp16"),
+    ),
+    (
+        UnitKey("jetson-orin-nano", "tensorrt", "", "fp16"),
+        UnitKey("jetson-agx-orin-64gb", "tensorrt", "", "fp16"),
     ),
     (UnitKey("s10", "tflite", "1large", "fp32"), _PIXEL4),
     (UnitKey("s10", "tflite", "1large", "int8"), _PIXEL4_INT8),
@@ -37,7 +41,8 @@ class Shots:
         count: Timed networks, each of another family.
         draws: How often the timed networks were drawn.
         error: Of the calibrated predictor.
-        scaled: Of the known device's predictor times one factor, fitted to the same timings.
+        scaled: Of the known device's predictor times one factor, the median of the same timings'.
+        nothing: Of the known device's predictor as it is.
         stated: Mean of the errors that the calibration itself stated (leave-one-out).
     """
 
@@ -45,6 +50,7 @@ class Shots:
     draws: int
     error: float
     scaled: float
+    nothing: float
     stated: float
 
 
@@ -80,11 +86,11 @@ def shots(
                 (
                     _error(fit.network_seconds(fitted, data)[held], data.seconds[held]),
                     _error(factor * plain[held], data.seconds[held]),
+                    _error(plain[held], data.seconds[held]),
                     calibrated.errors[unit.precision],
                 )
             )
-        error, scaled, stated = np.mean(results, axis=0)
-        found.append(Shots(count, draws, float(error), float(scaled), float(stated)))
+        found.append(Shots(count, draws, *map(float, np.mean(results, axis=0))))
     return found
 
 

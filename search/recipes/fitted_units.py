@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,8 @@ import numpy as np
 from device_baselines import left_out as baseline_left_out
 from device_baselines import linear_per_operator, macs_only
 from device_data import Timed, UnitKey, read_networks, read_operators
-from device_fits import (
-    FitAccuracy,
-    Units,
-    accuracy,
-    as_networks,
-    class_errors,
-    fit_units,
-    fitted_unit,
-    left_out,
-)
+from device_errors import FitAccuracy, accuracy, between_sources, class_errors, stated_error
+from device_fits import LeftOut, Units, as_networks, fit_units, fitted_unit, kernels, left_out
 from table_specs import SPECS
 
 from automl.latency import fit
@@ -37,17 +29,24 @@ class Fitted:
     Attributes:
         unit: As a table's header keeps it.
         timed: What it was fitted to.
-        predicted: Seconds of each, from fits which saw none of its family.
+        held: Seconds of each, from fits which saw none of its family, or none of its source.
+        stated: The error that covers both.
         in_sample, held_out: Accuracy on the timings it was fitted to, and on families left out.
         baselines: Accuracy on families left out: proportional to MACs, linear per operator type.
     """
 
     unit: Unit
     timed: Sequence[Timed]
-    predicted: Floats
+    held: LeftOut
+    stated: float
     in_sample: FitAccuracy
     held_out: FitAccuracy
     baselines: tuple[FitAccuracy, FitAccuracy]
+
+    @property
+    def sources(self) -> int:
+        """Repositories that timings come from."""
+        return len({one.citation.repository for one in self.timed})
 
     @property
     def families(self) -> int:
@@ -55,17 +54,21 @@ class Fitted:
         return len({one.families[0] for one in self.timed})
 
 
-def fit_group(units: Units) -> dict[UnitKey, Fitted]:
-    """Fits units that share a runtime and kind of precision, and validates each."""
+def fit_group(units: Units, mean: Floats | None = None) -> tuple[dict[UnitKey, Fitted], Floats]:
+    """Fits units that share a runtime and kind of precision, and validates each.
+
+    `mean` is what the runtime's units are believed to lie around. The mean that is found comes back
+    beside the units.
+    """
     data = {unit: as_networks(unit, timed) for unit, timed in units.items()}
-    parameters = fit_units(data)
-    predicted, shares = left_out(units)
-    return {
-        unit: _fitted(
-            unit, units[unit], data[unit], parameters[unit], predicted[unit], shares[unit]
-        )
+    parameters, found = fit_units(data, mean)
+    held = left_out(units, mean)
+    between = between_sources(units, held)
+    fitted = {
+        unit: _fitted(unit, units[unit], data[unit], parameters[unit], held[unit], between)
         for unit in units
     }
+    return fitted, found
 
 
 def _fitted(
@@ -73,17 +76,19 @@ def _fitted(
     timed: Sequence[Timed],
     data: fit.Networks,
     parameters: Floats,
-    predicted: Floats,
-    shares: Floats,
+    held: LeftOut,
+    between: float,
 ) -> Fitted:
     measured = data.seconds
-    errors = class_errors(np.abs(predicted / measured - 1), shares)
+    stated = stated_error(timed, held, between)
+    errors = class_errors(np.abs(held.by_family / measured - 1), held.shares, stated)
     return Fitted(
         fitted_unit(unit, parameters, errors, timed),
         timed,
-        predicted,
+        held,
+        stated,
         accuracy(fit.network_seconds(parameters, data), measured),
-        accuracy(predicted, measured),
+        accuracy(held.by_family, measured),
         (
             accuracy(baseline_left_out(timed, macs_only), measured),
             accuracy(baseline_left_out(timed, linear_per_operator), measured),
@@ -91,20 +96,38 @@ def _fitted(
     )
 
 
-def groups(folder: Path) -> list[Units]:
-    """The units of the shipped tables, those together that share a runtime and kind of number."""
+def groups(folder: Path) -> dict[tuple[str, str], Units]:
+    """The units of the shipped tables, those together that share a runtime's kernels.
+
+    They are named by runtime and kind of kernels.
+    """
     networks, operators = read_networks(folder), read_operators(folder)
-    found: dict[tuple[str, bool], dict[UnitKey, Sequence[Timed]]] = {}
+    found: dict[tuple[str, str], dict[UnitKey, Sequence[Timed]]] = {}
     for unit in (unit for spec in SPECS for unit in spec.units):
-        found.setdefault((unit.runtime, unit.precision == "int8"), {})[unit] = networks[unit]
-    found["tvm-autotvm", False] = {
+        found.setdefault((unit.runtime, kernels(unit)), {})[unit] = networks[unit]
+    for unit in networks:  # what is not shipped tells of what is
+        if unit.runtime == "tensorrt" and unit.precision == "int8" and "orin" in unit.device:
+            found["tensorrt", "int8"][unit] = networks[unit]
+    found["tvm-autotvm", "float"] = {
         unit: timed
         for unit, timed in operators.items()
         if unit.runtime == "tvm-autotvm" and unit.device in TVM_BOARDS
     }
-    return list(found.values())
+    return dict(found)
 
 
-def fit_all(folder: Path) -> dict[UnitKey, Fitted]:
-    """Every unit that a shipped table needs, fitted with the others of its runtime."""
-    return {unit: one for group in groups(folder) for unit, one in fit_group(group).items()}
+def fit_all(folder: Path, runtimes: Collection[str] = ()) -> dict[UnitKey, Fitted]:
+    """Every unit that a shipped table needs, or those of some runtimes.
+
+    INT8 on TensorRT has few timings: it is believed to lie, in shares of its own peaks, around
+    where half precision does.
+    """
+    found: dict[UnitKey, Fitted] = {}
+    means: dict[tuple[str, str], Floats] = {}
+    for (runtime, kind), units in groups(folder).items():
+        if runtimes and runtime not in runtimes:
+            continue
+        start = means["tensorrt", "float"] if (runtime, kind) == ("tensorrt", "int8") else None
+        fitted, means[runtime, kind] = fit_group(units, start)
+        found |= fitted
+    return found

@@ -25,6 +25,8 @@ MAPS = {"in_size": (8, 8), "out_size": (8, 8)}
         (replace(conv(8, 8), groups=2), "grouped"),
         (replace(conv(8, 8), groups=8), "depthwise"),
         (depthwise(8), "depthwise"),
+        (replace(depthwise(8), kernel=(5, 5)), "depthwise_large"),
+        (OpKey("activation", 8, 8, detail="silu"), "activation"),
         (OpKey("conv_transpose2d", 8, 8, (2, 2), (2, 2)), "spatial"),
         (OpKey("softmax", 8, 8), "elementwise"),
         (OpKey("concat", 8, 8), "movement"),

@@ -13,7 +13,7 @@ from automl.errors import TableError
 from automl.latency import fit, roofline
 from automl.latency.features import CLASSES
 from automl.latency.keys import OpKey
-from automl.latency.predict import UNSEEN_ERROR, load_predictor
+from automl.latency.predict import UNSEEN_ERROR, Roofline, load_predictor
 
 
 def test_coefficients_survive_json():
@@ -88,8 +88,8 @@ def test_a_family_is_fitted_and_lends_its_shape_to_a_unit_with_few_timings():
     around = fit.Spread(scale=3.0)
     prior = fit.FamilyPrior(parameters(1e9, 1e-4), fit.Spread(scale=5, kind=1.5, own=0.7), around)
     zero = np.zeros(roofline.PARAMETERS)
-    found = fit.fit_family(data, {"slow": zero, "fast": zero}, prior)
-    alone = fit.fit_family({"fast": data["fast"]}, {"fast": zero}, prior)
+    found, _ = fit.fit_family(data, {"slow": zero, "fast": zero}, prior)
+    alone, _ = fit.fit_family({"fast": data["fast"]}, {"fast": zero}, prior)
     assert miss(found["slow"], slow) < 0.03
     assert miss(found["fast"], fast) < 0.8 * miss(alone["fast"], fast)
 
@@ -97,3 +97,28 @@ def test_a_family_is_fitted_and_lends_its_shape_to_a_unit_with_few_timings():
 def miss(found: np.ndarray, truth: np.ndarray) -> float:
     whole = fit.networks(NETWORKS, timed(truth, NETWORKS), (1, 8))
     return float(np.abs(fit.network_seconds(found, whole) / whole.seconds - 1).mean())
+
+
+def test_coefficients_of_version_1_lack_what_is_told_apart_since() -> None:
+    before = predictor().coefficients()
+    old = json.loads(json.dumps(before))
+    old["version"] = 1
+    content = old["precisions"]["fp32"]
+    del content["pads"], content["seconds_per_weight_3x3"]
+    for name in ("depthwise_large", "activation"):
+        del content["classes"][name]
+    expected, errors = load_predictor(before).predict(NETWORKS[0])
+    seconds, again = load_predictor(old).predict(NETWORKS[0])
+    np.testing.assert_allclose(seconds, expected)
+    np.testing.assert_array_equal(again, errors)
+
+
+def test_a_convolution_without_padding_counts_the_copy_of_its_padded_map() -> None:
+    one = predictor().units["fp32"]
+    padded = replace(conv(32, 32, 28), in_size=(30, 30), padding=(0, 0))
+    plain, pads = (Roofline({"fp32": replace(one, pads=flag)}) for flag in (False, True))
+    (before,), (after,) = plain.predict([padded])[0], pads.predict([padded])[0]
+    rate = np.exp(one.parameters[roofline.TRAFFIC.start + roofline.MOVEMENT])
+    assert after - before == pytest.approx(rate * 2 * 32 * 30 * 30)
+    for other in (conv(32, 32, 28), conv(32, 32, 28, kernel=1)):
+        assert plain.predict([other])[0] == pads.predict([other])[0]

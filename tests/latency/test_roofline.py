@@ -21,6 +21,7 @@ def test_slopes_are_those_of_the_times():
         (roofline.TRAFFIC, parts.traffic),
         (roofline.OVERHEAD, parts.overhead),
         (roofline.WEIGHTS, parts.weights),
+        (roofline.WEIGHTS3, parts.weights3),
     ):
         moved = values.copy()
         moved[index] += 1e-6
@@ -78,7 +79,7 @@ def test_a_time_is_the_overhead_and_the_slower_of_arithmetic_and_memory():
     place = CLASSES.index("spatial3")
     arithmetic = values[roofline.RATE][place] * work
     traffic = values[roofline.TRAFFIC][place] * (16 + 32) * 64
-    memory = traffic + values[roofline.WEIGHTS] * 16 * 32 * 9
+    memory = traffic + values[roofline.WEIGHTS3] * 16 * 32 * 9
     expected = values[roofline.OVERHEAD][place] + np.hypot(arithmetic, memory)
     found = roofline.evaluate(parameters(), ops)
     np.testing.assert_allclose(found.seconds, [expected])
@@ -90,3 +91,31 @@ def test_what_only_moves_data_has_no_arithmetic():
     found = roofline.evaluate(parameters(), ops)
     assert found.rate[0] == 0
     assert found.traffic[0] > 0
+
+
+def test_a_strided_convolution_takes_at_most_what_it_takes_at_stride_1():
+    values = parameters()
+    values[roofline.RATE.start + CLASSES.index("spatial")] += np.log(20.0)  # strided: no Winograd
+    whole = conv(64, 64, 14)
+    strided = replace(whole, stride=(2, 2), out_size=(7, 7))
+    ops = operator_features([whole, strided], (1, 1))
+    direct, found = roofline.evaluate(values, ops).seconds, roofline.seconds(values, ops)
+    assert direct[1] > direct[0]
+    assert found[1] <= found[0]
+    plain = parameters()
+    np.testing.assert_allclose(roofline.seconds(plain, ops), roofline.evaluate(plain, ops).seconds)
+
+
+def test_larger_kernels_take_at_least_what_3x3_takes():
+    values = parameters()
+    for name in ("spatial3", "depthwise"):
+        values[roofline.RATE.start + CLASSES.index(name)] += np.log(20.0)
+    small = [conv(64, 64, 14), conv(64, 64, 14, op="depthwise_conv2d", groups=64)]
+    large = [replace(key, kernel=(5, 5), padding=(2, 2)) for key in small]
+    strided = [replace(key, stride=(2, 2), out_size=(7, 7)) for key in (*small, *large)]
+    ops = operator_features([*small, *large, *strided], (1, 1))
+    direct, found = roofline.evaluate(values, ops).seconds, roofline.seconds(values, ops)
+    assert (direct[:2] > direct[2:4]).all()
+    assert (found[:2] <= found[2:4] * (1 + 1e-12)).all()
+    assert (found[4:] <= found[:4] * (1 + 1e-12)).all()
+    np.testing.assert_allclose(found[:2], direct[:2])

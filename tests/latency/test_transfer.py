@@ -65,3 +65,39 @@ def test_a_precision_that_the_known_device_lacks_starts_from_its_first():
     assert set(shot.predictor.units) == {"int8"}
     assert shot.timings == {"int8": 1}
     assert float(shot.predictor.predict(keys)[0].sum()) > 0
+
+
+def few(factor: float, count: int, spread: float, seed: int) -> float:
+    """Error on other networks after so many timings, less that of the known device as it is."""
+    generator = np.random.default_rng(seed)
+    truth = parameters() + np.log(factor)
+    order = generator.permutation(len(NETWORKS))
+    chosen = [NETWORKS[place] for place in order]
+    seconds = timed(truth, chosen) * np.exp(generator.normal(0, spread, len(chosen)))
+    shot = few_shot(list(zip(chosen[:count], seconds[:count], strict=True)), predictor())
+    held = fit.networks(chosen[count:], seconds[count:].tolist(), (1, 8))
+    before, after = (
+        np.abs(fit.network_seconds(values, held) / held.seconds - 1).mean()
+        for values in (parameters(), shot.predictor.units["fp32"].parameters)
+    )
+    return float(after - before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_timings_of_the_known_device_itself_do_no_harm(count: int) -> None:
+    """A factor that one network's own error explains is not believed."""
+    worse = [few(1.0, count, 0.1, seed) for seed in range(12)]
+    assert np.mean(worse) < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_a_device_that_is_really_slower_is_found_to_be(count: int) -> None:
+    assert np.mean([few(2.0, count, 0.1, seed) for seed in range(6)]) < -0.3
+
+
+def test_one_factor_is_kept_where_the_balance_tells_nothing_more() -> None:
+    generator = np.random.default_rng(5)
+    seconds = timed(parameters() + np.log(3.0), NETWORKS[:4]) * np.exp(generator.normal(0, 0.2, 4))
+    shot = few_shot(list(zip(NETWORKS[:4], seconds, strict=True)), predictor())
+    moved = shot.predictor.units["fp32"].parameters - parameters()
+    assert np.ptp(moved[: roofline.HALF.start]) == pytest.approx(0, abs=1e-9)

@@ -50,7 +50,7 @@ def parameters(macs_per_second: float = 5e9, overhead: float = 1e-5) -> np.ndarr
     values = np.empty(roofline.PARAMETERS)
     values[roofline.OVERHEAD] = overhead
     values[roofline.RATE] = 1 / macs_per_second
-    values[roofline.TRAFFIC] = values[roofline.WEIGHTS] = 1e-9
+    values[roofline.TRAFFIC] = values[roofline.WEIGHTS] = values[roofline.WEIGHTS3] = 1e-9
     values[roofline.HALF] = values[roofline.HALF_DEPTHWISE] = 4.0
     values[roofline.CONSTANT] = 5e-5
     return np.log(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from tiny import SHAPE, model, request, write_table
 from torch import Tensor, nn
 
 from automl.errors import TableError, TargetError, UsageError
-from automl.latency.targets import cpu_path, cpu_table
+from automl.latency.header import KnownError, TableHeader
+from automl.latency.table import LatencyTable
+from automl.latency.targets import cpu_path, cpu_table, find_table
 from automl.network.traced_model import TracedModel, trace_network
 from automl.options import SearchOptions
 from automl.pipeline import search
 from automl.pipeline.context import reachable_budget
-from automl.pipeline.pricing import price_network
+from automl.pipeline.pricing import describe, price_network
 from automl.pipeline.requests import Event, ignore
 from automl.pipeline.results import predicted
 
@@ -140,3 +143,24 @@ def test_what_this_machine_cannot_time_is_said_before_anything_is_measured() -> 
         price_network(traced, timed, on_event=lambda event: stages.append(event.stage))
     assert stages == []
     price_network(traced, sized, on_event=ignore)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"), [("tensorrt", "fp16 ("), ("ncnn", "fp16, 1 thread (")]
+)
+def test_a_gpu_is_not_called_one_thread(runtime: str, said: str) -> None:
+    header = TableHeader(name="t", device="d", runtime=runtime, threads=1, precisions=("fp16",))
+    assert said in describe(LatencyTable(header), "fp16", None)
+
+
+@pytest.mark.parametrize("precisions", ["float", "int8"])
+def test_the_known_error_is_that_of_the_precisions_that_are_chosen_from(
+    traced: TracedModel, precisions: str
+) -> None:
+    known = find_table("rpi4-1t").header.known_error
+    assert isinstance(known, KnownError)
+    options = replace(timed("rpi4-1t"), precisions=(precisions,))
+    error = price_network(traced, options, on_event=ignore).error
+    both = known.by_precision.values()
+    assert len(set(both)) == 2
+    assert error == (known.by_precision["fp32"] if precisions == "float" else max(both))

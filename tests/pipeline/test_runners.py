@@ -155,6 +155,7 @@ def test_a_new_table_notes_its_runtime_and_the_boards_state(home: Path) -> None:
     assert (header.device, header.runtime, header.runtime_version) == ("Chip", "tensorrt", "10.3")
     assert header.precisions == ("fp16",)
     assert header.power_mode == "15W"
+    assert header.threads is None  # a GPU has none
 
 
 def test_who_measured_is_told() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2, prod
 
@@ -21,16 +21,23 @@ CLASSES = (
     "spatial",
     "grouped",
     "depthwise",
+    "depthwise_large",
     "linear",
     "matmul",
     "pool",
     "global_pool",
     "add",
     "elementwise",
+    "activation",
     "movement",
 )
+#: What the classes that tables did not always tell apart were part of.
+PARENTS: Mapping[str, str] = {"depthwise_large": "depthwise", "activation": "elementwise"}
+#: Classes of depthwise convolutions, which have half sizes of their own.
+DEPTHWISE = ("depthwise", "depthwise_large")
+_SMALL = 3
 #: Classes whose rate falls for short reductions, few outputs or small maps.
-SHAPED = frozenset({"pointwise", "spatial3", "spatial", "grouped", "depthwise", "matmul"})
+SHAPED = frozenset({"pointwise", "spatial3", "spatial", "grouped", "matmul", *DEPTHWISE})
 #: Passes over the map that an operator makes: one read and one write unless it says otherwise.
 _READS = {"add": 2.0, "mul": 2.0, "softmax": 3.0, "norm": 2.0}
 _SIMPLE = {
@@ -40,6 +47,7 @@ _SIMPLE = {
     "avg_pool": "pool",
     "global_avg_pool": "global_pool",
     "add": "add",
+    "activation": "activation",
     "reduce": "global_pool",
     "lstm": "linear",
     "gru": "linear",
@@ -55,12 +63,14 @@ def op_class(key: OpKey) -> str:
     """The class that `key` is priced with.
 
     Stride-1 3x3 convolutions stand alone because runtimes use Winograd's algorithm for them.
+    Depthwise convolutions have kernels of their own for 3x3, and others for what is larger.
     """
+    depthwise = DEPTHWISE[max(key.kernel) > _SMALL]
     if key.op in ("depthwise_conv2d", "depthwise_conv3d"):
-        return "depthwise"
+        return depthwise
     if key.op in ("conv2d", "conv3d"):
         if key.groups > 1:
-            return "depthwise" if key.groups == key.in_channels else "grouped"
+            return depthwise if key.groups == key.in_channels else "grouped"
         if max(key.kernel) == 1:
             return "pointwise"
         return "spatial3" if key.kernel == (3, 3) and key.stride == (1, 1) else "spatial"
@@ -84,6 +94,9 @@ class OperatorFeatures:
         shaped: 1 where the class is in `SHAPED`, else 0.
         moved: Elements of the input and output maps that are read and written.
         weights: Elements of the weights.
+        unstrided: Output positions of the same convolution at stride 1; 0 where it is at 1.
+        narrower: Share of the taps that a 3x3 kernel has of a larger one; 0 for others.
+        copied: Elements that are moved before, by a padding that runs as an operator.
     """
 
     kind: NDArray[np.intp]
@@ -93,6 +106,9 @@ class OperatorFeatures:
     shaped: Floats
     moved: Floats
     weights: Floats
+    unstrided: Floats
+    narrower: Floats
+    copied: Floats
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -115,8 +131,38 @@ def _ceil(channels: int, step: int) -> int:
     return -(-channels // step) * step
 
 
+def _unstrided(key: OpKey, kind: str) -> int:
+    """Output positions that a strided convolution would have at stride 1."""
+    strided = kind == "spatial" and key.op == "conv2d" and min(key.kernel) >= _SMALL
+    if not strided or max(key.stride) == 1:
+        return 0
+    sizes = zip(key.in_size, key.padding, key.dilation, key.kernel, strict=True)
+    whole = (size + 2 * pad - apart * (taps - 1) for size, pad, apart, taps in sizes)
+    return prod(max(size, 1) for size in whole) * key.batch
+
+
+def _narrower(key: OpKey, kind: str) -> float:
+    """Share of a larger kernel's taps that a 3x3 one has; 0 for others."""
+    convolution = key.op in ("conv2d", "depthwise_conv2d") and kind in ("spatial", DEPTHWISE[1])
+    if not convolution or min(key.kernel) < _SMALL or max(key.kernel) == _SMALL:
+        return 0.0
+    return _SMALL**2 / prod(key.kernel)
+
+
+def _copied(key: OpKey) -> int:
+    """Elements that are read and written to pad a map before a convolution without padding.
+
+    Exporters of networks with symmetric padding to a runtime that knows only its own write the
+    padding as an operator; the convolution then reads a larger map.
+    """
+    window = key.op in ("conv2d", "depthwise_conv2d") and max(key.kernel) > 1
+    if not window or max(key.padding) > 0 or max(key.in_size) <= max(key.kernel):
+        return 0
+    return 2 * key.in_channels * prod(key.in_size) * key.batch
+
+
 def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
-    """kind, reduction, outputs, space, moved, weights of one operator."""
+    """kind, reduction, outputs, space, moved, weights and what is known of the like of one."""
     kind = op_class(key)
     in_space = prod(key.in_size) * key.batch
     out_space = prod(key.out_size) * key.batch
@@ -137,14 +183,15 @@ def _row(key: OpKey, step_in: int, step_out: int) -> tuple[float, ...]:
         outputs = _ceil(key.out_channels // key.groups, step_out) * key.groups
         space = in_space if "transpose" in key.op else out_space
         weights = per_group * key.out_channels * taps
-    elif kind == "depthwise":
+    elif kind in DEPTHWISE:
         reduction, outputs = taps, _ceil(key.out_channels, step_out)
         space, weights = out_space, key.out_channels * taps
     elif kind == "pool":
         reduction, outputs, space = taps, _ceil(key.out_channels, step_out), out_space
     else:
         moved += (_passes(key) - 1.0) * key.in_channels * in_space
-    return (CLASSES.index(kind), reduction, outputs, space, moved, weights)
+    again = _unstrided(key, kind), _narrower(key, kind), _copied(key)
+    return (CLASSES.index(kind), reduction, outputs, space, moved, weights, *again)
 
 
 def _recurrent(key: OpKey, step_in: int, step_out: int) -> tuple[int, int, int, int]:
@@ -167,11 +214,17 @@ def _passes(key: OpKey) -> float:
     return _READS.get(key.op, 1.0)
 
 
-def operator_features(keys: Sequence[OpKey], channel_steps: tuple[int, int]) -> OperatorFeatures:
-    """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps."""
-    rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 6)
+def operator_features(
+    keys: Sequence[OpKey], channel_steps: tuple[int, int], pads: bool = False
+) -> OperatorFeatures:
+    """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps.
+
+    `pads` says that padding runs as an operator of its own.
+    """
+    rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 9)
     kind = rows[:, 0].astype(np.intp)
     in_shaped = np.array([name in SHAPED for name in CLASSES], dtype=np.float64)
     return OperatorFeatures(
-        kind, rows[:, 1], rows[:, 2], rows[:, 3], in_shaped[kind], rows[:, 4], rows[:, 5]
-    )
+        kind, rows[:, 1], rows[:, 2], rows[:, 3], in_shaped[kind], rows[:, 4], rows[:, 5],
+        rows[:, 6], rows[:, 7], rows[:, 8] * pads,
+    )  # fmt: skip

@@ -16,7 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from automl.documents import fault_of
 from automl.errors import TableError
 from automl.latency import roofline
-from automl.latency.features import CLASSES, Floats, OperatorFeatures, operator_features
+from automl.latency.features import (
+    CLASSES,
+    PARENTS,
+    Floats,
+    OperatorFeatures,
+    operator_features,
+)
 from automl.latency.keys import OpKey
 
 #: Least relative error that is stated for an operator of a type that no source network holds.
@@ -45,24 +51,29 @@ class ClassCoefficients(BaseModel):
 
 
 class PrecisionCoefficients(BaseModel):
-    """Coefficients at one precision; half sizes are (reduction, outputs, positions)."""
+    """Coefficients at one precision; half sizes are (reduction, outputs, positions).
+
+    `pads` says that the runtime's networks pad maps by an operator of its own.
+    """
 
     model_config = _STRICT
     constant_seconds: Positive
     seconds_per_weight: Positive
+    seconds_per_weight_3x3: Positive | None = None
     half_sizes: tuple[Positive, Positive, Positive]
     depthwise_half_sizes: tuple[Positive, Positive, Positive]
     channel_steps: tuple[Step, Step]
+    pads: bool = False
     seen: tuple[str, ...]
     classes: dict[str, ClassCoefficients]
 
 
 class RooflineCoefficients(BaseModel):
-    """The `coefficients` object of a table's header."""
+    """The `coefficients` object of a table's header; version 1 tells fewer classes apart."""
 
     model_config = _STRICT
     model: Literal["roofline"] = "roofline"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     precisions: dict[str, PrecisionCoefficients]
 
 
@@ -76,6 +87,7 @@ class Unit:
         errors: (classes,) relative error of each class.
         least_size: (classes,) size of each class's smallest operator in the source networks.
         seen: Names of the operators that the source networks hold.
+        pads: Whether padding runs as an operator of its own.
     """
 
     parameters: Floats
@@ -83,6 +95,7 @@ class Unit:
     errors: Floats
     least_size: Floats
     seen: frozenset[str]
+    pads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +118,8 @@ class Roofline:
         for precision, where in places.items():
             if precision in self.units:
                 unit, chosen = self.units[precision], [keys[place] for place in where]
-                ops = operator_features(chosen, unit.channel_steps)
-                seconds[where] = roofline.evaluate(unit.parameters, ops).seconds
+                ops = operator_features(chosen, unit.channel_steps, unit.pads)
+                seconds[where] = roofline.seconds(unit.parameters, ops)
                 errors[where] = _errors(unit, ops, chosen)
         return seconds, errors
 
@@ -153,32 +166,40 @@ def _coefficients(unit: Unit) -> PrecisionCoefficients:
     return PrecisionCoefficients(
         constant_seconds=values[roofline.CONSTANT],
         seconds_per_weight=values[roofline.WEIGHTS],
+        seconds_per_weight_3x3=values[roofline.WEIGHTS3],
         half_sizes=(half[0], half[1], half[2]),
         depthwise_half_sizes=(deep[0], deep[1], deep[2]),
         channel_steps=unit.channel_steps,
+        pads=unit.pads,
         seen=tuple(sorted(unit.seen)),
         classes=classes,
     )
 
 
 def _unit(precision: str, read: PrecisionCoefficients) -> Unit:
-    if sorted(read.classes) != sorted(CLASSES):
-        odd = sorted(set(CLASSES).symmetric_difference(read.classes))
+    classes = dict(read.classes)
+    for name, parent in PARENTS.items():
+        if name not in classes and parent in classes:
+            classes[name] = classes[parent]
+    if sorted(classes) != sorted(CLASSES):
+        odd = sorted(set(CLASSES).symmetric_difference(classes))
         raise TableError(
             f"coefficients.precisions.{precision}.classes: wrong set: {', '.join(odd)}"
         )
     values = np.empty(roofline.PARAMETERS)
-    ordered = [read.classes[name] for name in CLASSES]
+    ordered = [classes[name] for name in CLASSES]
     values[roofline.OVERHEAD] = [one.overhead_seconds for one in ordered]
     values[roofline.RATE] = [one.seconds_per_mac for one in ordered]
     values[roofline.TRAFFIC] = [one.seconds_per_element for one in ordered]
     values[roofline.WEIGHTS] = read.seconds_per_weight
+    values[roofline.WEIGHTS3] = read.seconds_per_weight_3x3 or read.seconds_per_weight
     values[roofline.HALF] = read.half_sizes
     values[roofline.HALF_DEPTHWISE] = read.depthwise_half_sizes
     values[roofline.CONSTANT] = read.constant_seconds
     errors = np.array([one.error for one in ordered])
     least = np.array([one.least_size for one in ordered])
-    return Unit(np.log(values), read.channel_steps, errors, least, frozenset(read.seen))
+    seen = frozenset(read.seen)
+    return Unit(np.log(values), read.channel_steps, errors, least, seen, read.pads)
 
 
 def load_predictor(coefficients: Mapping[str, object]) -> Roofline:

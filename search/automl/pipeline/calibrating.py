@@ -31,7 +31,7 @@ from automl.pipeline.pricing import describe, float_precision
 from automl.pipeline.requests import NetworkTime, ProfileRequest, ProfileResult
 from automl.pipeline.runners import own_table, table_path
 from automl.policy import bits_of
-from automl.profiling import ImportResult, import_profile
+from automl.profiling import ImportResult, import_profile, runtime_of_table
 from automl.userdata import load_model
 
 _COLUMNS: Final = ("model", "latency_ms")
@@ -125,7 +125,7 @@ def _header(
         name=table_path(request.target).stem,
         device=request.target,
         runtime=request.runtime,
-        threads=request.threads,
+        threads=None if runtime_of_table(request.runtime).gpu else request.threads,
         precisions=precisions,
         provenance=(
             f"fitted, not measured: {timings} whole networks' times of {request.calibrate.name},"
@@ -139,7 +139,11 @@ def _header(
             error=round(found.errors[first], 4),
         ),
         coefficients=found.predictor.coefficients(),
-        known_error=KnownError(relative=round(error, 4), on=on),
+        known_error=KnownError(
+            relative=round(error, 4),
+            on=on,
+            by_precision={name: round(each, 4) for name, each in found.errors.items()},
+        ),
     )
 
 

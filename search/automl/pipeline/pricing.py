@@ -40,6 +40,7 @@ from automl.profiling import (
     measure_models,
     probe,
     profile,
+    runtime_of_table,
     settle_arithmetic,
 )
 from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, kind_of, open_space
@@ -130,7 +131,8 @@ def _priced(
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
     space = _space(traced, table, options, bits, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
-    overhead, error = _header_overhead(table.header.overhead), _header_error(table)
+    overhead = _header_overhead(table.header.overhead)
+    error = _header_error(table, [precisions.name_of(each) for each in bits.precisions])
     if device is not None:
         device.fill(first_operators(traced, space, options.seed, precisions), MEASURING)
         fitted = _kept_overhead(keep, device, traced, space, options.seed)
@@ -320,7 +322,8 @@ def describe(table: LatencyTable, precision: str, error: float | None) -> str:
     """The target in words, with what is known of its error."""
     header = table.header
     runtime = f"{header.runtime} {header.runtime_version}".strip()
-    threads = f", {header.threads} thread{'s' * (header.threads > 1)}" if header.threads else ""
+    counted = header.threads if not runtime_of_table(header.runtime).gpu else None
+    threads = f", {counted} thread{'s' * (counted > 1)}" if counted else ""
     kind = "measured operators" if len(table) else "fitted, not measured"
     kind = "simulated" if header.unit == "cycles" else kind
     known = f", known error {100 * error:.0f} %" if error is not None else ""
@@ -354,9 +357,12 @@ def _header_overhead(fitted: FittedOverhead | None) -> Overhead | None:
     )
 
 
-def _header_error(table: LatencyTable) -> float | None:
+def _header_error(table: LatencyTable, names: Sequence[str]) -> float | None:
+    """The known error of the worst of some precisions, or of the one that is not chosen from."""
     known = table.header.known_error
-    return None if known is None else known.relative
+    if known is None:
+        return None
+    return max(known.of(name) for name in names or [float_precision(table)])
 
 
 def measure_here(models: dict[str, bytes], threads: int, seconds: float = 12.0) -> dict[str, float]:

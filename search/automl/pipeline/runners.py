@@ -149,7 +149,7 @@ def measured_table(request: ProfileRequest) -> LatencyTable | None:
 def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
     """A table without rows for what the runner measures."""
     path, info = table_path(request.target), runner.info
-    state = info.conditions
+    state, runtime = info.conditions, find_runtime(info.runtime)
     return LatencyTable.read_or_create(
         path,
         TableHeader(
@@ -157,8 +157,8 @@ def create_table(request: ProfileRequest, runner: Runner) -> LatencyTable:
             device=state.processor if state is not None else path.stem,
             runtime=info.runtime,
             runtime_version=info.version,
-            threads=info.threads,
-            precisions=find_runtime(info.runtime).precisions,
+            threads=None if runtime.gpu else info.threads,
+            precisions=runtime.precisions,
             clocks=state.clocks if state is not None else "",
             power_mode=state.power_mode if state is not None else "",
             provenance=provenance(request, runner),

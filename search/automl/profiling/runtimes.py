@@ -37,6 +37,7 @@ class Runtime:
         takes_onnx: Whether it runs ONNX models as they are.
         merges: Whether it makes one operator of several that read one input.
         silence: Seconds in which it loads a model, or runs one once, on the slowest of boards.
+        gpu: Whether a GPU computes: then CPU threads mean nothing.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Runtime:
     takes_onnx: bool = False
     merges: bool = False
     silence: float = 300.0
+    gpu: bool = False
 
     @property
     def dense(self) -> str:
@@ -96,6 +98,7 @@ def tensorrt() -> Runtime:
         takes_onnx=True,
         merges=True,
         silence=1800.0,
+        gpu=True,
     )
 
 
