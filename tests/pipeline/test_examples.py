@@ -22,7 +22,7 @@ def test_the_first_that_does_not_meet_the_budget_is_chosen_and_it_is_said() -> N
     choice = choose_example(options("10ms"), events.append)
     assert choice.example.name == "denoiser"
     (note,) = choice.notes
-    assert note.startswith("the classifier (0.5")
+    assert note.startswith("the classifier (0.")
     assert note.endswith(" ms fitted) meets 10ms as it is: the denoiser is searched")
     assert [event.done for event in events if event.stage == "choosing an example"] == [0, 1]
 

@@ -98,14 +98,14 @@ def _fit(group: Sequence[tuple[Sequence[OpKey], float]], known: Unit) -> tuple[U
         known.channel_steps,
         pads=known.pads,
     )
-    usual = float((fit.class_shares(known.parameters, data) @ known.errors).mean())
-    parameters = _calibrated(data, known.parameters, usual)
+    usual = _usual(data, known)
+    parameters = _calibrated(data, known)
     if len(group) == 1:
         error = 2 * usual
     else:
         misses = []
         for left_out in np.eye(len(group), dtype=bool):
-            rest = _calibrated(data.take(~left_out), known.parameters, usual)
+            rest = _calibrated(data.take(~left_out), known)
             misses.append(_miss(rest, data.take(left_out)))
         error = float(np.mean(misses))
     # Few timings cannot tell one class's error from another's: keep the known device's pattern.
@@ -118,9 +118,14 @@ def _fit(group: Sequence[tuple[Sequence[OpKey], float]], known: Unit) -> tuple[U
     return unit, error
 
 
-def _calibrated(data: fit.Networks, known: Floats, usual: float) -> Floats:
+def _usual(data: fit.Networks, known: Unit) -> float:
+    """What the known device states for such networks."""
+    return float((fit.class_shares(known.parameters, data) @ known.errors).mean())
+
+
+def _calibrated(data: fit.Networks, known: Unit) -> Floats:
     """(PARAMETERS,) logarithms: the known device's times a factor, or balanced anew."""
-    scaled = _scaled(data, known, usual)
+    scaled = _scaled(data, known)
     count = len(data.seconds)
     if count < _FEWEST:
         return scaled
@@ -128,24 +133,27 @@ def _calibrated(data: fit.Networks, known: Floats, usual: float) -> Floats:
     factor_misses, balance_misses = [], []
     for place in range(int(fold.max()) + 1):
         rest, held = data.take(fold != place), data.take(fold == place)
-        alone = _scaled(rest, known, usual)
+        alone = _scaled(rest, known)
         factor_misses.append(_miss(alone, held))
         balance_misses.append(_miss(_balanced(rest, alone), held))
     better = np.mean(balance_misses) < (1 - 2 / count) * np.mean(factor_misses)
     return _balanced(data, scaled) if better else scaled
 
 
-def _scaled(data: fit.Networks, known: Floats, usual: float) -> Floats:
+def _scaled(data: fit.Networks, known: Unit) -> Floats:
     """The known device's coefficients times a factor, shrunk towards 1."""
-    ratios = np.log(data.seconds / fit.network_seconds(known, data))
+    ratios = np.log(data.seconds / fit.network_seconds(known.parameters, data))
     level = float(np.median(ratios))
-    variance = _COUNTED * max(_APART * usual, _LEAST_ERROR) ** 2 + np.square(ratios - level).sum()
+    variance = (
+        _COUNTED * max(_APART * _usual(data, known), _LEAST_ERROR) ** 2
+        + np.square(ratios - level).sum()
+    )
     variance /= _COUNTED + len(ratios) - 1
     kept = max(0.0, 1 - _SHRUNK * variance / (len(ratios) * level**2)) if level else 0.0
-    moved = np.zeros_like(known)
+    moved = np.zeros(roofline.PARAMETERS)
     moved[: roofline.HALF.start] = kept * level
     moved[[roofline.WEIGHTS3, roofline.CONSTANT]] = kept * level
-    found: Floats = known + moved
+    found: Floats = known.parameters + moved
     return found
 
 
