@@ -93,3 +93,15 @@ def test_boards_disagree_beyond_three_spreads(ratio: float, spread: float, clear
     found = BoardComparison(board="b", beside="a", ratio=ratio, spread=spread, operators=9)
     assert found.clear is clear
     assert found.pair == frozenset("ab")
+
+
+def test_fields_that_say_nothing_are_left_out_so_that_digests_stay() -> None:
+    parts = {"scale": 1.0, "seconds_per_operator": 0.0, "seconds_per_call": 0.0, "networks": 3}
+    overhead = FittedOverhead(**parts, error=0.1)  # type: ignore[arg-type]
+    assert set(overhead.model_dump()) == {*parts, "error"}
+    assert "integers" in overhead.model_copy(update={"integers": 1.2}).model_dump()
+    known = KnownError(relative=0.2, on="x")
+    assert set(known.model_dump()) == {"relative", "on"}
+    told = KnownError(relative=0.2, on="x", by_precision={"int8": 0.1})
+    assert (told.of("int8"), told.of("fp32")) == (0.1, 0.2)
+    assert told.model_dump()["by_precision"] == {"int8": 0.1}
