@@ -113,3 +113,21 @@ def test_what_is_written_is_read_field_by_field(row: Row) -> None:
 def test_what_is_no_row_is_named(line: str, message: str) -> None:
     with pytest.raises(TableError, match=message):
         parse_row(line, "seconds", "here")
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ((7, 8, 2), "groups 2 do not divide in_channels 7; the nearest that do are 1"),
+        ((12, 9, 4), "groups 4 do not divide out_channels 9; the nearest that do are 3"),
+        ((8, 8, 16), "groups 16 do not divide in_channels 8; the nearest that do are 8"),
+    ],
+)
+def test_groups_that_do_not_divide_are_refused(widths: tuple[int, int, int], said: str) -> None:
+    read, written, groups = widths
+    line = (
+        f'{{"op": "conv2d", "in_channels": {read}, "out_channels": {written}, "groups": {groups},'
+        ' "seconds": 1}'
+    )
+    with pytest.raises(TableError, match=said):
+        parse_row(line, "seconds", "here")

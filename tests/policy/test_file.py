@@ -195,8 +195,8 @@ def test_a_list_is_no_policy(written: Path) -> None:
             r"the model has no layer 'mixed' \(did you mean mix\?\)",
         ),
         (
-            lambda c: c["channels"]["stem"].update(kept=17),
-            "keeps 17 of 16 channels of stem, the model has 16",
+            lambda c: c["channels"]["stem"].update(dense=32),
+            "keeps 8 of 32 channels of stem, the model has 16",
         ),
         (lambda c: c.update(resolution=20), r"at resolution 20 \(only 16, 32\)"),
     ],
@@ -206,3 +206,27 @@ def test_a_policy_for_another_model_is_refused(
 ) -> None:
     with pytest.raises(PolicyError, match=reason):
         check_fits(read_policy(edit(written, change)), NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("channels", "stem", "kept"), 0, "channels.stem.kept"),
+        (("channels", "stem", "kept"), 17, "kept 17 of 16 channels"),
+        (("predicted", "latency_seconds"), -1e-3, "predicted.latency_seconds"),
+        (("predicted", "latency_error"), -0.1, "predicted.latency_error"),
+        (("predicted", "macs"), -1.0, "predicted.macs"),
+        (("dense", "bytes"), -1.0, "dense.bytes"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    written: Path, where: tuple[str, ...], value: float, said: str
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for key in where[:-1]:
+            content = content[key]
+        content[where[-1]] = value
+
+    with pytest.raises(PolicyError, match=said) as caught:
+        read_policy(edit(written, change))
+    assert "\n" not in str(caught.value)

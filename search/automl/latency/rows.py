@@ -12,7 +12,7 @@ from typing import Any, Final
 from automl.documents import parse_json, shown
 from automl.errors import TableError, nearest
 from automl.latency.keys import SOURCES, OpKey, Source
-from automl.network import OPERATORS, RECURRENT
+from automl.network import CONVOLUTIONS, OPERATORS, RECURRENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ _MOST: Final = 10**15  # of a whole number: what is computed from several still 
 _TINIEST, _LARGEST = 1e-18, 1e18
 _HIDDEN: Final = re.compile(r"[1-9][0-9]{0,14}", re.ASCII)
 _LONGEST: Final = 1 << 16  # characters of a row
+_TRIED: Final = 10_000  # divisors, for a message
 _KNOWN: Final = frozenset((*_KEY_FIELDS, *_VALUES))
 
 
@@ -160,7 +161,20 @@ def _key(found: Mapping[str, Any], where: str) -> OpKey:
     hidden = values.get("detail", "")
     if op in RECURRENT and hidden and not _HIDDEN.fullmatch(hidden):
         raise TableError(f"{where}: detail {shown(hidden)} is not the hidden channels of an {op}")
+    groups = values.get("groups", 1)
+    for name in ("in_channels", "out_channels") if op in CONVOLUTIONS else ():
+        if values[name] % groups:
+            raise TableError(
+                f"{where}: groups {groups} do not divide {name} {values[name]}; the nearest that"
+                f" do are {_divisor(groups, values[name])}"
+            )
     return OpKey(**values)
+
+
+def _divisor(groups: int, channels: int) -> int:
+    """The largest number up to `groups` that divides the channels."""
+    most = min(groups, channels)
+    return next((each for each in range(most, max(most - _TRIED, 0), -1) if not channels % each), 1)
 
 
 def _whole(found: Mapping[str, Any], name: str, where: str, least: int = 1) -> int:

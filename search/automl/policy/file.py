@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from automl.documents import fault_of, read_json, shown
 from automl.errors import PolicyError, nearest
@@ -23,6 +24,7 @@ POLICY_BYTES: Final = 3 << 18
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Cost = Annotated[float, Field(ge=0.0)]
 
 
 class _Part(BaseModel):
@@ -33,7 +35,13 @@ class Channels(_Part):
     """How many channels of a group stay. `dense` is how many there were."""
 
     dense: Positive
-    kept: Annotated[int, Field(ge=0)]
+    kept: Positive
+
+    @model_validator(mode="after")
+    def _of_what_there_is(self) -> Channels:
+        if self.kept > self.dense:
+            raise PydanticCustomError("kept", f"kept {self.kept} of {self.dense} channels")
+        return self
 
 
 class Precision(_Part):
@@ -106,12 +114,12 @@ class Predicted(_Part):
             are at least what is said.
     """
 
-    latency_seconds: float | None
-    latency_cycles: float | None = None
-    latency_error: float | None = None
-    macs: float
-    bytes: float
-    joules: float | None = None
+    latency_seconds: Cost | None
+    latency_cycles: Cost | None = None
+    latency_error: Cost | None = None
+    macs: Cost
+    bytes: Cost
+    joules: Cost | None = None
     measured: Share = 0.0
     interpolated: Share = 0.0
     fitted: Share = 0.0
@@ -268,7 +276,7 @@ def check_fits(file: PolicyFile, network: Network) -> None:
         _check_names("part", options, parts)
     for name, channels in file.channels.items():
         dense = network.dense_channels[name]
-        if channels.dense != dense or channels.kept > dense:
+        if channels.dense != dense:
             raise PolicyError(
                 f"the policy keeps {channels.kept} of {channels.dense} channels of {name}, "
                 f"the model has {dense}"
