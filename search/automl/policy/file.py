@@ -40,7 +40,8 @@ class Channels(_Part):
     @model_validator(mode="after")
     def _of_what_there_is(self) -> Channels:
         if self.kept > self.dense:
-            raise PydanticCustomError("kept", f"kept {self.kept} of {self.dense} channels")
+            found = {"kept": self.kept, "dense": self.dense}
+            raise PydanticCustomError("kept", "kept {kept} of {dense} channels", found)
         return self
 
 
