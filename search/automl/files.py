@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -197,8 +197,9 @@ def parse_holder(text: str, where: str) -> Holder:
     """
     found = parse_json(text, where, LockedError)
     names = {each.name: each.type for each in fields(Holder)}
-    held = isinstance(found, dict) and found.keys() == names.keys()
-    if not held or any(type(found[name]).__name__ != kind for name, kind in names.items()):
+    needed = {each.name for each in fields(Holder) if each.default is MISSING}
+    held = isinstance(found, dict) and needed <= found.keys() <= names.keys()
+    if not held or any(type(value).__name__ != names[name] for name, value in found.items()):
         raise LockedError(f"{where}: {shown(found)} does not say who holds it")
     return Holder(**found)
 

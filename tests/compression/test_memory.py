@@ -106,7 +106,7 @@ def test_what_the_process_holds_anyway_is_taken_off_the_limit() -> None:
 def test_a_limit_below_what_is_held_anyway_says_what_would_do() -> None:
     trace = plain().trace
     assert image_bytes(trace) == 16 * CHANNEL
-    with pytest.raises(UsageError, match=r"300 MB .* the program, the model.* a limit of 50\d MB"):
+    with pytest.raises(UsageError, match=r"300 MB .* the program, the model.* a limit of 60\d MB"):
         room(300_000_000, plain().model, 0, image_bytes(trace))
-    with pytest.raises(UsageError, match=r"need a limit of 1\.70 GB"):
+    with pytest.raises(UsageError, match=r"need a limit of 1\.80 GB"):
         room(1_000_000_000, plain().model, 0, 100_000_000)  # three quarters of 16 such images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -56,7 +57,8 @@ class Sshd:
 
     def drop_connections(self) -> None:
         for session in self.sessions():
-            os.kill(session, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended while we looked
+                os.kill(session, signal.SIGKILL)
 
     def stop(self) -> None:
         self.drop_connections()

@@ -16,7 +16,7 @@ from wheels import unpacked
 from automl.pipeline.profiling import profile
 from automl.pipeline.requests import ProfileRequest
 from automl.profiling.bundle import worker_bundle
-from automl.profiling.runner import Limits, Probe, RuntimeInfo
+from automl.profiling.runner import Asked, Limits, Probe, RuntimeInfo
 from automl.profiling.runner import request as request_line
 
 #: Writes a fully connected layer (16 to 8) as a .tflite file, with LiteRT's own schema.
@@ -80,7 +80,8 @@ def test_a_whole_network_is_timed_and_all_else_refused(
     content = model.read_bytes()
     probes = [Probe((one,), (1.0,)) for one in (content, b"an ONNX model", content[:40])]
     limits = Limits(spread=1.0, seconds=0.1, pass_seconds=1e-4, min_passes=3, max_passes=3)
-    line = "".join(request_line(1, RuntimeInfo("litert", "2.3.0", 1, "any"), probes, limits))
+    info = RuntimeInfo("litert", "2.3.0", 1, "any")
+    line = "".join(request_line(Asked(1, tuple(probes), limits, info, "here")))
     done = subprocess.run(
         [sys.executable, str(worker)],
         input=line,

@@ -27,7 +27,7 @@ import automl.profiling
 from automl.latency.keys import OpKey
 from automl.profiling.bundle import worker_bundle
 from automl.profiling.microbench import probe
-from automl.profiling.runner import Limits, RuntimeInfo, request
+from automl.profiling.runner import Asked, Limits, RuntimeInfo, request
 from automl.profiling.worker_tensorrt import SIGNATURES
 
 SOURCE = Path(automl.profiling.__file__).with_name("worker_tensorrt.py")
@@ -295,7 +295,8 @@ def test_without_a_gpu_the_worker_names_the_reason_and_lives(
     )
     probes = [probe(OpKey("linear", 8, 8, precision="fp16"), "tensorrt")] * 2
     info = RuntimeInfo("tensorrt", version, 1, "any")
-    lines = ["".join(request(number, info, probes, Limits())) for number in (1, 2)]
+    asked = (Asked(number, tuple(probes), Limits(), info, "here") for number in (1, 2))
+    lines = ["".join(request(each)) for each in asked]
     answers = [
         json.loads(line) for line in bindings.run(str(file), text="\n".join(lines)).splitlines()
     ]
