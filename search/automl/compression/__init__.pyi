@@ -26,6 +26,7 @@ from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer
 from .quantization.codebook import Codebook as Codebook
 from .quantization.codebook import codebook as codebook
+from .quantization.half import HALF_RANGE as HALF_RANGE
 from .quantization.half import HalfModel as HalfModel
 from .quantization.half import in_half as in_half
 from .quantization.qparams import QParams as QParams

@@ -10,7 +10,7 @@ import onnx
 import torch
 from torch import nn
 
-from automl.compression import QuantizedModel
+from automl.compression import HALF_RANGE, QuantizedModel
 from automl.errors import ModelError, Raised, attempt
 from automl.export.agreement import check_quantized
 from automl.export.float_onnx import float_onnx
@@ -28,8 +28,6 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 TOLERANCE = 1e-3
 #: The same where the ONNX model computes in fp16.
 HALF_TOLERANCE = 2e-2
-#: Largest number of fp16.
-HALF_RANGE = 65504.0
 #: Random inputs that an integer network is held against where no others are given.
 _INPUTS = 64
 #: Inputs such as it will see that a float network is held against.

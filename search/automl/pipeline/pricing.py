@@ -287,7 +287,7 @@ class _Device:
         doubtful = () if self.rows else self.table.doubtful(keys)  # of an earlier search
         if not (missing or doubtful):
             return
-        self.on_event(Event(stage, 0, len(missing)))
+        self.on_event(Event(stage, 0, len(missing) + len(doubtful)))
         with LocalRunner(threads=self.threads) as runner:
             report = profile(
                 self.table,
