@@ -92,6 +92,39 @@ def test_only_what_is_still_needed_is_held() -> None:
     assert 7 * image <= held.most_held <= 2 * 8 * image  # never the six layers' values
 
 
+class Skipping(nn.Module):
+    """Reads its input again behind its layers, and once more through a view of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x[:, 1:3]
+        y = self.first(x).relu()
+        y = self.second(y + x)
+        return y + half + x.flatten(1).mean(1).view(-1, 1, 1, 1)
+
+
+def test_inputs_that_are_read_again_far_behind_are_the_same() -> None:
+    model, images = Skipping().eval(), images_for((1, 4, 6, 6))
+    together = walked(model, images, PARTS)
+    for number, part in enumerate(PARTS):
+        alone = walked(model, images, (part,)).seen[0]
+        for (gate, value), (_, expected) in zip(together.seen[number], alone, strict=True):
+            assert torch.equal(value, expected), gate
+
+
+def test_inputs_are_read_again_only_where_something_reads_them() -> None:
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(20)))
+    images, read = images_for((1, 4, 6, 6)), list[slice]()
+    tracer = Noting(model.eval(), len(PARTS))
+    with tracer.attached():
+        tracer.walk(lambda here: (read.append(here), images[here])[1], PARTS)
+    assert len(tracer.settled) == 40
+    assert max(read.count(part) for part in PARTS) <= 6  # at the gates around the first layer
+
+
 def test_an_error_of_the_network_is_not_swallowed() -> None:
     class Failing(nn.Module):
         def __init__(self) -> None:

@@ -11,6 +11,7 @@ import torch
 from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.quantization.joint_database import JointDatabase
+from automl.heap import give_back, peak_bytes
 from automl.network import column_scales, output_rows
 from automl.space import Sensitivity, Space, kind_of
 from automl.userdata import in_passes
@@ -53,8 +54,11 @@ def measure_sensitivity(
     def change(made: Callable[[Tensor], Any], inputs: Tensor) -> float:
         return float(((outputs(made, inputs) - dense).square() / scales).mean())
 
+    most = peak_bytes() or 0
+
     def told() -> None:
         nonlocal done
+        give_back(most)  # what one choice frees seldom fits the next
         on_choice(done := done + 1, total)
 
     bench = Bench(model, database, rounded, images, change)

@@ -15,7 +15,7 @@ from torch.utils.weak import TensorWeakRef
 
 Tensor = torch.Tensor
 #: Bytes of values that are kept for later passes.
-KEPT_BYTES: Final = 128 << 20
+KEPT_BYTES: Final = 64 << 20
 
 
 class ResumedModel:

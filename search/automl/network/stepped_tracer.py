@@ -37,20 +37,36 @@ class _Left(BaseException):  # a network may catch each Exception
     """A pass is left at a gate."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """What a tensor looks like, but for its numbers."""
+
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Looks:
+        """Those of a tensor."""
+        return cls(tensor.size(), tensor.stride(), tensor.dtype)
+
+    def blank(self) -> Tensor:
+        """A tensor that looks so, with meaningless numbers."""
+        return torch.empty_strided(self.size, self.stride, dtype=self.dtype)
+
+
 @dataclass(slots=True)
 class _Written:
     """A tensor that an operation wrote; held while the pass is left, where anybody needs it."""
 
     seen: TensorWeakRef
-    size: torch.Size
-    stride: tuple[int, ...]
-    dtype: torch.dtype
+    looks: _Looks
     held: Tensor | None = None
 
     def take(self) -> Tensor:
         """The tensor, no longer held, or one that looks like it."""
         if self.held is None:
-            return torch.empty_strided(self.size, self.stride, dtype=self.dtype)
+            return self.looks.blank()
         # anew, as an operation writes it: torch refuses one that is a view in its books already
         found: Tensor = torch.ops.aten.alias.default(self.held)
         self.held, self.seen = None, TensorWeakRef(found)
@@ -105,6 +121,7 @@ class Part:
     held_bytes: int = 0
     ran: list[Any] = field(default_factory=list)  # what each operation wrote
     told: int = 0  # how many calls of `after` are done
+    inputs: _Looks | None = None  # once its pass has begun
     returned: dict[int, _Returned] = field(default_factory=dict)  # by the number of the call
 
     def leave(self) -> None:
@@ -141,6 +158,8 @@ class SteppedTracer(ForwardTracer, ABC):
         self._came: Counter[Hashable] = Counter()
         self._operations = self._calls = self._entered = 0
         self._settling = False
+        #: Inputs that were not read again, and what reads them.
+        self._unread: tuple[Tensor, Callable[[slice], Tensor]] | None = None
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -201,6 +220,7 @@ class SteppedTracer(ForwardTracer, ABC):
         self._operations += 1
         if self._operations <= len(ran):
             return tree_map(_taken, ran[self._operations - 1])
+        self._read_by((args, kwargs))
         output = super().run(func, args, kwargs)
         ran.append(tree_map(_written, output))
         return output
@@ -238,11 +258,13 @@ class SteppedTracer(ForwardTracer, ABC):
             self._calls += 1
             if self._calls <= self.part.told:
                 return None
+            self._read_by(args)
             super()._quietly(call, *args)
             self.part.told = self._calls
             return None
         if self._operations < len(self.part.ran):
             return args[1:] if call == self.given else None
+        self._read_by(args)
         return super()._quietly(call, *args)
 
     def _left(self, part: Part, read: Callable[[slice], Tensor]) -> bool:
@@ -251,16 +273,40 @@ class SteppedTracer(ForwardTracer, ABC):
         self._operations = self._calls = self._entered = 0
         self.start()
         try:
-            self._model(read(part.here))
+            self._model(self._inputs(part, read))
         except _Left:
             return True
+        finally:
+            self._unread = None
         return False
+
+    def _inputs(self, part: Part, read: Callable[[slice], Tensor]) -> Tensor:
+        """A part's inputs; where its pass had begun, blank until something reads them again."""
+        if part.inputs is None:
+            found = read(part.here)
+            part.inputs = _Looks.of(found)
+            return found
+        blank = part.inputs.blank()
+        self._unread = blank, read
+        return blank
+
+    def _read_by(self, args: Any) -> None:
+        """Read inputs that are blank, where they are among what is read now."""
+        if self._unread is None:
+            return
+        blank, read = self._unread
+        place = blank.untyped_storage().data_ptr()
+        leaves = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
+        if any(leaf.untyped_storage().data_ptr() == place for leaf in leaves):
+            self._unread = None
+            with no_dispatch():
+                blank.copy_(read(self.part.here))
 
 
 def _written(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
-    return _Written(TensorWeakRef(leaf), leaf.size(), leaf.stride(), leaf.dtype)
+    return _Written(TensorWeakRef(leaf), _Looks.of(leaf))
 
 
 def _taken(leaf: Any) -> Any:
