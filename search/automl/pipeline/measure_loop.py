@@ -2,9 +2,10 @@
 
 First what the policy of least sensitivity uses is measured, and what it would use if predictions
 turned out as low as they may well be, until both are measured; then the agent searches; then its
-best trials are measured, until the best that is within the budget is. On this machine that one's
-network is timed then; where it is over the budget or far below it, the agent searches on with a
-limit that is so much lower or higher.
+best trials are measured, until the best that is within the budget is. On this machine the network
+of the first policy is timed before the agent searches, and that of the best trial after it: where
+one is over the budget or far below it, the agent searches with a limit that is so much lower or
+higher.
 """
 
 from __future__ import annotations
@@ -161,6 +162,9 @@ class MeasureLoop:
             network = priced_by(context.network, LatencyTable.read(kept))
         else:
             network = self.settle(context, rounds.held)
+            if rounds.begin(network, _least_sensitive(network, context, rounds.held)):
+                rounds.keep()
+                network = self.settle(replace(context, network=network), rounds.held)
             keep_prices(network, kept)
         while True:
             context = replace(context, network=network)
@@ -185,13 +189,10 @@ class MeasureLoop:
         It is found by the prices as they are, and by those with each prediction as low as it may
         well be: the two bound what measuring more could change.
         """
-        network, found = context.network, context.sensitivity
+        network = context.network
         for _ in range(ROUNDS):
-            solutions = [
-                solve(costs, found.single, budget, pairwise=found.pairwise)
-                for costs in (network.costs, lowered_costs(network))
-            ]
-            policies = [network.space.decode(each.vector) for each in solutions]
+            lowered = replace(network, costs=lowered_costs(network))
+            policies = [_least_sensitive(each, context, budget) for each in (network, lowered)]
             better = self._measured(network, policies)
             if better is None:
                 break
@@ -315,6 +316,13 @@ def priced_by(network: PricedNetwork, pricer: Pricer) -> PricedNetwork:
 def lowered_costs(network: PricedNetwork) -> CostModel:
     """Prices of a network's choices, each prediction as low as it may well be."""
     return _costs(network, LoweredPricer(pricer_of(network.table)))
+
+
+def _least_sensitive(network: PricedNetwork, context: SearchContext, budget: Budget) -> Policy:
+    """The policy of least summed sensitivity within a budget by a network's prices."""
+    found = context.sensitivity
+    solution = solve(network.costs, found.single, budget, pairwise=found.pairwise)
+    return network.space.decode(solution.vector)
 
 
 def _quickest(network: PricedNetwork) -> Policy:

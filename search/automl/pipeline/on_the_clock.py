@@ -124,6 +124,7 @@ class ClockRounds:
         self._time = request.seconds
         self._left = ROUNDS
         self._within: Outcome | None = None
+        self._timed: dict[Policy, Clocked | None] = {}
         self.factor = _kept_factor(request.out) if request.resume else 1.0
         self.held = _tightened(budget, self.factor)
 
@@ -134,6 +135,24 @@ class ClockRounds:
             self._began = time.monotonic()
         return replace(self._request, time=self._time)
 
+    def begin(self, network: PricedNetwork, policy: Policy) -> bool:
+        """Correct the limit before the first study, by what the clock says of a policy.
+
+        Args:
+            network: As priced; nothing is timed where it does not run on this machine.
+            policy: The one of least sensitivity within the limit: most studies end near it.
+
+        Returns:
+            Whether the limit is another now.
+        """
+        limit = self._limit()
+        if not network.here or limit is None:
+            return False
+        found, latency = self._clocked(network, policy), network.costs.cost(policy).latency
+        if found is None or (found.ratio <= 1 + OVER and _near(found.ratio, latency / limit)):
+            return False
+        return self._correct(network, latency / limit / found.ratio)
+
     def settled(self, outcome: Outcome) -> Outcome | None:
         """What the search ends with; None where a study within the corrected limit is to follow.
 
@@ -141,27 +160,40 @@ class ClockRounds:
         the outcome itself.
         """
         network, best = outcome.context.network, outcome.best
-        limit = next((one.value for one in self.held.limits if one.quantity == "latency"), None)
+        limit = self._limit()
         if not network.here or limit is None:
             return outcome
-        found = clocked(
-            self._request.budget, time_policy(network, best.policy, self._request.threads)
-        )
+        found = self._clocked(network, best.policy)
         if found is None:
             return outcome
+        filled = best.cost.latency / limit
         if found.ratio <= 1 + OVER:
             self._within = outcome
-            if found.ratio >= 1 - UNDER or best.cost.latency < (1 - UNDER) * limit:
-                return outcome  # or it is no prediction that keeps it so far below
-        correction = best.cost.latency / limit / found.ratio
-        held = _tightened(self.held, correction)
+            if _near(found.ratio, filled):
+                return outcome
         none_left = not self._left or self._seconds_left() <= 0
-        if none_left or held.allows(network.costs.dense) or not _reachable(network, held):
+        if none_left or not self._correct(network, filled / found.ratio):
             return self._within or outcome
         self._left -= 1
         self._time = None if self._request.seconds is None else self._seconds_left()
-        self.factor, self.held = self.factor * correction, held
         return None
+
+    def _limit(self) -> float | None:
+        return next((one.value for one in self.held.limits if one.quantity == "latency"), None)
+
+    def _clocked(self, network: PricedNetwork, policy: Policy) -> Clocked | None:
+        if policy not in self._timed:
+            times = time_policy(network, policy, self._request.threads)
+            self._timed[policy] = clocked(self._request.budget, times)
+        return self._timed[policy]
+
+    def _correct(self, network: PricedNetwork, correction: float) -> bool:
+        """Multiply the limit of time, unless nothing is within it then, or everything is."""
+        held = _tightened(self.held, correction)
+        if held.allows(network.costs.dense) or not _reachable(network, held):
+            return False
+        self.factor, self.held = self.factor * correction, held
+        return True
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the limit that predictions were held to."""
@@ -180,6 +212,11 @@ class ClockRounds:
         if self._request.seconds is None or self._began is None:
             return math.inf
         return self._request.seconds - (time.monotonic() - self._began)
+
+
+def _near(ratio: float, filled: float) -> bool:
+    """Whether a time is near its limit, or it is no prediction that keeps it so far below."""
+    return ratio >= 1 - UNDER or filled < 1 - UNDER
 
 
 def _reachable(network: PricedNetwork, budget: Budget) -> bool:
