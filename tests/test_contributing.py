@@ -19,7 +19,7 @@ import automl.study
 import automl.testing
 from automl.agents import AGENTS
 from automl.cli.flags import flags_of
-from automl.compression import IMPORTANCES, QUANTIZERS, QuantizedModel
+from automl.compression import FORMS, IMPORTANCES, QUANTIZERS, QuantizedModel
 from automl.errors import SpaceError
 from automl.methods import REGISTRIES, Registry, registry
 from automl.options.search import SearchOptions
@@ -38,7 +38,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from automl.compression import Importance, LayerKind, QParams, codebook, highest, round_to
+from automl.compression import Form, Importance, LayerKind, QParams, codebook, highest, round_to
 from automl.policy import is_float
 from automl.solver import Projection
 from automl.study import Agent
@@ -85,6 +85,37 @@ class MyQuantizer:
         largest = weights.abs().amax(2, keepdim=True).float().clamp_min(1e-12)
         qparams = QParams((largest / highest(bits.weights)).log2().ceil().exp2(), bits.weights)
         return round_to(weights, qparams).float() * qparams.scale, qparams
+
+
+class MyForm(Form):
+    """The first outputs are computed, the others are 0."""
+
+    name = "my-form"
+
+    def refusal(self, parameter, layer):
+        return "" if layer.op == "conv2d" and layer.groups == 1 else "it has groups"
+
+    def parameters(self, layer):
+        return (1,) if layer.out_channels > 1 else ()
+
+    def lower(self, parameter, layer):
+        first = replace(layer, out_channels=parameter)
+        after = replace(
+            layer, in_channels=parameter, kernel=(1, 1), stride=(1, 1), padding=(0, 0),
+            dilation=(1, 1), in_size=layer.out_size,
+        )
+        return first, after
+
+    def factors(self, parameter, kernel, metric):
+        outer = kernel.new_zeros(1, kernel.shape[1], parameter, 1, 1)
+        outer[:, :parameter, :, 0, 0] = 1.0
+        return kernel[:, :parameter], outer
+
+    def write(self, parameter):
+        return str(parameter)
+
+    def read(self, text):
+        return int(text)
 
 
 class MyKind(LayerKind):
@@ -226,7 +257,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def _look_again() -> None:
     """Registries look for entry points once in a process; here packages come and go."""
-    for each in (AGENTS, IMPORTANCES, QUANTIZERS, KINDS):
+    for each in (AGENTS, FORMS, IMPORTANCES, QUANTIZERS, KINDS):
         vars(each).pop("_added", None)
 
 
@@ -259,6 +290,15 @@ def test_a_package_as_the_page_describes_it_is_searched_with(installed: Path) ->
         assert result.model.get_submodule(part).kernel_size == (1, 1)
     with pytest.raises(SpaceError, match=r"bits and my-kind of .* cannot both be chosen"):
         found(installed / "both", kinds=("my-kind",), precisions=("int8",))
+
+
+def test_its_form_is_chosen(installed: Path) -> None:
+    result = found(installed / "formed", choices="channels,my-form", agent="random", trials=4)
+    forms = result.policy.policy.further["form"]
+    formed = [part for part, text in forms.items() if text == "my-form:1"]
+    assert formed
+    for part in formed:
+        assert result.model.get_submodule(part)[0].out_channels == 1
 
 
 def test_its_quantizer_rounds(installed: Path) -> None:

@@ -187,10 +187,10 @@ def test_a_layer_s_rows_say_where_its_seconds_came_from(source: int) -> None:
     builder = Builder(network(), space, FP32, counts=64)
     table = next(each for each in builder.tables() if each.plan.layer.name == "expand")
     overhead = Overhead(scale=2.0, per_operator=1e-5)
-    lookup = layer_lookup(table, prices(table.op_keys(), source), overhead)
+    lookup = layer_lookup(table, prices([*table.operators().keys], source), overhead)
     vector = space.dense.copy()[:, None]
     row = lookup.rows[lookup.index(vector)][0]
-    seconds = Formula.price(table.op_keys()[-1])
+    seconds = Formula.price(table.operators().keys[-1])
     assert row[LATENCY] == pytest.approx(2.0 * seconds + 1e-5)
     assert row[INTERPOLATED] == pytest.approx(2.0 * seconds if source == 1 else 0.0)
     assert row[FITTED] == pytest.approx(1e-5 + (2.0 * seconds if source == 2 else 0.0))

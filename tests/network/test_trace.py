@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.labels import INPUT, OUTPUT, WRITTEN
-from automl.network.recorded import Trace, addresses
-from automl.network.trace import record
+from automl.network.trace import Trace, addresses, record
 
 
 class Branches(nn.Module):

@@ -5,6 +5,12 @@ from .config import CompressionConfig as CompressionConfig
 from .database import build_database as build_database
 from .database import readers_of as readers_of
 from .feature_store import FeatureStore as FeatureStore
+from .forms.base import Form as Form
+from .forms.building import built as built
+from .forms.building import fitted as fitted
+from .forms.building import layer_of as layer_of
+from .forms.registry import FORMS as FORMS
+from .forms.registry import form_of as form_of
 from .importance.base import Importance as Importance
 from .importance.elimination import PruningOrder as PruningOrder
 from .importance.elimination import Reader as Reader
@@ -19,6 +25,7 @@ from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
 from .kinds.base import compression_kind as compression_kind
 from .layer_matrix import matrix as matrix
+from .layer_matrix import set_matrix as set_matrix
 from .memory import image_bytes as image_bytes
 from .memory import room as room
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams

@@ -155,8 +155,10 @@ class Compressor:
             )
             return self.joint.candidate(policy, plan, self._outputs(policy), shown)
         model = self.database.candidate(policy)
-        if not finish or not (plan.bits or parts or policy.removed or self.database.kept(policy)):
-            return in_place(model, parts)
+        if not finish:
+            return in_place(model, parts, lambda name: self.joint.moments_read(name, policy))
+        if not (plan.bits or parts or policy.removed or self.database.kept(policy)):
+            return model
         self._features.let_go()  # a refit takes moments of its own, of what its network reads
         candidate = Candidate(
             model,

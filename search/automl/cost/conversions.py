@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.cost.layer_tables import Builder, LayerTable, Way, Ways
+from automl.cost.grids import Way
+from automl.cost.layer_tables import Builder, LayerTable, Ways
 from automl.network import Boundary
 from automl.policy import Bits, is_float
 

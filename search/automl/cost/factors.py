@@ -178,15 +178,14 @@ def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Looku
 def _priced(table: LayerTable, prices: Prices, overhead: Overhead) -> tuple[Floats, Floats]:
     """Seconds in all, interpolated and fitted [*table.shape, 3], and joules [*table.shape]."""
     operators = table.operators()
-    entry = np.repeat(np.arange(len(operators)), [len(keys) for keys in operators])
-    found = np.array([prices[key] for keys in operators for key in keys])
-    integer = [key.precision == INTEGER for keys in operators for key in keys]
+    found = np.array([prices[key] for key in operators.keys])[operators.key]
+    integer = np.array([key.precision == INTEGER for key in operators.keys])[operators.key]
     factor = overhead.scale * np.where(integer, overhead.integers, 1.0)
     seconds, source = found[:, 0] * factor, found[:, 1]
 
     def spread(each: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Sums over the operators of each entry, at all indices."""
-        sums: Floats = np.bincount(entry, each, len(operators)).astype(np.float64)
+        sums: Floats = np.bincount(operators.entry, each, operators.entries).astype(np.float64)
         return table.spread(sums)
 
     whole, between = spread(seconds)

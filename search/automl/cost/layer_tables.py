@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import chain, product
-from typing import Final, cast
+from itertools import product
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.axes import Axis, axes_of, settle
-from automl.latency import OpKey, op_key
+from automl.cost.grids import Lowered, Operators, Way, operators_over, sized
 from automl.network import RECURRENT, UNPRICED, WEIGHTED, Layer, LayerPlan, Network
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
 from automl.space import Space, bit_options, kind_of
@@ -38,21 +38,6 @@ INTEGER: Final = (
     "concat",
     "resize",
 )
-#: What a layer runs as.
-Lowering = Callable[[Layer], tuple[Layer, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a layer can run.
-
-    Attributes:
-        precision: As the table writes it; "quantize" or "dequantize" of a conversion.
-        lower: What it runs as; None for itself.
-    """
-
-    precision: str
-    lower: Lowering | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +86,11 @@ class LayerTable:
             *(axis.size for axis in self.axes),
         )
 
-    def operators(self) -> list[tuple[OpKey, ...]]:
+    def operators(self) -> Operators:
         """What has to be priced, in C order of [resolutions, ways, priced of each axis]."""
         priced = [axis.priced for axis in self.axes]
-        counts = [each.ravel().tolist() for each in self._counts(priced)]
-        return [
-            _keys(self.plan.sized(inputs, outputs, resolution, heads), way)
-            for resolution in self.resolutions
-            for way in self.ways.priced
-            for inputs, outputs, heads in zip(*counts, strict=True)
-        ]
-
-    def op_keys(self) -> list[OpKey]:
-        """All operators that have to be priced."""
-        return list(chain.from_iterable(self.operators()))
+        read, written, heads = (each.ravel() for each in self._counts(priced))
+        return operators_over(self.plan, self.resolutions, self.ways.priced, (read, written, heads))
 
     def spread(self, priced: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Prices of all indices from those of `operators()`, and which were interpolated."""
@@ -152,7 +128,10 @@ class LayerTable:
             if lower is None:
                 weights[:, column] = packed_bytes(weights[:, column], written, biases, bits)
             else:
-                macs[:, column], weights[:, column] = self._lowered(lower, bits, read, written)
+                count = partial(_work, lower, bits)
+                macs[:, column], weights[:, column] = self._work_of(
+                    count, read, written, arrays=lower.kind.lowers_arrays
+                )
         return macs, weights
 
     def _macs(self, read: Integers, written: Integers, heads: Integers) -> Floats:
@@ -170,24 +149,31 @@ class LayerTable:
         times = [each / dense if dense else 0.0 for each in whole]
         return np.rint(np.stack([products * each for each in times]))
 
-    def _lowered(
-        self, lower: Lowering, bits: Bits, read: Integers, written: Integers
-    ) -> tuple[Floats, Floats]:
-        """MACs and bytes of what the layer runs as: [resolutions, size of each axis]."""
-        return self._work_of(lambda layer: work_of(lower(layer), bits), read, written)
-
     def _work_of(
-        self, count: Callable[[Layer], tuple[int, float]], read: Integers, written: Integers
+        self,
+        count: Callable[[Layer], tuple[Any, Any]],
+        read: Integers,
+        written: Integers,
+        *,
+        arrays: bool = False,
     ) -> tuple[Floats, Floats]:
-        """MACs and bytes of the layer at all channels: [resolutions, size of each axis]."""
-        work = [
-            count(self.plan.sized(inputs, outputs, resolution))
-            for resolution in self.resolutions
-            for inputs, outputs in zip(read.ravel().tolist(), written.ravel().tolist(), strict=True)
-        ]
-        macs, sizes = np.array(work, dtype=np.float64).T.reshape(
-            2, len(self.resolutions), *read.shape
-        )
+        """MACs and bytes of the layer at all channels: [resolutions, size of each axis].
+
+        Args:
+            count: Gives both of a layer.
+            read, written: Channels.
+            arrays: Whether `count` takes a layer with arrays of channels for numbers.
+        """
+        shape = (len(self.resolutions), *read.shape)
+        macs, sizes = np.empty(shape), np.empty(shape)
+        for place, resolution in enumerate(self.resolutions):
+            if arrays:
+                macs[place], sizes[place] = count(sized(self.plan, read, written, resolution))
+                continue
+            pairs = zip(read.ravel().tolist(), written.ravel().tolist(), strict=True)
+            work = [count(self.plan.sized(*pair, resolution)) for pair in pairs]
+            both = np.array(work, dtype=np.float64).T
+            macs[place], sizes[place] = (each.reshape(read.shape) for each in both)
         return macs, sizes
 
     def _counts(self, indices: Sequence[Integers]) -> tuple[Integers, Integers, Integers]:
@@ -236,28 +222,24 @@ def unpriced_in(network: Network, precisions: Precisions) -> tuple[str, ...]:
     )
 
 
-def _keys(layer: Layer, way: Way) -> tuple[OpKey, ...]:
-    if layer.op == "convert":
-        return (op_key(replace(layer, detail=way.precision), "int8"),)
-    if way.lower is None:
-        return (op_key(layer, way.precision),)
-    return tuple(op_key(each, way.precision) for each in way.lower(layer))
+def _work(lower: Lowered, bits: Bits, layer: Layer) -> tuple[Any, Any]:
+    return work_of(lower(layer), bits)
 
 
-def work_of(layers: Sequence[Layer], bits: Bits) -> tuple[int, float]:
+def work_of(layers: Sequence[Layer], bits: Bits) -> tuple[Any, Any]:
     """MACs and bytes of weights of operators that run in place of one layer, its bias in the last.
 
     Args:
-        layers: The operators.
+        layers: The operators; arrays where their channels are arrays.
         bits: What their weights are stored in.
     """
-    size = 0.0
+    size: Any = 0.0
     for layer in layers:
         if layer.op in WEIGHTED:
             pairs = layer.in_channels * layer.out_channels // layer.groups
-            weights = float(pairs * math.prod(layer.kernel))
             biases = layer.out_channels if layer is layers[-1] else 0
-            size += float(packed_bytes(weights, layer.out_channels, biases, bits))
+            weights = pairs * math.prod(layer.kernel)
+            size = size + packed_bytes(weights, layer.out_channels, biases, bits)
     return sum(layer.macs for layer in layers), size
 
 
@@ -335,12 +317,12 @@ class Builder:
         return Ways(priced, tuple(map(priced.index, ways)), bits, choosers)
 
     @cached_property
-    def _lowerings(self) -> Mapping[str, tuple[int, tuple[Lowering | None, ...]]]:
+    def _lowerings(self) -> Mapping[str, tuple[int, tuple[Lowered | None, ...]]]:
         """Per layer that can run as others: the variable, and what each option makes of it."""
-        found: dict[str, tuple[int, tuple[Lowering | None, ...]]] = {}
+        found: dict[str, tuple[int, tuple[Lowered | None, ...]]] = {}
         for position, variable in enumerate(self.space.variables):
             kind = kind_of(variable.kind)
             if kind.lowers:
-                lowered = [partial(kind.lower, option) for option in variable.options[:-1]]
+                lowered = [Lowered(kind, option) for option in variable.options[:-1]]
                 found[variable.name] = position, (*lowered, None)  # the dense one is itself
         return found

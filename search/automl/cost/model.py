@@ -247,7 +247,7 @@ def _tables(
 
 
 def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:
-    return list(dict.fromkeys(key for table in tables for key in table.op_keys()))
+    return list(dict.fromkeys(key for table in tables for key in table.operators().keys))
 
 
 def _ask(pricer: Pricer, keys: Sequence[OpKey], simulated: bool, allow_missing: bool) -> Prices:

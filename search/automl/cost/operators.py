@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 from automl.cost.conversions import conversion
-from automl.cost.layer_tables import Lowering, runs_on_integers, runs_priced
+from automl.cost.grids import Lowered
+from automl.cost.layer_tables import runs_on_integers, runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Network
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
@@ -99,9 +100,9 @@ class _Made:
         return sizes.index(self.policy.resolution) if self.policy.resolution else len(sizes) - 1
 
     @cached_property
-    def _lowerings(self) -> Mapping[str, Lowering]:
+    def _lowerings(self) -> Mapping[str, Lowered]:
         return {
-            part: partial(kind.lower, option)
+            part: Lowered(kind, option)
             for kind, part, option in further_choices(self.policy)
             if kind.lowers
         }

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from automl.network.labels import VIEWS, compact, names, varying
-from automl.network.union_find import core
+from automl.network.labels import VIEWS, compact, core, names, varying
 
 Tensor = torch.Tensor
 #: Dimensions of a value, ascending.

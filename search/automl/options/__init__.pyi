@@ -1,3 +1,4 @@
+from .choices import Opened as Opened
 from .declare import Option as Option
 from .declare import Options as Options
 from .declare import make_options as make_options

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from automl.errors import UsageError
 from automl.example import find_example
 from automl.methods import registry
+from automl.options.choices import check_choices
 from automl.policy import parse_precisions
 from automl.units import parse_budget
 
@@ -264,6 +265,7 @@ GRANULARITY: Final = Kind(_granularity, "auto|N", _number)
 RESOLUTIONS: Final = Kind(_resolutions, "auto|off|N,N")
 PRECISIONS: Final = Kind(_precisions, "auto|float|LIST")
 BUDGET: Final = Kind(_budget, "LIMIT", many=True)
+CHOICES: Final = Kind(check_choices, "auto|LIST")
 INPUT_SHAPE: Final = Kind(_input_shape, "CxHxW")
 EXAMPLE: Final = Kind(_example, "NAME")
 SEED: Final = whole(0, most=_SEEDS)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import OptionError
+from automl.options.choices import Opened, opened_by
 from automl.options.declare import Options, option
 from automl.options.kinds import (
     BUDGET,
     BYTES,
+    CHOICES,
     DURATION,
     EXAMPLE,
     FOLDER,
@@ -137,6 +139,12 @@ class SearchOptions(SpaceOptions):
         help="What layers compute in: auto is what the target has, or float, or int8,fp16,w4a6;"
         " w4 or w2-w6 for weights alone.",
     )
+    choices: tuple[str, ...] = option(
+        CHOICES,
+        ("auto",),
+        help="What may be chosen: channels,blocks,bits,resolution, and forms of layers:"
+        " rank,taps,separable (see automl methods forms); auto is all but forms.",
+    )
     agent: str = option(method("agents"), "lagrangian", help="Who searches: see automl agents.")
     warm_start: bool = option(
         SWITCH,
@@ -213,9 +221,15 @@ class SearchOptions(SpaceOptions):
         """Quantities that a budget limits."""
         return frozenset(parse_budget(text).quantity for limits in self.budgets for text in limits)
 
+    @property
+    def opened(self) -> Opened:
+        """What may be chosen."""
+        return opened_by(self.choices, self.kinds, self.depth)
+
     def check_together(self) -> None:
         """Refuse what would be ignored, or would fail only after hours."""
         SpaceOptions.check_together(self)
+        self._check_choices()
         budgets = self.budgets
         twice = next((one for one in budgets if budgets.count(one) > 1), None)
         if twice is not None:
@@ -232,6 +246,34 @@ class SearchOptions(SpaceOptions):
             )
         if self.measure:
             self._check_measure()
+
+    def _check_choices(self) -> None:
+        """Refuse options that say something of what is not open, or something else of it."""
+        opened = self.opened
+        said = {
+            "depth": not self.depth and opened.blocks,
+            "resolutions": bool(self.resolutions) and not opened.resolution,
+            "round_to": self.round_to is not None and not opened.channels,
+            "precisions": self.precisions not in (("auto",), ("float",)) and not opened.bits,
+        }
+        for name, contradicts in said.items():
+            if contradicts:
+                raise OptionError(
+                    "choices",
+                    f"are {', '.join(self.choices)}: {name} says otherwise",
+                    options=("choices", name),
+                )
+        if self.choices != ("auto",) and opened.bits and self.precisions == ("float",):
+            raise OptionError(
+                "choices", "have bits, and layers compute in float", options=("precisions",)
+            )
+        if opened.forms and opened.bits:
+            raise OptionError(
+                "choices",
+                f"have bits and forms ({', '.join(opened.forms)}): a layer of another form computes"
+                " in float, and so does a network that has one; leave one of them out",
+                options=("choices",),
+            )
 
     def _check_measure(self) -> None:
         if len(self.budgets) > 1:

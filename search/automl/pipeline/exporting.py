@@ -13,9 +13,8 @@ from automl.export import check_export, check_integers, computes_integers
 from automl.latency import TableHeader, find_table
 from automl.network import Flow, TracedModel, output_tensors
 from automl.options import SearchOptions
-from automl.pipeline.precision import choose_bits, floats_of, precisions_of, scheme_of
+from automl.pipeline.precision import bits_for, floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Task
-from automl.space import kind_of
 
 #: Calibration inputs that the file is held against.
 _INPUTS: Final = 8
@@ -93,14 +92,5 @@ def _finite(model: nn.Module, inputs: torch.Tensor) -> bool:
 
 def _scheme(header: TableHeader, options: SearchOptions) -> str | None:
     """The scheme of the integers that a search may choose; None where it may not."""
-    forms = [kind for kind in options.kinds if kind_of(kind).lowers]
-    precisions = precisions_of(header)
-    bits = choose_bits(
-        options.precisions,
-        options.target,
-        precisions,
-        options.limited,
-        options.keep_first_last,
-        forms,
-    )
+    bits = bits_for(options, precisions_of(header))
     return scheme_of(header) if any(map(computes_integers, bits.precisions)) else None

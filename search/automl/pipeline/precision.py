@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from automl.errors import PolicyError, UsageError, nearest
 from automl.latency import TableHeader
+from automl.options import SearchOptions
 from automl.policy import (
     Bits,
     Policy,
@@ -19,6 +20,7 @@ from automl.policy import (
     parse_precision,
 )
 from automl.profiling import runtime_of_table
+from automl.space import kind_of
 from automl.units import Quantity
 
 #: Bits that weights may be rounded to by themselves.
@@ -91,7 +93,7 @@ def choose_bits(
         precisions: What it computes in.
         limited: Quantities that the budget limits.
         keep_first_last: As asked for.
-        forms: Names of open kinds that give layers another form.
+        forms: Names of open forms, and of open kinds that give layers another form.
 
     Raises:
         UsageError: A precision that the target lacks, or that no limit has a use for.
@@ -128,6 +130,24 @@ def choose_bits(
     computed = tuple(each for each in asked if isinstance(each, Bits))
     dense = bits_of(precisions.dense)
     return BitChoices((*computed, dense) if computed else (), weights, keep_first_last)
+
+
+def bits_for(options: SearchOptions, precisions: Precisions) -> BitChoices:
+    """What a search may give its layers on a target.
+
+    Raises:
+        UsageError: As `choose_bits`.
+    """
+    opened = options.opened
+    forms = (*opened.forms, *(kind for kind in opened.kinds if kind_of(kind).lowers))
+    return choose_bits(
+        options.precisions if opened.bits or forms else ("float",),
+        options.target,
+        precisions,
+        options.limited,
+        options.keep_first_last,
+        forms,
+    )
 
 
 def check_bits(policy: Policy, target: str, precisions: Precisions) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
 from automl.documents import fault_of, read_json
-from automl.errors import Raised, StudyError, TableError, attempt
+from automl.errors import Raised, StudyError, TableError, UsageError, attempt
 from automl.files import write_whole
 from automl.latency import (
     CorrectedPricer,
@@ -31,7 +31,7 @@ from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, fitting_vectors
-from automl.pipeline.precision import BitChoices, choose_bits, precisions_of, used_names
+from automl.pipeline.precision import BitChoices, bits_for, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
 from automl.policy import Policy, Precisions
 from automl.profiling import (
@@ -43,7 +43,7 @@ from automl.profiling import (
     runtime_of_table,
     settle_arithmetic,
 )
-from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, kind_of, open_space
+from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, open_space
 
 #: Stage in which what the table lacks is measured.
 MEASURING: Final = "measuring operators"
@@ -164,14 +164,7 @@ def _priced(
 
 def _bits(options: SearchOptions, table: LatencyTable, *, here: bool) -> BitChoices:
     """What layers may be given; of this machine it is found out how it computes integers."""
-    bits = choose_bits(
-        options.precisions,
-        options.target,
-        precisions_of(table.header),
-        options.limited,
-        options.keep_first_last,
-        forms=[kind for kind in options.kinds if kind_of(kind).lowers],
-    )
+    bits = bits_for(options, precisions_of(table.header))
     if here and bits.integers and not is_settled(table.header):
         alone = "latency" in options.limited  # no other process measures here now
         with (
@@ -197,10 +190,18 @@ def _space(
     device: _Device | None,
 ) -> Space:
     """The choices, channels in steps that save time where time is limited."""
-    network, precision = traced.network, float_precision(table)
-    resolutions: tuple[int, ...] | None = options.resolutions
+    network, precision, opened = traced.network, float_precision(table), options.opened
+    resolutions = options.resolutions if opened.resolution else ()
     steps: int | dict[str, int] | None = options.round_to
+    if not opened.channels:
+        steps = {group.name: group.channels for group in network.groups}
     if not knows_shapes(table):
+        if opened.forms:
+            raise UsageError(
+                f"{options.target} has prices for layers as they are alone: those of other forms"
+                f" ({', '.join(opened.forms)}) are not among them",
+                options=("choices",),
+            )
         resolutions = resolutions or ()
         steps = steps or {group.name: group.channels for group in network.groups}
     if steps is None and device is not None:
@@ -210,11 +211,12 @@ def _space(
     settings = SpaceSettings(
         round_to=free_granularity(network) if steps is None else steps,
         resolutions=resolutions,
-        depth=options.depth,
+        depth=opened.blocks,
         precisions=bits.precisions,
         weight_only=bits.weight_only,
         keep_first_last=bits.keep_first_last,
-        kinds=options.kinds,
+        kinds=opened.kinds,
+        forms=opened.forms,
     )
     return open_space(network, settings)
 

@@ -13,7 +13,7 @@ from automl.space.registry import kind_of
 from automl.space.space import Space
 
 #: Kinds that are open where the settings leave something open for them.
-BUILT_IN = ("resolution", "block", "channels", "bits")
+BUILT_IN = ("resolution", "block", "channels", "bits", "form")
 
 
 def build_space(

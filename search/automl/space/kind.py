@@ -53,6 +53,7 @@ class SpaceSettings:
         keep_first_last: Hold the first and the last layer that has bits at 8, or at the finest
             where 8 bits are not offered.
         kinds: Names of further kinds that are open.
+        forms: Names of forms that layers may take.
     """
 
     round_to: int | Mapping[str, int] = 1
@@ -63,6 +64,7 @@ class SpaceSettings:
     weight_only: Sequence[int] = ()
     keep_first_last: bool = False
     kinds: Sequence[str] = ()
+    forms: Sequence[str] = ()
 
 
 class ChoiceKind(ABC, Generic[T]):
@@ -73,11 +75,14 @@ class ChoiceKind(ABC, Generic[T]):
         ordered: Whether an option between two others does something in between. Agents that draw
             along a line sort the options of other kinds by their sensitivity.
         lowers: Whether an option makes its layer run as other operators (`lower`).
+        lowers_arrays: Whether `lower` takes a layer with arrays of channels and groups in place of
+            numbers, and gives such: prices of many widths are then asked for at once.
     """
 
     name: ClassVar[str]
     ordered: ClassVar[bool] = False
     lowers: ClassVar[bool] = False
+    lowers_arrays: ClassVar[bool] = False
 
     @abstractmethod
     def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:

@@ -48,6 +48,12 @@ KINDS: Final = Registry[AnyKind](
             "Wang et al., HAQ, 2019",
             "The bits of a layer's weights and of what it reads.",
         ),
+        _entry(
+            "form",
+            "form:FormKind",
+            "Denton et al., 2014 (low rank); see automl methods forms",
+            "The set that a layer's weights are brought to, and the operators that it runs as.",
+        ),
     ),
     "kind of choice",
 )

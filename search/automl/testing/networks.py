@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,10 +34,14 @@ class SmallNetwork(nn.Module):
 
 def made_network(seed: int = 0) -> TracedModel:
     """The network, drawn from a seed, traced; its groups can keep any number of channels."""
+    return trace_network(drawn(SmallNetwork, seed).eval(), SHAPE, resolutions=())
+
+
+def drawn(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A module with weights drawn from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = SmallNetwork()
-    return trace_network(model.eval(), SHAPE, resolutions=())
+        return make()
 
 
 def made_images(count: int = 48, seed: int = 0) -> Tensor:

@@ -81,7 +81,8 @@ def test_measuring_a_form_leaves_no_trace_also_where_it_fails() -> None:
         alone = measure_sensitivity(made.database, space, made.images)
         assert same(before, traced.model)
         assert found.single[0][0] > found.single[0][2] == 0.0
-        assert alone.single[0].tolist() == found.single[0].tolist()  # this kind needs no data
+        # where it is known what the layer reads, its bias takes out the mean error
+        assert (found.single[0][:2] < alone.single[0][:2]).all()
 
         def failing(_: object, inputs: Tensor) -> float:
             raise RuntimeError("out of memory")

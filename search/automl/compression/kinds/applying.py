@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,7 @@ def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
 
     Raises:
         SpaceError: An unknown kind or option, one that cannot be applied, a part that the model
-            lacks, or one that is chosen twice.
+            lacks, one that cannot become what is chosen, or one that is chosen twice.
     """
     names = dict(model.named_modules())
     gone = tuple(f"{block}." for block in policy.removed)
@@ -55,6 +55,10 @@ def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
             raise SpaceError(f"{kind.name} of {part!r}: no such part{nearest(part, names)}")
         if not made.changes(option) or f"{part}.".startswith(gone):
             continue
+        refusal = made.refusal(option, names[part])
+        if refusal:
+            shown = made.format(option)
+            raise SpaceError(f"{kind.name} of {part!r} cannot be {shown}: {refusal}")
         if part in found:
             other = found[part].kind.name
             raise SpaceError(f"{other} and {kind.name} of {part!r} cannot both be chosen")
@@ -62,17 +66,22 @@ def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
     return tuple(found.values())
 
 
-def in_place(model: nn.Module, parts: Sequence[FurtherPart]) -> nn.Module:
+def in_place(
+    model: nn.Module,
+    parts: Sequence[FurtherPart],
+    moments_of: Callable[[str], Tensor | None] = lambda name: None,
+) -> nn.Module:
     """A network with what runs in its parts' places.
 
     Args:
-        model: Changed in place. Parts that are not finished become what is nearest to them without
-            data; those that are stay what they are.
+        model: Changed in place. Parts that are finished stay what they are.
         parts: What is changed.
+        moments_of: By a part's name, mean second moments of what it reads, for parts that are not
+            finished; without them these become what is nearest without data.
     """
     for part in parts:
         module = model.get_submodule(part.name)
-        part.finish(module, None)
+        part.finish(module, moments_of(part.name))
         replacement = part.kind.build(part.option, module).train(module.training)
         replace_layer(model, part.name, replacement)
     return model

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,10 @@ class CompressionKind(ChoiceKind[T]):
         """Whether an option is another than the dense one."""
         return True
 
+    def refusal(self, option: T, module: nn.Module) -> str:
+        """Why a part of the dense network cannot be brought to an option; "" where it can."""
+        return ""
+
     def finish(self, option: T, module: nn.Module, moments: Tensor | None) -> None:
         """Bring a part to its option, after the finishing step solved the part's weights.
 
@@ -211,11 +215,23 @@ class LayerKind(CompressionKind[T | None], Generic[T]):
         return option is not None
 
     def finish(self, option: T | None, module: nn.Module, moments: Tensor | None) -> None:
-        """The layer's weights become the nearest member of the set."""
-        from automl.compression.layer_matrix import set_matrix
+        """The layer's weights become the nearest member of the set.
 
-        if option is not None:
-            set_matrix(module, self.fit(option, module, moments))
+        Where it is known what the layer reads, its bias takes out the outputs' mean error.
+        """
+        import torch
+
+        from automl.compression.layer_matrix import matrix, set_matrix
+        from automl.compression.quantization.rounding import corrected_bias
+
+        if option is None:
+            return
+        before, bias = matrix(module), cast("Tensor | None", module.bias)
+        values = self.fit(option, module, moments)
+        set_matrix(module, values)
+        if moments is not None and bias is not None:
+            with torch.no_grad():
+                bias.copy_(corrected_bias(before, values, moments, bias))
 
     def build(self, option: T | None, module: nn.Module) -> nn.Module:
         """As `replacement`, or the layer itself."""

@@ -125,6 +125,21 @@ class JointDatabase:
             moments = unknown_moments(matrix(self.database.model.get_submodule(layer)))
         return moments.total / moments.rows
 
+    def moments_read(self, layer: str, policy: Policy) -> Tensor:
+        """As `moments_of`, of what a policy's channels leave of the layer's input."""
+        kept = self._kept(policy)
+        module = self.database.model.get_submodule(layer)
+        mean = self._left(self.moments_of(layer), self._columns_kept(layer, module, kept))
+        return mean[kept[layer, "through"]] if (layer, "through") in kept else mean
+
+    @staticmethod
+    def _left(mean: Tensor, index: Tensor) -> Tensor:
+        """Moments of some columns [runs, columns that stay], and the ones."""
+        ones = torch.full_like(index[:, :1], mean.shape[2] - 1)
+        wide = torch.cat([index, ones], 1)
+        mean = mean.gather(1, wide.unsqueeze(2).expand(-1, -1, mean.shape[2]))
+        return mean.gather(2, wide.unsqueeze(1).expand(-1, wide.shape[1], -1))
+
     def rounded(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
         """A layer's weights under a policy's channels, rounded to some bits.
 
@@ -202,24 +217,24 @@ class JointDatabase:
     def _round(self, layer: str, policy: Policy, bits: Bits) -> Rounded:
         module: Any = self.database.model.get_submodule(layer)
         weights, bias = self.database.patches(policy).get(layer) or read_patch(module)
-        mean = self.moments_of(layer)
-        index = self._columns_kept(layer, module, policy)
+        index = self._columns_kept(layer, module, self._kept(policy))
+        mean = self._left(self.moments_of(layer), index)
         weights = weights.gather(2, index.unsqueeze(1).expand(-1, weights.shape[1], -1))
-        ones = torch.full_like(index[:, :1], mean.shape[2] - 1)
-        wide = torch.cat([index, ones], 1)
-        mean = mean.gather(1, wide.unsqueeze(2).expand(-1, -1, mean.shape[2]))
-        mean = mean.gather(2, wide.unsqueeze(1).expand(-1, wide.shape[1], -1))
         values, store = self._quantizer.round(weights, mean, bits)
         error = float(output_error(weights, values, mean).sum())
         if self._quantizer.correct_bias:
             bias = corrected_bias(weights, values, mean, bias)
         return Rounded(values, bias, store, RoundingLoss(error, float(values.square().sum())))
 
-    def _columns_kept(self, layer: str, module: Any, policy: Policy) -> Tensor:
+    def _kept(self, policy: Policy) -> Mapping[tuple[str, str], Tensor]:
+        database = self.database
+        return kept_positions(database.model, database.network.groups, database.kept(policy))
+
+    def _columns_kept(
+        self, layer: str, module: Any, kept: Mapping[tuple[str, str], Tensor]
+    ) -> Tensor:
         """[runs, columns that stay]: places in the layer's matrix."""
         runs, _, extent = matrix(module).shape
-        database = self.database
-        kept = kept_positions(database.model, database.network.groups, database.kept(policy))
         if (layer, "in") not in kept:
             return torch.arange(extent).expand(runs, -1)
         times = columns(module)

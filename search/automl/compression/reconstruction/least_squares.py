@@ -41,8 +41,7 @@ from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitS
 from automl.compression.reconstruction.solving import LayerRows, Solver
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
-from automl.heap import give_back
-from automl.network import FLOAT_BITS, Address, Bypasses, LeafCall, Trace, addresses
+from automl.network import FLOAT_BITS, Address, LeafCall, Trace, addresses, bypass_of
 from automl.policy import Bits
 
 Tensor = torch.Tensor
@@ -180,7 +179,6 @@ class _Refitter(CalibrationMode):
         del rows
         self.wait(gate)
         del self._gathered[step.address]
-        give_back(self._parts.full_bytes)  # parts of other sizes follow
         solver = Solver(self._layer_rows(name, gathered))
         if solved:
             self._solve(module, solver)
@@ -200,8 +198,7 @@ class _Refitter(CalibrationMode):
         written = addresses(trace)
         calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
-        bypasses = Bypasses(trace)
-        for past in filter(None, map(bypasses.of, removed)):
+        for past in filter(None, (bypass_of(trace, name) for name in removed)):
             passed[past.leaves] = past.enters
         result = {}
         inside = tuple(f"{name}." for name in removed)

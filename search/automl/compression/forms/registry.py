@@ -1,0 +1,88 @@
+"""The forms by name, ours and those that other packages add.
+
+Another package adds one with an entry point in the group "automl.forms" whose value is a subclass
+of `automl.compression.Form` that is made without arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from automl.methods import Method, Registry
+
+if TYPE_CHECKING:
+    from automl.compression.forms.base import Form
+
+
+#: What a word opens several forms by.
+_RANK: Final = {"family": "rank"}
+
+
+def _entry(
+    name: str, maker: str, paper: str, summary: str, details: Mapping[str, object] = _RANK
+) -> Method:
+    made_by = f"automl.compression.forms.{maker}"
+    return Method(name, summary, paper, made_by, frozenset({"data"}), details=details)
+
+
+FORMS: Final[Registry[Form[Any]]] = Registry(
+    "forms",
+    (
+        _entry(
+            "rank-spatial",
+            "rank_spatial:RankSpatial",
+            "Jaderberg et al., 2014; in the metric of the inputs' moments: as Zhang et al., 2015",
+            "A k x 1 convolution into some channels, then a 1 x k one: of least error for what\n"
+            "the layer reads.",
+        ),
+        Method(
+            "rank-spatial-plain",
+            "The same by singular values of the weights alone, whatever the layer reads: the\n"
+            "usual baseline.",
+            "Denton et al., 2014",
+            "automl.compression.forms.rank_spatial:PlainRankSpatial",
+        ),
+        _entry(
+            "rank-channel",
+            "rank_channel:RankChannel",
+            "Denton et al., 2014; Zhang et al., 2015 (the metric of the inputs)",
+            "A 1 x 1 convolution into fewer channels before the k x k one, or behind it; two\n"
+            "linear layers for one.",
+        ),
+        _entry(
+            "tucker",
+            "tucker:Tucker",
+            "Kim et al., Compression of Deep Convolutional Neural Networks, 2016",
+            "A 1 x 1 convolution into fewer channels, a k x k one among these, and a 1 x 1 one\n"
+            "back.",
+        ),
+        _entry(
+            "taps",
+            "taps:Taps",
+            "Anwar et al., Structured Pruning, 2017 (intra-kernel strided)",
+            "Fewer taps, the same ones in all kernels: 3 x 1, 1 x 3 or 1 x 1 of 3 x 3; every\n"
+            "second one of 5 x 5.",
+            {},
+        ),
+        _entry(
+            "separable",
+            "separable:Separable",
+            "Howard et al., MobileNet, 2017 (here in closed form)",
+            "A convolution of each channel by itself, once or twice, then a 1 x 1 one over all.",
+            {},
+        ),
+    ),
+)
+
+
+@cache
+def form_of(name: str) -> Form[Any]:
+    """The form of that name.
+
+    Raises:
+        UnknownNameError: There is none; names the nearest.
+        UsageError: Its package fails to load it.
+    """
+    return FORMS.make(name)

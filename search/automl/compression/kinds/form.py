@@ -1,0 +1,121 @@
+"""Form: what set a layer's weights are brought to, and as what operators it then runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automl.compression.forms.registry import FORMS, form_of
+from automl.compression.kinds.base import WEIGHTED, LayerKind
+from automl.errors import SpaceError, UsageError
+from automl.network import Layer, Network
+from automl.space import SpaceSettings, Variable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class FormOption:
+    """A form with its parameter.
+
+    Attributes:
+        form: Its name.
+        parameter: As the form has it: a rank, a number of taps.
+    """
+
+    form: str
+    parameter: Any
+
+
+class FormKind(LayerKind[FormOption]):
+    """Which form a layer takes, of those that are open, if any.
+
+    A form that ranks channels keeps its own number of them where the layer's are cut, as far as
+    the layer still has so many.
+    """
+
+    name = "form"
+    lowers_arrays = True
+
+    def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:
+        """One a layer with weights that can take any of the open forms, in network order."""
+        opened = [form_of(name) for name in _opened(settings)]
+        found = list[Variable]()
+        layers = {plan.layer.name: plan.layer for plan in network.plans}
+        for layer in layers.values() if opened else ():
+            options = [
+                FormOption(form.name, parameter)
+                for form in opened
+                if layer.op in WEIGHTED and not form.refusal(None, layer)
+                for parameter in form.parameters(layer)
+            ]
+            if options:
+                options.sort(key=lambda each: sum(part.macs for part in self.lower(each, layer)))
+                found.append(Variable(self.name, layer.name, (*options, None)))
+        return found
+
+    def forms(self, layer: Layer) -> Sequence[FormOption]:
+        """What all forms make of a layer."""
+        able = [form_of(name) for name in FORMS.names()]
+        return [
+            FormOption(form.name, parameter)
+            for form in able
+            if not form.refusal(None, layer)
+            for parameter in form.parameters(layer)
+        ]
+
+    def operators(self, form: FormOption, layer: Layer) -> tuple[Layer, ...]:
+        """As the form lowers the layer.
+
+        Raises:
+            SpaceError: It cannot take the form; names it.
+        """
+        made = form_of(form.form)
+        if layer.op not in made.ops:
+            raise SpaceError(f"{layer.name!r} cannot take {self.write(form)}: it is a {layer.op}")
+        return made.lower(form.parameter, layer)
+
+    def refusal(self, option: FormOption | None, module: nn.Module) -> str:
+        """As the form says it."""
+        from automl.compression.forms.building import layer_of
+
+        if option is None:
+            return ""
+        layer = layer_of(module)
+        if layer is None:
+            return f"it is a {type(module).__name__}"
+        return form_of(option.form).refusal(option.parameter, layer)
+
+    def fit(self, form: FormOption, module: nn.Module, moments: Tensor | None) -> Tensor:
+        """The nearest member, in the metric of what the layer reads where that is known."""
+        from automl.compression.forms.building import fitted
+
+        return fitted(form_of(form.form), form.parameter, module, moments)
+
+    def replacement(self, form: FormOption, module: nn.Module) -> nn.Module:
+        """Plain convolutions, one after the other, or two linear layers."""
+        from automl.compression.forms.building import built
+
+        return built(form_of(form.form), form.parameter, module)
+
+    def write(self, form: FormOption) -> str:
+        """As "rank-spatial:16"."""
+        return f"{form.form}:{form_of(form.form).write(form.parameter)}"
+
+    def read(self, text: str) -> FormOption:
+        """As "rank-spatial:16"."""
+        name, _, parameter = text.partition(":")
+        try:
+            form = form_of(name)
+        except UsageError as problem:
+            raise ValueError(str(problem)) from None
+        return FormOption(form.name, form.read(parameter))
+
+
+def _opened(settings: SpaceSettings) -> Sequence[str]:
+    """Names of the forms that are open: all, where the kind is asked for by its own name."""
+    if settings.forms or FormKind.name not in settings.kinds:
+        return settings.forms
+    return FORMS.names()

@@ -1,0 +1,5 @@
+from automl.testing import FormContract
+
+
+class TestSeparable(FormContract):
+    name = "separable"

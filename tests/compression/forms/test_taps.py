@@ -1,0 +1,5 @@
+from automl.testing import FormContract
+
+
+class TestTaps(FormContract):
+    name = "taps"

@@ -1,0 +1,60 @@
+"""What a search may choose, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from automl.errors import OptionError, UsageError
+from automl.options import Opened, SearchOptions, make_options
+from automl.options.choices import check_choices, opened_by
+
+RANK = ("rank-spatial", "rank-channel", "tucker")
+
+
+def options(**values: Any) -> SearchOptions:
+    return make_options(SearchOptions, {"target": "rpi4", "budget": ["50%"], **values})
+
+
+def test_auto_is_all_but_forms() -> None:
+    assert options().opened == Opened()
+    assert options(depth=False, kinds=["bits"]).opened == Opened(blocks=False, kinds=("bits",))
+
+
+def test_words_open_what_they_say_and_nothing_else() -> None:
+    some = options(choices="channels,rank,taps").opened
+    assert some == Opened(True, False, False, False, (*RANK, "taps"))
+    assert options(choices=["bits", "resolution"]).opened == Opened(False, False, True, True)
+    assert opened_by(("rank-spatial", "rank"), (), True).forms == RANK
+    assert check_choices("taps,taps, blocks") == ("taps", "blocks")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("channels,rnk", r"no choice 'rnk' \(did you mean rank"),
+        ("auto,rank", "auto opens what is usual by itself: give it alone"),
+        ("", "no choice ''"),
+        (3, "expected auto or a list such as channels,rank, found 3"),
+    ],
+)
+def test_words_that_open_nothing_are_refused(value: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check_choices(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"choices": "channels,blocks", "depth": False}, "depth says otherwise"),
+        ({"choices": "channels", "resolutions": "24,32"}, "resolutions says otherwise"),
+        ({"choices": "blocks", "round_to": 8}, "round_to says otherwise"),
+        ({"choices": "channels,rank", "precisions": "int8"}, "precisions says otherwise"),
+        ({"choices": "channels,bits", "precisions": "float"}, "layers compute in float"),
+        ({"choices": "channels,bits,rank"}, "have bits and forms .* leave one of them out"),
+    ],
+)
+def test_options_that_contradict_the_choices_are_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        options(**values)
