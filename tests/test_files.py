@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from automl.errors import LockedError
-from automl.files import is_locked, locked, scratch_folder, wait_until_free, write_whole
+from automl.files import (
+    common_folder,
+    is_locked,
+    locked,
+    scratch_folder,
+    wait_until_free,
+    write_whole,
+)
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
@@ -42,34 +49,85 @@ def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from automl.files import replacing, scratch_folder
-with replacing(Path(sys.argv[1])) as temporary, scratch_folder() as folder:
+from automl.files import common_folder, replacing, scratch_folder
+with replacing(Path(sys.argv[1])) as temporary, scratch_folder() as folder, common_folder("a") as a:
     temporary.write_bytes(b"half")
     (folder / "model.onnx").write_bytes(b"half")
+    (a / "prepared.pt").write_bytes(b"whole")
+    if sys.argv[2:]:
+        print("there", flush=True)
+        sys.stdin.read()
     os.kill(os.getpid(), 9)
 """
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where all temporary files go."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr("tempfile.tempdir", None)
-    (tmp_path / "temporary").mkdir()
+    return place
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, temporary: Path) -> None:
     path = tmp_path / "[a]" / "policy.json"
     subprocess.run([sys.executable, "-c", KILLED, path], check=False)
     (left,) = path.parent.iterdir()
-    (folder,) = (tmp_path / "temporary").iterdir()
-    alive = left.with_name(left.name.rpartition(".")[0] + f".{os.getppid()}")
+    assert len([*temporary.iterdir()]) == 2
+    start, number = left.name.removesuffix(".automl").rsplit(".", 1)
+    alive = left.with_name(f"{start}.{os.getppid()}.automl")
     alive.write_bytes(b"of another that runs")
-    foreign = left.with_name(".policy.json.another-machine.1")
+    foreign = left.with_name(".policy.json.another-machine.1.automl")
     foreign.write_bytes(b"of another machine")
-    write_whole(path, "whole")
-    assert {*path.parent.iterdir()} == {path, alive, foreign}
-    with scratch_folder() as made:
-        assert [*(tmp_path / "temporary").iterdir()] == [made]
-    assert not folder.exists()
-    assert not made.exists()
+    mine = left.with_name(f".config.{number}")
+    mine.write_bytes(b"of the user")
+    before_us = left.with_name(f"{start}.{os.getpid()}.automl")
+    before_us.write_bytes(b"of one in a container, with our number")
+    write_whole(path.with_name("another.json"), "whole")
+    assert {*path.parent.iterdir()} == {path.with_name("another.json"), alive, foreign, mine}
+    with common_folder("b") as other, scratch_folder() as made:
+        assert {*temporary.iterdir()} == {other, made}
+    assert not [*temporary.iterdir()]
+
+
+def test_what_is_shared_is_found_by_who_goes_on(tmp_path: Path, temporary: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "policy.json"], check=False)
+    with common_folder("a") as again:
+        assert (again / "prepared.pt").read_bytes() == b"whole"
+    assert not [each for each in temporary.iterdir() if each == again]
+
+
+def test_what_a_running_process_uses_stays(tmp_path: Path, temporary: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path / "policy.json", "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "there\n"
+        used = {*temporary.iterdir()}
+        with common_folder("a") as common, common_folder("b"), scratch_folder():
+            assert common in used
+        assert {*temporary.iterdir()} == used
+        other.kill()
+    with common_folder("b"), scratch_folder():
+        assert not used & {*temporary.iterdir()}
+
+
+def test_another_users_folder_is_not_used(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with common_folder("a") as path:
+        pass
+    path.symlink_to(temporary)
+    with pytest.raises(OSError, match=r"Not a directory|symbolic link"), common_folder("a"):
+        pass
+    path.unlink()
+    path.mkdir()
+    monkeypatch.setattr("os.fstat", lambda _: os.stat_result((16832, 1, 1, 2, 4321, *[0] * 5)))
+    with pytest.raises(PermissionError, match="belongs to another user"), common_folder("a"):
+        pass
 
 
 HOLDING = """

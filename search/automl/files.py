@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import glob
 import json
 import os
@@ -25,6 +27,9 @@ from automl.errors import LockedError
 #: Files in a folder that somebody owns: the lock, and who holds it.
 LOCK_FILES: Final = (".lock", ".holder")
 _RECORD_BYTES: Final = 4096  # of who holds it
+_PART: Final = ".automl"  # ends the name of a file that is being written
+#: Files that this process is writing.
+_writing: Final[set[Path]] = set()
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -43,24 +48,37 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to in the block; at its end the file there takes the place of `path`.
 
     A reader, or a crash, finds the old content or the new, never a part. The folder is made where
-    it is missing. What processes of this machine that were killed have left of the file is removed.
+    it is missing. What processes of this machine that were killed have left in it is removed.
 
     Raises:
         OSError: The file cannot be written; the old content is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = f".{path.name}.{_host()}."
-    for left in path.parent.glob(f"{glob.escape(start)}*"):
-        if _is_left(left.name.removeprefix(start)):
+    for left in path.parent.glob(f".*.{glob.escape(_host())}.*{_PART}"):
+        if left not in _writing and _is_left(left.name.removesuffix(_PART).rpartition(".")[2]):
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f"{start}{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{_PART}")
+    _writing.add(temporary)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        _writing.discard(temporary)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have what the system refuses in the block name a file: of a full disk it names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextlib.contextmanager
@@ -74,13 +92,74 @@ def scratch_folder() -> Iterator[Path]:
     """
     place, start = Path(tempfile.gettempdir()), f"automl-{os.getuid()}-{_host()}."
     for left in place.glob(f"{glob.escape(start)}*"):
-        if _is_left(left.name.removeprefix(start).partition(".")[0]):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f"{start}{os.getpid()}.", dir=place)
+        _remove_unused(left)
+    with _used(Path(tempfile.mkdtemp(prefix=start, dir=place))) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def common_folder(name: str) -> Iterator[Path]:
+    """A folder for temporary files that processes of this machine and user have in common.
+
+    It goes with the last of them. Where that was killed it stays, for those that go on under the
+    same name; others that nobody uses are removed.
+
+    Args:
+        name: By which they find it: letters and digits.
+
+    Raises:
+        OSError: It cannot be made, or what has its name is another user's.
+    """
+    place, start = Path(tempfile.gettempdir()), f"automl-{os.getuid()}-{_host()}-"
+    path = place / f"{start}{name}"
+    for left in place.glob(f"{glob.escape(start)}*"):
+        if left != path:
+            _remove_unused(left)
+    with _used(path) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _used(path: Path) -> Iterator[Path]:
+    """A folder that the block uses, made where it is missing; it goes with the last that does.
+
+    Who uses it holds a lock of the kernel's on it, which goes with its process.
+    """
+    held = _hold(path)
     try:
-        yield Path(folder)
+        yield path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+        _remove_unused(path)
+
+
+def _hold(path: Path) -> int:
+    while True:
+        path.mkdir(mode=0o700, exist_ok=True)
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with contextlib.suppress(OSError):  # a disk without locks: nobody else removes it there
+            fcntl.flock(held, fcntl.LOCK_SH)
+        status = os.fstat(held)
+        if status.st_uid != os.getuid():
+            os.close(held)
+            raise PermissionError(errno.EACCES, "it belongs to another user", str(path))
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(status, os.stat(path)):
+                return held
+        os.close(held)  # somebody has removed it before it was locked
+
+
+def _remove_unused(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it is gone, or another user's, or in use
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(held)
 
 
 def _host() -> str:
@@ -89,9 +168,14 @@ def _host() -> str:
 
 
 def _is_left(number: str) -> bool:
-    """Whether what a process of that number has made is nobody's any more."""
-    if os.name != "posix" or re.fullmatch(r"[0-9]{1,9}", number) is None:
+    """Whether what a process of that number was writing is nobody's any more.
+
+    What has our own number and is not ours was another's before: in a container all have the same.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", number) is None:
         return False
+    if int(number) == os.getpid():
+        return True
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:
@@ -155,7 +239,8 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         holder = read_holder(record)
         raise LockedError(_refusal(path, lock, holder), holder=holder) from None
     try:
-        record.write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
+        with naming(record):
+            record.write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
         yield
     finally:
         record.unlink(missing_ok=True)

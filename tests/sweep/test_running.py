@@ -23,7 +23,7 @@ def test_steps_are_told_and_a_record_is_left(recipe: MakeRecipe, tmp_path: Path)
     (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
     store = ResultStore(str(tmp_path / "out"))
     steps: list[tuple[int, float]] = []
-    searcher = Searcher(store.shared)
+    searcher = Searcher(tmp_path / "shared")
     row = searcher.run(case, store, on_step=lambda trials, best: steps.append((trials, best)))
     assert [trials for trials, _ in steps] == [1, 2, 3]
     scores = [best for _, best in steps]
@@ -59,7 +59,7 @@ def test_a_resumed_search_writes_no_policy_of_trials_that_are_replayed(
 ) -> None:
     (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
     store = ResultStore(str(tmp_path / "out"))
-    searcher = Searcher(store.shared)
+    searcher = Searcher(tmp_path / "shared")
     searcher.run(case, store)
     folder = tmp_path / "out" / case.name
     (folder / RECORD).unlink()
@@ -75,7 +75,7 @@ def test_a_driver_of_another_version_is_refused_in_the_row(
     (case,) = recipe(common={"budget": "60%"}).cases
     store = ResultStore(str(tmp_path / "out"))
     driver = dataclasses.replace(provenance_of(case), version="9.9")
-    row = Searcher(store.shared).run(case, store, driver=driver)
+    row = Searcher(tmp_path / "shared").run(case, store, driver=driver)
     assert row.state == "FAILED"
     assert "driver 9.9" in row.reason
     assert read_record(case, store) is None  # it is tried again
@@ -85,7 +85,7 @@ def test_a_record_that_is_none_fails_its_case(recipe: MakeRecipe, tmp_path: Path
     (case,) = recipe(common={"budget": "60%"}).cases
     store = ResultStore(str(tmp_path / "out"))
     store.write(f"{case.name}/{RECORD}", b"{")
-    row = Searcher(store.shared).run(case, store)
+    row = Searcher(tmp_path / "shared").run(case, store)
     assert row.state == "FAILED"
     assert "is no record of a search" in row.reason
 
@@ -93,7 +93,7 @@ def test_a_record_that_is_none_fails_its_case(recipe: MakeRecipe, tmp_path: Path
 def test_a_record_holds_options_and_digests(recipe: MakeRecipe, tmp_path: Path) -> None:
     (case,) = recipe(common={"budget": "0.1%"}).cases
     store = ResultStore(str(tmp_path / "out"))
-    assert Searcher(store.shared).run(case, store).state == "INFEASIBLE"
+    assert Searcher(tmp_path / "shared").run(case, store).state == "INFEASIBLE"
     found = json.loads((tmp_path / "out" / case.name / RECORD).read_text())["of"]
     assert found["budget"] == "0.1%"
     (digest,) = {value for key, value in found.items() if key.endswith("tiny.py")}
@@ -116,7 +116,7 @@ def test_a_search_waits_for_an_actor_that_has_not_ended(recipe: MakeRecipe, tmp_
     holder.start()
     held.wait(60.0)
     threading.Timer(0.5, leave.set).start()
-    row = Searcher(store.shared).run(case, store)
+    row = Searcher(tmp_path / "shared").run(case, store)
     holder.join()
     assert row.state == "COMPLETE", row.reason
 
@@ -126,12 +126,14 @@ def test_what_an_ending_actor_recorded_is_not_searched_again(
 ) -> None:
     (case,) = recipe(common={"budget": "60%", "agent": "random"}).cases
     store = ResultStore(str(tmp_path / "out"))
-    recorded = Searcher(store.shared).run(case, store)
+    recorded = Searcher(tmp_path / "shared").run(case, store)
     path = tmp_path / "out" / case.name / RECORD
     content = path.read_bytes()
     path.unlink()
     monkeypatch.setattr(running, "wait_until_free", lambda *_: path.write_bytes(content))
     steps: list[int] = []
-    row = Searcher(store.shared).run(case, store, on_step=lambda trials, _: steps.append(trials))
+    row = Searcher(tmp_path / "shared").run(
+        case, store, on_step=lambda trials, _: steps.append(trials)
+    )
     assert row == recorded
     assert not steps

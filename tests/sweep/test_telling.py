@@ -63,7 +63,7 @@ def finished_policy(recipe: MakeRecipe, folder: Path) -> bytes:
     """A policy file as a search leaves it."""
     (case,) = recipe(common={"budget": "60%"}).cases
     store = ResultStore(str(folder))
-    assert Searcher(store.shared).run(case, store).state == "COMPLETE"
+    assert Searcher(folder / "shared").run(case, store).state == "COMPLETE"
     return (folder / case.name / "policy.json").read_bytes()
 
 

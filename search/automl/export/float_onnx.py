@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import re
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from automl.errors import ModelError, Raised, attempt
-from automl.files import scratch_folder
+from automl.files import naming, scratch_folder
 from automl.network import InputHook, input_hook, named_tensors
 
 Tensor = torch.Tensor
@@ -78,6 +79,7 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
 
     Raises:
         ModelError: The exporter refuses the model; says why, and where in its code.
+        OSError: There is no room for its file.
     """
     with _quiet(), scratch_folder() as folder:
         file = folder / "model.onnx"
@@ -98,11 +100,21 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
 
         answer = attempt(export)
         if isinstance(answer, Raised):
+            with naming(folder):
+                _raise_no_room(answer.error)
             raise ModelError(
                 f"the model cannot be exported to ONNX: {cause_of(answer.error)}"
             ) from answer.error
         content = file.read_bytes()
         return content if answer.network is model else _with_own_names(content)
+
+
+def _raise_no_room(error: BaseException | None) -> None:
+    """Raise what says that a disk is full, which is not the model's fault."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        error = error.__cause__
 
 
 def _with_own_names(content: bytes) -> bytes:

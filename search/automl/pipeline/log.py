@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 from automl.documents import open_file, parse_json
 from automl.errors import StudyError
+from automl.files import naming
 from automl.heap import give_back, peak_bytes
 from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
@@ -74,7 +75,7 @@ class Log:
 
     def _write(self, line: dict[str, object]) -> None:
         stamped = {"at_seconds": round(time.monotonic() - self._start, 2), **line}
-        with self._path.open("a+b") as file:
+        with naming(self._path), self._path.open("a+b") as file:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a kill cut off
             file.write(json.dumps(stamped).encode() + b"\n")

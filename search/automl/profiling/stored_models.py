@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import overload
 
-from automl.files import scratch_folder
+from automl.files import naming, scratch_folder
 
 
 class StoredModels(Mapping[str, bytes]):
@@ -34,7 +34,8 @@ class StoredModels(Mapping[str, bytes]):
             OSError: The disk for temporary files is full.
         """
         path = self._folder / str(len(self._paths))
-        path.write_bytes(content)
+        with naming(path):
+            path.write_bytes(content)
         self._paths[name] = path
 
     def __getitem__(self, name: str) -> bytes:

@@ -23,12 +23,13 @@ def run_here(
         store: Where the results go.
         on_row: Told of each finished search.
     """
-    searcher = Searcher(store.shared)
     rows: list[SearchRow] = []
-    try:
-        for case in cases:
-            rows.append(searcher.run(case, store))
-            on_row(rows[-1])
-    except KeyboardInterrupt:
-        return rows, True
+    with store.open_shared() as shared:
+        searcher = Searcher(shared)
+        try:
+            for case in cases:
+                rows.append(searcher.run(case, store))
+                on_row(rows[-1])
+        except KeyboardInterrupt:
+            return rows, True
     return rows, False

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from automl.errors import Raised, StudyError, attempt
-from automl.files import scratch_folder, write_whole
+from automl.files import common_folder, scratch_folder, write_whole
+
+#: File systems of which a file is seen when it is closed, and not before.
+_WHOLE: Final = ("s3", "gcs", "abfs")
+_PART: Final = ".automl"  # ends the name of what is being written elsewhere
 
 
 class ResultStore:
-    """Files by name below a folder or an address.
+    """Files by name below a folder or an address, written whole or not at all.
 
     Args:
         address: A folder, or such as s3://bucket/folder.
@@ -25,13 +27,18 @@ class ResultStore:
         self.address = address.rstrip("/")
         self.folder = None if "://" in address else Path(address)
 
-    @property
-    def shared(self) -> Path:
-        """A folder for what searches share: the store's own, or one on this machine."""
+    @contextlib.contextmanager
+    def open_shared(self) -> Iterator[Path]:
+        """A folder for what searches share: the store's own, or one on this machine for a while.
+
+        Raises:
+            OSError: There is no room for one.
+        """
         if self.folder is not None:
-            return self.folder / "shared"
-        named = hashlib.sha256(self.address.encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"automl-{os.getuid()}-{named}"
+            yield self.folder / "shared"
+            return
+        with common_folder(hashlib.sha256(self.address.encode()).hexdigest()[:16]) as folder:
+            yield folder
 
     def check_writable(self) -> None:
         """Write and remove a file.
@@ -115,14 +122,27 @@ class ResultStore:
         if self.folder is not None:
             return
 
-        def send() -> None:
-            from pyarrow import fs
+        self._answer(attempt(lambda: self._send(name, folder)), f"{name} cannot be written")
 
-            system, root = self._system()
-            system.create_dir(f"{root}/{name}", recursive=True)
-            fs.copy_files(str(folder), f"{root}/{name}", destination_filesystem=system)
+    def _send(self, name: str, folder: Path) -> None:
+        from pyarrow import fs
 
-        self._answer(attempt(send), f"{name} cannot be written")
+        system, root = self._system()
+        place = f"{root}/{name}"
+        system.create_dir(place, recursive=True)
+        if system.type_name in _WHOLE:
+            fs.copy_files(str(folder), place, destination_filesystem=system)
+            return
+        beside = f"{root}/.{name}{_PART}"
+        system.create_dir(beside)
+        fs.copy_files(str(folder), beside, destination_filesystem=system)
+        for each in sorted(folder.rglob("*")):
+            path = each.relative_to(folder).as_posix()
+            if each.is_dir():
+                system.create_dir(f"{place}/{path}")
+            else:
+                system.move(f"{beside}/{path}", f"{place}/{path}")
+        system.delete_dir(beside)
 
     def _write(self, name: str, content: bytes) -> None:
         if self.folder is not None:
@@ -130,9 +150,13 @@ class ResultStore:
             return
         system, root = self._system()
         path = f"{root}/{name}"
-        system.create_dir(path.rpartition("/")[0], recursive=True)
-        with system.open_output_stream(path) as stream:
+        folder, _, last = path.rpartition("/")
+        system.create_dir(folder, recursive=True)
+        written = path if system.type_name in _WHOLE else f"{folder}/.{last}{_PART}"
+        with system.open_output_stream(written) as stream:
             stream.write(content)
+        if written != path:
+            system.move(written, path)
 
     def _delete(self, name: str) -> None:
         if self.folder is not None:

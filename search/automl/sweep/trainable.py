@@ -11,9 +11,11 @@ Each finished policy reports `best_score` and `trials`; the last report is the s
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +37,9 @@ SWEEP: Final = "automl"
 CASE: Final = "case"
 
 _searchers: Final[dict[str, Searcher]] = {}
+#: What the process's searcher shares with others; an actor that is ended leaves it to the next.
+_shared: Final = ExitStack()
+atexit.register(_shared.close)
 
 
 def search_space(**options: Any) -> dict[str, Any]:
@@ -107,7 +112,8 @@ def _searcher(root: ResultStore) -> Searcher:
     """This process's own, so that a reused actor keeps what searches share."""
     if root.address not in _searchers:
         _searchers.clear()
-        _searchers[root.address] = Searcher(root.shared)
+        _shared.close()
+        _searchers[root.address] = Searcher(_shared.enter_context(root.open_shared()))
     return _searchers[root.address]
 
 
