@@ -15,6 +15,9 @@ TimeUnit = Literal["seconds", "cycles"]
 #: Order of the columns in arrays of costs: the one place that tells it.
 QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
 
+#: Largest seed: generators of torch take 64 bits.
+MOST_SEED: Final = 2**64 - 1
+
 _ABSOLUTE: Final[dict[str, tuple[Quantity, float]]] = {
     "s": ("latency", 1.0),
     "ms": ("latency", 1e-3),

@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
-from automl.cost import build_cost_model
+from automl.compression import FORMS
+from automl.cost import build_cost_model, required_keys
 from automl.cost.operators import operators_of
 from automl.errors import SpaceError
 from automl.latency.keys import OpKey, Timings
+from automl.latency.rows import Row, parse_row, row_line
+from automl.network import trace_network
 from automl.network.layers import Layer
 from automl.policy.policy import Bits, Policy
 from automl.policy.precisions import FP32, Precisions
-from automl.space import build_space
+from automl.space import SpaceSettings, build_space, open_space
 from bits_networks import INT8, Prices, traced
 from handmade import Formula, network
 
@@ -91,3 +95,52 @@ def test_a_simulator_runs_layers_with_weights_alone() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(SpaceError, match="no kind of choice 'rank'"):
         operators_of(network(), Policy(further={"rank": {"mix": "4"}}), FP32)
+
+
+MAPS = nn.Sequential(
+    nn.Conv2d(3, 8, 4, padding="same"),
+    nn.ReLU(),
+    nn.Conv2d(8, 8, (3, 5), stride=(2, 1), padding=(1, 2)),
+    nn.ConstantPad2d((0, 1, 1, 0), 0.0),
+    nn.Conv2d(8, 8, 3, stride=2, dilation=2),
+    nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1, output_padding=1),
+    nn.ConvTranspose2d(8, 8, 2, stride=2, dilation=3),
+    nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular", groups=8),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    nn.Linear(8, 2),
+)
+LINES = nn.Sequential(
+    nn.Conv1d(3, 8, 4, padding="same"), nn.ConvTranspose1d(8, 8, 4, stride=2, padding=1)
+)
+KERNELS = nn.Sequential(
+    nn.Conv2d(3, 16, 5, stride=2, padding=2),
+    nn.ReLU(),
+    nn.Conv2d(16, 16, 7, padding=3),
+    nn.ReLU(),
+    nn.Conv2d(16, 16, (3, 5), stride=(2, 1), padding=(0, 1)),
+    nn.ReLU(),
+    nn.Conv2d(16, 16, 3, padding=2, dilation=2),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    nn.Linear(16, 4),
+)
+VOLUMES = nn.Sequential(nn.Conv3d(3, 8, (1, 3, 3), padding=(0, 1, 1)), nn.ConvTranspose3d(8, 4, 2))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (MAPS, (1, 3, 17, 16)),
+        (LINES, (1, 3, 31)),
+        (VOLUMES, (1, 3, 3, 9, 8)),
+        (KERNELS, (1, 3, 40, 37)),
+    ],
+    ids=["maps", "lines", "volumes", "kernels"],
+)
+def test_every_operator_can_be_written_and_read(model: nn.Module, shape: tuple[int, ...]) -> None:
+    network = trace_network(model.eval(), shape, resolutions=()).network
+    settings = SpaceSettings(round_to=4, kinds=["channels", "form"], forms=FORMS.names())
+    for key in required_keys(network, open_space(network, settings)):
+        assert parse_row(row_line(Row(key, 1e-6)), "seconds", "here").key == key

@@ -23,6 +23,7 @@ def depthwise(channels: int) -> OpKey:
         channels,
         channels,
         (3, 3),
+        padding=(1, 1),
         groups=channels,
         in_size=shape,
         out_size=shape,

@@ -105,3 +105,29 @@ def test_fields_that_say_nothing_are_left_out_so_that_digests_stay() -> None:
     told = KnownError(relative=0.2, on="x", by_precision={"int8": 0.1})
     assert (told.of("int8"), told.of("fp32")) == (0.1, 0.2)
     assert told.model_dump()["by_precision"] == {"int8": 0.1}
+
+
+OVERHEAD = {"scale": 1, "seconds_per_operator": 0, "seconds_per_call": 0, "networks": 3, "error": 0}
+BOARDS = {"board": "b", "beside": "a", "ratio": 1, "spread": 0, "operators": 9}
+
+
+@pytest.mark.parametrize("value", [1e308, 1e19, -1.0, 10**18 * 10])
+@pytest.mark.parametrize(
+    ("field", "inner", "name"),
+    [
+        *(("overhead", OVERHEAD, name) for name in ("scale", "integers", "seconds_per_operator")),
+        *(("overhead", OVERHEAD, name) for name in ("seconds_per_call", "error")),
+        ("known_error", {"on": "x"}, "relative"),
+        ("boards", BOARDS, "ratio"),
+        ("boards", BOARDS, "spread"),
+        ("exact_cost", {}, ""),
+    ],
+)
+def test_amounts_that_no_device_has_are_refused(
+    field: str, inner: dict[str, object], name: str, value: float
+) -> None:
+    content: object = {**inner, name: value} if name else value
+    line = {"name": "a", "device": "b", "runtime": "c"}
+    written = [content] if field == "boards" else content
+    with pytest.raises(TableError, match=f"here: header of a latency table: {field}.*{name}"):
+        parse_header(json.dumps({**line, field: written}), "here")

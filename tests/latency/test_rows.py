@@ -131,3 +131,45 @@ def test_groups_that_do_not_divide_are_refused(widths: tuple[int, int, int], sai
     )
     with pytest.raises(TableError, match=said):
         parse_row(line, "seconds", "here")
+
+
+#: A convolution of a row, 3x3 on maps of 9x9 with padding 1.
+CONV = {"op": "conv2d", "in_channels": 8, "out_channels": 8, "kernel": [3, 3], "padding": [1, 1]}
+MAPS = {"in_size": [9, 9], "out_size": [9, 9], "seconds": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"out_size": [9, 8]},
+            r"out_size \[9, 8\] does not follow from in_size \[9, 9\]: .*9, 9\]",
+        ),
+        (
+            {"stride": [2, 2]},
+            r"a conv2d of that kernel, stride, padding and dilation writes \[5, 5",
+        ),
+        (
+            {"op": "depthwise_conv2d", "groups": 8, "dilation": [2, 2]},
+            r"depthwise_.* writes \[7, 7",
+        ),
+        ({"op": "conv_transpose2d", "stride": [2, 2]}, r"a conv_transpose2d .* writes \[17, 17\]"),
+        ({"kernel": [13, 3]}, r"kernel \[13, 3\] is larger than in_size \[9, 9\] with padding"),
+        ({"op": "conv3d"}, r"kernel \[3, 3\] has 2 numbers, that of a conv3d has 3"),
+        ({"out_size": [9, 9, 1]}, r"out_size \[9, 9, 1\] has 3 numbers, that of a conv2d has 2"),
+        ({"out_size": [10**15, 10**15]}, "does not follow from in_size"),
+    ],
+)
+def test_what_a_convolution_writes_follows_from_what_it_reads(
+    changes: dict[str, object], said: str
+) -> None:
+    parse_row(json.dumps(CONV | MAPS), "seconds", "here")
+    with pytest.raises(TableError, match=rf"here: .*{said}"):
+        parse_row(json.dumps(CONV | MAPS | changes), "seconds", "here")
+
+
+@pytest.mark.parametrize("written", [17, 18])
+def test_padding_of_its_output_is_a_transposed_convolutions_own(written: int) -> None:
+    maps = MAPS | {"stride": [2, 2], "out_size": [written, written]}
+    row = CONV | maps | {"op": "conv_transpose2d"}
+    assert parse_row(json.dumps(row), "seconds", "here").key.out_size == (written, written)

@@ -156,6 +156,9 @@ def test_a_missing_file_names_the_nearest(written: Path) -> None:
         (lambda c: c["model"].pop("fingerprint"), "model.fingerprint is missing"),
         (lambda c: c["channels"]["stem"].update(kept=-1), r"channels.stem.kept: .*, found -1"),
         (lambda c: c.update(seed="x"), r"seed: .*valid integer.*, found 'x'"),
+        (lambda c: c.update(seed=-1), r"seed: .*greater than or equal to 0, found -1"),
+        (lambda c: c["made_with"].update(seed=-1), r"made_with.*seed: .*than or equal to 0"),
+        (lambda c: c["predicted"].update(macs=1e308), r"macs: .* equal to 10{18}, found 1e\+308"),
     ],
 )
 def test_a_wrong_field_is_named(

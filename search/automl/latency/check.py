@@ -20,7 +20,6 @@ from automl.latency.nonnegative import fit_nonnegative
 from automl.latency.rows import Row, parse_row
 from automl.latency.store import lines_of, read_lines
 from automl.latency.table import LatencyTable
-from automl.network import CONVOLUTIONS
 
 Kind = Literal["unreadable", "unit", "impossible", "noise", "order", "boards"]
 Floats = NDArray[np.float64]
@@ -37,7 +36,6 @@ _LARGE: Final = 1e6  # multiply-accumulates from which a rate says something of 
 _FEWEST: Final = 8  # rows below which they are not compared with each other
 _COMPARED: Final = 2000  # rows of a kind that are compared with each other; of more, every so many
 _CLEARLY: Final = 0.9  # more work in less than this share of the time is listed
-_SIZED: Final = ("conv2d", "depthwise_conv2d", "conv3d", "depthwise_conv3d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,17 +228,12 @@ def _listed(rows: Sequence[Row], ratio: Floats, beside: str) -> list[Finding]:
 
 
 def _impossible(rows: Sequence[Row], seconds: bool) -> list[Finding]:
-    found = []
-    for row in rows:
-        name = short(row.key)
-        if seconds and row.key.macs / row.seconds > _MOST_RATE:
-            found.append(f"{name} runs {row.key.macs / row.seconds:.2g} MACs a second")
-        if row.key.op in _SIZED and (expected := _out_size(row.key)) != row.key.out_size:
-            found.append(f"{name} writes {_by(row.key.out_size)}, its shape says {_by(expected)}")
-        uneven = row.key.in_channels % row.key.groups or row.key.out_channels % row.key.groups
-        if row.key.op in CONVOLUTIONS and uneven:
-            found.append(f"{name} has {row.key.groups} groups, which do not divide its channels")
-    return [Finding("impossible", text) for text in found]
+    rates = ((row.key, row.key.macs / row.seconds) for row in rows if seconds)
+    return [
+        Finding("impossible", f"{short(key)} runs {rate:.2g} MACs a second")
+        for key, rate in rates
+        if rate > _MOST_RATE
+    ]
 
 
 def _noise(rows: Sequence[Row], seconds: bool) -> list[Finding]:
@@ -251,21 +244,6 @@ def _noise(rows: Sequence[Row], seconds: bool) -> list[Finding]:
         elif row.spread > 1.0:
             found.append(f"{short(row.key)} has a spread of {100 * row.spread:.0f} %")
     return [Finding("noise", text) for text in found]
-
-
-def _out_size(key: OpKey) -> tuple[int, ...]:
-    if len({*map(len, (key.in_size, key.padding, key.dilation, key.kernel, key.stride))}) > 1:
-        return ()
-    return tuple(
-        (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-        for size, pad, dilation, kernel, stride in zip(
-            key.in_size, key.padding, key.dilation, key.kernel, key.stride, strict=True
-        )
-    )
-
-
-def _by(size: Sequence[int]) -> str:
-    return "x".join(map(str, size)) or "another number of dimensions"
 
 
 def _order(rows: Sequence[Row]) -> list[Finding]:

@@ -28,6 +28,11 @@ _DEVIATIONS: Final = 3  # a spread is one standard deviation
 _LATER: Final[dict[str, object]] = {"boards": (), "saturates": None, "exact_cost": None}
 
 
+#: Times, factors and errors that can be: what is computed from several still fits a float.
+_Amount = Annotated[float, Field(ge=0, le=1e18)]
+_Factor = Annotated[float, Field(ge=1e-18, le=1e18)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,12 +49,12 @@ class FittedOverhead(_Model):
         error: Mean absolute relative error on networks that were left out of the fit.
     """
 
-    scale: float = Field(gt=0)
-    integers: float = Field(default=1.0, gt=0)
-    seconds_per_operator: float = Field(ge=0)
-    seconds_per_call: float = Field(ge=0)
+    scale: _Factor
+    integers: _Factor = 1.0
+    seconds_per_operator: _Amount
+    seconds_per_call: _Amount
     networks: int = Field(ge=1)
-    error: float = Field(ge=0)
+    error: _Amount
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -71,9 +76,9 @@ class KnownError(_Model):
         by_precision: The same of each precision, where that is known.
     """
 
-    relative: float = Field(ge=0)
+    relative: _Amount
     on: str
-    by_precision: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    by_precision: dict[str, _Amount] = Field(default_factory=dict)
 
     def of(self, precision: str) -> float:
         """The error at a precision."""
@@ -100,8 +105,8 @@ class BoardComparison(_Model):
 
     board: str = Field(min_length=1)
     beside: str = Field(min_length=1)
-    ratio: float = Field(gt=0)
-    spread: float = Field(ge=0)
+    ratio: _Factor
+    spread: _Amount
     operators: int = Field(ge=1)
 
     @property
@@ -158,7 +163,7 @@ class TableHeader(_Model):
     precisions: Annotated[tuple[str, ...], FailFast()] = ("fp32",)
     scheme: str | None = Field(default=None, validation_alias=AliasChoices("scheme", "form"))
     saturates: bool | None = None
-    exact_cost: float | None = Field(default=None, gt=0)
+    exact_cost: _Factor | None = None
     unit: Literal["seconds", "cycles"] = "seconds"
     batch: Literal[1] = 1
     clocks: str = ""

@@ -168,7 +168,53 @@ def _key(found: Mapping[str, Any], where: str) -> OpKey:
                 f"{where}: groups {groups} do not divide {name} {values[name]}; the nearest that"
                 f" do are {_divisor(groups, values[name])}"
             )
-    return OpKey(**values)
+    key = OpKey(**values)
+    if op in CONVOLUTIONS:
+        _check_sizes(key, where)
+    return key
+
+
+def _check_sizes(key: OpKey, where: str) -> None:
+    """Check that what a convolution writes follows from what it reads.
+
+    Raises:
+        TableError: It does not; says what does.
+    """
+    dims = 3 if "3d" in key.op else 2
+    for name in _EXTENTS:
+        found = list(getattr(key, name))
+        if len(found) != dims:
+            raise TableError(
+                f"{where}: {name} {found} has {len(found)} numbers, that of a {key.op} has {dims}"
+            )
+    written = [_written(key, axis) for axis in range(dims)]
+    if all(size in sizes for size, sizes in zip(key.out_size, written, strict=True)):
+        return
+    if not all(written):
+        raise TableError(
+            f"{where}: kernel {list(key.kernel)} is larger than in_size {list(key.in_size)} with"
+            f" padding {list(key.padding)}"
+        )
+    raise TableError(
+        f"{where}: out_size {list(key.out_size)} does not follow from in_size"
+        f" {list(key.in_size)}: a {key.op} of that kernel, stride, padding and dilation writes"
+        f" {[sizes[0] for sizes in written]}"
+    )
+
+
+def _written(key: OpKey, axis: int) -> range:
+    """What a convolution may write along an axis.
+
+    Of a transposed one the padding of its output decides. Another may have one zero more behind
+    than before: even kernels that write as much as they read do.
+    """
+    stride, dilation = key.stride[axis], key.dilation[axis]
+    reach = dilation * (key.kernel[axis] - 1) + 1
+    if "transpose" in key.op:
+        least = (key.in_size[axis] - 1) * stride + reach - 2 * key.padding[axis]
+        return range(max(1, least), max(1, least + max(stride, dilation)))
+    left = key.in_size[axis] + 2 * key.padding[axis] - reach
+    return range(max(1, left // stride + 1), max(1, (left + 1) // stride + 2))
 
 
 def _divisor(groups: int, channels: int) -> int:

@@ -15,7 +15,7 @@ from automl.example import find_example
 from automl.methods import registry
 from automl.options.choices import check_choices
 from automl.policy import parse_precisions
-from automl.units import parse_budget
+from automl.units import MOST_SEED, parse_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,6 @@ _SHOWN: Final = 60
 _BITS: Final = 200
 #: Digits of a flag's whole number; what is longer is none that anything here takes.
 _DIGITS: Final = 20
-#: Largest seed: generators of torch take 64 bits.
-_SEEDS: Final = 2**64 - 1
 
 
 def _expected(what: str, found: object) -> UsageError:
@@ -268,4 +266,4 @@ BUDGET: Final = Kind(_budget, "LIMIT", many=True)
 CHOICES: Final = Kind(check_choices, "auto|LIST")
 INPUT_SHAPE: Final = Kind(_input_shape, "CxHxW")
 EXAMPLE: Final = Kind(_example, "NAME")
-SEED: Final = whole(0, most=_SEEDS)
+SEED: Final = whole(0, most=MOST_SEED)

@@ -17,6 +17,7 @@ from automl.files import write_whole
 from automl.network import Network
 from automl.policy.further import check_further
 from automl.policy.policy import Bits, Policy
+from automl.units import MOST_SEED
 
 SCHEMA: Final = 2
 #: Bytes that a file may have: some thousand layers. Each wrong field of it is told of in memory.
@@ -24,7 +25,9 @@ POLICY_BYTES: Final = 3 << 18
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
-Cost = Annotated[float, Field(ge=0.0)]
+#: Costs and errors that can be: shares of them are numbers.
+Cost = Annotated[float, Field(ge=0.0, le=1e18)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 
 class _Part(BaseModel):
@@ -95,7 +98,7 @@ class MadeWith(_Part):
     reconstruction: str
     quantization: str
     calibration: Positive
-    seed: int
+    seed: Seed
     inputs_digest: str
     memory: Annotated[int, Field(ge=0)] = 0
 
@@ -167,7 +170,7 @@ class PolicyFile(_Part):
     score: float | None = None
     scored_on: str = ""
     agent: str
-    seed: int
+    seed: Seed
 
     @property
     def policy(self) -> Policy:
