@@ -173,6 +173,10 @@ class StudyError(AutomlError, RuntimeError):
     """A study that cannot go on: its storage does not match, or every trial fails."""
 
 
+class StorageError(StudyError):
+    """A study's storage that has answered before does not any more, or has no room."""
+
+
 class HolderLike(Protocol):
     """Who has a lock: `automl.files.Holder`."""
 

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from chains import Climber, chain_problem, score
 
-from automl.errors import LockedError, StudyError
+from automl.errors import LockedError, StorageError, StudyError
 from automl.policy.policy import Policy
 from automl.study.identity import Identity
 from automl.study.lease import leased
@@ -166,6 +166,36 @@ def test_what_passes_is_waited_for(error: Exception, opening: bool) -> None:
 def test_what_does_not_pass_is_not(error: Exception, opening: bool) -> None:
     with pytest.raises(StudyError, match=r"^study storage here: "):
         wait_for(once(error), "here", opening=opening)
+
+
+class DiskFullError(Exception):
+    """As psycopg says it."""
+
+    sqlstate = "53100"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite_error(sqlite3.SQLITE_FULL),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        sa.exc.OperationalError("insert", {}, DiskFullError("could not extend file")),
+    ],
+)
+def test_room_is_waited_for_a_moment_alone(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("automl.study.waiting.FULL_SECONDS", 0.3)
+
+    def full() -> None:
+        raise error
+
+    with pytest.raises(StorageError, match=r"^study storage here has no room: ") as raised:
+        wait_for(full, "here")
+    assert raised.value.options == ("resume",)
+    assert "waiting for it, 0.3 s at most" in caplog.text
+    assert wait_for(once(error), "here") == 1
 
 
 def test_our_own_errors_are_handed_on() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from automl.agents import AGENTS, make_agent
 from automl.cost import Budget
-from automl.errors import StudyError
+from automl.errors import StorageError, StudyError
 from automl.options import SearchOptions
 from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
@@ -60,6 +60,10 @@ def run_agent(
 
     The best policy so far is in the run folder, so that a search which is ended from outside leaves
     it.
+
+    Raises:
+        StorageError: The storage takes no more; says where the best policy so far is.
+        StudyError: As `run_study`.
     """
     problem, options = context.problem(budget), agent_options(request)
     address, name = stored_study(request)
@@ -80,13 +84,24 @@ def run_agent(
         compression=_written(asdict(context.compressor.config)),
     )
     agent = make_agent(request.agent, problem, request.seed, **options)
+    scored: list[Completed] = []
 
     def finished(trial: Trial, best: Completed | None) -> None:
-        if best is not None and best is trial and not log.knows(trial):
-            write_best(context, request, best)
+        if best is not None and best is trial:
+            scored.append(best)
+            if not log.knows(trial):
+                write_best(context, request, best)
         log.trial(trial, best)
 
-    return run_study(problem, agent, pool, settings, finished)
+    try:
+        return run_study(problem, agent, pool, settings, finished)
+    except StorageError as error:
+        found = (
+            f"the best so far scores {scored[-1].score:.4g}: {request.out / 'policy.json'}"
+            if scored
+            else "nothing was scored before"
+        )
+        raise StorageError(f"{error}; {found}", options=error.options) from error
 
 
 def workers_of(options: SearchOptions) -> WorkerSettings:

@@ -14,13 +14,15 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from automl.errors import AutomlError, Raised, StudyError, attempt
+from automl.errors import AutomlError, Raised, StorageError, StudyError, attempt
 
 T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 #: How long a storage that has answered before is waited for.
 AWAY_SECONDS: Final = 300.0
+#: How long one without room is: somebody may make some.
+FULL_SECONDS: Final = 10.0
 #: How long one that has not yet is: its address may be wrong.
 OPENING_SECONDS: Final = 30.0
 #: How long SQLite itself waits for another's lock, each time that it is asked.
@@ -29,11 +31,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _GONE: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL_STATE: Final = "53100"  # what PostgreSQL calls it
 _DISK: Final = (
+    *_FULL,
     errno.ENOENT,  # unmounted
     errno.EIO,
-    errno.ENOSPC,
-    errno.EDQUOT,
     errno.ESTALE,
     errno.ETIMEDOUT,
     errno.EHOSTDOWN,
@@ -82,12 +85,13 @@ def wait_for(
     Args:
         call: Asks the storage, and may be repeated.
         shown: Its address, without a password.
-        limit_seconds: How long it is waited for, from its first refusal.
+        limit_seconds: How long it is waited for, from its first refusal; less where it has no room.
         opening: Whether it never answered yet. Then an address that looks wrong is not waited for.
 
     Raises:
         AutomlError: What `call` raises of ours.
-        StudyError: The storage refuses for another reason, or for too long.
+        StorageError: The storage refuses for too long.
+        StudyError: It refuses for another reason, or was never reached.
     """
     pause, refused = FIRST_PAUSE, 0.0
     while isinstance(answer := attempt(call), Raised):
@@ -96,7 +100,8 @@ def wait_for(
         found = _cause(answer)
         if not _passes(found.error, opening):
             raise StudyError(f"study storage {shown}: {_advised(found)}") from answer.error
-        now = time.monotonic()
+        now, full = time.monotonic(), _is_full(found.error)
+        limit_seconds = min(limit_seconds, FULL_SECONDS) if full else limit_seconds
         if not refused:
             refused = now
             said = _first_line(found.error)
@@ -104,10 +109,9 @@ def wait_for(
                 "study storage %s: %s; waiting for it, %g s at most", shown, said, limit_seconds
             )
         if now - refused >= limit_seconds:
-            raise StudyError(
-                f"study storage {shown} was waited for, {limit_seconds:g} s: {found}",
-                options=("storage",) if opening else ("resume",),
-            ) from answer.error
+            said = "has no room" if full else f"was waited for, {limit_seconds:g} s"
+            kind, mends = (StudyError, "storage") if opening else (StorageError, "resume")
+            raise kind(f"study storage {shown} {said}: {found}", options=(mends,)) from answer.error
         time.sleep(min(pause, limit_seconds))
         pause = min(2 * pause, LONGEST_PAUSE)
     if refused:
@@ -137,6 +141,15 @@ def _passes(error: BaseException, opening: bool) -> bool:
     if opening:
         return isinstance(error, OperationalError) and bool(_COMING.search(str(error.orig)))
     return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a storage lacks room, which waiting seldom brings."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    told = error.orig if isinstance(error, DBAPIError) else None
+    code = getattr(told, "sqlite_errorcode", 0) & 0xFF
+    return code == sqlite3.SQLITE_FULL or getattr(told, "sqlstate", None) == _FULL_STATE
 
 
 def _first_line(error: BaseException) -> str:
