@@ -12,6 +12,9 @@
 #                      half of their measured latency; goes on where it stopped
 # make bench-cluster   two workers of one search against one; a sweep of 64 searches through Ray beside some by
 #                      themselves; what storages, agents and drivers take, and what 1,000 workers would need
+# make bench-trust     what docs/trust.md says: kills, faults, changed files, integers on other processors, budgets on the
+#                      clock, errors of devices; goes on where it stopped, and writes the page
+#                      (TRUST="--only kills --minutes 20")
 # make fuzz            readers fed with changed files, a million of them (FUZZ="--inputs 10000"); goes on where it stopped
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
@@ -23,7 +26,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster fuzz clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust fuzz clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -86,6 +89,11 @@ bench-cluster: $(VENV)/.ready-dev
 	@echo "== bench_workers.py, ResNet-56"
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_workers.py --trials 24 \
 		--model tests/benchmarks/cifar.py:resnet56 --data tests/benchmarks/cifar.py:loaders
+
+TRUST ?=
+
+bench-trust: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_trust.py $(TRUST)
 
 FUZZ ?= --inputs 1000000
 

@@ -140,6 +140,12 @@ def _read(reader: Reader, out: Path) -> Count:
     return Count(**json.loads(file.read_text(encoding="utf-8")))
 
 
+def _spent() -> float:
+    """CPU seconds of the processes that were fed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Feed each reader its share, in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -154,14 +160,13 @@ def main() -> None:
     gc.freeze()
     share = -(-options.inputs // len(READERS))
     counts = {reader.name: _read(reader, options.out) for reader in READERS}
-    while any(count.done < share for count in counts.values()):
-        for reader in READERS:
-            count = counts[reader.name]
-            if (size := min(PART, share - count.done)) > 0:
-                counts[reader.name] = _in_a_process(reader, count, size, options.out)
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if used.ru_utime + used.ru_stime > 60 * options.minutes:
+    while left := [each for each in READERS if counts[each.name].done < share]:
+        reader = min(left, key=lambda each: counts[each.name].done)
+        if _spent() >= 60 * options.minutes:
             break
+        count = counts[reader.name]
+        size = min(PART, share - count.done)
+        counts[reader.name] = _in_a_process(reader, count, size, options.out)
     print("| reader | inputs | accepted | refused | wrong | slowest, CPU s | most memory, MB |")
     print("|---|---|---|---|---|---|---|")
     for each in counts.values():

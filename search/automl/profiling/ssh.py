@@ -262,7 +262,8 @@ class SSHRunner:
         if status == _TIRED:
             return _Lost(f"{where}: nobody asked the worker for {_IDLE} s")
         if status != _LOST:
-            return MeasureError(f"{where}: the worker ended with status {status}: {last}")
+            said = f": {last}" if last else ""
+            return MeasureError(f"{where}: the worker ended with status {status}{said}")
         if "IDENTIFICATION HAS CHANGED" in text:
             return MeasureError(
                 f"{where}: its host key is not the one that ssh knows: another board, or someone"
