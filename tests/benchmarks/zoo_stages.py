@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from automl.errors import AutomlError
+from automl.errors import AutomlError, Raised, attempt
+from automl.export.counting import count_macs
 from automl.network.input_form import form_of, input_hook, taking_rows
 from automl.network.labels import OUTPUT, names
 from automl.network.layers import Layer, LayerPlan, Network
@@ -132,6 +133,12 @@ def counted_macs(model: Any, inputs: Tensor, without: frozenset[str] = frozenset
     return (int(counter.get_total_flops()) - left_out) // 2
 
 
+def fvcore_macs(model: nn.Module, shape: tuple[int, ...]) -> float | None:
+    """Multiply-accumulates as fvcore counts them; None where it lacks some, or cannot trace it."""
+    found = attempt(lambda: count_macs(model, shape))
+    return None if isinstance(found, Raised) or found.unknown else found.macs
+
+
 def unread_layers(model: nn.Module, inputs: Tensor) -> frozenset[str]:
     """Layers that run in torch and whose outputs nothing reads: an exported file lacks them."""
     trace = record(model, inputs, labelled=False)
@@ -169,6 +176,7 @@ def read(entry: Entry) -> Row:
     network, dense = traced.network, outputs(traced.model, example)
     macs = sum(layer.macs for layer in network.layers)
     row |= {"macs": macs, "counted": counted_macs(traced.model, example)}
+    row["fvcore"] = fvcore_macs(traced.model, tuple(example.shape))
     row |= _shares(network, macs)
     row["policies"] = [_policy(traced, example, dense, seed) for seed in range(POLICIES)]
     return row

@@ -10,10 +10,10 @@ Row = dict[str, Any]
 #: Reasons that a line of the table names, and letters of its texts.
 _REASONS, _LETTERS = 2, 110
 _TITLES = (
-    *("network", "MACs, M", "channels", "blocks", "bits", "half", "T-P", "s"),
+    *("network", "MACs, M", "fvcore", "channels", "blocks", "bits", "half", "T-P", "s"),
     "left alone, or why it is not read",
 )
-_HEAD = f"| {' | '.join(_TITLES)} |\n|---|{'---:|' * 7}---|"
+_HEAD = f"| {' | '.join(_TITLES)} |\n|---|{'---:|' * 8}---|"
 
 
 def write_table(rows: Sequence[Row]) -> str:
@@ -37,6 +37,7 @@ def _summary(reads: Sequence[Row], others: dict[str, Row]) -> list[str]:
         for row in known
         if others.get(row["network"], {}).get("half") is not None
     ]
+    by_fvcore = [(row["macs"], row["fvcore"]) for row in known if row.get("fvcore")]
     lines = [
         f"- Read: {sum(row['read'] == 'yes' for row in popular)} of {len(popular)} from packages, "
         f"{len(known) - sum(row['read'] == 'yes' for row in popular)} of "
@@ -45,7 +46,9 @@ def _summary(reads: Sequence[Row], others: dict[str, Row]) -> list[str]:
         f"{len(reads) - len(known) - _count(reads, 'refused')}.",
         f"- {len(policies)} random policies in double: at most {max(apart, default=0):.1g} of the "
         f"output's scale from the masked network; {len(policies) - len(apart)} of another shape.",
-        f"- MACs off by over 1 % of the counted: {sum(map(_is_off, known))} networks.",
+        f"- MACs off by over 1 % of the counted: {sum(map(_is_off, known))} networks; of fvcore's, "
+        f"where it knows all operators ({len(by_fvcore)} networks): "
+        f"{sum(_apart(*both) for both in by_fvcore)}.",
         f"- Reading: median {median(seconds):.1f} s, most {max(seconds):.1f} s.",
     ]
     if both:
@@ -65,21 +68,35 @@ def _count(rows: Iterable[Row], how: str) -> int:
 def _is_off(row: Row) -> bool:
     pairs = [(row["macs"], row["counted"])]
     pairs += [(each["foretold"], each["counted"]) for each in row["policies"]]
-    return any(counted and abs(own - counted) > 0.01 * counted for own, counted in pairs)
+    return any(counted and _apart(own, counted) for own, counted in pairs)
+
+
+def _apart(own: float, counted: float) -> bool:
+    return abs(own - counted) > 0.01 * counted
 
 
 def _line(row: Row, other: Row) -> str:
     name = row["network"].replace("|", "/")
     if row["read"] != "yes":
         why = f"**{row['read']}**: {_short(row['why'])}"
-        return f"| {name} | | | | | | {_share(other.get('half'))} | | {why} |"
+        return f"| {name} | | | | | | | {_share(other.get('half'))} | | {why} |"
     shares = [_share(row[key]) for key in ("channels_share", "blocks_share", "bits_share", "half")]
     reasons = [f"{count} {_short(reason)}" for reason, count in row["unprunable"][:_REASONS]]
     cells = (
-        *(name, f"{row['macs'] / 1e6:.4g}", *shares, _share(other.get("half"))),
+        *(
+            name,
+            f"{row['macs'] / 1e6:.4g}",
+            _million(row.get("fvcore")),
+            *shares,
+            _share(other.get("half")),
+        ),
         *(f"{row['seconds']:.1f}", "; ".join(reasons)),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _million(macs: float | None) -> str:
+    return "" if macs is None else f"{macs / 1e6:.4g}"
 
 
 def _share(value: float | None) -> str:

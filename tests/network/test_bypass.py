@@ -6,12 +6,14 @@ import copy
 
 import pytest
 import torch
+from exact import gap, scrambled, some
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.network.bypass import Bypass, bypass_of, goes_with
+from automl.network.bypass import Bypass, Bypasses, goes_with
+from automl.network.recorded import Trace
 from automl.network.surgery import mask, smaller
-from automl.network.trace import Trace, record
+from automl.network.trace import record
 from automl.network.traced_model import trace_network
 
 MAPS, TOKENS = (1, 3, 6, 6), (1, 5, 6)
@@ -94,13 +96,13 @@ def maps_around(*blocks: nn.Module) -> nn.Sequential:
 
 def kinds(trace: Trace) -> dict[str, str]:
     names = [*filter(None, trace.modules), *(call.step.module for call in trace.calls)]
-    found = {name: bypass_of(trace, name) for name in names if name}
+    found = {name: Bypasses(trace).of(name) for name in names if name}
     return {name: past.kind for name, past in found.items() if past is not None}
 
 
 def test_views_there_and_back_are_on_the_way() -> None:
     trace = record(maps_around(ThroughTokens()), torch.randn(MAPS))
-    past = bypass_of(trace, "1")
+    past = Bypasses(trace).of("1")
     assert past is not None
     assert past.kind == "block"
     assert (past.enters, past.leaves) == tuple(value for (value,) in trace.modules["1"])
@@ -108,7 +110,7 @@ def test_views_there_and_back_are_on_the_way() -> None:
 
 def test_what_views_leave_elsewhere_does_not_pass() -> None:
     trace = record(maps_around(ThroughTokens(turned=True)), torch.randn(MAPS))
-    assert bypass_of(trace, "1") is None
+    assert Bypasses(trace).of("1") is None
     assert kinds(trace)["1.inner"] == "branch"
 
 
@@ -131,7 +133,7 @@ class ThroughWindows(nn.Module):
 
 def test_copies_between_views_leave_numbers_where_they_were() -> None:
     trace = record(maps_around(ThroughWindows()), torch.randn(MAPS))
-    past = bypass_of(trace, "1")
+    past = Bypasses(trace).of("1")
     assert past is not None
     assert past.kind == "block"
 
@@ -245,10 +247,35 @@ def test_what_a_branch_alone_reads_goes_with_it() -> None:
             return self.head(x + self.parts[0](self.norm(x)))
 
     trace = record(Once("").eval(), torch.randn(TOKENS))
-    past = bypass_of(trace, "parts.0")
+    past = Bypasses(trace).of("parts.0")
     assert past is not None
     gone = [call.step for call in trace.calls if goes_with(call, "parts.0", past)]
     assert [step.op for step in gone if not step.scope[1:]] == ["layer_norm", "add"]
+
+
+def test_the_whole_of_a_branch_goes_and_not_its_last_part_alone() -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(16, 24), nn.Sequential(nn.Linear(24, 16), nn.Tanh())
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.down(F.gelu(self.up(x)))
+            return found
+
+    class Outer(Stream):
+        def __init__(self) -> None:
+            super().__init__("")
+            self.parts = nn.ModuleList([Inner(), Inner()])
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            for part in self.parts:
+                x = x + part(x)
+            return self.head(x)
+
+    network = trace_network(Outer().eval(), TOKENS).network
+    assert [block.name for block in network.blocks] == ["parts.0", "parts.1"]
 
 
 class Chain(nn.Module):
@@ -319,6 +346,65 @@ def test_the_sides_of_a_layer_that_is_left_out_may_lose_different_channels() -> 
             torch.testing.assert_close(
                 smaller(double, groups, some, removed)(x), expected, rtol=1e-12, atol=1e-12
             )
+
+
+class Rep(nn.Module):
+    """RepVGG's block: a 3x3 and a 1x1 convolution beside each other, and a norm where it fits."""
+
+    def __init__(self, read: int, write: int, norm: bool = False, ends: str = "relu") -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(read, write, 3, padding=1), nn.Conv2d(read, write, 1)
+        self.norm, self.ends = nn.BatchNorm2d(write) if norm else None, ends
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.wide(x) + self.narrow(x)
+        y = y if self.norm is None else y + self.norm(x)
+        return F.relu(y) if self.ends == "relu" else y
+
+
+class RepVGG(nn.Module):
+    """A chain of such blocks; the whole of their middle is read twice if asked for."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        ends = "sum" if kind == "bent later" else "relu"
+        self.stem, self.head = Rep(3, 8), nn.Conv2d(8, 4, 1)
+        self.blocks = nn.Sequential(Rep(8, 8, kind == "norm", ends), Rep(8, 8, kind == "norm"))
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if self.kind == "around":
+            return self.head(torch.cat([x[:, :4], self.blocks(x)[:, :4]], 1))
+        if self.kind == "bent later":
+            return self.head(F.relu(self.blocks[0](F.gelu(x))))
+        return self.head(self.blocks(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("plain", ["blocks.0", "blocks.1"]),
+        ("norm", ["blocks.0", "blocks.1"]),
+        ("around", []),
+        ("bent later", []),
+    ],
+)
+def test_a_module_of_a_plain_chain_can_go(kind: str, found: list[str]) -> None:
+    torch.manual_seed(0)
+    shape = (1, 3, 8, 8)
+    traced = trace_network(scrambled(RepVGG(kind)), shape)
+    network = traced.network
+    assert [block.name for block in network.blocks] == found
+    removed = frozenset(found)
+    small = smaller(traced.model, network.groups, {}, removed)
+    priced = [(layer.op, layer.in_size) for layer in network.shapes({}, removed)]
+    again = trace_network(small, shape, resolutions=()).network
+    assert [(layer.op, layer.in_size) for layer in again.layers] == priced
+    for seed in range(3):
+        for parts in (removed, *(frozenset({name}) for name in found)) if found else ():
+            wrong, effect = gap(traced, shape, some(traced, seed, 0.6), parts)
+            assert wrong < 1e-12 < 1e-3 < effect
 
 
 def test_a_layer_that_runs_twice_stays() -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.network.constants import axis_of, axis_side, constants_of
+from automl.network.constants import axis_of, axis_side
 from automl.network.groups import group_channels
+from automl.network.held import constants_of
 from automl.network.surgery import mask, smaller
 from automl.network.trace import record
 from automl.network.traced_model import trace_network

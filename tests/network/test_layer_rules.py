@@ -7,8 +7,9 @@ from torch import nn
 
 from automl.network.forward_tracer import LeafCall
 from automl.network.heads import Heads
-from automl.network.labels import POSITIONS, UnionFind
+from automl.network.labels import POSITIONS
 from automl.network.layer_rules import LayerRules
+from automl.network.union_find import UnionFind
 
 Tensor = torch.Tensor
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from automl.network.layers import Layer
 from automl.network.operators import base_name, extent, is_free, layers_of, places
-from automl.network.trace import Call, record
+from automl.network.recorded import Call
+from automl.network.trace import record
 
 
 class Function(nn.Module):

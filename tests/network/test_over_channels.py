@@ -178,7 +178,7 @@ class Cosines(nn.Module):
 def test_lengths_of_queries_are_taken_over_the_places_that_stay() -> None:
     torch.manual_seed(0)
     traced = trace_network(Cosines().eval(), TOKENS)
-    assert [group.channels for group in traced.network.groups] == [16, 2, 8]
+    assert [group.channels for group in traced.network.groups] == [16, 2, 8, 8]
     for seed in range(3):
         wrong, effect = gap(traced, TOKENS, some(traced, seed))
         assert wrong < 1e-12 < 1e-3 < effect

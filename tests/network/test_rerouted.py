@@ -75,7 +75,7 @@ def test_attention_by_weights_is_read_as_that_by_layers(whole: bool) -> None:
     torch.testing.assert_close(traced.model(x), model(x), rtol=1e-5, atol=1e-5)
     assert traced.network.unprunable == ()
     found = [(group.channels, group.width) for group in traced.network.groups]
-    assert found == [(16, 1), (2, 8), (8, 1)]
+    assert found == [(16, 1), (2, 8), (8, 1), (8, 1)]
     for seed in range(2):
         wrong, effect = gap(traced, SHAPE, some(traced, seed))
         assert wrong < 1e-12 < 1e-3 < effect

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from automl.network.recorded import Trace
 from automl.network.resolutions import input_sizes, stride_of
-from automl.network.trace import Trace, record
+from automl.network.trace import record
 
 
 def trace(size: int, halvings: int) -> Trace:

@@ -44,7 +44,7 @@ NAMED = {
 def test_sizes_that_are_asked_for_are_the_dense_ones(name: str) -> None:
     model = Asking(CALLS[name])
     last = 1 if name == "one size" else 0  # its second call
-    set_sizes(model, {last: {1: (12, 3)}})
+    set_sizes(model, {last: {1: (12, torch.arange(3))}})
     assert model(torch.zeros(2, 3)) == (2, 12)
 
 
@@ -52,19 +52,21 @@ def test_sizes_that_are_asked_for_are_the_dense_ones(name: str) -> None:
 def test_sizes_that_are_named_become_what_is_left(name: str) -> None:
     model = Asking(NAMED[name])
     last = 1 if name == "expand" else 0  # after its slice
-    set_sizes(model, {last: {1: (12, 3)}})
+    set_sizes(model, {last: {1: (12, torch.arange(3))}})
     assert model(torch.zeros(2, 3)).shape == (2, 3)
 
 
 def test_sizes_folded_into_the_batch_shrink_with_it() -> None:
     model = Asking(lambda m, x: x.view(2 * 4, 5))
-    set_sizes(model, {0: {0: (4, 3)}})
+    set_sizes(model, {0: {0: (4, torch.arange(3))}})
     assert model(torch.zeros(2, 3, 5)).shape == (6, 5)
 
 
 def test_parts_and_dimensions_taken_apart() -> None:
     model = Asking(lambda m, x: (x.split(4, dim=1), x.unflatten(1, (3, 4))))
-    set_sizes(model, {0: dict.fromkeys(range(3), (4, 2)), 1: {2: (4, 2)}})
+    set_sizes(
+        model, {0: dict.fromkeys(range(3), (4, torch.arange(2))), 1: {2: (4, torch.arange(2))}}
+    )
     parts, apart = model(torch.zeros(2, 6))
     assert [part.shape[1] for part in parts] == [2, 2, 2]
     assert apart.shape == (2, 3, 2)
@@ -72,7 +74,7 @@ def test_parts_and_dimensions_taken_apart() -> None:
 
 def test_the_scale_of_an_attention_is_that_of_the_dense_heads() -> None:
     model = Asking(lambda m, x: F.scaled_dot_product_attention(x, x, x))
-    set_sizes(model, {0: {2: (16, 3)}})
+    set_sizes(model, {0: {2: (16, torch.arange(3))}})
     x = torch.randn(2, 5, 3)
     expected = F.scaled_dot_product_attention(x, x, x, scale=0.25)
     torch.testing.assert_close(model(x), expected)
@@ -82,14 +84,14 @@ def test_calls_of_modules_inside_do_not_count() -> None:
     inner = Asking(NAMED["view"])
     model = Asking(lambda m, x: (m.inner(torch.zeros(2, 12)), x.view(2, 12)))
     model.inner = inner
-    set_sizes(model, {0: {1: (12, 3)}})
+    set_sizes(model, {0: {1: (12, torch.arange(3))}})
     assert [each.shape[1] for each in model(torch.zeros(2, 3))] == [12, 3]
 
 
 def test_what_was_cut_before_is_cut_on_from_the_dense_sizes() -> None:
     model = Asking(lambda m, x: (x.shape[1], x.view(2, 12)))
-    set_sizes(model, {0: {1: (12, 6)}, 1: {1: (12, 6)}})
-    set_sizes(model, {0: {1: (6, 3)}, 1: {1: (6, 3)}})
+    set_sizes(model, {0: {1: (12, torch.arange(6))}, 1: {1: (12, torch.arange(6))}})
+    set_sizes(model, {0: {1: (6, torch.arange(3))}, 1: {1: (6, torch.arange(3))}})
     asked, named = model(torch.zeros(2, 3))
     assert (asked, named.shape) == (12, (2, 3))
 
@@ -97,14 +99,14 @@ def test_what_was_cut_before_is_cut_on_from_the_dense_sizes() -> None:
 def test_it_is_called_as_the_module_is() -> None:
     model = Asking(CALLS["shape"])
     before = inspect.signature(model.forward)
-    set_sizes(model, {0: {1: (12, 3)}})
+    set_sizes(model, {0: {1: (12, torch.arange(3))}})
     assert inspect.signature(model.forward) == before
     assert model(torch.zeros(2, 3), extra=1) == (2, 12)
 
 
 def test_calls_are_told_with_the_value_whose_sizes_they_are() -> None:
     told: list[Any] = []
-    with SizeCalls(lambda kind, value, at: told.append((kind, value.numel(), at))):
+    with SizeCalls(lambda kind, value, at, _: told.append((kind, value.numel(), at))):
         torch.zeros(2, 6).view(3, 4)
         _ = torch.zeros(2).shape
         torch.zeros(5) + 1

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.network.labels import INPUT, OUTPUT, WRITTEN
-from automl.network.trace import Trace, addresses, record
+from automl.network.recorded import Trace, addresses
+from automl.network.trace import record
 
 
 class Branches(nn.Module):

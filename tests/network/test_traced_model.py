@@ -62,11 +62,13 @@ GROUPS = {
     "inception": "stem.0 mixed1.one.0 mixed1.three.0.0 mixed1.three.2.0 mixed1.pool.1.0 "
     "mixed2.one.0 mixed2.three.0.0 mixed2.three.2.0 mixed2.pool.1.0",
     "shuffle v1": "stem.0 blocks.0.reduce.0 blocks.1.reduce.0",
-    "shuffle v2": "stem.0 down.first.0 down.left.1.0 units.0.first.0 units.1.first.0 last.0",
+    "shuffle v2": "stem.0 down.first.0 down.left.1.0 down.left.1.0#2 down.left.1.0#3 "
+    "units.0.first.0 units.1.first.0 last.0",
     "unet": "down1.0 down2.0 middle.0 up2 merge2.0 up1.0 merge1.0",
     "linears": "first second",
-    "transformer": "patches blocks.0.attention.qkv blocks.0.attention.qkv#2 blocks.0.mlp.0 "
-    "blocks.1.attention.qkv blocks.1.attention.qkv#2 blocks.1.mlp.0",
+    "transformer": "patches blocks.0.attention.qkv blocks.0.attention.qkv#2 "
+    "blocks.0.attention.qkv#3 blocks.0.mlp.0 blocks.1.attention.qkv blocks.1.attention.qkv#2 "
+    "blocks.1.attention.qkv#3 blocks.1.mlp.0",
     "encoder": "patches post.self_attn.q_proj post.self_attn.q_proj#2 post.self_attn.v_proj "
     "post.linear1 pre.self_attn.q_proj pre.self_attn.q_proj#2 pre.self_attn.v_proj pre.linear1",
     "self-attention": "embed attention.q_proj attention.q_proj#2 attention.v_proj mlp.0",

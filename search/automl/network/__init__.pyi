@@ -1,4 +1,4 @@
-from .bypass import bypass_of as bypass_of
+from .bypass import Bypasses as Bypasses
 from .forward_tracer import Address as Address
 from .forward_tracer import ForwardTracer as ForwardTracer
 from .forward_tracer import LeafCall as LeafCall
@@ -37,6 +37,9 @@ from .precision import Flow as Flow
 from .precision import Place as Place
 from .precision import Rounding as Rounding
 from .precision import Scheme as Scheme
+from .recorded import Call as Call
+from .recorded import Trace as Trace
+from .recorded import addresses as addresses
 from .removal import remove as remove
 from .resumed import ResumedModel as ResumedModel
 from .stepped_tracer import SteppedTracer as SteppedTracer
@@ -44,9 +47,6 @@ from .surgery import kept_positions as kept_positions
 from .surgery import positions_of as positions_of
 from .surgery import replace_layer as replace_layer
 from .surgery import smaller as smaller
-from .trace import Call as Call
-from .trace import Trace as Trace
-from .trace import addresses as addresses
 from .traced_model import TracedModel as TracedModel
 from .traced_model import fingerprint_of as fingerprint_of
 from .traced_model import trace_network as trace_network

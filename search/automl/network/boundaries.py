@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from automl.network.bypass import Bypass, goes_with
 from automl.network.forward_tracer import Address
 from automl.network.groups import Grouping
 from automl.network.layers import Boundary, Layer, LayerPlan, Width
 from automl.network.operators import extent
 from automl.network.precision import NETWORK_INPUT, Flow, Place
-from automl.network.trace import Trace
+from automl.network.recorded import Trace
 
 
 def find_boundaries(
-    flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Mapping[str, Bypass]
+    flow: Flow, grouping: Grouping, ladder: Sequence[Trace], blocks: Mapping[Address, str]
 ) -> tuple[Boundary, ...]:
     """All places where the precision may change, each value once per layer that takes it in.
 
@@ -22,7 +21,7 @@ def find_boundaries(
         flow: Of the dense network.
         grouping: Its channel groups.
         ladder: Traces at every resolution, ascending, the dense one last.
-        blocks: What can be left out.
+        blocks: Operations that go with what can be left out -> its name.
     """
     shapes = [_shapes(trace) for trace in ladder]
     found: dict[tuple[Address, str], Boundary] = {}
@@ -32,7 +31,8 @@ def find_boundaries(
                 key = (operand.origin, place.owner)
                 if key not in found:
                     plan = _plan(flow, operand.origin, place, grouping, shapes, blocks)
-                    value, block = _name(operand.origin), _block(place, blocks)
+                    value = _name(operand.origin)
+                    block = blocks.get(place.call.step.address, "")
                     found[key] = Boundary(operand.owner, place.owner, plan, value, block)
     for operand in flow.outputs():
         last = flow.places.get(operand.origin)
@@ -56,7 +56,7 @@ def _plan(
     reader: Place,
     grouping: Grouping,
     shapes: Sequence[dict[Address, tuple[int, ...]]],
-    blocks: Mapping[str, Bypass],
+    blocks: Mapping[Address, str],
 ) -> LayerPlan:
     """The conversion as a layer; it goes with the reader's block, or else with the writer's."""
     writer = flow.places.get(origin)
@@ -69,14 +69,10 @@ def _plan(
         side = Width(channels)
     ladder = [extent(each[origin], dims)[1] for each in shapes]
     sizes = tuple((each, each) for each in ladder)
-    block = _block(reader, blocks) or (_block(writer, blocks) if writer else "")
+    block = blocks.get(reader.call.step.address) or blocks.get(origin, "")
     name = f"{_name(origin)} to {reader.call.step.address[0]}"
     layer = Layer(name, "convert", channels, channels, in_size=ladder[-1], out_size=ladder[-1])
     return LayerPlan(layer, side, side, sizes, block)
-
-
-def _block(place: Place, blocks: Mapping[str, Bypass]) -> str:
-    return next((name for name, past in blocks.items() if goes_with(place.call, name, past)), "")
 
 
 def _name(origin: Address) -> str:

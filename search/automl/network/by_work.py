@@ -17,7 +17,7 @@ import torch
 
 from automl.network.labels import names
 from automl.network.layers import UNPRICED, Extent, Layer
-from automl.network.trace import Call
+from automl.network.recorded import Call
 
 _REDUCTIONS: Final = names(
     "sum mean var std amax amin max min prod any all argmax argmin norm linalg_vector_norm "

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import torch
 
-from automl.network.labels import VIEWS, compact, core, names, varying
+from automl.network.labels import VIEWS, compact, names, varying
+from automl.network.union_find import core
 
 Tensor = torch.Tensor
 #: Dimensions of a value, ascending.

@@ -16,21 +16,11 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from automl.network.forward_tracer import base_kind
 from automl.network.heads import Heads
-from automl.network.labels import (
-    FIXED,
-    NONE,
-    Rules,
-    UnionFind,
-    compact,
-    constant,
-    core,
-    meets_constants,
-    varying,
-    vector,
-)
+from automl.network.held import constants_of
+from automl.network.labels import FIXED, Rules, compact, constant, meets_constants, varying, vector
 from automl.network.picking import picked
+from automl.network.union_find import NONE, UnionFind, core
 
 Tensor = torch.Tensor
 #: An axis of a constant: its dotted name, and which of its axes.
@@ -48,18 +38,6 @@ def axis_of(side: str) -> int | None:
     return int(side.removeprefix(_SIDE)) if side.startswith(_SIDE) else None
 
 
-def constants_of(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors of more than one value that no layer holds; one that several hold is named once."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for prefix, module in model.named_modules():
-        if base_kind(module):
-            continue
-        for name, tensor in (vars(module) | module._parameters | module._buffers).items():
-            if isinstance(tensor, Tensor) and tensor.numel() > 1:
-                found.setdefault(id(tensor), (f"{prefix}.{name}".lstrip("."), tensor))
-    return dict(found.values())
-
-
 class Constants:
     """The constants of a model during one recorded pass.
 
@@ -70,11 +48,13 @@ class Constants:
 
     def __init__(self, model: nn.Module, heads: Heads) -> None:
         self._heads, self._union = heads, heads.union
+        self._model = model
         #: Of tensors that are constants or were made of them alone.
         self._coordinates: dict[int, Mapping[Axis, Tensor]] = {}
         self._extents: dict[Axis, int] = {}
         self._lines: dict[Axis, Tensor] = {}
         self._alive: list[Tensor] = []  # an id is only unique while its tensor lives
+        self._given = {id(each) for each in constants_of(model).values()}
         for name, tensor in constants_of(model).items():
             axes = {(name, dim): tensor.size(dim) for dim in range(tensor.dim())}
             self._extents |= axes
@@ -84,8 +64,19 @@ class Constants:
         self._rules = Rules(scratch)  # moves coordinates as it moves labels
 
     def bindings(self) -> dict[tuple[str, str], Tensor]:
-        """Labels along the axes that met labelled values: (name, side) -> labels."""
-        return {(name, axis_side(dim)): line for (name, dim), line in self._lines.items()}
+        """Labels along the axes that met labelled values: (name, side) -> labels.
+
+        Also of what was made of constants during the pass and is held from then on.
+        """
+        found = {(name, axis_side(dim)): line for (name, dim), line in self._lines.items()}
+        for name, tensor in constants_of(self._model).items():
+            labels = None if id(tensor) in self._given else self.labelled(tensor)
+            dims = [] if labels is None else varying(labels)
+            if labels is not None and len(dims) == 1:
+                found[name, axis_side(dims[0])] = core(labels).flatten()
+            elif labels is not None:
+                self._union.freeze(labels, FIXED)
+        return found
 
     def follow(self, op: str, func: Any, args: Any, kwargs: Any, output: Any) -> None:
         """Note where the values of a result come from that was made of constants alone."""
@@ -96,7 +87,7 @@ class Constants:
         for axis in axes:
             places, named = tree_map(lambda leaf, a=axis: self._along(leaf, a), (args, kwargs))
             taken = _product(op, places, output)
-            taken = picked(op, places[0], args) if taken is None and places else taken
+            taken = picked(op, places[0], args, fixed=True) if taken is None and places else taken
             moved = tree_leaves(
                 self._rules.apply(op, func, places, named, output) if taken is None else taken
             )

@@ -13,8 +13,9 @@ from automl.network.attention import split_attentions
 from automl.network.forward_tracer import base_kind, leaf_kind
 from automl.network.parametrized import computed
 from automl.network.plain_layers import make_plain
+from automl.network.recorded import Trace
 from automl.network.rerouted import reroute
-from automl.network.trace import Trace, record
+from automl.network.trace import record
 
 Tensor = torch.Tensor
 _WEIGHTED = ("conv", "conv_transpose", "linear")

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from automl.network.constants import axis_of
-from automl.network.heads import Heads
 from automl.network.labels import COUNTED, OUTPUT, TOGETHER
 from automl.network.layers import ChannelGroup, ChannelPair, Side, Unprunable, Width
 from automl.network.over_channels import is_over
 from automl.network.pairs import ChannelPairs
+from automl.network.recorded import Trace
 from automl.network.sizes import is_size, size_side
-from automl.network.trace import Trace
 
 #: Where a channel appears: (module or operation, side).
 Slot = tuple[str, str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Unit:
     """One channel of a group to be: a class of labels, and every place that it takes.
 
     Attributes:
-        kind: Tells channels, heads and places within heads from each other.
+        root: The class.
+        slots: Per place, the number of its slot; ascending.
+        places: Where along that slot.
+        signature: Equal for channels that may share a group: of one kind (channels, heads, places
+            within heads), as often in the same slots.
     """
 
-    kind: int
-    slots: dict[Slot, list[int]] = field(default_factory=dict)
-
-    def signature(self) -> tuple[tuple[Slot, int], ...]:
-        places = ((slot, len(places)) for slot, places in self.slots.items())
-        return ((("", ""), self.kind), *places)
+    root: int
+    slots: NDArray[np.int64]
+    places: NDArray[np.int64]
+    signature: tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +47,36 @@ class Grouping:
     Attributes:
         groups: In the order in which their first producers run.
         member: Class of a label -> name of its group.
-        heads: Which classes are of heads and of places in them.
         unprunable: Producers whose channels stay, with the reason; the network's output goes
             unsaid.
+        names: Which groups channels may go with: none, their own, or their heads' and places'.
+        kinds: By class of a label, which of `names` it is.
     """
 
     groups: tuple[ChannelGroup, ...]
     member: Mapping[int, str]
-    heads: Heads
     unprunable: tuple[Unprunable, ...]
+    names: tuple[tuple[str, ...], ...]
+    kinds: NDArray[np.int64]
 
     def width(self, roots: NDArray[np.int64]) -> Width:
-        """The width of a tensor whose channels have these classes."""
-        counts = Counter(self._names(int(root)) for root in roots)
-        sizes = {group.name: group.channels for group in self.groups}
-        parts = [(*name, n // sizes[name[0]]) for name, n in counts.items() if len(name) == 1]
-        products = [
-            (name, n // (sizes[name[0]] * sizes[name[1]]))
-            for name, n in counts.items()
-            if len(name) == 2
-        ]
-        return Width(counts[()], tuple(parts), tuple(products))
+        """The width of a tensor whose channels have these classes.
 
-    def _names(self, root: int) -> tuple[str, ...]:
-        """The groups that a class of channels goes with: none, its own, or its heads' and places'.
-
-        What goes with both is there as often as the two together say.
+        What goes with both heads and places is there as often as the two together say.
         """
-        return tuple(self.member[unit] for unit in self.heads.units(root) if unit in self.member)
+        kinds, first, counts = np.unique(self.kinds[roots], return_index=True, return_counts=True)
+        sizes = {group.name: group.channels for group in self.groups}
+        fixed, parts, products = 0, [], []
+        for at in first.argsort():
+            name, n = self.names[kinds[at]], int(counts[at])
+            if not name:
+                fixed = n
+            elif len(name) == 1:
+                parts.append((name[0], n // sizes[name[0]]))
+            else:
+                both = (name[0], name[1])
+                products.append((both, n // (sizes[both[0]] * sizes[both[1]])))
+        return Width(fixed, tuple(parts), tuple(products))
 
 
 def group_channels(
@@ -88,25 +91,26 @@ def group_channels(
         refused: Groups that were tried and broke the network: name -> reason.
     """
     refused = refused or {}
-    units = _units(trace, widths)
-    by_signature: dict[tuple[tuple[Slot, int], ...], list[int]] = {}
+    slots, units = _units(trace, widths)
+    by_signature: dict[tuple[int, bytes], list[_Unit]] = {}
     reasons: dict[str, str] = {}
-    for root, unit in units.items():
-        why = trace.union.unprunable(root)
+    for unit in units:
+        why = trace.union.unprunable(unit.root)
         if why is None:
-            by_signature.setdefault(unit.signature(), []).append(root)
-        else:
-            for module, side in unit.slots:
-                if side == "out" and why != OUTPUT:
-                    reasons.setdefault(module, why)
+            by_signature.setdefault(unit.signature, []).append(unit)
+        elif why != OUTPUT:
+            for slot in dict.fromkeys(unit.slots.tolist()):
+                if slots[slot][1] == "out":
+                    reasons.setdefault(slots[slot][0], why)
     pairs = ChannelPairs(trace)
     groups: list[ChannelGroup] = []
     member: dict[int, str] = {}
     taken: Counter[str] = Counter()
-    for roots in by_signature.values():
-        group = _group([units[root] for root in roots], taken, pairs.of(roots))
+    for alike in by_signature.values():
+        roots = [unit.root for unit in alike]
+        group = _group(slots, alike, taken, pairs.of(roots))
         if group is None:
-            reasons |= _alone(units[roots[0]], reasons, len(roots) == 1)
+            reasons |= _alone(slots, alike[0], reasons, len(roots) == 1)
             continue
         if group.name in refused:
             reasons[group.name] = refused[group.name]
@@ -114,47 +118,107 @@ def group_channels(
         groups.append(group)
         member |= dict.fromkeys(roots, group.name)
     unprunable = tuple(Unprunable(name, reason) for name, reason in reasons.items() if reason)
-    return Grouping(tuple(groups), member, trace.heads, unprunable)
+    return Grouping(tuple(groups), member, unprunable, *_kinds(trace, member))
 
 
-def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> dict[int, _Unit]:
-    units: dict[int, _Unit] = {}
+def _kinds(
+    trace: Trace, member: Mapping[int, str]
+) -> tuple[tuple[tuple[str, ...], ...], NDArray[np.int64]]:
+    """Which groups each class goes with, as `Grouping` has it."""
+    names: dict[tuple[str, ...], int] = {(): 0}
+    kinds = np.zeros(len(trace.union), dtype=np.int64)
+    for root, name in member.items():
+        kinds[root] = names.setdefault((name,), len(names))
+    for root, both in trace.heads.cells.items():
+        own = tuple(member[unit] for unit in map(trace.union.root, both) if unit in member)
+        kinds[root] = names.setdefault(own, len(names))
+    return tuple(names), kinds
+
+
+def _units(trace: Trace, widths: Mapping[Slot, torch.Tensor]) -> tuple[list[Slot], list[_Unit]]:
+    """All slots, and the units in the order in which they come in them."""
     sizes = [
         ((name, size_side(call, dim, line.numel())), line)
         for (name, call, dim), line in trace.sizes.lines(trace.heads)
     ]
-    lines: Iterable[tuple[Slot, torch.Tensor]] = (*trace.bindings.items(), *sizes, *widths.items())
-    for slot, labels in lines:
-        for place, root in enumerate(trace.union.roots(labels).tolist()):
-            both = trace.heads.units(root) if root else ()
-            for number, unit in enumerate(both):
-                found = units.setdefault(unit, _Unit(number + len(both)))
-                found.slots.setdefault(slot, []).append(place)
-    return units
+    lines: dict[Slot, list[torch.Tensor]] = {}
+    for slot, labels in (*trace.bindings.items(), *sizes, *widths.items()):
+        lines.setdefault(slot, []).append(labels)
+    both = np.zeros((len(trace.union), 2), dtype=np.int64)
+    for root, cell in trace.heads.cells.items():
+        both[root] = [trace.union.root(label) for label in cell]
+    found = []  # rows: unit, kind, slot, place
+    for number, several in enumerate(lines.values()):
+        for labels in several:
+            roots = trace.union.roots(labels)
+            found.append(_rows(roots, both, number))
+    return list(lines), _sorted(np.concatenate(found, axis=1) if found else np.zeros((4, 0), int))
 
 
-def _alone(unit: _Unit, known: Mapping[str, str], single: bool) -> dict[str, str]:
+def _rows(roots: NDArray[np.int64], both: NDArray[np.int64], slot: int) -> NDArray[np.int64]:
+    """Per channel its unit, or its head and its place, with their kind and where they are."""
+    places = np.flatnonzero(roots)
+    roots = roots[places]
+    cells = both[roots]
+    gridded = cells[:, 0] != 0
+    times = 1 + gridded
+    where = np.repeat(places, times)
+    units, kinds = np.repeat(roots, times), np.repeat(gridded * 2, times)
+    heads = np.cumsum(times)[gridded] - 2
+    units[heads], units[heads + 1] = cells[gridded].T
+    kinds[heads + 1] = 3
+    return np.stack([units, kinds, np.full(len(units), slot), where])
+
+
+def _sorted(rows: NDArray[np.int64]) -> list[_Unit]:
+    order = np.argsort(rows[0], kind="stable")
+    units, kinds, slots, places = rows[:, order]
+    starts = np.flatnonzero(np.diff(units, prepend=-1))
+    ends = np.append(starts[1:], len(units))
+    found = [
+        _Unit(
+            int(units[start]),
+            slots[start:end],
+            places[start:end],
+            (int(kinds[start]), slots[start:end].tobytes()),
+        )
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+    return [found[at] for at in np.argsort(order[starts], kind="stable").tolist()]
+
+
+def _alone(
+    slots: Sequence[Slot], unit: _Unit, known: Mapping[str, str], single: bool
+) -> dict[str, str]:
     """Producers of channels which can only go all at once, or which statistics alone read."""
-    outputs = {module: at for (module, side), at in unit.slots.items() if side == "out"}
-    found = {module: TOGETHER for module, at in outputs.items() if single and at[1:]}
-    if any(is_over(side) for _, side in unit.slots):
+    counts = Counter(slots[slot] for slot in unit.slots.tolist())
+    outputs = {module: count for (module, side), count in counts.items() if side == "out"}
+    found = {module: TOGETHER for module, count in outputs.items() if single and count > 1}
+    if any(is_over(side) for _, side in counts):
         found = dict.fromkeys(outputs, COUNTED) | found
     return {module: why for module, why in found.items() if module not in known}
 
 
 def _group(
-    units: list[_Unit], taken: Counter[str], pairs: tuple[ChannelPair, ...]
+    slots: Sequence[Slot],
+    units: Sequence[_Unit],
+    taken: Counter[str],
+    pairs: tuple[ChannelPair, ...],
 ) -> ChannelGroup | None:
-    sides, sizes = [], []
-    for slot in units[0].slots:
-        if is_size(slot[1]) or is_over(slot[1]):
-            sizes.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
-        if slot[1] in ("in", "out", "through") or axis_of(slot[1]) is not None:
-            sides.append(Side(*slot, tuple(tuple(unit.slots[slot]) for unit in units)))
+    if len(units) < 2:
+        return None
+    places = np.stack([unit.places for unit in units])
+    sides, sizes = list[Side](), list[Side]()
+    for number in dict.fromkeys(units[0].slots.tolist()):
+        module, kind = slots[number]
+        named = is_size(kind) or is_over(kind)
+        if named or kind in ("in", "out", "through") or axis_of(kind) is not None:
+            along = places[:, units[0].slots == number].tolist()
+            (sizes if named else sides).append(Side(module, kind, tuple(map(tuple, along))))
     producers = tuple(side for side in sides if side.side != "in")
     consumers = tuple(side for side in sides if side.side == "in")
     outputs = [side for side in producers if side.side == "out"]
-    if not outputs or not (consumers or pairs) or len(units) < 2:
+    if not outputs or not (consumers or pairs):
         return None
     name = outputs[0].module
     taken[name] += 1

@@ -14,9 +14,10 @@ from typing import Final
 import torch
 
 from automl.network.heads import Heads
-from automl.network.labels import core, varies
+from automl.network.labels import varies
 from automl.network.layers import CONVOLUTIONS, Layer
-from automl.network.trace import Call, Trace
+from automl.network.recorded import Call, Trace
+from automl.network.union_find import core
 
 Tensor = torch.Tensor
 #: What has channels and places of its own, whatever its values were laid out in before.

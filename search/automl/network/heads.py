@@ -8,22 +8,15 @@ all heads (columns), so that what stays is a grid again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from automl.network.labels import (
-    ATTENTION,
-    NONE,
-    SPLIT,
-    UnionFind,
-    compact,
-    constant,
-    core,
-    varies,
-)
+from automl.network.labels import ATTENTION, SPLIT, compact, constant, varies
+from automl.network.union_find import NONE, UnionFind, core
 
 Tensor = torch.Tensor
 
@@ -84,7 +77,14 @@ class Heads:
         self._grids: dict[tuple[object, ...], HeadGrid] = {}
         self._views: list[Tensor] = []
         self._alike: list[tuple[Tensor, Tensor]] = []
+        self._parted: list[tuple[Tensor, int]] = []
         self._cells: dict[int, tuple[int, int]] = {}
+        self._lines: set[int] | None = None  # classes of heads and of places, once settled
+
+    @property
+    def cells(self) -> Mapping[int, tuple[int, int]]:
+        """Classes of channels -> labels of their head and of their place within it, settled."""
+        return self._cells
 
     def product(self, left: Tensor, right: Tensor) -> tuple[Tensor, ProductLines]:
         """Labels of a batched product, and the lines that its work depends on.
@@ -131,6 +131,10 @@ class Heads:
         """Two parts of a value lose the same: the same channels, or the same heads and places."""
         self._alike.append((one, other))
 
+    def part(self, labels: Tensor, dim: int) -> None:
+        """Of a view the parts along a dimension lose channels of their own."""
+        self._parted.append((core(labels), dim))
+
     def settle(self) -> None:
         """All is recorded: heads and places are made one where they share channels.
 
@@ -139,9 +143,17 @@ class Heads:
         self._close()
         for labels in self._views:
             self._split(labels)
+        parts = {
+            label: (view, number)
+            for view, (labels, dim) in enumerate(self._parted)
+            for number, part in enumerate(labels.unbind(dim))
+            for label in part.flatten().tolist()
+        }
         for one, other in self._alike:
-            self._join(one, other)
+            if not _are_parts(one, other, parts):
+                self._join(one, other)
         self._close()
+        self.union.settle()
 
     def units(self, root: int) -> tuple[int, ...]:
         """Classes of what a class of channels goes with: its head and its place, or itself."""
@@ -150,14 +162,17 @@ class Heads:
 
     def has(self, line: Tensor) -> bool:
         """Whether any of these channels, heads or places is of a grid."""
-        lines = {self.union.root(each) for pair in self._cells.values() for each in pair}
-        return any(root in self._cells or root in lines for root in self.union.roots(line).tolist())
+        if self._lines is None:
+            self._lines = {self.union.root(each) for pair in self._cells.values() for each in pair}
+        roots = self.union.roots(line).tolist()
+        return any(root in self._cells or root in self._lines for root in roots)
 
     def slices(self, labels: Tensor, dim: int) -> Tensor | None:
         """One label for each index along a dimension, where what is there goes together."""
         if not varies(labels, dim):
             return None
-        parts = [self._unit(part) for part in core(labels).movedim(dim, 0).flatten(1).tolist()]
+        rows = core(labels).movedim(dim, 0).reshape(labels.size(dim), -1)
+        parts = [self._unit(row) for row in rows.tolist()]
         return torch.tensor(parts) if any(parts) else None
 
     def _unit(self, labels: list[int]) -> int:
@@ -212,6 +227,12 @@ class Heads:
 
     def _split(self, labels: Tensor) -> None:
         dims = [dim for dim in range(labels.dim()) if labels.size(dim) > 1]
+        parted = [
+            dim
+            for other, dim in self._parted
+            if other.shape == labels.shape and torch.equal(other, labels)
+        ]
+        dims = [dim for dim in dims if dim not in parted]
         runs = [dim for dim in dims if not self._is_heads(labels.movedim(dim, 0))]
         for dim in runs[:-1]:
             first, *rest = labels.split(1, dim)
@@ -242,6 +263,7 @@ class Heads:
 
     def _close(self) -> None:
         self._cells.clear()
+        self._lines = None
         for grid in self._grids.values():
             roots = self.union.roots(grid.cells).reshape(grid.cells.shape)
             for (row, column), root in np.ndenumerate(roots):
@@ -253,6 +275,17 @@ class Heads:
                         self.union.join(torch.tensor([label]), torch.tensor([before]), SPLIT)
                     if why is not None:
                         self.union.freeze(torch.tensor([label]), why)
+
+
+def _are_parts(one: Tensor, other: Tensor, parts: Mapping[int, tuple[int, int]]) -> bool:
+    """Whether two values are parts of one view; each label's view, and its part of that."""
+    left, right = (
+        {parts.get(label) for label in core(each).flatten().tolist()} for each in (one, other)
+    )
+    if len(left) != 1 or len(right) != 1:
+        return False
+    first, second = left.pop(), right.pop()
+    return first is not None and second is not None and first[0] == second[0]
 
 
 def product_labels(

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils._pytree import tree_map
 
+from automl.network.union_find import NONE, UnionFind, core
+
 Tensor = torch.Tensor
-NONE = 0  #: the label of what is no channel: constants, padding, values we cannot follow
 
 #: Why channels stay: one wording for one reason, so that a list of them can be condensed.
 INPUT = "its channels are tied to the network's input"
@@ -69,68 +68,6 @@ _LENGTHS = names("norm linalg_vector_norm")  # reductions whose dimensions are n
 _ALONG = names("_softmax _log_softmax _safe_softmax cumsum")
 _NORMS = names("native_layer_norm native_group_norm _fused_rms_norm")
 _PRODUCTS = names("mm addmm convolution")
-
-
-class UnionFind:
-    """Union-find over labels, each class with at most one reason why it is unprunable."""
-
-    def __init__(self) -> None:
-        self._parent = [NONE]
-        self._frozen: dict[int, str] = {NONE: ""}
-
-    def fresh(self, count: int) -> Tensor:
-        """New labels, one per channel."""
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
-        return torch.arange(first, first + count)
-
-    def root(self, label: int) -> int:
-        """The label that stands for its class."""
-        parent = self._parent
-        while parent[label] != label:
-            parent[label] = parent[parent[label]]
-            label = parent[label]
-        return label
-
-    def roots(self, labels: Tensor | NDArray[np.int64]) -> NDArray[np.int64]:
-        """`root` of every label of a vector."""
-        values = labels.flatten().tolist()
-        return np.array([self.root(int(label)) for label in values], dtype=np.int64)
-
-    def join(self, left: Tensor, right: Tensor, reason: str) -> None:
-        """Make the labels at equal places of two tensors one; what joins `NONE` is unprunable."""
-        if left is right:
-            return
-        base = len(self._parent)
-        pairs = np.unique(core(left).numpy() * base + core(right).numpy())
-        for pair in pairs.tolist():
-            a, b = divmod(pair, base)
-            first, second = sorted((self.root(a), self.root(b)))
-            if first == second:
-                continue
-            if first == NONE:
-                self._frozen.setdefault(second, reason)
-                continue
-            self._parent[second] = first
-            if second in self._frozen:
-                self._frozen.setdefault(first, self._frozen.pop(second))
-
-    def freeze(self, labels: Tensor, reason: str) -> None:
-        """These channels stay."""
-        for label in np.unique(core(labels).numpy()).tolist():
-            self._frozen.setdefault(self.root(label), reason)
-
-    def unprunable(self, root: int) -> str | None:
-        """Why a class is unprunable; None where it is not."""
-        return self._frozen.get(root)
-
-
-def core(labels: Tensor) -> Tensor:
-    """A compact label tensor with every dimension along which it does not change of length 1."""
-    for dim, (extent, stride) in enumerate(zip(labels.shape, labels.stride(), strict=True)):
-        if extent > 1 and stride == 0:
-            labels = labels.narrow(dim, 0, 1)
-    return labels
 
 
 def compact(labels: Tensor) -> Tensor:
@@ -195,7 +132,7 @@ class Rules:
         if name == "pixel_shuffle":
             return self._to_pixels(args[0], output)
         if name in _PARTS:
-            self._keep_parts_equal(name, args, output)
+            self._keep_parts_equal(name, args)
         if name == "cat":
             self._keep_rows_equal(args[0], int(args[1]) if len(args) > 1 else 0)
         if name in _PARTS or name in _MOVES:
@@ -250,23 +187,20 @@ class Rules:
             self.union.join(channels[:, 0], place, SPLIT)
         return compact(channels[:, 0].view(1, -1, 1, 1)).expand(output.shape)
 
-    def _keep_parts_equal(self, name: str, args: Any, output: Any) -> None:
-        """Parts of equal length stay equal where each loses the same channels.
+    def _keep_parts_equal(self, name: str, args: Any) -> None:
+        """Indices that are taken one by one lose the same channels each.
 
-        Of others, and of slices, the module that names them is told what is left (`stretches`).
+        Of parts of other lengths, and of slices, the module that names them is told what is left
+        (`stretches`).
         """
-        labels = args[0]
-        place = 2 if name.startswith(("split", "unsafe")) or name == "chunk" else 1
-        dim = int(args[place]) if len(args) > place else 0
-        if not varies(labels, dim):
+        if name not in ("slice", "select", "unbind"):
             return
-        if name == "slice":
+        labels, dim = args[0], int(args[1]) if len(args) > 1 else 0
+        if name == "slice" and varies(labels, dim):
             self._keep_steps(labels, dim, *args[2:])
+        if name == "slice" or not varies(labels, dim):
             return
-        lengths = [1] if name in ("select", "unbind") else [part.size(dim) for part in output]
-        if len(set(lengths)) > 1 or name == "split_with_sizes":
-            return
-        first, *rest = core(labels).split(lengths[0], dim)
+        first, *rest = core(labels).split(1, dim)
         for part in rest:
             if self._layouts is not None:
                 self._layouts.alike(compact(first), compact(part))

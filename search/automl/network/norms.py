@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from automl.network.forward_tracer import base_kind
 from automl.network.heads import Heads
-from automl.network.labels import NORMALISED, core, varying, vector
+from automl.network.labels import NORMALISED, varying, vector
+from automl.network.union_find import core
 
 Tensor = torch.Tensor
 #: Kinds of layers that normalise, beside batch norms.

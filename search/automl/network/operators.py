@@ -13,7 +13,7 @@ from automl.network.channel_dims import Dims
 from automl.network.labels import names
 from automl.network.layers import RECURRENT, Extent, Layer
 from automl.network.norms import NORMS, norm_channels
-from automl.network.trace import Call
+from automl.network.recorded import Call
 
 _RELUS = names("relu hardtanh clamp clamp_min threshold")
 _FUSES_RELU = names("conv conv_transpose linear add batch_norm")

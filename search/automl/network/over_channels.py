@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from automl.network.forward_tracer import LeafCall
 from automl.network.heads import Heads
-from automl.network.labels import compact, constant, core, names, varying
+from automl.network.labels import compact, constant, names, varying
 from automl.network.sizes import is_own_call
+from automl.network.union_find import core
 
 Tensor = torch.Tensor
 #: Operators whose result says something of all channels at once, and where they name dimensions.

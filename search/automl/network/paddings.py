@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from automl.network.layers import Layer
-from automl.network.trace import Call, Trace
+from automl.network.recorded import Call, Trace
 
 #: Zeros (before, after) along the height and the width.
 Zeros = tuple[tuple[int, int], tuple[int, int]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from automl.network.layers import ChannelPair, Side
-from automl.network.trace import Trace
+from automl.network.recorded import Trace
 
 Tensor = torch.Tensor
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import nn
 
 from automl.network.layers import WEIGHTED, LayerPlan, Parameters
-from automl.network.trace import Call, Trace
+from automl.network.recorded import Call, Trace
 
 
 def with_parameters(

@@ -7,6 +7,8 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from automl.network.held import places_of
+
 
 def bake(model: nn.Module) -> None:
     """Every parametrised weight becomes a parameter of its own, in place.
@@ -43,5 +45,5 @@ def _leave(module: nn.Module) -> None:
 
 def computed(model: nn.Module) -> list[Tensor]:
     """Tensors that modules hold and that were computed with gradients, which torch cannot copy."""
-    held = (each for module in model.modules() for each in vars(module).values())
-    return [each for each in held if isinstance(each, Tensor) and each.grad_fn is not None]
+    held = (place.tensor for place in places_of(model))
+    return [each for each in held if each.grad_fn is not None]

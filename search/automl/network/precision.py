@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-from automl.network.bypass import bypass_of, goes_with
+from automl.network.bypass import Bypasses, goes_with
 from automl.network.forward_tracer import Address
 from automl.network.labels import names
 from automl.network.operators import base_name, is_free
-from automl.network.trace import Call, Trace
+from automl.network.recorded import Call, Trace
 
 #: Where the numbers of an integer network are rounded:
 #: "reads": each layer rounds what it reads, nothing else (weights and activations of any bits, as
@@ -102,7 +102,8 @@ class Flow:
         self._order: dict[str, int] = {}
         self._uses = trace.uses()
         users, producers = trace.users(), trace.producers()
-        found = {name: bypass_of(trace, name) for name in removed}
+        bypasses = Bypasses(trace) if removed else None
+        found = {name: bypasses.of(name) for name in removed} if bypasses else {}
         left = {past.leaves: past.enters for past in found.values() if past is not None}
         for call in trace.calls:
             before = producers.get(call.inputs[0]) if call.inputs else None

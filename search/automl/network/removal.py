@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from automl.network.bypass import Bypass
+from automl.network.bypass import Bypass, Ends
 from automl.network.forward_tracer import base_kind
 from automl.network.outputs import Here
-from automl.network.trace import Trace
+from automl.network.recorded import Trace
 
 Tensor = torch.Tensor
 #: Attribute of a part: how what stands in its place is made.
@@ -84,10 +84,10 @@ class Selection(nn.Module):
 
 
 def note_bypasses(model: nn.Module, trace: Trace, parts: Mapping[str, Bypass]) -> None:
-    """Leave a note on each part that takes or gives more than a tensor, for `remove`, in place."""
+    """Leave a note on each part for `remove`, in place: how a value is handed on in its place."""
     for name, past in parts.items():
         signature = trace.signatures.get(name)
-        note: tuple[Any, ...] | None = None
+        note: tuple[Any, ...] | Ends | None = past.ends
         if signature is not None and past.kind == "branch":
             note = (Nothing, signature.form)
         elif signature is not None and not signature.plain:
@@ -115,28 +115,28 @@ def remove(
     for name in parts:
         module = model.get_submodule(name)
         note = getattr(module, _NOTE, None)
-        made: nn.Module = nn.Identity() if note is None else note[0](*note[1:])
         if note is None and base_kind(module):
-            made = _between(name, module, kept, cut)
+            note = Ends(name, name)
+        if isinstance(note, Ends):
+            made = _between(note, model, kept, cut)
+        else:
+            made = nn.Identity() if note is None else note[0](*note[1:])
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, made)
 
 
 def _between(
-    name: str, module: Any, kept: Mapping[tuple[str, str], Tensor], cut: bool
+    ends: Ends, model: nn.Module, kept: Mapping[tuple[str, str], Tensor], cut: bool
 ) -> nn.Module:
-    """In place of a layer whose two sides may have lost different channels."""
-    dim = -1 if base_kind(module) == "linear" else 1
-    read, written = (
-        (module.in_features, module.out_features)
-        if dim == -1
-        else (module.in_channels, module.out_channels)
-    )
-    whole = torch.arange(read)
-    given, wanted = kept.get((name, "in"), whole), kept.get((name, "out"))
+    """In place of a part whose two sides may have lost different channels."""
+    reader, writer = (model.get_submodule(name) for name in (ends.reads, ends.writes))
+    dim, whole = -1 if base_kind(reader) == "linear" else 1, torch.arange(_extent(reader, "in"))
+    given = _stays(ends.reads, "in", kept)
+    given = whole if given is None else given
+    wanted = _stays(ends.writes, "out", kept)
     if cut:
         if wanted is None:
-            wanted = torch.arange(written)
+            wanted = torch.arange(_extent(writer, "out"))
         if torch.equal(given, wanted):
             return nn.Identity()
         index = torch.searchsorted(given, wanted).clamp(max=given.numel() - 1)
@@ -144,3 +144,13 @@ def _between(
     if torch.equal(given, whole):
         return nn.Identity()
     return Selection(dim, whole, torch.isin(whole, given))
+
+
+def _stays(name: str, side: str, kept: Mapping[tuple[str, str], Tensor]) -> Tensor | None:
+    """Positions that stay along a side of a layer, or of both where each channel is on its own."""
+    return kept.get((name, side), kept.get((name, "through")))
+
+
+def _extent(layer: Any, side: str) -> int:
+    kind = "features" if base_kind(layer) == "linear" else "channels"
+    return int(getattr(layer, f"{side}_{kind}"))

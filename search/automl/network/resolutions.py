@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl.network.trace import Trace
+from automl.network.recorded import Trace
 
 #: Sizes below the dense one that are offered at least, where the stride allows, and at most.
 _FEWEST, _MOST = 3, 8

@@ -22,18 +22,27 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from automl.network.heads import Heads
-from automl.network.stretches import (
-    Stretches,
-    left_of,
-    left_of_slice,
-    sliced_dims,
-    stretches_of,
+from automl.network.parted import (
+    PartedView,
+    forget_views,
+    lay_out,
+    note_view,
+    stretch_of,
+    views_of,
 )
+from automl.network.picking import (
+    forget_picks,
+    is_pick,
+    left_of_pick,
+    note_pick,
+    pick_of,
+    picks_of,
+    take,
+)
+from automl.network.stretches import Stretches, sliced_dims, stretches_of
+from automl.network.translations import TRANSLATIONS, Extents, dense_sizes
 
 Tensor = torch.Tensor
-#: Per dimension or other stretch that a call names, how many channels it has in the dense network,
-#: and how many are left.
-Extents = Mapping[int, tuple[int, int]]
 #: How sizes come into a call: asked for, named for the output, for parts of it or for what is
 #: normalised, or as a scale.
 _KINDS: Final[dict[Any, str]] = {
@@ -47,6 +56,10 @@ _KINDS: Final[dict[Any, str]] = {
     torch.unflatten: "unflattened",
     torch.Tensor.split: "split",
     torch.split: "split",
+    torch.Tensor.chunk: "chunk",
+    torch.chunk: "chunk",
+    torch.Tensor.tensor_split: "tensor_split",
+    torch.tensor_split: "tensor_split",
     torch.Tensor.narrow: "narrow",
     torch.narrow: "narrow",
     torch.Tensor.__getitem__: "taken",
@@ -57,7 +70,10 @@ _KINDS: Final[dict[Any, str]] = {
     F.scaled_dot_product_attention: "scale",
 }
 #: What names channels by itself, in heads or not.
-_PARTED: Final = ("split", "narrow", "taken", "normed")
+_SPLITS: Final = ("split", "chunk", "tensor_split")
+_PARTED: Final = (*_SPLITS, "narrow", "taken", "normed", "picked", "parted")
+#: What runs in the place of each of `_SPLITS`, with the length of each part.
+_IN_PARTS: Final[Any] = torch.Tensor.split
 _SIDE: Final = "size"
 _CALL: Final = nn.Module._call_impl.__code__
 
@@ -82,10 +98,11 @@ class SizeCalls(TorchFunctionMode):
     """Tells of the calls inside it that have to do with sizes.
 
     Args:
-        note: Given how sizes come into it, the value whose dimensions they are, and stretches.
+        note: Given how sizes come into it, the value whose dimensions they are, stretches, and the
+            index by which it takes.
     """
 
-    def __init__(self, note: Callable[[str, Tensor, Stretches], None]) -> None:
+    def __init__(self, note: Callable[[str, Tensor, Stretches, Tensor | None], None]) -> None:
         super().__init__()
         self._note = note
 
@@ -94,9 +111,13 @@ class SizeCalls(TorchFunctionMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         kind = _kind(func, args)
-        if kind is not None:
+        if kind == "picked":
+            pick = pick_of(func, args, kwargs or {})
+            whole = () if pick is None else ((0, pick.dim, 0, args[0].size(pick.dim)),)
+            self._note(kind, args[0], whole, None if pick is None else pick.index)
+        elif kind is not None:
             value = output if kind in ("named", "unflattened") else args[0]
-            self._note(kind, value, stretches_of(kind, args, kwargs or {}, output))
+            self._note(kind, value, stretches_of(kind, args, kwargs or {}, output), None)
         return output
 
 
@@ -110,6 +131,9 @@ class SizeCall:
         kind: How sizes come into it.
         labels: Labels of the value whose dimensions they are.
         stretches: What of it is named.
+        index: What is taken along it, where that is by a constant index.
+        value: The number of the value whose dimensions they are; None of one of constants.
+        view: How it lays out parts that are taken apart, where it does.
     """
 
     module: str
@@ -117,6 +141,9 @@ class SizeCall:
     kind: str
     labels: Tensor
     stretches: Stretches
+    index: Tensor | None = None
+    value: int | None = None
+    view: PartedView | None = None
 
 
 class SizeNotes:
@@ -131,10 +158,40 @@ class SizeNotes:
         """A module's forward begins."""
         self._counts[module] = 0
 
-    def note(self, module: str, kind: str, labels: Tensor, stretches: Stretches) -> None:
+    def note(self, call: SizeCall) -> None:
         """A call of a module's own forward."""
-        self.calls.append(SizeCall(module, self._counts[module], kind, labels, stretches))
-        self._counts[module] += 1
+        self.calls.append(replace(call, call=self._counts[call.module]))
+        self._counts[call.module] += 1
+
+    def lay_out(self, number: int, view: PartedView) -> None:
+        """A call lays out parts, each of which may lose channels of its own."""
+        whole, rank = self.calls[number], self.calls[number].labels.dim()
+        self.calls[number] = replace(whole, kind="parted", stretches=(), view=view)
+        for part in range(view.count):
+            stretches = tuple(
+                (stretch_of(part, dim, rank), dim, 0, extent)
+                for dim, extent in enumerate(view.shape, view.first)
+                if dim != view.dim
+            )
+            labels = whole.labels.narrow(view.dim, part, 1)
+            self.calls.append(replace(whole, kind="parted", labels=labels, stretches=stretches))
+
+    def note_on(self, model: nn.Module) -> None:
+        """Leave a note on modules what they take by constant indices, and lay out in parts.
+
+        Calls are counted from now on as in this pass.
+        """
+        for module in model.modules():
+            forget_picks(module)
+            forget_views(module)
+            before = vars(module).get("forward")
+            if isinstance(before, SizedForward):
+                before.sealed = True
+        for each in self.calls:
+            if each.index is not None:
+                note_pick(model.get_submodule(each.module), each.call, each.index)
+            if each.view is not None:
+                note_view(model.get_submodule(each.module), each.call, each.view)
 
     def relabel(self, number: int, labels: Tensor | None) -> None:
         """Labels of a call's value, where they are known only in the end."""
@@ -183,12 +240,21 @@ class SizedForward:
         module: The module.
         extents: Per call that has to do with sizes, in their order within its own forward.
         forward: Its own forward.
+        picks: Per call that takes by a constant index, what is left of that.
+
+    Attributes:
+        sealed: Whether a pass through it was recorded: what is cut from now on is told by that.
     """
 
     def __init__(
-        self, module: nn.Module, extents: Mapping[int, Extents], forward: Callable[..., Any]
+        self,
+        module: nn.Module,
+        extents: Mapping[int, Extents],
+        forward: Callable[..., Any],
+        picks: Mapping[int, Tensor],
     ) -> None:
         self.module, self.extents, self.forward = module, extents, forward
+        self.picks, self.views, self.sealed = picks, views_of(module), False
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -201,46 +267,70 @@ class SizedForward:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the module gives."""
-        with _Translated(self.module, self.extents):
+        with _Translated(self):
             return self.forward(*args, **kwargs)
 
 
-def set_sizes(module: nn.Module, extents: Mapping[int, Extents]) -> None:
-    """Have a cut module translate sizes, in place; one that does so already goes on from there."""
+def set_sizes(module: nn.Module, stays: Mapping[int, Mapping[int, tuple[int, Tensor]]]) -> None:
+    """Have a cut module translate sizes, in place; one that does so already goes on from there.
+
+    Args:
+        module: The module.
+        stays: Per call and stretch, how many channels there were, and which of them stay.
+    """
     before = vars(module).get("forward")
-    if isinstance(before, SizedForward):
-        extents = {
-            call: {
-                dim: (before.extents.get(call, {}).get(dim, (dense,))[0], left)
-                for dim, (dense, left) in dims.items()
-            }
-            for call, dims in extents.items()
+    extents: dict[int, Extents] = {
+        call: {at: (dense, kept.numel()) for at, (dense, kept) in each.items()}
+        for call, each in stays.items()
+    }
+    picks, forward = {**picks_of(module)}, module.forward
+    if isinstance(before, SizedForward) and not before.sealed:
+        picks, forward = {**before.picks}, before.forward
+        extents = _cut_on(before.extents, extents)
+    for call in picks.keys() & stays.keys():
+        ((extent, positions),) = stays[call].values()
+        picks[call] = left_of_pick(picks[call], extent, positions)
+    module.forward = SizedForward(module, extents, forward, picks)
+
+
+def _cut_on(before: Mapping[int, Extents], after: Mapping[int, Extents]) -> dict[int, Extents]:
+    """What is left of the dense sizes where what was left of them is cut once more."""
+    found: dict[int, Extents] = {}
+    for call in before.keys() | after.keys():
+        first = before.get(call, {})
+        again = {
+            at: (first.get(at, (dense,))[0], left)
+            for at, (dense, left) in after.get(call, {}).items()
         }
-        extents = {**before.extents, **extents}
-    forward = before.forward if isinstance(before, SizedForward) else module.forward
-    module.forward = SizedForward(module, extents, forward)
+        found[call] = {**first, **again}
+    return found
 
 
 class _Translated(TorchFunctionMode):
-    def __init__(self, module: nn.Module, extents: Mapping[int, Extents]) -> None:
+    def __init__(self, sized: SizedForward) -> None:
         super().__init__()
-        self._module, self._extents = module, extents
-        self._count: Counter[str] = Counter()
+        self._sized, self._count = sized, 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs, kind = kwargs or {}, _kind(func, args)
-        if kind is None or not is_own_call(self._module):
+        if kind is None or not is_own_call(self._sized.module):
             return func(*args, **kwargs)
-        self._count["calls"] += 1
-        extents = self._extents.get(self._count["calls"] - 1)
+        number, self._count = self._count, self._count + 1
+        extents = self._sized.extents.get(number)
         if extents is None:
             return func(*args, **kwargs)
         if kind == "asked":
-            return _dense_sizes(func(*args, **kwargs), args, kwargs, extents)
-        found, named = _TRANSLATIONS[kind](list(args), dict(kwargs), extents)
-        return func(*found, **named)
+            return dense_sizes(func(*args, **kwargs), args, kwargs, extents)
+        if kind == "picked":
+            found, named = take(func, args, kwargs, self._sized.picks[number])
+            return func(*found, **named)
+        view = self._sized.views.get(number)
+        if view is not None:
+            return lay_out(view, kind, args, kwargs, extents)
+        found, named = TRANSLATIONS[kind](list(args), dict(kwargs), extents)
+        return (_IN_PARTS if kind in _SPLITS else func)(*found, **named)
 
 
 def is_own_call(module: nn.Module) -> bool:
@@ -259,101 +349,9 @@ def owner_of_call() -> nn.Module | None:
 
 def _kind(func: Any, args: Sequence[Any]) -> str | None:
     """How sizes come into a call; an index that slices nothing has none."""
+    if is_pick(func, args):
+        return "picked"
     kind = _KINDS.get(func)
     if kind == "taken" and not sliced_dims(args[1], args[0].dim()):
         return None
     return kind
-
-
-def _dense_sizes(found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], at: Extents) -> Any:
-    rank = args[0].dim()
-    named = args[1] if len(args) > 1 else kwargs.get("dim")
-    if named is not None:
-        dense, left = at.get(named % rank, (1, 1))
-        return found * dense // left
-    return torch.Size(
-        size if dim not in at else int(size) * at[dim][0] // at[dim][1]
-        for dim, size in enumerate(found)
-    )
-
-
-def _name(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    """A view, reshape or expand: sizes of the output, one by one or as a sequence."""
-    if len(args) > 1 and isinstance(args[1], int | Tensor | torch.SymInt):
-        return [args[0], *_left(args[1:], extents)], kwargs
-    if len(args) > 1:
-        return [args[0], _left(args[1], extents)], kwargs
-    return args, {
-        key: value if isinstance(value, torch.dtype) else _left(value, extents)
-        for key, value in kwargs.items()
-    }
-
-
-def _unflatten(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    dim = (args[1] if len(args) > 1 else kwargs["dim"]) % args[0].dim()
-    sizes = args[2] if len(args) > 2 else kwargs["sizes"]
-    named = _left(sizes, {at - dim: each for at, each in extents.items()})
-    return [args[0], dim, named], {}
-
-
-def _split(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    dim = args[2] if len(args) > 2 else kwargs.get("dim", 0)
-    sizes = args[1] if len(args) > 1 else kwargs.pop("split_size_or_sections", None)
-    sizes = kwargs.pop("split_size") if sizes is None else sizes
-    if not isinstance(sizes, int):
-        return [args[0], [left_of(extents, n, at) for at, n in enumerate(sizes)], dim], {}
-    parts: list[int] = []
-    while sum(parts) < args[0].size(dim):
-        rest = args[0].size(dim) - sum(parts)
-        parts.append(min(left_of(extents, sizes, len(parts)), rest))
-    return [args[0], parts, dim], {}
-
-
-def _narrow(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    at = dict(zip(("dim", "start", "length"), args[1:], strict=False)) | kwargs
-    start, length = (left_of(extents, int(at[n]), i) for i, n in enumerate(("start", "length")))
-    return [args[0], at["dim"], start, length], {}
-
-
-def _take(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    index = list(args[1]) if isinstance(args[1], tuple) else [args[1]]
-    for dim, at in sliced_dims(args[1], args[0].dim()).items():
-        own = {stretch - 3 * dim: each for stretch, each in extents.items()}
-        if any(stretch in own for stretch in range(3)):
-            index[at] = left_of_slice(own, index[at])
-    return [args[0], tuple(index)], kwargs
-
-
-def _norm(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    shape = args[1] if len(args) > 1 else kwargs.pop("normalized_shape")
-    return [args[0], [left_of(extents, shape[0], 0)], *args[2:]], kwargs
-
-
-def _scale(args: list[Any], kwargs: dict[str, Any], extents: Extents) -> Any:
-    width = extents.get(args[0].dim() - 1)
-    if width is not None and kwargs.get("scale") is None:
-        kwargs["scale"] = width[0] ** -0.5
-    return args, kwargs
-
-
-def _left(sizes: Sequence[Any], extents: Extents) -> list[Any]:
-    return [
-        size if dim not in extents or _is_rest(size) else size * extents[dim][1] // extents[dim][0]
-        for dim, size in enumerate(sizes)
-    ]
-
-
-def _is_rest(size: Any) -> bool:
-    return isinstance(size, int) and size == -1
-
-
-_Arguments = tuple[list[Any], dict[str, Any]]
-_TRANSLATIONS: Final[dict[str, Callable[[list[Any], dict[str, Any], Extents], _Arguments]]] = {
-    "named": _name,
-    "unflattened": _unflatten,
-    "split": _split,
-    "narrow": _narrow,
-    "taken": _take,
-    "normed": _norm,
-    "scale": _scale,
-}

@@ -28,7 +28,7 @@ def stretches_of(
         args, kwargs: What it was given.
         output: What it gave.
     """
-    if kind == "split":
+    if kind in ("split", "chunk", "tensor_split"):
         dim = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % args[0].dim()
         ends = (0, *accumulate(part.size(dim) for part in output))
         return tuple((at, dim, *both) for at, both in enumerate(pairwise(ends)))

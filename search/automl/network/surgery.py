@@ -12,6 +12,7 @@ from torch import nn
 
 from automl.network.constants import axis_of
 from automl.network.forward_tracer import base_kind
+from automl.network.held import held_tensor, places_of
 from automl.network.layers import ChannelGroup, Side
 from automl.network.norms import NORMS, KeptNorm, is_stream, norm_channels, slice_norm
 from automl.network.over_channels import KeptStatistics, is_over, parse_over
@@ -53,7 +54,7 @@ def side_length(model: nn.Module, name: str, side: str) -> int:
     """How many positions a side of a module, or of a constant, has."""
     axis = axis_of(side)
     if axis is not None:
-        return int(_tensor(model, name).size(axis))
+        return int(held_tensor(model, name).size(axis))
     if is_size(side):
         return parse_size(side)[2]
     if is_over(side):
@@ -80,7 +81,7 @@ def cut(
     for layer in model.modules():
         if base_kind(layer) and layer._parameters.get("weight") is not None:
             tied.setdefault(id(layer.weight), []).append(layer)
-    sizes: dict[str, dict[int, dict[int, tuple[int, int]]]] = {}
+    sizes: dict[str, dict[int, dict[int, tuple[int, Tensor]]]] = {}
     found = kept_positions(model, groups, kept)
     for (name, side), positions in found.items():
         if is_over(side):
@@ -91,7 +92,7 @@ def cut(
             continue
         if is_size(side):
             call, dim, extent = parse_size(side)
-            sizes.setdefault(name, {}).setdefault(call, {})[dim] = extent, positions.numel()
+            sizes.setdefault(name, {}).setdefault(call, {})[dim] = extent, positions
             continue
         module: Any = model.get_submodule(name)
         if base_kind(module) in ("batch_norm", "prelu", *NORMS):
@@ -102,8 +103,8 @@ def cut(
             _slice_out(module, positions)
         else:
             _slice_in(module, positions)
-    for name, extents in sizes.items():
-        set_sizes(model.get_submodule(name), extents)
+    for name, stays in sizes.items():
+        set_sizes(model.get_submodule(name), stays)
     for first, *rest in tied.values():
         for other in rest:
             if torch.equal(first.weight, other.weight):
@@ -230,26 +231,15 @@ def _replace(module: Any, name: str, value: Tensor) -> None:
     setattr(module, name, value)
 
 
-def _tensor(model: nn.Module, name: str) -> Tensor:
-    """A parameter or buffer, by its dotted name."""
-    prefix, _, leaf = name.rpartition(".")
-    found: Tensor = getattr(model.get_submodule(prefix), leaf)
-    return found
-
-
 def _slice_constant(model: nn.Module, name: str, axis: int, positions: Tensor) -> None:
     """Cut a parameter or buffer wherever it is held."""
-    old = _tensor(model, name)
-    holders = [
-        (module, key)
-        for module in model.modules()
-        for key, value in (vars(module) | module._parameters | module._buffers).items()
-        if value is old
-    ]
-    first, leaf = holders[0]
-    _replace(first, leaf, old.detach().index_select(axis, positions))
-    for module, key in holders[1:]:
-        setattr(module, key, getattr(first, leaf))
+    old = held_tensor(model, name)
+    first, *rest = (place for place in places_of(model) if place.tensor is old)
+    left = old.detach().index_select(axis, positions).contiguous()
+    if isinstance(old, nn.Parameter):
+        left = nn.Parameter(left, requires_grad=old.requires_grad)
+    for place in (first, *rest):
+        place.hold(left)
 
 
 def _slice_all(module: Any, positions: Tensor) -> None:

@@ -1,9 +1,8 @@
-"""One forward pass, recorded: operations, the values between them, and the labels of channels."""
+"""Recording a forward pass: operations, the values between them, and the labels of channels."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,143 +20,21 @@ from automl.network.channel_dims import (
 )
 from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
-from automl.network.heads import Heads, ProductLines, product_labels
-from automl.network.labels import (
-    CREATES,
-    INPUT,
-    OUTPUT,
-    STEPS,
-    WRITTEN,
-    Rules,
-    UnionFind,
-    constant,
-)
+from automl.network.heads import product_labels
+from automl.network.held import forget
+from automl.network.labels import CREATES, INPUT, OUTPUT, STEPS, WRITTEN, Rules, constant, varying
 from automl.network.layer_rules import LayerRules
 from automl.network.layers import RECURRENT
 from automl.network.outputs import Here, Signature, output_tensors
 from automl.network.over_channels import Statistics
+from automl.network.parted import TakenApart, view_of
 from automl.network.picking import picked
-from automl.network.sizes import SizeCalls, SizeNotes
+from automl.network.recorded import Call, Trace
+from automl.network.sizes import SizeCall, SizeCalls
 from automl.network.stretches import Stretches
 from automl.network.weights_read import WeightsRead, tied_layers
 
 Tensor = torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One operation with its inputs and outputs.
-
-    Attributes:
-        step: Where and what.
-        inputs, outputs: Value numbers; inputs that are no operation's output are left out.
-        in_shapes, out_shapes: Shapes of those values.
-        in_labels, out_labels: Labels along the channels of the first input and first output.
-        arguments: The operator's plain arguments (numbers, lists), tensors as None.
-        known: False where labels could not be followed through it.
-        operands: Shapes of all tensors that it takes, weights of functional calls included.
-        in_dims, out_dims: Dimensions along which the channels of the first input and of the first
-            output lie.
-        strided: Whether the first input is a view whose data lie in another order.
-        weights: Names of the parameters that it reads, as they are or as something made of them.
-    """
-
-    step: LeafCall
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    in_shapes: tuple[tuple[int, ...], ...]
-    out_shapes: tuple[tuple[int, ...], ...]
-    in_labels: Tensor
-    out_labels: Tensor
-    arguments: tuple[Any, ...] = ()
-    known: bool = True
-    operands: tuple[tuple[int, ...], ...] = ()
-    in_dims: Dims = ()
-    out_dims: Dims = ()
-    strided: bool = False
-    weights: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Trace:
-    """What one forward pass did.
-
-    Attributes:
-        calls: Operations in order.
-        union: The labels and what became one.
-        heads: Which channels are laid out in heads.
-        sizes: Where modules ask for sizes and name them.
-        layouts: Per operation on a value of more than two dimensions, the value's labels.
-        products: Per product of values, the lines of labels that its work depends on; of an
-            attention those of both its products.
-        bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
-        modules: For each module that is not a layer: (values that went in, values that came out);
-            constants are left out, and () where the module runs twice or where one of those that
-            came out is a constant.
-        signatures: How each of those modules is called.
-        tied: Layers whose weight another layer holds too -> the first of those that hold it.
-        output: Value numbers of the network's outputs, as far as they are operations' outputs.
-        output_shapes: Shapes of all outputs.
-        asides: Parameters that operations read which no input of the network goes into -> the
-            modules around the first of these, outermost first.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-    union: UnionFind = field(default_factory=UnionFind)
-    heads: Heads = field(init=False)
-    sizes: SizeNotes = field(default_factory=SizeNotes)
-    layouts: dict[Address, Tensor] = field(default_factory=dict)
-    products: dict[Address, tuple[ProductLines, ...]] = field(default_factory=dict)
-    bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
-    signatures: dict[str, Signature] = field(default_factory=dict)
-    tied: dict[str, str] = field(default_factory=dict)
-    output: tuple[int, ...] = ()
-    output_shapes: tuple[tuple[int, ...], ...] = ()
-    asides: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.heads = Heads(self.union)
-
-    def producers(self) -> dict[int, Call]:
-        """The call whose output each value is."""
-        return {value: call for call in self.calls for value in call.outputs}
-
-    def uses(self) -> Counter[str]:
-        """How often each layer's weights are used, by it and by those that hold them too."""
-        shared = Counter(self.tied.get(call.step.module, call.step.module) for call in self.calls)
-        return Counter(
-            {
-                call.step.module: shared[self.tied.get(call.step.module, call.step.module)]
-                for call in self.calls
-            }
-        )
-
-    def laid_out_as(self, other: Trace) -> Trace:
-        """This trace with the channels where those of another one lie, of the same operations."""
-        pairs = zip(self.calls, other.calls, strict=True)
-        calls = [replace(own, in_dims=its.in_dims, out_dims=its.out_dims) for own, its in pairs]
-        return replace(self, calls=calls)
-
-    def alive(self, *, branches: bool = False) -> list[Call]:
-        """The calls that the output depends on; a runtime leaves the others out.
-
-        With `branches` also those that the code read a number from, which it may decide by.
-        """
-        wanted, alive = set(self.output), []
-        for call in reversed(self.calls):
-            if wanted.intersection(call.outputs) or (branches and not call.outputs):
-                wanted.update(call.inputs)
-                alive.append(call)
-        return alive[::-1]
-
-    def users(self) -> dict[int, list[Call]]:
-        """The calls whose input each value is."""
-        result: dict[int, list[Call]] = {}
-        for call in self.calls:
-            for value in call.inputs:
-                result.setdefault(value, []).append(call)
-        return result
 
 
 def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
@@ -166,9 +43,13 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
     Without `labelled` only operations and shapes are recorded, and every label is `NONE`.
     """
     unread = _unread(record(model, inputs, labelled=False)) if labelled else frozenset()
+    if labelled:
+        forget(model)
     recorder = _Recorder(model, inputs, labelled, unread)
-    with recorder.attached(), SizeCalls(recorder.size_called):
-        output = model(inputs)
+    with recorder.attached():
+        recorder.renew()
+        with SizeCalls(recorder.size_called):
+            output = model(inputs)
     return recorder.finish(output)
 
 
@@ -200,6 +81,13 @@ class _Recorder(ForwardTracer):
         self._entered: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {}
         self._number_input(inputs)
 
+    def renew(self) -> None:
+        """Have the model make what it makes of its constants for evaluation once more, to see."""
+        if self._labelled and not self._model.training:
+            self._scope.append("")
+            self._model.eval()
+            self.start()
+
     def _number_input(self, inputs: Tensor) -> None:
         channels = inputs.shape[1] if inputs.dim() > 1 else 1
         line = self.trace.union.fresh(channels)
@@ -216,10 +104,29 @@ class _Recorder(ForwardTracer):
         self.trace.bindings |= self._constants.bindings()
         for number, tensor in self._sized.items():
             self.trace.sizes.relabel(number, self._constants.labelled(tensor))
-        self.trace.heads.settle()
         self.trace.output = tuple(known)
+        self._find_parts()
+        self.trace.heads.settle()
         self.trace.output_shapes = tuple(tuple(tensor.shape) for tensor in tensors)
         return self.trace
+
+    def _find_parts(self) -> None:
+        """Parts that views lay out and that are then taken apart need not lose the same."""
+        notes, producers = self.trace.sizes, self.trace.producers()
+        asked = Counter(each.value for each in notes.calls if each.value is not None)
+        apart = TakenApart(self.trace.calls, asked, self.trace.output)
+        visits = Counter((each.module, each.call) for each in notes.calls)
+        for number, each in enumerate(list(notes.calls)):
+            made = None if each.value is None else producers.get(each.value)
+            named = each.kind in ("named", "unflattened") and visits[each.module, each.call] == 1
+            if made is None or each.value is None or not named or not made.inputs:
+                continue
+            dim = apart.dim_of(each.value, varying(each.labels)[:-1], each.module)
+            given = self._labels[made.inputs[0]]
+            view = None if dim is None else view_of(each.labels, given, dim)
+            if view is not None:
+                self.trace.heads.part(each.labels, view.dim)
+                notes.lay_out(number, view)
 
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.trace.sizes.begin(name)
@@ -285,19 +192,26 @@ class _Recorder(ForwardTracer):
         shapes = tuple(tuple(tensor.shape) for tensor in read)
         self._write(step, tracked, output, labels, args, shapes, weights)
 
-    def size_called(self, kind: str, tensor: Tensor, stretches: Stretches) -> None:
+    def size_called(
+        self, kind: str, tensor: Tensor, stretches: Stretches, index: Tensor | None
+    ) -> None:
         """A module's own forward asked for sizes, or named some."""
         if self._labelled and self._scope and not self._suspended:
             labels = self._quietly(self._label, tensor)
             if id(tensor) not in self._ids:
                 self._sized[len(self.trace.sizes.calls)] = tensor
-            self.trace.sizes.note(self._scope[-1], kind, labels, stretches)
+            value = self._ids.get(id(tensor))
+            self.trace.sizes.note(
+                SizeCall(self._scope[-1], 0, kind, labels, stretches, index, value)
+            )
 
     def _placed(self, step: LeafCall, labels: Any, args: Any, output: Any) -> Any:
         """Labels by where values lie or are taken from, or of statistics over channels."""
         if step.op in ("as_strided", "as_strided_"):
             return restrided(labels[0], self._strides[self._ids[id(args[0])]], output)
-        taken = picked(step.op, labels[0] if labels else None, args)
+        given = tree_leaves(args[1:])
+        fixed = not any(isinstance(each, Tensor) and id(each) in self._ids for each in given)
+        taken = picked(step.op, labels[0] if labels else None, args, fixed=fixed)
         return self._statistics.labels(step, labels, output) if taken is None else taken
 
     def _product(self, step: LeafCall, labels: Any, args: Any, kwargs: Any, output: Any) -> Any:
@@ -380,8 +294,3 @@ class _Recorder(ForwardTracer):
 
     def _line(self, value: int) -> Tensor:
         return line_of(self._labels[value], self._dims[value])
-
-
-def addresses(trace: Trace) -> dict[int, Address]:
-    """The operation whose first output each value is."""
-    return {call.outputs[0]: call.step.address for call in trace.calls if call.outputs}

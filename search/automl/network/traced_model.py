@@ -13,20 +13,31 @@ from torch import nn
 from automl.errors import ModelError, Raised, attempt
 from automl.network.blocks import removable
 from automl.network.boundaries import find_boundaries
-from automl.network.bypass import Bypass, goes_with
+from automl.network.bypass import Bypass, Bypasses
 from automl.network.first_runs import find_example, refuse_quantized
 from automl.network.fold import copied, fold
+from automl.network.forward_tracer import Address
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.headed import LayerLines, lines_of
+from automl.network.held import find_caches
 from automl.network.input_form import example_of
-from automl.network.layers import CONVOLUTIONS, Block, Layer, LayerPlan, Network, Unprunable
+from automl.network.layers import (
+    CONVOLUTIONS,
+    Block,
+    Layer,
+    LayerPlan,
+    Network,
+    Unprunable,
+    Width,
+)
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
 from automl.network.parameters import with_parameters
 from automl.network.precision import Flow
+from automl.network.recorded import Call, Trace
 from automl.network.removal import note_bypasses
 from automl.network.resolutions import input_sizes
-from automl.network.trace import Call, Trace, record
+from automl.network.trace import record
 from automl.network.trial_cuts import unsound_parts
 from automl.network.unvisited import keep_feeds
 
@@ -75,22 +86,32 @@ def trace_network(
     ready = copied(model)
     example = find_example(ready, example)
     fold(ready, example)
+    find_caches(ready, example)
     trace = record(ready, example)
     if shown is not None and tuple(shown) != tuple(input_shape):
         _check_shown(ready, trace, input_shape, shown)
     asleep = keep_feeds(trace, ready, example)
-    note_bypasses(ready, trace, removable(trace))
-    sizes = _ladder(ready, trace, input_shape, resolutions)
+    parts = removable(trace)
+    note_bypasses(ready, trace, parts)
+    trace.sizes.note_on(ready)
+    priced = _Priced.of(ready, trace, _ladder(ready, trace, input_shape, resolutions))
     refused: dict[str, str] = {}
     while True:
-        network, grouping = _network(ready, trace, sizes, input_shape, fingerprint, refused)
-        unsound = unsound_parts(ready, network, example, seed)
+        grouping = group_channels(trace, priced.widths, refused)
+        blocks = {name: past for name, past in parts.items() if name not in refused}
+        unsound = unsound_parts(ready, grouping.groups, blocks, example, seed)
         if not unsound:
-            network = replace(network, unprunable=(*network.unprunable, *asleep))
-            return TracedModel(ready, network, trace)
+            break
         roots = [root for root, name in grouping.member.items() if name in unsound]
         if not trace.sizes.translate(trace.heads, roots):
             refused |= unsound
+    network = replace(
+        _network(ready, trace, priced, grouping, blocks),
+        input_shape=tuple(input_shape),
+        fingerprint=fingerprint,
+        unprunable=(*_left_alone(grouping, refused, parts), *asleep),
+    )
+    return TracedModel(ready, network, trace)
 
 
 def fingerprint_of(model: nn.Module) -> str:
@@ -141,50 +162,46 @@ def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:
     return None if isinstance(found, Raised) else found  # built for its own resolution
 
 
-def _network(
-    model: nn.Module,
-    trace: Trace,
-    sizes: dict[int, Trace],
-    input_shape: Sequence[int],
-    fingerprint: str,
-    refused: dict[str, str],
-) -> tuple[Network, Grouping]:
-    modules = dict(model.named_modules())
-    found = _priced(trace, modules)
-    ladders = [_priced(other, modules).entries for other in sizes.values()]
-    widths: dict[Slot, Tensor] = {}
-    lines = [lines_of(call, layer, trace) for call, layer in found.entries]
-    for index, each in enumerate(lines):
-        widths[f"layer {index}", "input"] = each.inputs
-        widths[f"layer {index}", "output"] = each.outputs
-    grouping = group_channels(trace, widths, refused)
-    blocks = {name: past for name, past in removable(trace).items() if name not in refused}
-    flow = Flow(trace)
-    plans = []
-    for index, (call, _) in enumerate(found.entries):
-        rungs = tuple(lines[index].shape(*entries[index]) for entries in ladders)
-        plan = _plan(call, lines[index], trace, grouping, rungs, blocks)
-        plans.append(replace(plan, owner=flow.owner(call)))
-    plans = with_parameters(plans, [call for call, _ in found.entries], trace, model, tuple(blocks))
-    network = Network(
-        tuple(plans),
-        grouping.groups,
-        _blocks(blocks, plans, grouping, flow, trace),
-        tuple(input_shape),
-        tuple(sizes),
-        _frozen(grouping, refused, trace),
-        fingerprint,
-        find_boundaries(flow, grouping, list(sizes.values()), blocks),
-    )
-    return network, grouping
-
-
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    entries: list[tuple[Call, Layer]]
+    """What is priced of a network, whatever of it can be cut.
+
+    Attributes:
+        calls: Per layer, the operation that it is of.
+        lines: Labels of its widths.
+        sizes: Per resolution of the network, the pass at it.
+        rungs: Per layer, it at each of these.
+    """
+
+    calls: tuple[Call, ...]
+    lines: tuple[LayerLines, ...]
+    sizes: dict[int, Trace]
+    rungs: tuple[tuple[Layer, ...], ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, trace: Trace, sizes: dict[int, Trace]) -> _Priced:
+        """What is priced of a pass, at each of these resolutions."""
+        modules = dict(model.named_modules())
+        found = _entries(trace, modules)
+        ladders = [_entries(other, modules) for other in sizes.values()]
+        lines = tuple(lines_of(call, layer, trace) for call, layer in found)
+        rungs = tuple(
+            tuple(line.shape(*entries[index]) for entries in ladders)
+            for index, line in enumerate(lines)
+        )
+        return cls(tuple(call for call, _ in found), lines, sizes, rungs)
+
+    @property
+    def widths(self) -> dict[Slot, Tensor]:
+        """Labels along what is priced."""
+        return {
+            (f"layer {index}", side): labels
+            for index, line in enumerate(self.lines)
+            for side, labels in (("input", line.inputs), ("output", line.outputs))
+        }
 
 
-def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
+def _entries(trace: Trace, modules: dict[str, nn.Module]) -> list[tuple[Call, Layer]]:
     producers, count = trace.producers(), Counter[str]()
     paddings = paddings_of(trace)
     entries: list[tuple[Call, Layer]] = []
@@ -199,62 +216,104 @@ def _priced(trace: Trace, modules: dict[str, nn.Module]) -> _Priced:
         if padding is not None:
             layers = [with_padding(layer, padding) for layer in layers]
         entries.extend((call, layer) for layer in layers)
-    return _Priced(entries)
+    return entries
 
 
-def _plan(
-    call: Call,
-    lines: LayerLines,
+def _network(
+    model: nn.Module,
     trace: Trace,
+    priced: _Priced,
     grouping: Grouping,
-    rungs: tuple[Layer, ...],
     blocks: Mapping[str, Bypass],
-) -> LayerPlan:
-    inputs = grouping.width(trace.union.roots(lines.inputs))
-    outputs = grouping.width(trace.union.roots(lines.outputs))
-    dense, layer = {group.name: group.channels for group in grouping.groups}, rungs[-1]
-    if inputs.at(dense) != layer.in_channels:  # its channels are not what labels follow (matmul)
-        inputs = type(inputs)(layer.in_channels)
-    if outputs.at(dense) != layer.out_channels:
-        outputs = type(outputs)(layer.out_channels)
-    if layer.op == "concat":
-        inputs = outputs
-    block = next((name for name, past in blocks.items() if goes_with(call, name, past)), "")
-    scales = layer.op in CONVOLUTIONS and 1 < layer.groups == layer.in_channels
-    sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
-    only_sizes = all(
-        replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
+) -> Network:
+    """All but the input's shape, what is left alone, and the fingerprint."""
+    bypasses, flow = Bypasses(trace), Flow(trace)
+    gone = {name: bypasses.gone_with(name, past) for name, past in blocks.items()}
+    within = {address: name for name, addresses in gone.items() for address in addresses}
+    widths = _Widths(grouping, trace)
+    plans = []
+    for call, line, rungs in zip(priced.calls, priced.lines, priced.rungs, strict=True):
+        plan = widths.plan(line, rungs, within.get(call.step.address, ""))
+        plans.append(replace(plan, owner=flow.owner(call)))
+    plans = with_parameters(plans, priced.calls, trace, model, tuple(blocks))
+    return Network(
+        tuple(plans),
+        grouping.groups,
+        _blocks(blocks, gone, plans, grouping, flow),
+        (),
+        tuple(priced.sizes),
+        boundaries=find_boundaries(flow, grouping, list(priced.sizes.values()), within),
     )
-    variants = () if only_sizes else rungs
-    heads = None if lines.heads is None else grouping.width(trace.union.roots(lines.heads))
-    if heads is not None and (heads.at(dense) != layer.groups or not heads.groups):
-        heads = None
-    return LayerPlan(layer, inputs, outputs, sizes, block, scales, variants, heads=heads)
+
+
+class _Widths:
+    """How the widths of layers depend on the groups.
+
+    Args:
+        grouping: The groups.
+        trace: Of the network.
+    """
+
+    def __init__(self, grouping: Grouping, trace: Trace) -> None:
+        self._grouping, self._union = grouping, trace.union
+        self._dense = {group.name: group.channels for group in grouping.groups}
+
+    def plan(self, lines: LayerLines, rungs: tuple[Layer, ...], block: str) -> LayerPlan:
+        """A layer as its widths say, at every resolution.
+
+        Args:
+            lines: Labels of its widths.
+            rungs: It at each resolution, ascending.
+            block: What it goes with, or "".
+        """
+        layer = rungs[-1]
+        inputs = self._width(lines.inputs, layer.in_channels)
+        outputs = self._width(lines.outputs, layer.out_channels)
+        if layer.op == "concat":
+            inputs = outputs
+        scales = layer.op in CONVOLUTIONS and 1 < layer.groups == layer.in_channels
+        sizes = tuple((rung.in_size, rung.out_size) for rung in rungs)
+        only_sizes = all(
+            replace(rung, in_size=layer.in_size, out_size=layer.out_size) == layer for rung in rungs
+        )
+        variants = () if only_sizes else rungs
+        heads = None if lines.heads is None else self._width(lines.heads, layer.groups)
+        if heads is not None and not heads.groups:
+            heads = None
+        return LayerPlan(layer, inputs, outputs, sizes, block, scales, variants, heads=heads)
+
+    def _width(self, labels: Tensor, channels: int) -> Width:
+        """The width along some labels; fixed where it is not what they follow (of a product)."""
+        found = self._grouping.width(self._union.roots(labels))
+        return found if found.at(self._dense) == channels else Width(channels)
 
 
 def _blocks(
     blocks: Mapping[str, Bypass],
+    gone: Mapping[str, set[Address]],
     plans: list[LayerPlan],
     grouping: Grouping,
     flow: Flow,
-    trace: Trace,
 ) -> tuple[Block, ...]:
     result = []
     for name, past in blocks.items():
         layers = tuple(plan.layer.name for plan in plans if plan.block == name)
-        gone = {call.step.module for call in trace.calls if goes_with(call, name, past)} - {""}
+        modules = {call.step.module for call in flow.trace.calls if call.step.address in gone[name]}
         inside = tuple(
             group.name
             for group in grouping.groups
-            if all(side.module in gone for side in (*group.producers, *group.consumers))
+            if all(side.module in modules - {""} for side in (*group.producers, *group.consumers))
         )
         ends = map(flow.value_owner, (past.enters, past.leaves))
         result.append(Block(name, layers, inside, *ends))
     return tuple(result)
 
 
-def _frozen(grouping: Grouping, refused: dict[str, str], trace: Trace) -> tuple[Unprunable, ...]:
-    tried = {name for name, past in removable(trace).items() if past.kind != "block"}
-    blocks = [Unprunable(name, why) for name, why in refused.items() if name not in tried]
-    seen = {part.name for part in grouping.unprunable}
-    return (*grouping.unprunable, *(part for part in blocks if part.name not in seen))
+def _left_alone(
+    grouping: Grouping, refused: Mapping[str, str], parts: Mapping[str, Bypass]
+) -> tuple[Unprunable, ...]:
+    """Producers whose channels stay, and blocks; of the layers of chains and the like no word."""
+    told = {part.name for part in grouping.unprunable}
+    told |= {name for name, past in parts.items() if past.kind != "block"}
+    left = (Unprunable(name, why) for name, why in refused.items() if name not in told)
+    return (*grouping.unprunable, *left)

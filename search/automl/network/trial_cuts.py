@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import nn
 
 from automl.errors import Raised, attempt
-from automl.network.layers import Network
+from automl.network.layers import ChannelGroup
 from automl.network.outputs import output_tensors
 from automl.network.surgery import mask, smaller
 
@@ -17,7 +19,13 @@ _TOLERANCE = 1e-2
 _ROUNDING = 2e-5
 
 
-def unsound_parts(model: nn.Module, network: Network, example: Tensor, seed: int) -> dict[str, str]:
+def unsound_parts(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    blocks: Collection[str],
+    example: Tensor,
+    seed: int,
+) -> dict[str, str]:
     """Groups and blocks that cannot be cut, with the reason; {} when all of them can.
 
     Where some cannot, they are found by halving, not by trying each alone; the others may hide
@@ -25,14 +33,14 @@ def unsound_parts(model: nn.Module, network: Network, example: Tensor, seed: int
 
     Args:
         model: The network.
-        network: What was read from it.
+        groups: Its channel groups.
+        blocks: Names of what can be left out.
         example: An input on which some of the outputs are finite.
         seed: Of the channels that are cut.
     """
-    trial = _Trial(model, network, example, seed)
-    groups = tuple(group.name for group in network.groups)
-    parts = (*groups, *(block.name for block in network.blocks))
-    suspects = groups if trial.differs(groups) else parts
+    trial = _Trial(model, tuple(groups), example, seed)
+    cut = tuple(group.name for group in groups)
+    suspects = cut if trial.differs(cut) else (*cut, *blocks)
     if not trial.differs(suspects):
         return {}
     guilty = trial.culprits(suspects)
@@ -55,11 +63,13 @@ def _count(channels: int, number: int) -> int:
 class _Trial:
     """Cuts parts out of a model and runs it against the masked model."""
 
-    def __init__(self, model: nn.Module, network: Network, example: Tensor, seed: int) -> None:
-        self._model, self._network, self._example = model, network, example
+    def __init__(
+        self, model: nn.Module, groups: tuple[ChannelGroup, ...], example: Tensor, seed: int
+    ) -> None:
+        self._model, self._groups, self._example = model, groups, example
         generator = torch.Generator().manual_seed(seed)
         self._kept: dict[str, Tensor] = {}
-        for number, group in enumerate(network.groups):
+        for number, group in enumerate(groups):
             order = torch.randperm(group.channels, generator=generator)
             self._kept[group.name] = order[: _count(group.channels, number)].sort().values
         self._dense = self._outputs(model)
@@ -103,7 +113,7 @@ class _Trial:
 
     def _both(self, kept: dict[str, Tensor], removed: frozenset[str]) -> tuple[Tensor, Tensor]:
         """What the cut and the masked network give."""
-        groups = self._network.groups
+        groups = self._groups
         expected = self._outputs(mask(self._model, groups, kept, removed, shared=True))
         cut = smaller(self._model, groups, kept, removed, shared=True)
         return self._outputs(cut), expected

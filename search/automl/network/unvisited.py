@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 from automl.errors import Raised, attempt
 from automl.network.forward_tracer import ForwardTracer, LeafCall, base_kind
 from automl.network.layers import Unprunable
-from automl.network.trace import Call, Trace, record
+from automl.network.recorded import Call, Trace
+from automl.network.trace import record
 
 Tensor = torch.Tensor
 NEVER: Final = "it does not run on the recorded input; the channels that may feed it stay"

@@ -41,7 +41,7 @@ from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitS
 from automl.compression.reconstruction.solving import LayerRows, Solver
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
-from automl.network import FLOAT_BITS, Address, LeafCall, Trace, addresses, bypass_of
+from automl.network import FLOAT_BITS, Address, Bypasses, LeafCall, Trace, addresses
 from automl.policy import Bits
 
 Tensor = torch.Tensor
@@ -198,7 +198,8 @@ class _Refitter(CalibrationMode):
         written = addresses(trace)
         calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
-        for past in filter(None, (bypass_of(trace, name) for name in removed)):
+        bypasses = Bypasses(trace)
+        for past in filter(None, map(bypasses.of, removed)):
             passed[past.leaves] = past.enters
         result = {}
         inside = tuple(f"{name}." for name in removed)
