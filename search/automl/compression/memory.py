@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Final, Literal, Protocol
@@ -73,11 +73,13 @@ class ImageParts:
         read: Gives the images of these numbers.
         slices: Numbers of the images of each part.
         waiting: Per gate, how many parts may wait at it; all where it is not named.
+        full_bytes: What the process may be resident with before it gives freed memory back.
     """
 
     read: Callable[[slice], Tensor]
     slices: tuple[slice, ...]
     waiting: Mapping[Gate, int]
+    full_bytes: int = 0
 
     @property
     def images(self) -> int:
@@ -89,7 +91,7 @@ class ImageParts:
         slices = tuple(
             slice(here.start, min(here.stop, images)) for here in self.slices if here.start < images
         )
-        return ImageParts(self.read, slices, self.waiting)
+        return replace(self, slices=slices)
 
     def at(self, gate: Gate) -> int:
         """How many parts, the first ones, are waited for at a gate."""
@@ -153,7 +155,7 @@ class MemoryPlan:
         slices = tuple(
             slice(first, min(first + self.batch, images)) for first in range(0, images, self.batch)
         )
-        return ImageParts(read, slices, self._parts_waiting)
+        return ImageParts(read, slices, self._parts_waiting, self.full_bytes)
 
     @cached_property
     def _parts_waiting(self) -> dict[Gate, int]:

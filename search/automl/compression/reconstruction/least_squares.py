@@ -41,6 +41,7 @@ from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitS
 from automl.compression.reconstruction.solving import LayerRows, Solver
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
+from automl.heap import give_back
 from automl.network import FLOAT_BITS, Address, Bypasses, LeafCall, Trace, addresses
 from automl.policy import Bits
 
@@ -179,6 +180,7 @@ class _Refitter(CalibrationMode):
         del rows
         self.wait(gate)
         del self._gathered[step.address]
+        give_back(self._parts.full_bytes)  # parts of other sizes follow
         solver = Solver(self._layer_rows(name, gathered))
         if solved:
             self._solve(module, solver)
