@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -158,6 +159,18 @@ class Score:
 
     def __call__(self, network: Any, data: Any) -> float:
         return agreement(network, data)
+
+
+def test_models_and_data_may_be_named_as_the_command_does(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).random((40, 1, 6, 6), np.float32)
+    np.savez(tmp_path / "some.npz", x_train=arrays, x_val=arrays, y_train=[0] * 40, y_val=[0] * 40)
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\ndef net(width):\n"
+        "    return nn.Sequential(nn.Conv2d(1, width, 3), nn.Flatten(), nn.Linear(64, 2))\n"
+    )
+    spec, data = f"{tmp_path}/nets.py:net(4)", f"{tmp_path}/some.npz"
+    task = api.make_task(spec, data)
+    assert (task.model_name, task.data_name) == (spec, data)
 
 
 def test_anything_callable_is_a_score() -> None:

@@ -56,10 +56,7 @@ from automl.study import (
     reached_workers,
     run_study,
 )
-from automl.userdata import (
-    make_data,
-    plain_model,
-)
+from automl.userdata import load_data, load_ready, make_data, plain_model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,7 +96,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def make_task(
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     score: Callable[..., Any] | str | None = None,
     calibration: int = CALIBRATION,
@@ -112,10 +109,12 @@ def make_task(
 
     Args:
         model: Trained; it is put into evaluation mode and onto the CPU. What torch.compile and
-            DataParallel wrap is taken out; weights of other floats are copied as 32-bit ones.
+            DataParallel wrap is taken out; weights of other floats are copied as 32-bit ones. Or
+            its name, as `--model` takes it.
         data: (training, validation) or (training, validation, test), each an iterable of
             (input, target) batches, of mappings, or of inputs alone; an input may be any nest of
-            tensors that the model takes.
+            tensors that the model takes. A part may be two arrays, inputs and labels. Or its name,
+            as `--data` takes it.
         score: (model, batches) -> float, larger is better, "logits", or "psnr" for pictures; None
             for top-1 accuracy, or logits where the data has no classes of the model's.
         calibration: Most training inputs to keep.
@@ -128,16 +127,19 @@ def make_task(
         DataError: Data that is not as described, or that the model does not take.
         OptionError: An input shape that differs from the data's in more than its size.
     """
-    read = make_data(data, calibration, data_name, seed)
-    ready = plain_model(model)
+    if isinstance(data, str):
+        read, data_name = load_data(data, calibration, seed), data
+    else:
+        read = make_data(data, calibration, data_name, seed)
+    ready = load_ready(model) if isinstance(model, str) else plain_model(model)
     shape = (1, *input_shape) if input_shape else None
-    name = type(ready.model).__name__
+    name = model if isinstance(model, str) else type(ready.model).__name__
     return task_of(ready, read, score, shape, model=name, data_name=data_name)
 
 
 @takes_options(SearchOptions)
 def search(
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     *,
     score: Callable[..., Any] | str | None = None,
@@ -166,7 +168,7 @@ def search(
 
 @takes_options(SearchOptions, without=("budget",))
 def search_front(
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     *,
     budgets: Sequence[str | Sequence[str]],
@@ -206,7 +208,7 @@ def search_front(
 @takes_options(ApplyOptions)
 def apply(
     policy: PolicyFile | str | Path,
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     *,
     score: Callable[..., Any] | str | None = None,
@@ -239,7 +241,7 @@ def apply(
 
 def verify(
     policy: PolicyFile | str | Path,
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     *,
     target: str = "cpu",
@@ -292,7 +294,7 @@ def profile(
 
 @takes_options(SearchOptions)
 def prepare(
-    model: nn.Module,
+    model: nn.Module | str,
     data: Any,
     *,
     score: Callable[..., Any] | str | None = None,

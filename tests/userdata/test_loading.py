@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 from users_file import small
 
 from automl.errors import DataError
@@ -46,6 +47,33 @@ def test_training_data_that_can_be_read_once_is_not_kept_for_fine_tuning() -> No
 def test_data_that_is_not_as_described(user: Path, spec: str, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         load_data(spec, 10)
+
+
+def test_a_part_may_be_two_arrays() -> None:
+    inputs, labels = np.random.default_rng(0).random((70, 3, 4, 4), np.float32), np.arange(70) % 5
+    arrays = make_data(((inputs, labels), (torch.from_numpy(inputs), labels[:, None])), 64)
+    assert arrays.input_shape == (1, 3, 4, 4)
+    given, targets = (torch.cat(each) for each in zip(*arrays.validation, strict=True))
+    assert torch.equal(given, torch.from_numpy(inputs))
+    assert targets[:5, 0].tolist() == [0, 1, 2, 3, 4]
+    two = make_data(([inputs, inputs], [inputs, inputs]), 64)  # batches of inputs alone
+    assert [targets for _, targets in two.validation] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ((torch.zeros(4, 3), torch.zeros(4)), "gave arrays themselves, expected parts"),
+        (
+            (TensorDataset(torch.zeros(4, 3)), TensorDataset(torch.zeros(4, 3))),
+            "is a TensorDataset, not iterable: give a torch.utils.data.DataLoader of it",
+        ),
+        (TensorDataset(torch.zeros(4, 3)), "gave a TensorDataset, expected"),
+    ],
+)
+def test_what_gives_no_batches_is_refused_with_what_does(parts: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        make_data(parts, 8)
 
 
 def test_parts_that_differ_in_shape() -> None:

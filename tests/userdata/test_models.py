@@ -100,11 +100,22 @@ def test_weights_of_other_floats_are_copied_as_32_bit_ones(kind: torch.dtype) ->
         (lambda: torch.jit.script(small()), "a TorchScript model has no layers"),
         (lambda: unflattened(), "an unflattened program has no layers"),
         (lambda: small().to("meta"), "no weights: 1.weight is on the meta device"),
+        (lambda: nn.Flatten, "the model is the class Flatten: give an instance of it"),
+        (lambda: small().state_dict(), "an OrderedDict of weights: give the module"),
+        (lambda: torch.relu, "give the torch.nn.Module that it is or makes"),
+        (lambda: 3, "the model is an int, expected a torch.nn.Module"),
     ],
 )
 def test_what_has_no_layers_is_refused(make: Callable[[], Any], said: str) -> None:
     with pytest.raises(ModelError, match=said):
         plain_model(make())
+
+
+def test_images_with_their_channels_last_are_told_so() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(2))
+    batch = (torch.rand(4, 8, 8, 3), torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(DataError, match="torch has the channels of images first"):
+        ready_for(model.eval(), make_data(([batch], [batch]), 4))
 
 
 def unflattened() -> Any:

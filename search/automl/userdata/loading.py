@@ -21,7 +21,7 @@ from automl.userdata.pictures import picture_parts
 from automl.userdata.reading import TrainingBatches, read_batches
 from automl.userdata.scores import ACCURACY_NAME, LOGITS, PSNR, Logits, Score, psnr, top1_accuracy
 from automl.userdata.seeding import seeded
-from automl.userdata.sources import FOLDER, PARTS, is_source, read_source
+from automl.userdata.sources import BATCH, FOLDER, PARTS, is_source, read_source
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
@@ -74,19 +74,25 @@ def make_data(parts: Any, calibration: int, name: str = "data", seed: int = 0) -
     if isinstance(parts, Data):
         head = parts.calibration.head(calibration)
         return Data(head, parts.validation, parts.test, parts.training)
-    if isinstance(parts, Mapping):
-        named = {PARTS.get(str(key).lower(), key): part for key, part in parts.items()}
-        order = ("training", "validation", *(["test"] if "test" in named else []))
-        parts = [named[part] for part in order] if set(order) == set(named) else parts
+    parts = _in_order(parts)
+    if isinstance(parts, tuple | list) and any(map(_is_array, parts)):
+        raise DataError(
+            f"{name} gave arrays themselves, expected parts: ((inputs, labels), (inputs, labels)) "
+            "for training and validation"
+        )
     if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
         size = f" of {len(parts)}" if isinstance(parts, tuple | list) else ""
         raise DataError(
             f"{name} gave a {type(parts).__name__}{size}, "
             "expected (training, validation) or (training, validation, test)"
         )
+    parts = [_in_batches(part) for part in parts]
     for part, source in zip(("training", "validation", "test"), parts, strict=False):
         if not isinstance(source, Iterable):
-            raise DataError(f"the {part} data of {name} is a {type(source).__name__}, not iterable")
+            way = ": give a torch.utils.data.DataLoader of it" if _is_dataset(source) else ""
+            raise DataError(
+                f"the {part} data of {name} is a {type(source).__name__}, not iterable{way}"
+            )
 
     def read(part: int, title: str, images: int) -> Batches:
         with seeded(seed, parts[part]):  # each anew: what one draws changes nothing for the others
@@ -111,6 +117,35 @@ def make_data(parts: Any, calibration: int, name: str = "data", seed: int = 0) -
                 f"its validation inputs {data.input_shape[1:]}"
             )
     return replace(data, training=TrainingBatches(parts[0], data.form) if again else None)
+
+
+def _in_order(parts: Any) -> Any:
+    """Parts that are given by name, as they are given without."""
+    if not isinstance(parts, Mapping):
+        return parts
+    named = {PARTS.get(str(key).lower(), key): part for key, part in parts.items()}
+    order = ("training", "validation", *(["test"] if "test" in named else []))
+    return [named[part] for part in order] if set(order) == set(named) else parts
+
+
+def _in_batches(part: Any) -> Any:
+    """A part of data in batches, where it is two arrays: one row an input, and their labels."""
+    if not isinstance(part, tuple | list) or len(part) != 2 or not all(map(_is_array, part)):
+        return part
+    inputs, labels = part
+    if len(inputs) != len(labels) or labels.ndim >= max(2, inputs.ndim):
+        return part  # two batches of inputs alone
+    inputs, labels = torch.as_tensor(inputs), torch.as_tensor(labels)
+    rows = range(0, len(inputs), BATCH)
+    return [(inputs[at : at + BATCH], labels[at : at + BATCH]) for at in rows]
+
+
+def _is_dataset(value: Any) -> bool:
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray) and value.ndim > 0
 
 
 def _described(batches: Batches) -> str:

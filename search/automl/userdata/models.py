@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +83,7 @@ def plain_model(model: Any) -> ReadyModel:
             cannot be made one.
     """
     _refuse_scripted(model)
-    plain = _unwrapped(model)
+    plain = _unwrapped(_module(model))
     tensors = [*plain.named_parameters(), *plain.named_buffers()]
     for name, each in tensors:
         if each.is_meta:
@@ -95,6 +96,25 @@ def plain_model(model: Any) -> ReadyModel:
         plain = call_user(lambda: copy.deepcopy(plain), "the model cannot be copied", ModelError)
         plain = plain.float()
     return ReadyModel(plain.to("cpu").eval(), tuple(notes))
+
+
+def _module(model: Any) -> Any:
+    """A module or an exported program, nothing else.
+
+    Raises:
+        ModelError: It is neither; with what to give in its place.
+    """
+    if isinstance(model, nn.Module) or is_exported(model):
+        return model
+    kind = type(model).__name__
+    kind = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise ModelError(f"the model is the class {model.__name__}: give an instance of it")
+    if isinstance(model, Mapping):
+        raise ModelError(f"the model is {kind} of weights: give the module that they are of")
+    if callable(model):
+        raise ModelError(f"the model is {kind}: give the torch.nn.Module that it is or makes")
+    raise ModelError(f"the model is {kind}, expected a torch.nn.Module")
 
 
 def _by_batch(model: nn.Module) -> tuple[str, ...]:
@@ -196,7 +216,14 @@ def _run(model: nn.Module, rows: Tensor, form: InputForm) -> Any:
             kind = form.tensors[0].dtype
             if form.single and kind in _WHOLE:
                 raise DataError(f"{error}; scale {kind} images to floats first") from error
+            if form.single and _is_channels_last(form.tensors[0].shape):
+                raise DataError(f"{error}; torch has the channels of images first") from error
             raise
+
+
+def _is_channels_last(shape: Sequence[int]) -> bool:
+    """Whether the shape of an input is that of an image with its channels last."""
+    return len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
 
 def _check_outputs(outputs: Any, inputs: int) -> None:
