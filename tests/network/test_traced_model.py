@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 
+import attention_forms
 import pytest
 import torch
+from exact import some
 from specimens import NETWORKS, Specimen, build, specimen
 from torch import nn
 
 from automl.errors import ModelError
+from automl.export.counting import count_macs
+from automl.network.surgery import smaller
 from automl.network.traced_model import fingerprint_of, trace_network
 
 
@@ -31,6 +35,29 @@ def test_macs_are_those_of_fvcore(each: Specimen) -> None:
     if each.name == "encoder":  # fvcore does not know scaled_dot_product_attention
         expected += 2 * 2 * (2 * 16 * 16 * 8)  # layers, products, heads x tokens^2 x size
     assert sum(layer.macs for layer in each.traced.network.layers) == expected
+
+
+ATTENTION = {f"attention, {name}": attention_forms.build for name in attention_forms.FORMS}
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *ATTENTION])
+def test_macs_of_what_is_cut_are_those_of_fvcore(name: str) -> None:
+    """Of torch's fused attention, which fvcore does not know, the rest is compared."""
+    if name in ATTENTION:
+        model, shape = attention_forms.build(name.partition(", ")[2]), attention_forms.SHAPE
+        traced = trace_network(model, shape)
+    else:
+        found = specimen(name)
+        traced, shape = found.traced, tuple(found.example.shape)
+    groups = traced.network.groups
+    for kept in ({}, some(traced, 3, 0.6)):
+        small = smaller(traced.model, groups, kept)
+        layers = traced.network.shapes({group: len(stay) for group, stay in kept.items()})
+        counted = count_macs(small, shape)
+        assert set(counted.unknown) <= {"scaled_dot_product_attention"}
+        hidden = (".qk", ".av") if counted.unknown else ()
+        known = [layer.macs for layer in layers if not layer.name.endswith(hidden)]
+        assert sum(known) == counted.macs
 
 
 def test_reading_is_deterministic_and_leaves_the_model_alone() -> None:
