@@ -20,7 +20,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ from quantised import Net, images  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SCHEMES = ("qdq-u8s8", "qdq-u8s7", "qdq-u8u8", "qdq-s8s8")
-INPUTS = 64
+INPUTS = 16
 
 
 def networks() -> Iterator[tuple[str, nn.Module, torch.Tensor]]:
@@ -45,7 +44,7 @@ def networks() -> Iterator[tuple[str, nn.Module, torch.Tensor]]:
 
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        yield "tests", Net().eval(), images(INPUTS)
+        yield "all kinds", Net().eval(), images(INPUTS)
     example = EXAMPLES[0]
     shown = load_data(example.data, INPUTS).calibration.by_number[:INPUTS]
     yield "example", load_model(example.model).eval(), shown
@@ -79,10 +78,10 @@ def make_files(out: Path) -> None:
             walk = CalibrationMode(network, plan, parts)
             walk.calibrate()
             quantised = QuantizedModel(network, plan, walk.qparams, weights)
-            (out / f"{name} {scheme}.onnx").write_bytes(quantized_bytes(quantised, shape))
+            (out / f"{name}, {scheme}.onnx").write_bytes(quantized_bytes(quantised, shape))
             with torch.no_grad():
                 expected = torch.cat([quantised(one) for one in shown.split(1)])
-            np.savez(out / f"{name} {scheme}.npz", inputs=shown.numpy(), expected=expected.numpy())
+            np.savez(out / f"{name}, {scheme}.npz", inputs=shown.numpy(), expected=expected.numpy())
 
 
 def processors() -> dict[str, list[str]]:
@@ -106,32 +105,23 @@ def _model() -> str:
 
 
 def run(out: Path) -> None:
-    """Run the files on each processor, and keep the rows."""
+    """Run the files on each processor, and keep the rows as they come."""
     folders = [each for each in sys.path if each.endswith("site-packages")]
-    rows = []
-    for name, python in processors().items():
-        start = time.monotonic()
-        emulated = name.startswith("aarch64")  # its Python has packages of its own
-        environment = (
-            {**os.environ} if emulated else {**os.environ, "PYTHONPATH": ":".join(folders)}
-        )
-        done = subprocess.run(
-            [*python, str(HERE / "agreement_here.py"), str(out)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            check=False,
-            text=True,
-        )
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        seconds = round(time.monotonic() - start, 1)
-        rows += [
-            {"processor": name, "status": done.returncode, "seconds": seconds, **each}
-            for each in found
-        ]
-        print(f"{name}: {len(found)} rows, status {done.returncode}, {seconds} s", file=sys.stderr)
-    lines = [json.dumps(row) + "\n" for row in rows]
-    (out / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    with (out / "rows.jsonl").open("w", encoding="utf-8", buffering=1) as file:
+        for name, python in processors().items():
+            # The aarch64 root's Python has packages of its own.
+            own = {} if name.startswith("aarch64") else {"PYTHONPATH": ":".join(folders)}
+            with subprocess.Popen(
+                [*python, str(HERE / "agreement_here.py"), str(out)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | own,
+                text=True,
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    file.write(json.dumps({"processor": name, **json.loads(line)}) + "\n")
+            print(f"{name}: status {process.returncode}", file=sys.stderr)
 
 
 def table(out: Path) -> str:
@@ -147,7 +137,7 @@ def table(out: Path) -> str:
     for processor, file, exact in pairs:
         if exact or (processor, file, True) not in pairs:
             continue
-        network, scheme = file.split(" ")
+        network, scheme = file.split(", ")
         both = [pairs[processor, file, each] for each in (False, True)]
         told = [
             f"{100 * one['mean']:.2f} % | {100 * one['worst']:.1f} % | {one['same']:.0%}"
