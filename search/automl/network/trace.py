@@ -22,7 +22,18 @@ from automl.network.constants import Constants
 from automl.network.forward_tracer import Address, ForwardTracer, LeafCall
 from automl.network.heads import product_labels
 from automl.network.held import forget
-from automl.network.labels import CREATES, INPUT, OUTPUT, STEPS, WRITTEN, Rules, constant, varying
+from automl.network.labels import (
+    CREATES,
+    FIXED,
+    INPUT,
+    OUTPUT,
+    STEPS,
+    WRITTEN,
+    Rules,
+    constant,
+    varying,
+    vector,
+)
 from automl.network.layer_rules import LayerRules
 from automl.network.layers import RECURRENT
 from automl.network.outputs import Here, Signature, output_tensors
@@ -224,9 +235,18 @@ class _Recorder(ForwardTracer):
         rows = found[1][0].heads
         if rows is not None and args[0].dim() == 4:  # a bias of each head is added to the scores
             for each in (*args[3:], *kwargs.values()):
-                if isinstance(each, Tensor) and id(each) not in self._ids:
-                    self._constants.meet(each, rows[: args[0].size(1)], -3)
+                if isinstance(each, Tensor):
+                    self._add_bias(each, rows[: args[0].size(1)])
         return found[0]
+
+    def _add_bias(self, bias: Tensor, heads: Tensor) -> None:
+        """What is added to the scores of each head goes with it, of constants or computed."""
+        if id(bias) not in self._ids:
+            self._constants.meet(bias, heads, -3)
+        elif bias.dim() > 2 and bias.size(-3) > 1:
+            line = vector(self._label(bias), bias.dim() - 3)
+            line = heads.new_zeros(len(heads)) if line is None else line
+            self.trace.union.join(heads, line, FIXED)
 
     def _write(
         self,
