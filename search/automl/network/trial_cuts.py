@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 import torch
@@ -43,12 +44,17 @@ def unsound_parts(
     suspects = cut if trial.differs(cut) else (*cut, *blocks)
     if not trial.differs(suspects):
         return {}
-    guilty = trial.culprits(suspects)
+    guilty = trial.culprits(suspects, alike=True)
     alone = {part: why for part in guilty if (why := trial.differs((part,)))}
     if alone:
         return alone
-    fewest = min(guilty, trial.culprits(suspects[::-1]), key=len)
+    fewest = min(trial.culprits(suspects), trial.culprits(suspects[::-1]), key=len)
     return dict.fromkeys(fewest, "it breaks the network together with other parts")
+
+
+def _place(part: str) -> str:
+    """A part's name without the numbers of the blocks around it."""
+    return re.sub(r"\d+", "", part)
 
 
 def _count(channels: int, number: int) -> int:
@@ -95,8 +101,12 @@ class _Trial:
             return "what is left when it is cut no longer computes the same"
         return ""
 
-    def culprits(self, parts: tuple[str, ...]) -> list[str]:
-        """Parts without which the rest can be cut together, found by halving."""
+    def culprits(self, parts: tuple[str, ...], *, alike: bool = False) -> list[str]:
+        """Parts without which the rest can be cut together, found by halving.
+
+        With `alike` also those at the same place of later blocks, where two there cannot be cut:
+        they hardly can, and to find each by halving takes far longer than to try it.
+        """
         good: tuple[str, ...] = ()
         guilty: list[str] = []
         while parts and self.differs((*good, *parts)):
@@ -107,16 +117,20 @@ class _Trial:
                     high = middle
                 else:
                     low = middle
-            guilty.append(parts[low])
-            good, parts = (*good, *parts[:low]), parts[high:]
+            place, later = _place(parts[low]), parts[high:]
+            again = alike and any(_place(part) == place for part in guilty)
+            same = [part for part in later if again and _place(part) == place]
+            guilty += [parts[low], *same]
+            good = (*good, *parts[:low])
+            parts = tuple(part for part in later if part not in same)
         return guilty
 
     def _both(self, kept: dict[str, Tensor], removed: frozenset[str]) -> tuple[Tensor, Tensor]:
         """What the cut and the masked network give."""
         groups = self._groups
-        expected = self._outputs(mask(self._model, groups, kept, removed, shared=True))
         cut = smaller(self._model, groups, kept, removed, shared=True)
-        return self._outputs(cut), expected
+        found = self._outputs(cut)  # first: what does not run needs not be compared
+        return found, self._outputs(mask(self._model, groups, kept, removed, shared=True))
 
     def _outputs(self, model: nn.Module) -> Tensor:
         with torch.no_grad():
