@@ -104,6 +104,31 @@ def test_values_have_another_width_than_queries_and_keys(
         assert wrong < 1e-12 < 1e-6 < effect, group
 
 
+class Talking(Fused):
+    """Scores are mixed over the heads: those of queries are others than those of values."""
+
+    def __init__(self, apart: Callable[[Tensor], Sequence[Tensor]]) -> None:
+        super().__init__(apart)
+        self.before, self.after = nn.Linear(HEADS, HEADS), nn.Linear(HEADS, HEADS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = self.apart(self.qkv(x))
+        scores = self.before((q @ k.transpose(-2, -1)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        weights = self.after(scores.softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        head: Tensor = self.head((x + self.o((weights @ v).transpose(1, 2).flatten(2))).mean(1))
+        return head
+
+
+def test_heads_of_values_may_be_others_than_those_of_queries() -> None:
+    torch.manual_seed(0)
+    traced = trace_network(scrambled(Talking(permuted)), SHAPE)
+    assert [group.channels for group in traced.network.groups] == [32, 4, 8, 4, 8, 4]
+    for seed in range(3):
+        wrong, effect = gap(traced, SHAPE, some(traced, seed, 0.6))
+        assert wrong < 1e-12 < 1e-3 < effect
+
+
 def test_each_part_is_priced_by_its_own_width() -> None:
     network = read(permuted).network
     (_, heads, pairs, values) = (group.name for group in network.groups)

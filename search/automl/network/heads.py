@@ -232,6 +232,10 @@ class Heads:
             for other, dim in self._parted
             if other.shape == labels.shape and torch.equal(other, labels)
         ]
+        if parted and parted[0] == dims[0]:  # heads of queries may be others than those of values
+            for part in labels.unbind(parted[0]):
+                self._split(part)
+            return
         dims = [dim for dim in dims if dim not in parted]
         runs = [dim for dim in dims if not self._is_heads(labels.movedim(dim, 0))]
         for dim in runs[:-1]:
