@@ -110,11 +110,11 @@ def make_task(
     Args:
         model: Trained; it is put into evaluation mode and onto the CPU. What torch.compile and
             DataParallel wrap is taken out; weights of other floats are copied as 32-bit ones. Or
-            its name, as `--model` takes it.
+            its name, as the command takes it.
         data: (training, validation) or (training, validation, test), each an iterable of
             (input, target) batches, of mappings, or of inputs alone; an input may be any nest of
             tensors that the model takes. A part may be two arrays, inputs and labels. Or its name,
-            as `--data` takes it.
+            as the command takes it.
         score: (model, batches) -> float, larger is better, "logits", or "psnr" for pictures; None
             for top-1 accuracy, or logits where the data has no classes of the model's.
         calibration: Most training inputs to keep.

@@ -622,7 +622,10 @@ LOG = b"""{"at_seconds": 0.1, "stage": "tracing", "peak_bytes": 9}
 {"at_seconds": 0.2, "trial": 0, "state": "COMPLETE"}
 """
 OPERATORS = [
-    {"op": "conv2d", "in_channels": 3, "out_channels": 8, "kernel": [3, 3]},
+    {
+        **{"op": "conv2d", "in_channels": 3, "out_channels": 8, "kernel": [3, 3]},
+        **{"in_size": [8, 8], "out_size": [6, 6]},
+    },
     {"op": "linear", "in_channels": 3, "out_channels": 8},
 ]
 
