@@ -182,7 +182,7 @@ def check_memory(memory: int, needed: int, what: str) -> None:
 
 #: Bytes of the program: Python, torch, ONNX Runtime and what exports to it (500 MB when all are
 #: imported), and what a session of ONNX Runtime and freed blocks add to it.
-_PROGRAM: Final = 600_000_000
+_PROGRAM: Final = 650_000_000
 #: Copies of the model: the user's, the traced one, and a candidate or one that is measured.
 _MODELS: Final = 3
 #: What all shares of a limit come to, and what is computed beside them.
