@@ -15,6 +15,8 @@
 # make bench-trust     what docs/trust.md says: kills, faults, changed files, integers on other processors, budgets on the
 #                      clock, errors of devices; goes on where it stopped, and writes the page
 #                      (TRUST="--only kills --minutes 20")
+# make scoreboard      every method shown to work, a row each: what has no result yet, and docs/scoreboard.md
+#                      (SCOREBOARD="--rows rank-spatial-half --seeds 0")
 # make fuzz            readers fed with changed files, a million of them (FUZZ="--inputs 10000"); goes on where it stopped
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
@@ -26,7 +28,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust fuzz clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust scoreboard fuzz clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -94,6 +96,11 @@ TRUST ?=
 
 bench-trust: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_trust.py $(TRUST)
+
+SCOREBOARD ?=
+
+scoreboard: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/scoreboard.py $(SCOREBOARD)
 
 FUZZ ?= --inputs 1000000
 
