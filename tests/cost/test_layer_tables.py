@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
 
-from automl.cost.grids import Way
+from automl.cost.grids import Lowered, Way
 from automl.cost.layer_tables import Builder, LayerTable, Ways, work_of
+from automl.cost.operators import operators_of
 from automl.latency.keys import op_key
-from automl.network.layers import Layer
+from automl.methods import Method
+from automl.network.layers import Layer, Parameters
 from automl.policy.policy import Bits
 from automl.policy.precisions import FP32, Precisions
-from automl.space import Space, Variable, build_space
+from automl.space import KINDS, Space, Variable, build_space
 from handmade import network
 from toy_kind import TaperKind, known
 
@@ -98,17 +102,54 @@ def test_a_lowered_layer_is_the_sum_of_what_it_runs_as() -> None:
     for place, option in enumerate((2, 4, None)):
         lowered = TaperKind().lower(option, dense)
         assert macs[0, place, -1, -1] == sum(layer.macs for layer in lowered)
-        assert size[0, place, -1, -1] == work_of(lowered, Bits())[1]
+        held = sum(each.in_channels * each.out_channels * prod(each.kernel) for each in lowered)
+        assert size[0, place, -1, -1] == 4 * (held + dense.out_channels)
         keys = tuple(op_key(replace(layer, name="")) for layer in lowered)
         end = lengths[: (place + 1) * cells].sum()
         assert tuple(running[end - len(keys) : end]) == keys
 
 
 @pytest.mark.parametrize("bits", [Bits(), Bits(8, 8)])
-def test_the_last_operator_has_the_bias(bits: Bits) -> None:
-    column, row = TaperKind().lower(4, CONV)
-    macs, size = work_of((column, row), bits)
+def test_the_work_of_operators_without_their_bias(bits: Bits) -> None:
+    macs, size = work_of(Lowered(TaperKind(), 4), bits, CONV)
     assert macs == 16 * 16 * 4 * 3 * (8 + 12)
     weights = 4 * 3 * (8 + 12)
     scales = 4 * (4 + 12) if bits.weights == 8 else 0
-    assert size == weights * bits.weights / 8 + scales + 4 * 12
+    assert size == weights * bits.weights / 8 + scales
+
+
+class Halved(TaperKind):
+    """A layer by itself, with a kernel of its own, in a quarter of the bytes."""
+
+    name = "halved"
+
+    def operators(self, form: int, layer: Layer) -> tuple[Layer, ...]:
+        return (layer,)
+
+    def kernel(self, option: int | None, operator: Layer) -> str:
+        return "" if option is None else "half"
+
+    def bytes(self, option: int | None, layer: Layer, bits: Bits) -> Any:
+        return super().bytes(option, layer, bits) / (1 if option is None else 4)
+
+
+def test_a_kind_says_by_which_rows_it_is_priced_and_what_it_weighs() -> None:
+    with KINDS.including(Method("halved", "", "", f"{__name__}:Halved")):
+        space = Space((Variable("halved", "mix", (2, None)),))
+        mix = table("mix", space)
+        named = operators_of(network(), space.decode(np.zeros(1, dtype=np.int16)), FP32)
+    assert [key.precision for key in mix.operators().keys] == ["fp32+half", "fp32"]
+    macs, size = mix.work()
+    plan, layer = mix.plan, mix.plan.layer
+    assert macs.tolist() == [[layer.macs] * 2]
+    weights, biases = layer.macs // prod(layer.out_size), plan.layer.out_channels
+    assert size.tolist() == [[weights + 4 * biases, 4 * weights + 4 * biases]]
+    assert [key.precision for key in named].count("fp32+half") == 1
+
+
+def test_weights_that_are_counted_elsewhere_weigh_nothing_in_another_form() -> None:
+    with known():
+        space = Space((Variable("taper", "mix", (2, None)),))
+        mix = table("mix", space)
+    again = replace(mix, plan=replace(mix.plan, held=Parameters()))
+    assert again.work()[1].tolist() == [[0.0, 0.0]]

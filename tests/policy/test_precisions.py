@@ -12,6 +12,8 @@ from automl.policy.precisions import (
     is_weight_only,
     parse_precision,
     parse_precisions,
+    plain_precision,
+    with_kernel,
 )
 
 
@@ -51,6 +53,21 @@ def test_bits_are_called_what_the_table_calls_them() -> None:
     assert simulator.name_of(Bits(8, 8)) == "w8a8"
     assert Precisions(("fp16", "int8")).name_of(Bits(8, 8)) == "int8"
     assert Precisions(("fp16", "int8")).name_of(Bits(4, 32)) == "fp16"  # computes in float
+
+
+def test_special_kernels_are_no_choice_of_bits() -> None:
+    found = Precisions(("fp16", "int8", "fp16+2:4", "int8+2:4"))
+    assert [bits_of(name) for name in found.names[2:]] == [Bits(16, 16), Bits(8, 8)]
+    assert found.kernels == {"2:4"}
+    assert found.bits == (Bits(8, 8), Bits(16, 16))
+    assert (found.dense, found.name_of(Bits(8, 8))) == ("fp16", "int8")
+    assert Precisions(("int8+2:4", "int8")).name_of(Bits(8, 8)) == "int8"
+    assert with_kernel("fp16", "2:4") == "fp16+2:4"
+    assert with_kernel("fp16", "") == plain_precision("fp16+2:4") == "fp16"
+    with pytest.raises(TableError, match="names no kernel"):
+        bits_of("fp16+")
+    with pytest.raises(TableError, match="unknown precision"):
+        bits_of("+2:4")
 
 
 def test_many_precisions_are_described_by_their_ends() -> None:

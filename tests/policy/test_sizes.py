@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from automl.network.layers import Layer
 from automl.policy.policy import Bits
-from automl.policy.sizes import packed_bytes
+from automl.policy.sizes import operators_bytes, packed_bytes
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,10 @@ def test_bytes_of_a_layer(bits: Bits, expected: int) -> None:
 def test_nothing_weighs_nothing() -> None:
     for bits in (Bits(), Bits(4, 4), Bits(4, 32)):
         assert packed_bytes(0, 0, 0, bits) == 0
+
+
+def test_operators_weigh_what_their_weights_do() -> None:
+    first = Layer("", "conv2d", 8, 4, (3, 3), groups=2)
+    some = (first, Layer("", "add", 4, 4), Layer("", "linear", 4, 10))
+    assert operators_bytes(some, Bits()) == 4 * (4 * 4 * 9 + 4 * 10)
+    assert operators_bytes(some, Bits(8, 8)) == 4 * 4 * 9 + 4 * 4 + 4 * 10 + 4 * 10

@@ -5,10 +5,13 @@ from .config import CompressionConfig as CompressionConfig
 from .database import build_database as build_database
 from .database import readers_of as readers_of
 from .feature_store import FeatureStore as FeatureStore
+from .forms.base import DenseForm as DenseForm
 from .forms.base import Form as Form
+from .forms.base import saves_bytes_alone as saves_bytes_alone
 from .forms.building import built as built
 from .forms.building import fitted as fitted
 from .forms.building import layer_of as layer_of
+from .forms.modules import Picked as Picked
 from .forms.registry import FORMS as FORMS
 from .forms.registry import form_of as form_of
 from .importance.base import Importance as Importance

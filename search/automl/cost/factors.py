@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from automl.cost.layer_tables import LayerTable
 from automl.latency import SOURCES, OpKey
+from automl.policy import plain_precision
 from automl.units import QUANTITIES
 
 Integers = NDArray[np.int64]
@@ -179,7 +180,8 @@ def _priced(table: LayerTable, prices: Prices, overhead: Overhead) -> tuple[Floa
     """Seconds in all, interpolated and fitted [*table.shape, 3], and joules [*table.shape]."""
     operators = table.operators()
     found = np.array([prices[key] for key in operators.keys])[operators.key]
-    integer = np.array([key.precision == INTEGER for key in operators.keys])[operators.key]
+    names = [plain_precision(key.precision) for key in operators.keys]
+    integer = np.array([name == INTEGER for name in names])[operators.key]
     factor = overhead.scale * np.where(integer, overhead.integers, 1.0)
     seconds, source = found[:, 0] * factor, found[:, 1]
 

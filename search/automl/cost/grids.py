@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.latency import OpKey, op_key
 from automl.network import Layer, LayerPlan, Width
+from automl.policy import Bits, with_kernel
 from automl.space import AnyKind
 
 Integers = NDArray[np.int64]
@@ -34,6 +35,14 @@ class Lowered:
     def __call__(self, layer: Layer) -> tuple[Layer, ...]:
         """The operators, in their order."""
         return self.kind.lower(self.option, layer)
+
+    def kernel(self, operator: Layer) -> str:
+        """As `ChoiceKind.kernel`."""
+        return self.kind.kernel(self.option, operator)
+
+    def bytes(self, layer: Layer, bits: Bits) -> Any:
+        """As `ChoiceKind.bytes`."""
+        return self.kind.bytes(self.option, layer, bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,8 @@ class Way:
         """What an operator is priced by."""
         if layer.op == "convert":
             return op_key(replace(layer, detail=self.precision), "int8")
-        return op_key(layer, self.precision)
+        kernel = "" if self.lower is None else self.lower.kernel(layer)
+        return op_key(layer, with_kernel(self.precision, kernel))
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,10 +128,11 @@ class LayerTable:
             if lower is None:
                 weights[:, column] = packed_bytes(weights[:, column], written, biases, bits)
             else:
-                count = partial(_work, lower, bits)
-                macs[:, column], weights[:, column] = self._work_of(
+                count = partial(work_of, lower, bits)
+                macs[:, column], size = self._work_of(
                     count, read, written, arrays=lower.kind.lowers_arrays
                 )
+                weights[:, column] = size * held.weights + packed_bytes(0, 0, biases, bits)
         return macs, weights
 
     def _macs(self, read: Integers, written: Integers, heads: Integers) -> Floats:
@@ -222,25 +223,15 @@ def unpriced_in(network: Network, precisions: Precisions) -> tuple[str, ...]:
     )
 
 
-def _work(lower: Lowered, bits: Bits, layer: Layer) -> tuple[Any, Any]:
-    return work_of(lower(layer), bits)
-
-
-def work_of(layers: Sequence[Layer], bits: Bits) -> tuple[Any, Any]:
-    """MACs and bytes of weights of operators that run in place of one layer, its bias in the last.
+def work_of(lower: Lowered, bits: Bits, layer: Layer) -> tuple[Any, Any]:
+    """MACs of what runs in place of a layer, and bytes of its weights without the biases.
 
     Args:
-        layers: The operators; arrays where their channels are arrays.
-        bits: What their weights are stored in.
+        lower: What it runs as.
+        bits: What its weights are stored in.
+        layer: Both are arrays where its channels are.
     """
-    size: Any = 0.0
-    for layer in layers:
-        if layer.op in WEIGHTED:
-            pairs = layer.in_channels * layer.out_channels // layer.groups
-            biases = layer.out_channels if layer is layers[-1] else 0
-            weights = pairs * math.prod(layer.kernel)
-            size = size + packed_bytes(weights, layer.out_channels, biases, bits)
-    return sum(layer.macs for layer in layers), size
+    return sum(each.macs for each in lower(layer)), lower.bytes(layer, bits)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from automl.cost.conversions import conversion
-from automl.cost.grids import Lowered
+from automl.cost.grids import Lowered, Way
 from automl.cost.layer_tables import runs_on_integers, runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Network
@@ -48,9 +48,8 @@ class _Made:
                 else self.precisions.dense
             )
             layer = plan.at(self._channels, self._resolution)
-            lower = self._lowerings.get(plan.layer.name)
-            for each in (layer,) if lower is None else lower(layer):
-                yield op_key(each, name)
+            way = Way(name, self._lowerings.get(plan.layer.name))
+            yield from map(way.key, way.operators(layer))
 
     def conversions(self) -> Iterator[OpKey]:
         """Where a value is read in another precision than it is written in."""

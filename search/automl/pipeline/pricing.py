@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from automl.compression import DenseForm, form_of
 from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
 from automl.documents import fault_of, read_json
 from automl.errors import Raised, StudyError, TableError, UsageError, attempt
@@ -29,6 +30,7 @@ from automl.latency import (
 from automl.network import TracedModel
 from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here
+from automl.pipeline.forms import check_forms
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, bits_for, precisions_of, used_names
@@ -126,7 +128,8 @@ def _priced(
     keep: Path | None,
 ) -> PricedNetwork:
     here, timed = is_cpu_table(table, options.threads), "latency" in options.limited
-    precisions, notes = precisions_of(table.header), list[str]()
+    precisions = precisions_of(table.header)
+    notes = [*check_forms(options.opened.forms, options.target, table, options.limited)]
     bits = _bits(options, table, here=here)
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
     space = _space(traced, table, options, bits, device)
@@ -196,10 +199,11 @@ def _space(
     if not opened.channels:
         steps = {group.name: group.channels for group in network.groups}
     if not knows_shapes(table):
-        if opened.forms:
+        others = [each for each in opened.forms if not isinstance(form_of(each), DenseForm)]
+        if others:
             raise UsageError(
                 f"{options.target} has prices for layers as they are alone: those of other forms"
-                f" ({', '.join(opened.forms)}) are not among them",
+                f" ({', '.join(others)}) are not among them",
                 options=("choices",),
             )
         resolutions = resolutions or ()

@@ -19,4 +19,7 @@ from .precisions import format_bits as format_bits
 from .precisions import is_float as is_float
 from .precisions import parse_precision as parse_precision
 from .precisions import parse_precisions as parse_precisions
+from .precisions import plain_precision as plain_precision
+from .precisions import with_kernel as with_kernel
+from .sizes import operators_bytes as operators_bytes
 from .sizes import packed_bytes as packed_bytes

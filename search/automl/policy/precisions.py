@@ -22,20 +22,35 @@ _NAMED: Final = {
 _WEIGHTS: Final = re.compile(r"w([1-8])(?:-w?([1-8]))?")
 _SAME: Final = re.compile(r"int([1-9]|1[0-6])")
 _MIXED: Final = re.compile(r"w([1-9]|[12][0-9]|3[0-2])a([1-9]|[12][0-9]|3[0-2])")
+#: Between a precision and the kernel that computes in it where that is not the plain one.
+_PLUS: Final = "+"
 
 
 def bits_of(name: str) -> Bits:
-    """The bits of a precision: "int8" is w8a8, "w4a6" names its own.
+    """The bits of a precision: "int8" is w8a8, "w4a6" names its own, "int8+2:4" has those of int8.
 
     Raises:
         TableError: If the name is neither known nor of the form w4a6.
     """
-    known, mixed = _NAMED.get(name), _MIXED.fullmatch(name)
+    plain, plus, kernel = name.partition(_PLUS)
+    known, mixed = _NAMED.get(plain), _MIXED.fullmatch(plain)
+    if plus and not kernel:
+        raise TableError(f"precision {name!r} names no kernel: a kernel is written as in fp16+2:4")
     if known is not None:
         return known
     if mixed is None:
         raise TableError(f"unknown precision {name!r}: known are {', '.join(_NAMED)} and w4a6")
     return Bits(int(mixed[1]), int(mixed[2]))
+
+
+def plain_precision(name: str) -> str:
+    """A precision without the kernel: "int8" of "int8+2:4"."""
+    return name.partition(_PLUS)[0]
+
+
+def with_kernel(name: str, kernel: str) -> str:
+    """A precision as tables write it, of a special kernel where one is named."""
+    return f"{name}{_PLUS}{kernel}" if kernel else name
 
 
 def is_float(bits: Bits) -> bool:
@@ -69,22 +84,34 @@ class Precisions:
         names: As its table writes them.
         simulated: Whether it prices convolutions and linear layers alone, and no conversion: the
             target is a simulator.
+
+    Those of special kernels ("fp16+2:4") are no choice of bits: forms of layers ask for them.
     """
 
     names: tuple[str, ...] = ("fp32",)
     simulated: bool = False
 
     @cached_property
+    def plain(self) -> tuple[str, ...]:
+        """Those that plain kernels compute in."""
+        return tuple(name for name in self.names if _PLUS not in name)
+
+    @cached_property
+    def kernels(self) -> frozenset[str]:
+        """Special kernels that it has in some precision."""
+        return frozenset(name.partition(_PLUS)[2] for name in self.names if _PLUS in name)
+
+    @cached_property
     def dense(self) -> str:
         """What a network runs in that is not quantised: float, or else the finest there is."""
-        if "fp32" in self.names:
+        if "fp32" in self.plain:
             return "fp32"
-        return max(self.names, key=lambda name: fineness(bits_of(name)))
+        return max(self.plain or self.names, key=lambda name: fineness(bits_of(name)))
 
     @cached_property
     def bits(self) -> tuple[Bits, ...]:
         """What a layer can be given, ascending, the dense one last."""
-        return tuple(sorted({bits_of(name) for name in self.names}, key=fineness))
+        return tuple(sorted({bits_of(name) for name in self.plain or self.names}, key=fineness))
 
     @property
     def has_float(self) -> bool:
@@ -95,7 +122,7 @@ class Precisions:
         """What the table calls a layer's bits; weights that are rounded alone compute as dense."""
         if is_weight_only(bits):
             return self.dense
-        found = (name for name in self.names if bits_of(name) == bits)
+        found = (name for name in self.plain if bits_of(name) == bits)
         return next(found, format_bits(bits))
 
 

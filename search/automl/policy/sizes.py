@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from automl.network import WEIGHTED, Layer
 from automl.policy.policy import Bits
 from automl.policy.precisions import FLOAT_BITS, is_weight_only
 
@@ -37,3 +42,19 @@ def packed_bytes(
     codes = np.ceil(count * bits.weights / 8)
     entries = np.minimum(1 << bits.weights, count) if is_weight_only(bits) else outputs
     return codes + 4.0 * entries + 4.0 * np.asarray(biases)
+
+
+def operators_bytes(operators: Iterable[Layer], bits: Bits) -> Any:
+    """Bytes of the weights of operators in a packed file, biases aside.
+
+    Args:
+        operators: Those without weights take none. Channels may be arrays; then the bytes are one.
+        bits: Of all of them.
+    """
+    size: Any = 0.0
+    for each in operators:
+        if each.op in WEIGHTED:
+            pairs = each.in_channels * each.out_channels // each.groups
+            weights = pairs * math.prod(each.kernel)
+            size = size + packed_bytes(weights, each.out_channels, 0, bits)
+    return size

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from automl.network import Block, Layer, LayerPlan, Network
-from automl.policy import Bits, Policy
+from automl.policy import Bits, Policy, operators_bytes
 
 T = TypeVar("T")
 
@@ -133,6 +133,20 @@ class ChoiceKind(ABC, Generic[T]):
     def lower(self, option: T, layer: Layer) -> tuple[Layer, ...]:
         """The operators that a layer runs as, in their order; biases belong to the last of them."""
         return (layer,)
+
+    def kernel(self, option: T, operator: Layer) -> str:
+        """The kernel whose rows price one of the operators; "" for the plain one."""
+        return ""
+
+    def bytes(self, option: T, layer: Layer, bits: Bits) -> Any:
+        """Bytes of a layer's weights in a packed file, biases aside.
+
+        Args:
+            option: What was chosen.
+            layer: Where `lowers_arrays`, its channels and groups may be arrays; then so is this.
+            bits: Of the layer.
+        """
+        return operators_bytes(self.lower(option, layer), bits)
 
 
 #: A kind whose options nobody who holds it needs to know.

@@ -6,13 +6,25 @@ import copy
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
+import numpy as np
 import torch
 from torch import nn
 
-from automl.compression import Form, built, fitted, form_of, layer_of, matrix, set_matrix
-from automl.network import Layer
+from automl.compression import (
+    DenseForm,
+    Form,
+    Picked,
+    built,
+    fitted,
+    form_of,
+    layer_of,
+    matrix,
+    set_matrix,
+)
+from automl.network import WEIGHTED, Layer
+from automl.policy import Bits, bits_of, operators_bytes, with_kernel
 from automl.testing.networks import drawn
 
 Tensor = torch.Tensor
@@ -44,7 +56,7 @@ LAYERS: Final = {
 
 
 class FormContract:
-    """Six promises of a form. Inherit it.
+    """Eight promises of a form. Inherit it.
 
     Attributes:
         name: The form's.
@@ -62,7 +74,7 @@ class FormContract:
         for kind, make in LAYERS.items():
             module = drawn(make, zlib.crc32(kind.encode()))
             bare = layer_of(module)
-            if bare is None or form.refusal(None, bare):
+            if bare is None or bare.op not in form.ops or form.refusal(None, bare):
                 continue
             layer = on_maps(bare)
             for parameter in form.parameters(layer):
@@ -96,18 +108,51 @@ class FormContract:
         form = self.form()
         for module, layer, parameter in self.cases():
             runs, operators = built(form, parameter, module), form.lower(parameter, layer)
-            parts = [*runs] if isinstance(runs, nn.Sequential) else [runs]
-            values = inputs_of(module)
-            for part, operator in zip(parts, operators, strict=True):
+            ran = outputs_of(runs, inputs_of(module))
+            weighing = [each for each in operators if each.op in (*WEIGHTED, "gather")]
+            for (part, values), operator in zip(ran, weighing, strict=True):
+                if isinstance(part, Picked):
+                    assert operator.op == "gather"
+                    continue
                 alone = layer_of(part)
                 assert alone is not None
                 sized = replace(alone, in_size=operator.in_size, out_size=operator.out_size)
                 assert sized == operator
-                with torch.no_grad():
-                    values = part(values)
                 if layer.op != "linear":
                     assert tuple(values.shape[2:]) == operator.out_size[: values.ndim - 2]
-            assert sum(each.macs for each in operators) < layer.macs
+            if isinstance(form, DenseForm):
+                assert operators == (layer,)
+            else:
+                assert sum(each.macs for each in operators) < layer.macs
+
+    def test_it_saves_bytes_where_it_saves_no_time(self) -> None:
+        """A form that runs as the layer itself by the plain kernel is smaller than the layer."""
+        form = self.form()
+        for _, layer, parameter in self.cases():
+            size = form.bytes(parameter, layer, Bits())
+            assert size > 0.0
+            if isinstance(form, DenseForm) and not form.kernel:
+                assert size < operators_bytes([layer], Bits())
+
+    def test_bytes_are_told_of_many_widths_at_once(self) -> None:
+        """As a search prices them: channels as arrays."""
+        form = self.form()
+        for _, layer, parameter in self.cases():
+            counts = np.arange(1, layer.in_channels + 1) if layer.groups == 1 else layer.in_channels
+            many = replace(layer, in_channels=cast(int, counts))
+            found = np.broadcast_to(form.bytes(parameter, many, Bits()), np.shape(counts))
+            each = [replace(layer, in_channels=int(count)) for count in np.atleast_1d(counts)]
+            expected = [form.bytes(parameter, one, Bits()) for one in each]
+            assert np.ravel(found).tolist() == expected
+
+    def test_its_operators_are_priced_by_the_kernel_that_it_needs(self) -> None:
+        """Or by plain rows."""
+        form = self.form()
+        for _, layer, parameter in self.cases():
+            kernels = {form.kernel_of(each) for each in form.lower(parameter, layer)}
+            assert form.kernel in kernels
+            assert kernels <= {form.kernel, ""}
+            assert bits_of(with_kernel("fp16", form.kernel)) == Bits(16, 16)
 
     def test_a_fitted_layer_stays_what_it_is(self) -> None:
         """Weights of the set are the nearest to themselves."""
@@ -130,7 +175,23 @@ class FormContract:
                 continue
             held = sum(each.weight.numel() for each in weighted(built(form, parameter, cut)))
             told = form.lower(parameter, small)
-            assert held == sum(weights(each) for each in told)
+            assert held == sum(weights(each) for each in told if each.op in WEIGHTED)
+
+
+def outputs_of(runs: nn.Module, inputs: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """What each operator of a form wrote, in the order in which they ran."""
+    found = list[tuple[nn.Module, Tensor]]()
+
+    def note(module: nn.Module, _: object, written: Tensor) -> None:
+        found.append((module, written))
+
+    leaves = [each for each in runs.modules() if not any(each.children())]
+    handles = [each.register_forward_hook(note) for each in leaves]
+    with torch.no_grad():
+        runs(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def weighted(module: nn.Module) -> Iterator[Any]:

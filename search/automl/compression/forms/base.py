@@ -2,7 +2,9 @@
 
 The layer stays linear. Its matrix becomes the member of the set whose outputs differ least from
 the layer's, for what it reads. Until a network is finished the layer stays one module with that
-matrix; then a chain of plain convolutions takes its place (`build`), which is what was priced.
+matrix; then the operators that were priced take its place: plain convolutions one after the other
+(`Form`), sums of such (`Form.arrangement`), or the layer itself with a matrix that a special kernel
+runs or that takes fewer bytes (`DenseForm`).
 
 Forms are loaded where only a policy is read: torch is imported where it is used.
 """
@@ -15,7 +17,9 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from automl.network import Extent, Layer
+from automl.compression.forms.arrangement import Arrangement, Serial, composed
+from automl.network import WEIGHTED, Extent, Layer
+from automl.policy import Bits, operators_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +28,8 @@ P = TypeVar("P")
 
 #: Convolutions over maps, of all channels, of some, or of each by itself.
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
+#: Channels in another order: in a form's operators a `Picked`, whose factor is the index.
+GATHER = "gather"
 
 
 class Form(ABC, Generic[P]):
@@ -37,10 +43,13 @@ class Form(ABC, Generic[P]):
     Attributes:
         name: As policies and the registry write it.
         ops: Operators that it is a form of.
+        kernel: The kernel that its operators need: "2:4" is priced by rows of "fp16+2:4", and
+            offered where a table has such. "" for plain ones.
     """
 
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]] = CONVOLUTIONS
+    kernel: ClassVar[str] = ""
 
     @abstractmethod
     def refusal(self, parameter: P | None, layer: Layer) -> str:
@@ -67,17 +76,42 @@ class Form(ABC, Generic[P]):
             metric: Of its inputs; None for that of the weights.
         """
 
+    def arrangement(self, parameter: P, count: int) -> Arrangement:
+        """How the operators belong together: one after the other, where this is not overridden.
+
+        Args:
+            parameter: Which set.
+            count: How many there are in `factors`.
+
+        Operators without a factor ("add") are priced and not placed. A chain may end with channels
+        in another order, each of them once: the bias goes to the operator before.
+        """
+        return Serial(tuple(range(count)))
+
     def compose(self, parameter: P, factors: Sequence[Tensor], window: Extent) -> Tensor:
         """The kernel of one convolution that computes what the factors do.
 
         Args:
             parameter: Which set.
-            factors: Kernels of operators, of which along each axis one alone has taps.
+            factors: Kernels of operators, of which in a chain one alone has taps along each axis.
+                A form whose channels change their order composes them itself.
             window: Height and width of the layer's kernel.
         """
-        from automl.compression.forms.algebra import chained
+        return composed(self.arrangement(parameter, len(factors)), factors)
 
-        return chained(factors)
+    def bytes(self, parameter: P, layer: Layer, bits: Bits) -> Any:
+        """Bytes of a member in a packed file, biases aside: those of its operators' weights.
+
+        Args:
+            parameter: Which set.
+            layer: Its channels and groups may be arrays; then so are the bytes.
+            bits: Of the layer: what its weights are stored in.
+        """
+        return operators_bytes(self.lower(parameter, layer), bits)
+
+    def kernel_of(self, operator: Layer) -> str:
+        """The kernel that one of the operators needs; "" for the plain one."""
+        return self.kernel if operator.op in WEIGHTED else ""
 
     @abstractmethod
     def write(self, parameter: P) -> str:
@@ -90,6 +124,28 @@ class Form(ABC, Generic[P]):
         Raises:
             ValueError: The text is none.
         """
+
+
+class DenseForm(Form[P]):
+    """A set of matrices that the layer computes itself: for a special kernel, or in fewer bytes.
+
+    A member runs as the layer does, with its matrix written into it, and is exported so. Where the
+    form has a `kernel` it has the price of that; else the dense one, and it is worth something
+    where the size is limited. `factors` gives the member itself, and `bytes` says what it takes.
+    """
+
+    def lower(self, parameter: P, layer: Layer) -> tuple[Layer, ...]:
+        """The layer."""
+        return (layer,)
+
+    @abstractmethod
+    def bytes(self, parameter: P, layer: Layer, bits: Bits) -> Any:
+        """As `Form.bytes`: of the structure and of the numbers that are kept."""
+
+
+def saves_bytes_alone(form: Form[Any]) -> bool:
+    """Whether a form runs at the dense price: what it saves is size."""
+    return isinstance(form, DenseForm) and not form.kernel
 
 
 def saving(layer: Layer, operators: Sequence[Layer]) -> bool:

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from automl.compression.forms.algebra import damped
-from automl.compression.forms.base import Form
+from automl.compression.forms.arrangement import Serial, places, wired
+from automl.compression.forms.base import GATHER, Form
+from automl.compression.forms.modules import Picked
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.qparams import centred
-from automl.network import Layer
+from automl.network import WEIGHTED, Layer
 
 Tensor = torch.Tensor
 
@@ -64,18 +66,30 @@ def fitted(form: Form[Any], parameter: Any, module: nn.Module, moments: Tensor |
 def built(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
     """What runs in the place of a layer whose weights are in the set: the operators of its price.
 
-    The last has the bias.
+    The last that has weights has the bias.
     """
     layer, kernel = layer_of(module), _kernel(module)
     assert layer is not None
-    operators = form.lower(parameter, layer)
+    operators = [each for each in form.lower(parameter, layer) if each.op in (*WEIGHTED, GATHER)]
     factors = form.factors(parameter, kernel, None)
+    arrangement = form.arrangement(parameter, len(factors))
+    *_, last = (each for each in places(arrangement) if operators[each].op != GATHER)
     bias = _bias(module)
+    if bias is not None and isinstance(arrangement, Serial):
+        for place in range(len(factors) - 1, last, -1):  # before its channels are reordered
+            bias = bias[factors[place].argsort()]
     parts = [
-        _made(module, each, factor, bias if each is operators[-1] else None)
-        for each, factor in zip(operators, factors, strict=True)
+        _picked(module, factor)
+        if each.op == GATHER
+        else _made(module, each, factor, bias if place == last else None)
+        for place, (each, factor) in enumerate(zip(operators, factors, strict=True))
     ]
-    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+    return wired(arrangement, parts)
+
+
+def _picked(module: nn.Module, index: Tensor) -> nn.Module:
+    """Channels in another order."""
+    return Picked(index, -1 if isinstance(module, nn.Linear) else 1)
 
 
 def _made(module: Any, operator: Layer, factor: Tensor, bias: Tensor | None) -> nn.Module:

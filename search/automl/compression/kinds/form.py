@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from automl.compression.forms.base import Form, saves_bytes_alone
 from automl.compression.forms.registry import FORMS, form_of
 from automl.compression.kinds.base import WEIGHTED, LayerKind
 from automl.errors import SpaceError, UsageError
 from automl.network import Layer, Network
+from automl.policy import Bits
 from automl.space import SpaceSettings, Variable
 
 if TYPE_CHECKING:
@@ -45,26 +48,15 @@ class FormKind(LayerKind[FormOption]):
         found = list[Variable]()
         layers = {plan.layer.name: plan.layer for plan in network.plans}
         for layer in layers.values() if opened else ():
-            options = [
-                FormOption(form.name, parameter)
-                for form in opened
-                if layer.op in WEIGHTED and not form.refusal(None, layer)
-                for parameter in form.parameters(layer)
-            ]
+            options = _options(opened, layer) if layer.op in WEIGHTED else []
             if options:
-                options.sort(key=lambda each: sum(part.macs for part in self.lower(each, layer)))
+                options.sort(key=partial(self._work, layer))
                 found.append(Variable(self.name, layer.name, (*options, None)))
         return found
 
     def forms(self, layer: Layer) -> Sequence[FormOption]:
         """What all forms make of a layer."""
-        able = [form_of(name) for name in FORMS.names()]
-        return [
-            FormOption(form.name, parameter)
-            for form in able
-            if not form.refusal(None, layer)
-            for parameter in form.parameters(layer)
-        ]
+        return _options([form_of(name) for name in FORMS.names()], layer)
 
     def operators(self, form: FormOption, layer: Layer) -> tuple[Layer, ...]:
         """As the form lowers the layer.
@@ -76,6 +68,21 @@ class FormKind(LayerKind[FormOption]):
         if layer.op not in made.ops:
             raise SpaceError(f"{layer.name!r} cannot take {self.write(form)}: it is a {layer.op}")
         return made.lower(form.parameter, layer)
+
+    def _work(self, layer: Layer, form: FormOption) -> tuple[int, float]:
+        """Multiplications, then bytes."""
+        macs = sum(each.macs for each in self.lower(form, layer))
+        return macs, float(self.bytes(form, layer, Bits()))
+
+    def kernel(self, option: FormOption | None, operator: Layer) -> str:
+        """As the form says it."""
+        return "" if option is None else form_of(option.form).kernel_of(operator)
+
+    def bytes(self, option: FormOption | None, layer: Layer, bits: Bits) -> Any:
+        """As the form says it."""
+        if option is None:
+            return super().bytes(option, layer, bits)
+        return form_of(option.form).bytes(option.parameter, layer, bits)
 
     def refusal(self, option: FormOption | None, module: nn.Module) -> str:
         """As the form says it."""
@@ -95,7 +102,7 @@ class FormKind(LayerKind[FormOption]):
         return fitted(form_of(form.form), form.parameter, module, moments)
 
     def replacement(self, form: FormOption, module: nn.Module) -> nn.Module:
-        """Plain convolutions, one after the other, or two linear layers."""
+        """As the form builds it: plain convolutions, or the layer with another matrix."""
         from automl.compression.forms.building import built
 
         return built(form_of(form.form), form.parameter, module)
@@ -114,8 +121,22 @@ class FormKind(LayerKind[FormOption]):
         return FormOption(form.name, form.read(parameter))
 
 
+def _options(forms: Sequence[Form[Any]], layer: Layer) -> list[FormOption]:
+    """What some forms make of a layer."""
+    return [
+        FormOption(form.name, parameter)
+        for form in forms
+        if layer.op in form.ops and not form.refusal(None, layer)
+        for parameter in form.parameters(layer)
+    ]
+
+
 def _opened(settings: SpaceSettings) -> Sequence[str]:
-    """Names of the forms that are open: all, where the kind is asked for by its own name."""
+    """Names of the forms that are open.
+
+    Where the kind is asked for by its own name: all that plain operators of every table run.
+    """
     if settings.forms or FormKind.name not in settings.kinds:
         return settings.forms
-    return FORMS.names()
+    known = {name: form_of(name) for name in FORMS.names()}
+    return [name for name, form in known.items() if not (form.kernel or saves_bytes_alone(form))]

@@ -1,0 +1,113 @@
+"""Which forms a target offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import request, write_simulator
+from torch import Tensor
+
+from automl.compression import FORMS, DenseForm
+from automl.compression.forms.base import CONVOLUTIONS
+from automl.compression.forms.registry import form_of
+from automl.errors import UsageError
+from automl.latency import LatencyTable, OpKey, Row
+from automl.latency.header import TableHeader
+from automl.methods import Method
+from automl.network import Layer
+from automl.pipeline import SearchRequest, search
+from automl.pipeline.forms import check_forms, kernels_of
+from automl.policy import Bits, operators_bytes
+
+
+class Thinned(DenseForm[int]):
+    """The layer as it is, said to take a share of the bytes."""
+
+    name = "thinned"
+    ops = (*CONVOLUTIONS, "linear")
+
+    def refusal(self, parameter: int | None, layer: Layer) -> str:
+        return ""
+
+    def parameters(self, layer: Layer) -> Sequence[int]:
+        return (4,)
+
+    def factors(self, parameter: int, kernel: Tensor, metric: Tensor | None) -> tuple[Tensor, ...]:
+        return (kernel,)
+
+    def bytes(self, parameter: int, layer: Layer, bits: Bits) -> Any:
+        return operators_bytes([layer], bits) / parameter
+
+    def write(self, parameter: int) -> str:
+        return str(parameter)
+
+    def read(self, text: str) -> int:
+        return int(text)
+
+
+class Quick(Thinned):
+    """The same, with a kernel of its own."""
+
+    name = "quick"
+    kernel = "quick"
+
+
+@pytest.fixture(autouse=True)
+def _known() -> Iterator[None]:
+    with (
+        FORMS.including(Method("thinned", "", "", f"{__name__}:Thinned")),
+        FORMS.including(Method("quick", "", "", f"{__name__}:Quick")),
+    ):
+        yield
+    form_of.cache_clear()
+
+
+def table(*precisions: str) -> LatencyTable:
+    header = TableHeader(name="made", device="made", runtime="made")
+    rows = [Row(OpKey("conv2d", 8, 8, precision=name), 1e-3) for name in precisions]
+    return LatencyTable(header, rows)
+
+
+def thinned(target: object, out: Path, budget: str) -> SearchRequest:
+    """A search of that form alone."""
+    options: dict[str, Any] = {"choices": "thinned", "trials": 2}
+    return request(target, out / "run", budget, resolutions=(), round_to=None, **options)
+
+
+def test_a_kernel_is_there_where_a_table_has_rows_of_it() -> None:
+    assert kernels_of(table("fp32")) == frozenset()
+    assert kernels_of(table("fp32", "fp32+quick", "int8+2:4")) == {"quick", "2:4"}
+    assert check_forms(["quick"], "board", table("fp32+quick"), {"latency"}) == ()
+    said = r"quick needs a kernel of its own, and board has no rows of one \(fp32\+quick\)"
+    with pytest.raises(UsageError, match=said):
+        check_forms(["taps", "quick"], "board", table("fp32"), {"latency"})
+
+
+def test_what_saves_bytes_alone_says_so() -> None:
+    (note,) = check_forms(["taps", "thinned"], "board", table("fp32"), {"latency"})
+    assert note.startswith("thinned: runs as the layer itself, at its price")
+    assert note.endswith("no size is limited")
+    (note,) = check_forms(["thinned"], "board", table("fp32"), {"latency", "bytes"})
+    assert "limited" not in note
+    assert check_forms(["taps"], "board", table("fp32"), {"latency"}) == ()
+
+
+def test_a_size_is_met_by_what_saves_bytes_alone(tmp_path: Path) -> None:
+    found = search(thinned("rpi4", tmp_path, "40%size"))
+    assert found.compressed.bytes <= 0.4 * found.dense.bytes
+    assert found.compressed.macs == found.dense.macs
+    assert any("what it saves is size" in note for note in found.notes)
+
+
+def test_a_target_without_the_kernel_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="quick needs a kernel"):
+        search(request("rpi4", tmp_path / "run", "50%", choices="channels,quick", resolutions=()))
+
+
+def test_a_simulator_knows_layers_as_themselves(tmp_path: Path) -> None:
+    simulator = write_simulator(tmp_path / "simulated.jsonl")
+    found = search(thinned(simulator, tmp_path, "60%size"))
+    assert found.compressed.bytes <= 0.6 * found.dense.bytes
