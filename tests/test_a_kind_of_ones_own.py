@@ -247,13 +247,19 @@ def test_an_option_that_is_none_is_refused_where_a_policy_is_read(tmp_path: Path
         read_policy(tmp_path / "policy.json")
 
 
-def test_what_cannot_be_chosen_together_is_refused(traced: TracedModel) -> None:
-    with pytest.raises(SpaceError, match="bits and taper of 'first' cannot both be chosen"):
-        open_space(traced.network, SpaceSettings(precisions=(Bits(8, 8), Bits()), kinds=["taper"]))
+def test_what_runs_in_its_place_has_the_layers_bits(traced: TracedModel) -> None:
+    both = SpaceSettings(precisions=(Bits(8, 8), Bits()), kinds=["taper"])
+    space = open_space(traced.network, both)
+    assert {"bits", "taper"} <= set(space.kinds)
     compressor = Compressor(traced, images(8), COUNTS, scheme="qdq-u8s8")
-    both = Policy(bits={"second": Bits(8, 8)}, further={"taper": {"first": "rank 1"}})
-    with pytest.raises(SpaceError, match="taper and bits cannot both be chosen"):
-        compressor.make(both)
+    layers = dict.fromkeys(("first", "second"), Bits(8, 8))
+    made = compressor.make(Policy(bits=layers, further={"taper": {"first": "rank 1"}}))
+    assert isinstance(made, QuantizedModel)
+    assert made.weights.keys() == {"first.0", "first.1", "second"}
+
+
+def test_a_part_that_is_none_is_refused(traced: TracedModel) -> None:
+    compressor = Compressor(traced, images(8), COUNTS, scheme="qdq-u8s8")
     with pytest.raises(SpaceError, match=r"no such part \(did you mean first"):
         compressor.make(Policy(further={"taper": {"frist": "rank 1"}}))
 

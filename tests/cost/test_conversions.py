@@ -9,7 +9,7 @@ import pytest
 
 from automl.cost import Budget, CostModel, Limit, build_cost_model, required_keys
 from automl.cost.factors import Overhead
-from automl.cost.layer_tables import INTEGER
+from automl.cost.grids import INTEGER
 from automl.cost.operators import operators_of
 from automl.network.layers import Layer
 from automl.policy.policy import Bits, Policy

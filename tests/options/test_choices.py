@@ -25,6 +25,8 @@ def test_auto_is_all_but_forms() -> None:
 def test_words_open_what_they_say_and_nothing_else() -> None:
     some = options(choices="channels,rank,taps").opened
     assert some == Opened(True, False, False, False, (*RANK, "taps"))
+    both = options(choices="bits,taps").opened
+    assert both == Opened(False, False, True, False, ("taps",))
     assert options(choices=["bits", "resolution"]).opened == Opened(False, False, True, True)
     assert opened_by(("rank-spatial", "rank"), (), True).forms == RANK
     assert check_choices("taps,taps, blocks") == ("taps", "blocks")
@@ -52,7 +54,6 @@ def test_words_that_open_nothing_are_refused(value: Any, said: str) -> None:
         ({"choices": "blocks", "round_to": 8}, "round_to says otherwise"),
         ({"choices": "channels,rank", "precisions": "int8"}, "precisions says otherwise"),
         ({"choices": "channels,bits", "precisions": "float"}, "layers compute in float"),
-        ({"choices": "channels,bits,rank"}, "have bits and forms .* leave one of them out"),
     ],
 )
 def test_options_that_contradict_the_choices_are_refused(values: dict[str, Any], said: str) -> None:

@@ -38,16 +38,6 @@ def test_what_has_no_choice_is_said() -> None:
     assert not choose_bits(("float",), "cpu", CPU, {"latency"}).any
 
 
-def test_auto_gives_way_to_other_forms_of_layers() -> None:
-    found = choose_bits(("auto",), "cpu", CPU, {"latency"}, forms=["low-rank"])
-    assert not found.any
-    assert found.notes == (
-        "no bits are chosen: layers of another form (low-rank) compute in float",
-    )
-    asked = choose_bits(("int8",), "cpu", CPU, {"latency"}, forms=["low-rank"])
-    assert asked.any  # two forms of one layer are refused, by its name
-
-
 def test_names_are_taken_with_the_dense_precision_beside() -> None:
     asked = choose_bits(("int8", "w4", "w2-w3"), "cpu", CPU, {"bytes", "latency"})
     assert set(asked.precisions) == {INT8, FP32}

@@ -21,6 +21,7 @@ from .importance.elimination import RemovedBlock as RemovedBlock
 from .importance.registry import IMPORTANCES as IMPORTANCES
 from .kinds.applying import further_parts as further_parts
 from .kinds.applying import in_place as in_place
+from .kinds.applying import running as running
 from .kinds.base import Bench as Bench
 from .kinds.base import CompressionKind as CompressionKind
 from .kinds.base import LayerKind as LayerKind
@@ -54,6 +55,7 @@ from .quantization.simulation import make_plan as make_plan
 from .reconstruction.base import Candidate as Candidate
 from .reconstruction.base import Reconstruction as Reconstruction
 from .reconstruction.base import RefitSettings as RefitSettings
+from .reconstruction.base import StandIn as StandIn
 from .reconstruction.registry import RECONSTRUCTIONS as RECONSTRUCTIONS
 from .resizing import resized as resized
 from .resizing import tiled as tiled

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,18 +18,29 @@ from automl.compression.database import Database, build_database, database_of
 from automl.compression.feature_store import FeatureStore
 from automl.compression.importance.elimination import PruningOrder
 from automl.compression.importance.registry import IMPORTANCES
-from automl.compression.kinds.applying import further_parts, in_place
+from automl.compression.kinds.applying import (
+    FurtherPart,
+    Running,
+    further_parts,
+    in_place,
+    running,
+)
 from automl.compression.memory import Images, MemoryPlan
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.registry import QUANTIZERS
-from automl.compression.quantization.simulation import Plan, make_plan
-from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
+from automl.compression.quantization.simulation import Plan, is_rounded, make_plan
+from automl.compression.reconstruction.base import (
+    FULL_REFIT,
+    Candidate,
+    RefitSettings,
+    StandIn,
+)
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
 from automl.compression.statistics import Excerpt, Features, collect
-from automl.errors import QuantizationError, SpaceError, nearest
-from automl.network import Flow, TracedModel, kept_positions
-from automl.policy import Policy
+from automl.errors import QuantizationError, nearest
+from automl.network import Flow, TracedModel, kept_positions, replace_layer
+from automl.policy import Bits, Policy
 
 Tensor = torch.Tensor
 DEFAULT_CONFIG: Final = CompressionConfig()
@@ -75,6 +88,7 @@ class Compressor:
         self._memory = MemoryPlan(traced.trace, config.memory, scale)
         importance = IMPORTANCES.build(config.importance)
         self.quantizer = QUANTIZERS.build(config.quantization)
+        self._built: dict[tuple[str, str, str], nn.Module] = {}
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features = FeatureStore() if features is None else features
         self.database: Database = (
@@ -144,45 +158,62 @@ class Compressor:
         Raises:
             QuantizationError: Bits of no such layer, or activations that are constant or not
                 finite; it names the layer.
-            SpaceError: A further choice that cannot be made, or one beside bits.
+            SpaceError: A further choice that cannot be made.
         """
-        plan, parts = self.plan(policy), further_parts(self.traced.model, policy)
-        if plan.bits and parts:
-            raise SpaceError(f"{parts[0].kind.name} and bits cannot both be chosen in one network")
-        if plan.bits and not finish:
+        parts = further_parts(self.traced.model, policy)
+        runs, plan = self._planned(policy, parts)
+        if plan.bits and not (finish or parts):
             shown = self._memory.parts(
                 lambda here: resized(self.images[here], policy.resolution), len(self.images)
             )
             return self.joint.candidate(policy, plan, self._outputs(policy), shown)
         model = self.database.candidate(policy)
-        if not finish:
+        if not (finish or plan.bits):
             return in_place(model, parts, lambda name: self.joint.moments_read(name, policy))
         if not (plan.bits or parts or policy.removed or self.database.kept(policy)):
             return model
         self._features.let_go()  # a refit takes moments of its own, of what its network reads
+        if not finish:  # parts of a layer are rounded for what they read: the walk, without solving
+            settings = replace(settings, rounds=0)
         candidate = Candidate(
             model,
-            self.traced.trace,
+            runs.trace,
             self.features(policy.resolution, settings),
             self._outputs(policy),
             plan,
             policy.removed,
-            {part.name: part.finish for part in parts},
+            {} if plan.bits else {part.name: part.finish for part in parts},
+            _stand_ins(model, parts, runs) if plan.bits else {},
         )
-        return in_place(self._reconstruction.finish(candidate, self.quantizer, settings), parts)
+        finished = self._reconstruction.finish(candidate, self.quantizer, settings)
+        return finished if plan.bits else in_place(finished, parts)
 
     def plan(self, policy: Policy) -> Plan:
         """What a policy's network rounds; bits of layers in removed blocks mean nothing.
 
         Raises:
             QuantizationError: Bits of a layer that is none or whose bits cannot be chosen.
+            SpaceError: A further choice that cannot be made.
         """
-        flow, known = Flow(self.traced.trace, policy.removed), self.joint.flow.layers
+        return self._planned(policy, further_parts(self.traced.model, policy))[1]
+
+    def _planned(self, policy: Policy, parts: Sequence[FurtherPart]) -> tuple[Running, Plan]:
+        known = self.joint.flow.layers
         for name in policy.bits:
             if name not in known:
                 raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
-        left = {name: bits for name, bits in policy.bits.items() if name in flow.layers}
-        return make_plan(flow, left, self.scheme)
+        flow = Flow(self.traced.trace, policy.removed)
+        rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in flow.layers)
+        runs = running(self.traced, parts if rounds else (), self._build)
+        flow = Flow(runs.trace, policy.removed) if runs.places else flow
+        return runs, make_plan(flow, runs.bits(flow, policy.bits), self.scheme)
+
+    def _build(self, part: FurtherPart, module: nn.Module) -> nn.Module:
+        """As the part, of the dense network; made once, as only its operations count."""
+        key = part.kind.name, part.name, part.kind.format(part.option)
+        if key not in self._built:
+            self._built[key] = part.build(module)
+        return self._built[key]
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:
         kept = self.database.kept(policy)
@@ -196,6 +227,18 @@ class Compressor:
             if side != "in":
                 result[name] = places
         return result
+
+
+def _stand_ins(model: nn.Module, parts: Sequence[FurtherPart], runs: Running) -> dict[str, StandIn]:
+    """Put what runs in the places of a candidate's layers, and keep the layers."""
+    found = {}
+    for part in parts:
+        layer = copy.deepcopy(model.get_submodule(part.name))
+        found[part.name] = StandIn(
+            layer, runs.places[part.name], runs.ends[part.name], part.finish, part.build
+        )
+        replace_layer(model, part.name, part.build(layer).train(layer.training))
+    return found
 
 
 def digest_of(images: Images) -> str:

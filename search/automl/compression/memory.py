@@ -43,9 +43,9 @@ _NUMBER: Final = 4
 CELLS: Final = 28_000_000
 
 
-#: Where parts wait: before a "layer" runs, or after an operation has written a value whose "range"
-#: is to be found.
-Gate = tuple[Literal["layer", "range"], Address]
+#: Where parts wait: before a "layer" runs, before what stands in for one does ("form"), or after an
+#: operation has written a value whose "range" is to be found.
+Gate = tuple[Literal["layer", "form", "range"], Address]
 
 
 class Images(Protocol):

@@ -18,6 +18,18 @@ from automl.space import AnyKind
 Integers = NDArray[np.int64]
 #: Shapes of layers whose operators are remembered: those of a network follow each other.
 _SHAPES: Final = 8
+#: Operators that integer kernels exist for; the others compute in float whatever their owner does.
+INTEGER: Final = (
+    "conv2d",
+    "depthwise_conv2d",
+    "linear",
+    "add",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "concat",
+    "resize",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +64,12 @@ class Way:
     Attributes:
         precision: As the table writes it; "quantize" or "dequantize" of a conversion.
         lower: What it runs as; None for itself.
+        floats: The precision of what has no integer kernel among that.
     """
 
     precision: str
     lower: Lowered | None = None
+    floats: str = "fp32"
 
     @property
     def takes_arrays(self) -> bool:
@@ -70,8 +84,14 @@ class Way:
         """What an operator is priced by."""
         if layer.op == "convert":
             return op_key(replace(layer, detail=self.precision), "int8")
+        integer = self.lower is None or runs_on_integers(layer)
         kernel = "" if self.lower is None else self.lower.kernel(layer)
-        return op_key(layer, with_kernel(self.precision, kernel))
+        return op_key(layer, with_kernel(self.precision if integer else self.floats, kernel))
+
+
+def runs_on_integers(layer: Layer) -> bool:
+    """Whether an operator has an integer kernel."""
+    return layer.op in INTEGER and len(layer.in_size) < 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,32 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.axes import Axis, axes_of, settle
-from automl.cost.grids import Lowered, Operators, Way, operators_over, sized
+from automl.cost.grids import Lowered, Operators, Way, operators_over, runs_on_integers, sized
 from automl.network import RECURRENT, UNPRICED, WEIGHTED, Layer, LayerPlan, Network
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
 from automl.space import Space, bit_options, kind_of
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-#: Operators that integer kernels exist for; the others compute in float whatever their owner does.
-INTEGER: Final = (
-    "conv2d",
-    "depthwise_conv2d",
-    "linear",
-    "add",
-    "max_pool",
-    "avg_pool",
-    "global_avg_pool",
-    "concat",
-    "resize",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +189,6 @@ class LayerTable:
         return read * written // self.plan.layer.groups
 
 
-def runs_on_integers(layer: Layer) -> bool:
-    """Whether an operator has an integer kernel."""
-    return layer.op in INTEGER and len(layer.in_size) < 3
-
-
 def runs_priced(op: str, precisions: Precisions) -> bool:
     """Whether a target prices an operator: a simulator knows convolutions and linear layers."""
     return op != UNPRICED and (op in WEIGHTED or not precisions.simulated)
@@ -302,7 +284,7 @@ class Builder:
         form, lowerings = self._lowerings.get(plan.layer.name, (None, (None,)))
         if form is not None:
             choosers = ((form, len(lowerings)), *choosers)
-        ways = [Way(name, lower) for lower, name in product(lowerings, names)]
+        ways = [Way(name, lower, dense) for lower, name in product(lowerings, names)]
         priced = tuple(dict.fromkeys(ways))
         bits = options * len(lowerings)
         return Ways(priced, tuple(map(priced.index, ways)), bits, choosers)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from automl.cost.conversions import conversion
-from automl.cost.grids import Lowered, Way
-from automl.cost.layer_tables import runs_on_integers, runs_priced
+from automl.cost.grids import Lowered, Way, runs_on_integers
+from automl.cost.layer_tables import runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Network
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
@@ -35,6 +35,7 @@ class _Made:
 
     def layers(self) -> Iterator[OpKey]:
         """What runs, in network order."""
+        dense = self.precisions.dense
         for plan in self.network.plans:
             if plan.block in self.policy.removed and plan.block:
                 continue
@@ -42,13 +43,9 @@ class _Made:
             if not runs_priced(op, self.precisions):
                 continue
             bits = self._written_in(plan.owner, plan.block)
-            name = (
-                self.precisions.name_of(bits)
-                if runs_on_integers(plan.layer)
-                else self.precisions.dense
-            )
             layer = plan.at(self._channels, self._resolution)
-            way = Way(name, self._lowerings.get(plan.layer.name))
+            name = self.precisions.name_of(bits) if runs_on_integers(plan.layer) else dense
+            way = Way(name, self._lowerings.get(plan.layer.name), dense)
             yield from map(way.key, way.operators(layer))
 
     def conversions(self) -> Iterator[OpKey]:

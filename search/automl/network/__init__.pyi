@@ -42,6 +42,8 @@ from .recorded import Trace as Trace
 from .recorded import addresses as addresses
 from .removal import remove as remove
 from .resumed import ResumedModel as ResumedModel
+from .splicing import place_of as place_of
+from .splicing import spliced as spliced
 from .stepped_tracer import SteppedTracer as SteppedTracer
 from .surgery import kept_positions as kept_positions
 from .surgery import positions_of as positions_of

@@ -66,10 +66,11 @@ def base_kind(module: nn.Module) -> str:
 def leaf_kind(module: nn.Module) -> str:
     """What a parametrised layer is ("conv", "linear", ...), or "" for any other module.
 
-    An `OwnForward` layer is one while it runs itself, not while what is around it runs.
+    An `OwnForward` layer is one while it runs itself, not while what is around it runs, and not
+    where another module runs in its place.
     """
     if isinstance(module, OwnForward):
-        return base_kind(module) if module.inside else ""
+        return base_kind(module) if module.inside and not module.replaced else ""
     for kind, name in _LEAVES.items():
         if isinstance(module, kind):
             own = "forward" in vars(module) or hasattr(module, "parametrizations")

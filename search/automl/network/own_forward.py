@@ -93,6 +93,11 @@ class OwnForward(nn.Module):
         with Rerouted(self._layer):
             return self.around(*args, **kwargs)
 
+    @property
+    def replaced(self) -> bool:
+        """Whether another module runs in the layer's place."""
+        return "stands_in" in self._modules
+
     def replace(self, module: nn.Module) -> None:
         """Run a module in the layer's place, within what is around it; the layer's weights go."""
         self.add_module("stands_in", module)

@@ -267,13 +267,6 @@ class SearchOptions(SpaceOptions):
             raise OptionError(
                 "choices", "have bits, and layers compute in float", options=("precisions",)
             )
-        if opened.forms and opened.bits:
-            raise OptionError(
-                "choices",
-                f"have bits and forms ({', '.join(opened.forms)}): a layer of another form computes"
-                " in float, and so does a network that has one; leave one of them out",
-                options=("choices",),
-            )
 
     def _check_measure(self) -> None:
         if len(self.budgets) > 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.compression import further_parts, in_place
+from automl.compression import further_parts, in_place, running
 from automl.cost import LATENCY, Overhead, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.heap import give_back
@@ -168,9 +168,9 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
     model, shape = network_of(traced, policy)
     scheme = scheme_of(header)
     if scheme is not None and any(map(computes_integers, policy.bits.values())):
-        flow = Flow(traced.trace, policy.removed)
-        bits = {name: each for name, each in policy.bits.items() if name in flow.layers}
-        content = uncalibrated_onnx(model, flow, bits, scheme, shape)
+        runs = running(traced, further_parts(traced.model, policy))
+        flow = Flow(runs.trace, policy.removed)
+        content = uncalibrated_onnx(model, flow, runs.bits(flow, policy.bits), scheme, shape)
     else:
         content = onnx_bytes(model, shape)
     return half_model(content) if floats_of(header) == "fp16" else content

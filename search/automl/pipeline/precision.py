@@ -20,7 +20,6 @@ from automl.policy import (
     parse_precision,
 )
 from automl.profiling import runtime_of_table
-from automl.space import kind_of
 from automl.units import Quantity
 
 #: Bits that weights may be rounded to by themselves.
@@ -79,13 +78,11 @@ def choose_bits(
     precisions: Precisions,
     limited: Iterable[Quantity],
     keep_first_last: bool = False,
-    forms: Iterable[str] = (),
 ) -> BitChoices:
     """What of the words the target has and the budget has a use for.
 
     "auto" is what pays: all that the target computes in where a latency or an energy is limited,
-    and weights rounded by themselves where the size is. It gives way to kinds that give layers
-    another form, which computes in float.
+    and weights rounded by themselves where the size is.
 
     Args:
         words: From `parse_precisions`.
@@ -93,7 +90,6 @@ def choose_bits(
         precisions: What it computes in.
         limited: Quantities that the budget limits.
         keep_first_last: As asked for.
-        forms: Names of open forms, and of open kinds that give layers another form.
 
     Raises:
         UsageError: A precision that the target lacks, or that no limit has a use for.
@@ -108,10 +104,6 @@ def choose_bits(
                 options=("keep_first_last", "precisions"),
             )
         return BitChoices()
-    forms = tuple(forms)
-    if tuple(words) == ("auto",) and forms and precisions.has_float:
-        note = f"no bits are chosen: layers of another form ({', '.join(forms)}) compute in float"
-        return BitChoices(notes=(note,))
     if tuple(words) == ("auto",):
         computed = precisions.bits if timed else ()
         weights = WEIGHT_BITS if sized and precisions.has_float else ()
@@ -138,15 +130,12 @@ def bits_for(options: SearchOptions, precisions: Precisions) -> BitChoices:
     Raises:
         UsageError: As `choose_bits`.
     """
-    opened = options.opened
-    forms = (*opened.forms, *(kind for kind in opened.kinds if kind_of(kind).lowers))
     return choose_bits(
-        options.precisions if opened.bits or forms else ("float",),
+        options.precisions if options.opened.bits else ("float",),
         options.target,
         precisions,
         options.limited,
         options.keep_first_last,
-        forms,
     )
 
 

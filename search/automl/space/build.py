@@ -79,14 +79,14 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
 
 
 def _refuse_two_forms(variables: Sequence[Variable]) -> None:
-    """One layer has one form, and a layer of another form computes in float.
+    """One layer has one form; what runs in its place has the layer's bits.
 
     Raises:
         SpaceError: Two choices of one layer, by name.
     """
-    forming = [each for each in variables if each.kind == "bits" or kind_of(each.kind).lowers]
+    forming = [each for each in variables if kind_of(each.kind).lowers]
     count = Counter(each.name for each in forming)
     for each in forming:
-        if each.kind != "bits" and count[each.name] > 1:
+        if count[each.name] > 1:
             other = next(o.kind for o in forming if o.name == each.name and o.kind != each.kind)
-            raise SpaceError(f"{other} and {each.kind} of {each.name!r} cannot both be chosen")
+            raise SpaceError(f"{each.kind} and {other} of {each.name!r} cannot both be chosen")

@@ -42,9 +42,11 @@ class ReconstructionContract:
         return made_compressor(config, seed, scheme="qdq-u8s8")
 
     def policies(self, made: Compressor) -> tuple[Policy, ...]:
-        """Channels alone, bits alone, and both."""
+        """Channels alone, bits alone, both, and a layer of another form with bits."""
         half = {group.name: group.channels // 2 for group in made.traced.network.groups}
-        return Policy(half), Policy(bits=_BITS), Policy(half, bits=_BITS)
+        form = {"form": {"inner": "taps:1x3"}}
+        both = Policy(half, bits=_BITS)
+        return Policy(half), Policy(bits=_BITS), both, Policy(bits=_BITS, further=form)
 
     def test_a_candidate_that_is_right_is_left_as_it_is(self) -> None:
         """The dense network, copied."""
@@ -59,7 +61,7 @@ class ReconstructionContract:
 
     def test_less_is_lost_than_without_it(self) -> None:
         """On inputs that it has not seen, in the mean over three networks."""
-        for number in range(3):
+        for number in range(len(self.policies(self.compressor()))):
             finished = unfinished = 0.0
             for seed in range(3):
                 made = self.compressor(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from automl.compression.kinds.base import CompressionKind, compression_kind
 from automl.errors import SpaceError, nearest
-from automl.network import replace_layer
-from automl.policy import Policy
+from automl.network import Flow, Trace, TracedModel, place_of, replace_layer, spliced
+from automl.policy import Bits, Policy
 from automl.space import further_choices
 
 Tensor = torch.Tensor
@@ -35,6 +35,10 @@ class FurtherPart:
     def finish(self, module: nn.Module, moments: Tensor | None) -> None:
         """As `CompressionKind.finish`."""
         self.kind.finish(self.option, module, moments)
+
+    def build(self, module: nn.Module) -> nn.Module:
+        """As `CompressionKind.build`."""
+        return self.kind.build(self.option, module)
 
 
 def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
@@ -82,6 +86,61 @@ def in_place(
     for part in parts:
         module = model.get_submodule(part.name)
         part.finish(module, moments_of(part.name))
-        replacement = part.kind.build(part.option, module).train(module.training)
+        replacement = part.build(module).train(module.training)
         replace_layer(model, part.name, replacement)
     return model
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A network as it runs, with other modules in the places of its parts.
+
+    Attributes:
+        trace: Of the dense network, with these modules' operations.
+        places: Per part, the name of what runs in its place.
+        ends: Per part, the layer with weights that writes what it gives; "" where there is none.
+    """
+
+    trace: Trace
+    places: Mapping[str, str]
+    ends: Mapping[str, str]
+
+    def layer_of(self, name: str) -> str:
+        """The part in whose place a module runs, or its own name."""
+        found = (
+            part
+            for part, place in self.places.items()
+            if name == place or name.startswith(f"{place}.")
+        )
+        return next(found, name)
+
+    def bits(self, flow: Flow, bits: Mapping[str, Bits]) -> dict[str, Bits]:
+        """The bits of each layer that runs: those of the part in whose place it does.
+
+        Args:
+            flow: Of the trace, without blocks that are left out.
+            bits: Per layer of the dense network.
+        """
+        owners = {name: self.layer_of(name) for name in flow.layers}
+        return {name: bits[owner] for name, owner in owners.items() if owner in bits}
+
+
+def running(
+    traced: TracedModel,
+    parts: Sequence[FurtherPart],
+    build: Callable[[FurtherPart, nn.Module], nn.Module] = FurtherPart.build,
+) -> Running:
+    """The dense network with what runs in the places of its parts.
+
+    Args:
+        traced: The network.
+        parts: What is changed.
+        build: Makes what runs, of which only the operations count.
+    """
+    model, names = traced.model, [part.name for part in parts]
+    built = [build(part, model.get_submodule(part.name)).eval() for part in parts]
+    trace = spliced(traced.trace, model, dict(zip(names, built, strict=True)))
+    written = {call.step.module: call.outputs for call in traced.trace.calls}
+    producers = trace.producers()
+    ends = {name: producers[written[name][0]].step.module for name in names}
+    return Running(trace, {name: place_of(model, name) for name in names}, ends)

@@ -45,12 +45,31 @@ FULL_REFIT = RefitSettings()
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """What runs in a layer's place from the start, as its parts are rounded one by one.
+
+    Attributes:
+        layer: The layer, whose weights are solved for.
+        place: The name of what runs in its place; its weights are those of `build`.
+        end: The name of the layer with weights that writes what it gives; "" where there is none.
+        finish: Brings the layer to its option, as `Candidate.finishes`.
+        build: Makes what runs from the layer.
+    """
+
+    layer: nn.Module
+    place: str
+    end: str
+    finish: Callable[[nn.Module, Tensor], None]
+    build: Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A compressed network that is not finished.
 
     Attributes:
         model: Physically smaller, blocks removed; changed in place.
-        trace: The dense network's recorded pass.
+        trace: The dense network's recorded pass, with what runs in layers' places.
         features: The dense network's features at the compressed network's resolution; at another
             than the dense one no moments, and no more than the settings ask for.
         kept_outputs: Per layer whose outputs were cut, which stay.
@@ -58,6 +77,8 @@ class Candidate:
         removed: Blocks that were left out.
         finishes: Per layer that takes another form: what becomes of it, given the mean second
             moments of what it reads, when it was solved. The next layers are to see it.
+        stand_ins: Per layer that takes another form in a network with bits: what runs in its place,
+            which the trace and the plan know. `finishes` are then empty.
     """
 
     model: nn.Module
@@ -67,6 +88,7 @@ class Candidate:
     plan: Plan
     removed: frozenset[str] = frozenset()
     finishes: Mapping[str, Callable[[nn.Module, Tensor], None]] = field(default_factory=dict)
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
 
 
 class Reconstruction(Protocol):

@@ -37,7 +37,11 @@ from automl.compression.quantization.codebook import Codebook
 from automl.compression.quantization.qparams import QParams
 from automl.compression.quantization.rounding import corrected_bias
 from automl.compression.quantization.simulation import QuantizedModel, Source, fake_quantize
-from automl.compression.reconstruction.base import FULL_REFIT, Candidate, RefitSettings
+from automl.compression.reconstruction.base import (
+    FULL_REFIT,
+    Candidate,
+    RefitSettings,
+)
 from automl.compression.reconstruction.solving import LayerRows, Solver
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
@@ -90,6 +94,23 @@ class _Shortcut:
 
     address: Address
     source: Source | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A layer whose inputs are read.
+
+    Attributes:
+        gate: Where parts wait for it.
+        name: Of the layer.
+        module: With its weights.
+        aimed: Whether it may aim at what the dense network writes.
+    """
+
+    gate: Gate
+    name: str
+    module: nn.Module
+    aimed: bool = True
 
 
 class _Gathered:
@@ -147,47 +168,98 @@ class _Refitter(CalibrationMode):
         self.weights: dict[str, QParams | Codebook] = {}
         self._features, self._kept, self._settings = features, kept, settings
         self._quantizer, self._ridge, self._finishes = quantizer, ridge, candidate.finishes
-        changed = kept or removed or not plan.bits
+        changed = kept or removed or candidate.stand_ins or not plan.bits
         coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
         self._refits = settings.rounds > 0 and bool(changed or coarse)
         self._shortcuts = self._find_shortcuts(candidate.trace, removed)
         waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._waiting = [waiting.copy() for _ in parts.slices]
         self._captured: list[dict[Address, Tensor]] = [{} for _ in parts.slices]
-        self._gathered: dict[Address, _Gathered] = {}
+        self._gathered: dict[Gate, _Gathered] = {}
+        #: By name: layers in whose places others run, and of all modules that do, which they are.
+        self._stand_ins = candidate.stand_ins
+        self._standing = {each.place: name for name, each in self._stand_ins.items()}
+        self._ends = {each.end: name for name, each in self._stand_ins.items() if each.end}
+        self._means: dict[str, Tensor] = {}
+        self._within = {
+            inner: name
+            for inner in self._modules
+            for place, name in self._standing.items()
+            if inner == place or inner.startswith(f"{place}.")
+        }
+
+    def expected(self, gate: Any) -> int:
+        """As many parts as may wait there; within a layer's place, as at the layer."""
+        what, (name, _) = gate
+        layer = self._within.get(name)
+        if layer is None:
+            return super().expected(gate)
+        return super().expected(("range" if what == "range" else "layer", (layer, 0)))
+
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name in self._standing:
+            self._stand_in(self._standing[name], (*args, *kwargs.values())[0])
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
-        gate: Gate = ("layer", step.address)
         name = step.module
         if step.op not in WEIGHTED:
             return
-        if self.is_settled(gate):
-            if self.part.number >= self.expected(gate) and name in self._shortcuts:
-                self._release(self._shortcuts[name].address)  # a part that came late
+        if name in self._standing:
+            self._stand_in(self._standing[name], args[0])
+        bits, finish = self.plan.bits.get(name, Bits()), self._finishes.get(name)
+        rounded, within = bits.weights < FLOAT_BITS, name in self._within
+        reader = _Reader(("layer", step.address), name, module, aimed=not within)
+        solver = self._read(reader, args[0], wanted=rounded or finish is not None)
+        if solver is None:
             return
-        aimed = name in self._features.targets
-        shortcut = self._shortcut(name, module) if aimed else None
-        bits = self.plan.bits.get(name, Bits())
-        solved = shortcut is not None and self._refits
-        rounded, finish = bits.weights < FLOAT_BITS, self._finishes.get(name)
-        if not (solved or rounded or finish):
-            return
-        images = self._parts.images_at(name) if aimed else None
-        gathered = self._gathered.setdefault(step.address, _Gathered(images))
-        rows = input_rows(module, args[0], self._places(step, module, args[0]))
-        part = self.part
-        gathered.add(part.number, part.here, rows, 0.0 if shortcut is None else shortcut)
-        del rows
-        self.wait(gate)
-        del self._gathered[step.address]
-        give_back(self._parts.full_bytes)  # parts of other sizes follow
-        solver = Solver(self._layer_rows(name, gathered))
-        if solved:
-            self._solve(module, solver)
         if finish:
             finish(module, solver.moments)
         if rounded:
             self._round(name, module, solver.moments, bits)
+
+    def _stand_in(self, name: str, values: Tensor) -> None:
+        """Solve a layer, and make what runs in its place of it, on the layer's first input."""
+        own = self._stand_ins[name]
+        solver = self._read(_Reader(("form", (name, 0)), name, own.layer), values, wanted=True)
+        if solver is None:
+            return
+        own.finish(own.layer, solver.moments)
+        self._means[name] = _mean_output(own.layer, solver.moments)
+        self._modules[own.place].load_state_dict(own.build(own.layer).state_dict())
+
+    def _read(self, reader: _Reader, values: Tensor, *, wanted: bool) -> Solver | None:
+        """What a layer reads, from all parts that wait at it; it is solved where it aims at more.
+
+        Args:
+            reader: The layer.
+            values: Its input, of the part that runs.
+            wanted: Whether its moments are, even if it is not solved.
+
+        Returns:
+            None for a part that came late, and where nothing is asked of what the layer reads.
+        """
+        gate, name, module = reader.gate, reader.name, reader.module
+        aimed = reader.aimed and name in self._features.targets
+        if self.is_settled(gate):
+            if aimed and self.part.number >= self.expected(gate) and name in self._shortcuts:
+                self._release(self._shortcuts[name].address)  # a part that came late
+            return None
+        shortcut = self._shortcut(name, module) if aimed else None
+        solved = shortcut is not None and self._refits
+        if not (solved or wanted):
+            return None
+        images = self._parts.images_at(name) if aimed else None
+        gathered = self._gathered.setdefault(gate, _Gathered(images))
+        rows = input_rows(module, values, self._places(reader, values))
+        gathered.add(self.part.number, self.part.here, rows, 0.0 if shortcut is None else shortcut)
+        del rows
+        self.wait(gate)
+        del self._gathered[gate]
+        give_back(self._parts.full_bytes)  # parts of other sizes follow
+        solver = Solver(self._layer_rows(name, gathered, aimed=aimed))
+        if solved:
+            self._solve(module, solver)
+        return solver
 
     def after(
         self, step: LeafCall, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -241,10 +313,11 @@ class _Refitter(CalibrationMode):
         if not waiting[address]:
             self._captured[self.part.number].pop(address, None)
 
-    def _layer_rows(self, name: str, gathered: _Gathered) -> LayerRows:
-        wide, images = gathered.rows(), self._parts.images_at(name)
-        if name not in self._features.targets:  # moments are all that is asked of it
+    def _layer_rows(self, name: str, gathered: _Gathered, *, aimed: bool) -> LayerRows:
+        wide = gathered.rows()
+        if not aimed:  # moments are all that is asked of it
             return LayerRows(wide, wide.new_zeros(wide.shape[1], 0), 0.0, 1, 1)
+        images = self._parts.images_at(name)
         chosen = self._chosen(name, slice(0, images))
         per_image = self._features.chosen[name].shape[1]
         target: Tensor = self._features.targets[name].unflatten(0, (-1, per_image))
@@ -257,15 +330,18 @@ class _Refitter(CalibrationMode):
     def _chosen(self, name: str, here: slice) -> Tensor:
         return self._settings.excerpt.places(self._features.chosen[name])[here]
 
-    def _places(self, step: LeafCall, module: nn.Module, values: Tensor) -> Tensor:
-        """The sampled places; of layers that the features do not know, some of each image."""
-        name = step.module
-        if name in self._features.targets:
+    def _places(self, reader: _Reader, values: Tensor) -> Tensor:
+        """The sampled places; of layers that the features do not know, some of each image.
+
+        What a layer writes that others run for is compared where the layer's own inputs were read.
+        """
+        name = self._ends.get(reader.name, reader.name)
+        if name in self._features.targets and (reader.aimed or reader.name in self._ends):
             return self._chosen(name, self.part.here)
         images = values.shape[0]
-        total = places(module, tuple(values.shape), images)
-        count = max(1, min(_ROWS // (images * self._parts.at(("layer", step.address))), total))
-        seed = zlib.crc32(name.encode()) + self.part.number
+        total = places(reader.module, tuple(values.shape), images)
+        count = max(1, min(_ROWS // (images * self.expected(reader.gate)), total))
+        seed = zlib.crc32(reader.name.encode()) + self.part.number
         generator = torch.Generator().manual_seed(seed)
         return torch.rand(images, total, generator=generator).topk(count, dim=1).indices
 
@@ -286,9 +362,22 @@ class _Refitter(CalibrationMode):
         for what, numbers in (("weights", weights), ("activations", moments)):
             if not torch.isfinite(numbers).all():
                 raise QuantizationError(f"{name}: {what} that are not finite cannot be quantised")
+        own = module.bias
+        about = moments if own is not None else moments[:, :-1, :-1]
         rounded, self.weights[name] = self._quantizer.round(
-            weights, moments, bits, refine=self._settings.refine
+            weights, about, bits, refine=self._settings.refine
         )
         set_matrix(module, rounded)
-        if self._quantizer.correct_bias:
-            module.bias.copy_(corrected_bias(weights, rounded, moments, module.bias))
+        if not self._quantizer.correct_bias or own is None:
+            return
+        if name in self._ends:  # what the parts before it lost is among it
+            own.copy_(own + self._means[self._ends[name]] - _mean_output(module, moments))
+        else:
+            own.copy_(corrected_bias(weights, rounded, moments, own))
+
+
+def _mean_output(module: Any, moments: Tensor) -> Tensor:
+    """What a layer writes on average: [outputs of all runs]."""
+    mean = (moments[:, :-1, -1:] / moments[:, -1:, -1:]).double()
+    found: Tensor = (matrix(module).double() @ mean).flatten()
+    return found if module.bias is None else found + module.bias.detach().double()
