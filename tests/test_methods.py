@@ -8,7 +8,15 @@ import pytest
 
 from automl import methods
 from automl.errors import UsageError
-from automl.methods import NEEDS, REGISTRIES, Method, Registry, registry
+from automl.methods import (
+    NEEDS,
+    REGISTRIES,
+    FieldMethod,
+    Method,
+    Registry,
+    field_methods,
+    registry,
+)
 
 
 def made(text: str = "", *, loud: bool = False) -> str:
@@ -97,3 +105,23 @@ def test_a_method_can_be_included_for_a_while(sayings: Registry[str]) -> None:
     with pytest.raises(RuntimeError, match="in between"), sayings.including(mine):
         raise RuntimeError("in between")
     assert "mine" not in sayings.names()
+
+
+def test_every_method_of_the_field_lives_somewhere_or_says_why_not() -> None:
+    for each in field_methods():
+        assert each.by or each.where or each.cannot, each.name
+        assert not (each.cannot and (each.by or each.where)), each.name
+        known = [name for name in each.by if name.partition("/")[0] in REGISTRIES]
+        assert len(set(known)) == len(known)
+
+
+def test_a_method_of_the_field_works_as_far_as_the_registries_have_it() -> None:
+    def state(**values: object) -> str:
+        return FieldMethod(1, "One", "family", **values).state
+
+    assert state(by=("forms/taps", "kinds/form")) == "works"
+    assert state(by=("forms/taps", "forms/tapz")) == "in part"
+    assert state(by=("forms/tapz",)) == "not yet"
+    assert state(by=("spells/any",), where="docs") == "in part"
+    assert state(where="docs") == "works"
+    assert state(cannot="no kernel") == "cannot"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Final, Generic, TypeVar, cast
 
 from automl.errors import Raised, UnknownNameError, UsageError, attempt
@@ -251,3 +252,51 @@ def registry(kind: str) -> Registry[object]:
         raise UnknownNameError("kind of methods", kind, REGISTRIES)
     module, _, attribute = REGISTRIES[kind].partition(":")
     return cast(Registry[object], getattr(import_module(module), attribute))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMethod:
+    """A method that the literature names, and where it lives here.
+
+    Attributes:
+        number: In the list.
+        name: The field's.
+        family: What kind of compression it is.
+        published: Year and place; "" where it is common knowledge.
+        by: Methods of the registries that do it: "forms/taps". One that is in none is to come.
+        where: What of it lives elsewhere; "" for nothing.
+        cannot: Why it cannot be had; "" where it can.
+    """
+
+    number: int
+    name: str
+    family: str
+    published: str = ""
+    by: tuple[str, ...] = ()
+    where: str = ""
+    cannot: str = ""
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        """Those of `by` that the registries have."""
+        kinds = {each.partition("/")[0] for each in self.by} & REGISTRIES.keys()
+        ours = {f"{kind}/{name}" for kind in kinds for name in registry(kind).ours}
+        return tuple(each for each in self.by if each in ours)
+
+    @property
+    def state(self) -> str:
+        """ "works", "in part", "not yet", or "cannot"."""
+        if self.cannot:
+            return "cannot"
+        if len(self.there) == len(self.by):
+            return "works"
+        return "in part" if self.there or self.where else "not yet"
+
+
+def field_methods() -> tuple[FieldMethod, ...]:
+    """The methods of the field that this project set out to have, in their order."""
+    import tomllib
+
+    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    read = tomllib.loads(text)["method"]
+    return tuple(FieldMethod(**{**each, "by": tuple(each.get("by", ()))}) for each in read)

@@ -35,7 +35,11 @@ def searched(bench: Bench, budget: str) -> Figures:
         flags = ["--precisions", "float", "--choices", choices]
         found = search(bench.network, "cpu", budget, bench.seed, flags)
         figures |= {name: found["accuracy"], f"seconds_{name}": found["cpu_seconds"]}
-    return figures | {"gain": figures["with"] - figures["without"]}
+    return figures | {
+        "gain": figures["with"] - figures["without"],
+        "drop": found["dense"] - figures["with"],
+        "times": figures["seconds_with"] / figures["seconds_without"],
+    }
 
 
 ROWS = (
@@ -59,5 +63,13 @@ ROWS = (
             ("resnet20", "resnet56"),
         )
         for share in (50, 35)
+    ),
+    Row(
+        "search-forms-macs",
+        "kinds/form",
+        "50 % of the MACs: a drop of at most 1.0, in at most twice the time without forms",
+        partial(searched, budget="50%MACs"),
+        (Check("drop", at_most=1.0), Check("times", at_most=2.0)),
+        ("resnet56",),
     ),
 )

@@ -112,3 +112,17 @@ def test_the_page_holds_our_own_alone(added: Path) -> None:
     assert (
         automl("methods", "--markdown", path=added).stdout == automl("methods", "--markdown").stdout
     )
+
+
+def test_the_methods_of_the_field_are_listed_with_their_state() -> None:
+    found = json.loads(automl("methods", "field", "--json").stdout)
+    assert [method["number"] for method in found] == [*range(1, 105)]
+    states = {method["name"]: method["state"] for method in found}
+    assert states["SVD / low-rank (Denton)"] == "works"
+    assert states["Runtime Neural Pruning"] == "cannot"
+    lines = automl("methods", "field").stdout.splitlines()
+    place = lines.index("38. Runtime Neural Pruning: cannot")
+    assert lines[place + 1] == "    2017 NIPS"
+    assert "static latency" in lines[place + 2]
+    every = automl("methods").stdout.splitlines()
+    assert {"field:", "38. Runtime Neural Pruning: cannot"} <= set(every)
