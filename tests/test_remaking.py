@@ -51,13 +51,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def searched(board: Path, out: Path, parts: Data, **options: Any) -> SearchResult:
     settings: dict[str, Any] = {
         **{"budget": "60%", "trials": 2, "round_to": 4, "resolutions": (12, 16)},
-        **{"seed": 5, "calibration": 24},
+        **{"seed": 5, "calibration": 24, "score": agreement},
     }
     return automl.search(
         model(),
         parts,
         target=str(board),
-        score=agreement,
         out=out,
         **{**settings, **options},
     )
@@ -98,6 +97,49 @@ def test_the_very_model_is_made_again_from_python(
         assert same(made(tmp_path / f"{number}.pt"), made(found.out / "model.pt"))
         assert again.notes == ("made as in its search, with 24 calibration inputs, not 7",)
         assert again.compressed.score == found.compressed.score
+
+
+def labelled(order: str) -> Data:
+    """The same inputs with the dense network's classes."""
+    parts = []
+    for each in data("in order"):
+        inputs, outputs = (torch.cat(several) for several in zip(*each, strict=True))
+        classes = TensorDataset(inputs, outputs.argmax(1))
+        parts.append(DataLoader(classes, batch_size=8, **ORDERS[order]()))
+        order = "in order"
+    return parts[0], parts[1]
+
+
+@pytest.mark.parametrize("importance", ["taylor", "random:tries=2", "apoz"])
+@pytest.mark.parametrize("compensation", [True, False])
+def test_whatever_ranks_channels_ranks_them_so_again(
+    importance: str, compensation: bool, tmp_path: Path
+) -> None:
+    board = write_table(tmp_path / "board.jsonl")
+    asked = {"importance": importance, "compensation": compensation, "score": None}
+    found = searched(board, tmp_path / "run", labelled("shuffling"), **asked)
+    made_with = found.policy.made_with
+    assert made_with is not None
+    assert (made_with.importance, made_with.compensation) == (importance, compensation)
+    out = tmp_path / "again.pt"
+    again = automl.apply(found.policy_path, model(), labelled("shuffling"), out=out, seed=99)
+    assert again.notes == ()
+    assert same(made(out), made(found.out / "model.pt"))
+
+
+def test_an_importance_without_its_labels_is_refused_before_anything_is_priced(
+    tmp_path: Path,
+) -> None:
+    board, told = write_table(tmp_path / "board.jsonl"), list[str]()
+    with pytest.raises(automl.AutomlError, match="taylor needs labels"):
+        searched(
+            board,
+            tmp_path / "run",
+            data(),
+            importance="taylor",
+            on_event=lambda event: told.append(event.stage),
+        )
+    assert told == ["reading the network"]
 
 
 def test_other_inputs_are_noticed_and_said(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ T = TypeVar("T")
 NEEDS: Final[Mapping[str, str]] = {
     "data": "calibration inputs",
     "labels": "targets with the data",
+    "classes": "targets that are class indices",
     "gradients": "a loss that can be differentiated",
     "original-norms": "batch norms from before they are folded",
+    "relus": "ReLUs before what reads channels",
     "initial-weights": "the weights from before training",
     "training-data": "the training data",
     "sensitivity": "the measured sensitivity of each choice",

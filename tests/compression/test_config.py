@@ -38,8 +38,8 @@ def test_options_stand_behind_the_name() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"importance": "ob"}, r"no importance 'ob' \(did you mean obs\?\)"),
-        ({"importance": "nothing"}, r"no importance 'nothing' \(there is: .*obs"),
+        ({"importance": "obss"}, r"no importance 'obss' \(did you mean obs"),
+        ({"importance": "nothing"}, r"no importance 'nothing' \(there is: .*obd"),
         ({"reconstruction": "squares"}, r"no reconstruction 'squares' .*least-squares"),
         ({"quantization": "nearst"}, r"no quantizer 'nearst' \(did you mean nearest\?\)"),
         ({"quantization": "nearest:ranges"}, "'ranges' is no option: write NAME:KEY=VALUE"),

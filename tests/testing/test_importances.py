@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from automl.compression.importance.base import Importance
+from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import Reader
 from automl.compression.importance.obs import Obs
-from automl.compression.statistics import Features
 from automl.network.layers import ChannelGroup
 from automl.testing.importances import ImportanceContract, RandomOrder
 
@@ -29,7 +29,9 @@ class Contract(ImportanceContract):
 class Largest(Importance):
     """The channels that are read most go first."""
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         energy = sum(
             (reader.weight[:, reader.columns].square().sum((0, 2)) for reader in readers),
             torch.zeros(group.channels),
@@ -40,14 +42,18 @@ class Largest(Importance):
 class Worst(Importance):
     """What is missed most goes first."""
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         return Obs().order(group, readers, statistics).flip(0)
 
 
 class Greedy(Importance):
     """Leaves a channel out."""
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         return torch.arange(group.channels - 1)
 
 
@@ -56,7 +62,9 @@ class Drifting(Importance):
 
     calls = 0
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         Drifting.calls += 1
         return RandomOrder(Drifting.calls).order(group, readers, statistics)
 
@@ -64,7 +72,9 @@ class Drifting(Importance):
 class Careless(Largest):
     """Writes into what it is given."""
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         readers[0].weight[:] = 0.0
         return super().order(group, readers, statistics)
 

@@ -15,9 +15,12 @@ from .forms.modules import Picked as Picked
 from .forms.registry import FORMS as FORMS
 from .forms.registry import form_of as form_of
 from .importance.base import Importance as Importance
+from .importance.channel_statistics import ChannelStatistics as ChannelStatistics
 from .importance.elimination import PruningOrder as PruningOrder
 from .importance.elimination import Reader as Reader
 from .importance.elimination import RemovedBlock as RemovedBlock
+from .importance.needs import check_needs as check_needs
+from .importance.needs import ranked_otherwise as ranked_otherwise
 from .importance.registry import IMPORTANCES as IMPORTANCES
 from .kinds.applying import further_parts as further_parts
 from .kinds.applying import in_place as in_place
@@ -28,6 +31,7 @@ from .kinds.base import LayerKind as LayerKind
 from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
 from .kinds.base import compression_kind as compression_kind
+from .labelled import Labelled as Labelled
 from .layer_matrix import matrix as matrix
 from .layer_matrix import set_matrix as set_matrix
 from .memory import image_bytes as image_bytes

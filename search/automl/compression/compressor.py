@@ -16,7 +16,9 @@ from torch import nn
 from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database, database_of
 from automl.compression.feature_store import FeatureStore
+from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import PruningOrder
+from automl.compression.importance.needs import check_needs
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.kinds.applying import (
     FurtherPart,
@@ -25,6 +27,7 @@ from automl.compression.kinds.applying import (
     in_place,
     running,
 )
+from automl.compression.labelled import Labelled, targets_of, without_labels
 from automl.compression.memory import Images, MemoryPlan
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.registry import QUANTIZERS
@@ -51,8 +54,8 @@ class Compressor:
 
     Args:
         traced: The model, traced.
-        images: Calibration inputs of the data's own size; at most as many as the config says are
-            used.
+        images: Calibration inputs of the data's own size, with their labels where there are any; at
+            most as many as the config says are used.
         counts: Per channel group, the kept counts that may be asked for.
         config: By what weights are made.
         scheme: How integer layers compute on the target (`simulation.SCHEMES`); None for
@@ -64,14 +67,14 @@ class Compressor:
             may share it.
 
     Raises:
-        UsageError: A method of the config that is not there, or options that it does not take; a
-            limit of memory that is too small for the network.
+        UsageError: A method of the config that is not there, that lacks what it needs, or options
+            that it does not take; a limit of memory that is too small for the network.
     """
 
     def __init__(
         self,
         traced: TracedModel,
-        images: Images,
+        images: Images | Labelled,
         counts: Mapping[str, Sequence[int]],
         *,
         config: CompressionConfig = DEFAULT_CONFIG,
@@ -82,22 +85,33 @@ class Compressor:
     ) -> None:
         self.traced, self.config = traced, config
         self.scheme = scheme
-        self.images = images_used(images, config)
+        self.images = images_used(without_labels(images), config)
         # shown at another size than traced, maps are so much smaller
-        scale = images[:1].numel() / math.prod(traced.network.input_shape)
+        scale = self.images[:1].numel() / math.prod(traced.network.input_shape)
         self._memory = MemoryPlan(traced.trace, config.memory, scale)
         importance = IMPORTANCES.build(config.importance)
+        targets = targets_of(images, len(self.images))
+        if orders is None:
+            check_needs(config.importance, traced, self.images[:2], targets)
         self.quantizer = QUANTIZERS.build(config.quantization)
         self._built: dict[tuple[str, str, str], nn.Module] = {}
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features = FeatureStore() if features is None else features
+        #: What importances read.
+        self.statistics = ChannelStatistics(
+            traced,
+            lambda: self.features(0),
+            self.images,
+            targets=targets,
+            plan=self._memory,
+            seed=config.seed,
+        )
         self.database: Database = (
             build_database(
-                traced.model,
-                traced.network,
-                self.features(0),
+                self.statistics,
                 counts,
                 importance,
+                compensation=config.compensation,
                 on_group=on_group,
             )
             if orders is None

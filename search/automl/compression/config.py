@@ -20,6 +20,8 @@ class CompressionConfig:
 
     Attributes:
         importance: Which channels go first; one of `IMPORTANCES`.
+        compensation: Whether the weights that stay make up for the channels that go, before the
+            finished network's are found.
         reconstruction: How the finished network's weights are found; one of `RECONSTRUCTIONS`.
         quantization: How weights are rounded; one of `QUANTIZERS`.
         calibration: At most so many calibration inputs are read.
@@ -32,6 +34,7 @@ class CompressionConfig:
     """
 
     importance: str = "obs"
+    compensation: bool = True
     reconstruction: str = "least-squares"
     quantization: str = "second-order"
     calibration: int = CALIBRATION

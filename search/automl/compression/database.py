@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression.importance.base import Importance
+from automl.compression.importance.base import Importance, remove
+from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
 from automl.compression.moments import Moments, RunMoments
@@ -128,31 +129,32 @@ def read_patch(module: Any) -> tuple[Tensor, Tensor]:
 
 
 def build_database(
-    model: nn.Module,
-    network: Network,
-    features: Features,
+    statistics: ChannelStatistics,
     counts: Mapping[str, Sequence[int]],
     importance: Importance,
     *,
+    compensation: bool = True,
     on_group: Callable[[str], None] = lambda name: None,
 ) -> Database:
     """Eliminate the channels of every group.
 
     Args:
-        model: The dense network, batch norms folded.
-        network: Its groups.
-        features: Statistics of the dense network.
+        statistics: Of the dense network.
         counts: Per group, the kept counts that a search may ask for.
         importance: Which channels go first.
+        compensation: Whether the weights that stay make up for what goes.
         on_group: Told the name of each group when it is done.
     """
-    entries = {}
+    model, network = statistics.traced.model, statistics.traced.network
+    features, entries = statistics.features, {}
     for group in network.groups:
         if group.name not in counts:
             continue
         readers, slots = readers_of(model, group, features)
         wanted = sorted({*counts[group.name], group.channels})
-        elimination = importance.eliminate(group, readers, wanted, features)
+        elimination = remove(
+            importance, group, readers, wanted, statistics, compensation=compensation
+        )
         entries[group.name] = GroupEntry(group, elimination, slots)
         on_group(group.name)
     features.tighten()

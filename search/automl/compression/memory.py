@@ -3,7 +3,8 @@
 Of a limit M:
 
     M / 16    values of the images that run through the network together (the batch)
-    M / 8     values that the refit keeps of images that wait for others at a layer
+    M / 8     values that the refit keeps of images that wait for others at a layer; before it,
+              what is kept of channels to rank them by
     M / 8     dense values to aim at, at sampled places, of all layers together
     M / 3     second moments of as many layers as fit while channels are ranked, M / 6 from then
               on, none in a refit; where not all do, the images are walked again
@@ -146,6 +147,11 @@ class MemoryPlan:
         return int(_FULL * self.memory)
 
     @property
+    def held_bytes(self) -> int:
+        """Of values that wait in a refit, or of what channels are ranked by."""
+        return self.memory // _HELD
+
+    @property
     def targets_bytes(self) -> int:
         """Of dense values to aim at, of all layers together."""
         return self.memory // _TARGETS
@@ -159,7 +165,7 @@ class MemoryPlan:
 
     @cached_property
     def _parts_waiting(self) -> dict[Gate, int]:
-        room = self.memory // _HELD
+        room = self.held_bytes
         return {
             gate: max(1, int(room / max(live * self.scale * self.batch, 1)))
             for gate, live in self._waiting.items()

@@ -37,7 +37,7 @@ def copied(model: nn.Module) -> nn.Module:
     return result
 
 
-def fold(model: nn.Module, inputs: Tensor) -> None:
+def fold(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     """Fold batch norms where a convolution or linear layer precedes, in place.
 
     Layers of classes with a forward of their own are made plain before (`make_plain`). Batch norms
@@ -47,7 +47,12 @@ def fold(model: nn.Module, inputs: Tensor) -> None:
     Args:
         model: In eval mode, without gradients.
         inputs: An input.
+
+    Returns:
+        Per layer that a batch norm was folded into, what the norm multiplied each channel by after
+        it had normalised it: its weight, [channels].
     """
+    scales: dict[str, Tensor] = {}
     split_attentions(model)
     reroute(model, inputs)
     make_plain(model, inputs)
@@ -57,11 +62,14 @@ def fold(model: nn.Module, inputs: Tensor) -> None:
         if not leaf_kind(held) or held.running_mean is None:
             continue  # its class does more than normalise, or each input has statistics of its own
         _fold(model.get_submodule(layer), held)
+        ones = torch.ones_like(held.running_mean)
+        scales[layer] = ones if held.weight is None else held.weight.detach().clone()
         parent, _, leaf = norm.rpartition(".")
         setattr(model.get_submodule(parent), leaf, nn.Identity())
     for call in trace.calls:
         if call.step.module and call.step.op in _WEIGHTED:
             _give_bias(model.get_submodule(call.step.module))
+    return scales
 
 
 def foldable(trace: Trace) -> list[tuple[str, str]]:

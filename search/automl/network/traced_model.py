@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -52,11 +52,13 @@ class TracedModel:
         model: A copy of the user's model, batch norms folded, in eval mode, without gradients.
         network: What the search sees.
         trace: The recorded pass through `model`.
+        norm_scales: Per layer that a batch norm was folded into, the norm's weight: [channels].
     """
 
     model: nn.Module
     network: Network
     trace: Trace
+    norm_scales: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def trace_network(
@@ -85,7 +87,7 @@ def trace_network(
     fingerprint = fingerprint_of(model)
     ready = copied(model)
     example = find_example(ready, example)
-    fold(ready, example)
+    norm_scales = fold(ready, example)
     find_caches(ready, example)
     trace = record(ready, example)
     if shown is not None and tuple(shown) != tuple(input_shape):
@@ -111,7 +113,7 @@ def trace_network(
         fingerprint=fingerprint,
         unprunable=(*_left_alone(grouping, refused, parts), *asleep),
     )
-    return TracedModel(ready, network, trace)
+    return TracedModel(ready, network, trace, norm_scales)
 
 
 def fingerprint_of(model: nn.Module) -> str:

@@ -170,6 +170,9 @@ class SearchOptions(SpaceOptions):
     importance: str = option(
         method_with_options("importances"), "obs", help="What ranks channels: see automl methods."
     )
+    compensation: bool = option(
+        SWITCH, True, help="Whether the weights that stay make up for channels as they go."
+    )
     reconstruction: str = option(
         method_with_options("reconstructions"),
         "least-squares",

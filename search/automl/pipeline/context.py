@@ -25,6 +25,7 @@ from automl.errors import OptionError
 from automl.network import TracedModel, trace_network
 from automl.options import SCORE_SECONDS
 from automl.pipeline.exporting import check_exportable
+from automl.pipeline.labelling import check_importance, labelled
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
 from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
@@ -176,10 +177,12 @@ def price_request(
 
     Raises:
         TargetError, TableError: The target is not known or cannot price the network.
-        UsageError: Precisions that the target lacks, or a limit of memory that is too small.
+        UsageError: Precisions that the target lacks, a limit of memory that is too small, or an
+            importance that lacks what it needs.
     """
     on_event(Event("reading the network", 0, 1))
     traced = traced or trace_request(request)
+    check_importance(request, traced)
     _room(request, image_bytes(traced.trace))
     return price_network(
         traced,
@@ -303,7 +306,7 @@ def make_compressor(
         on_event(Event("ranking channels", len(done), len(counts)))
 
     on_event(Event("calibrating", 0, 1))
-    images = request.task.data.calibration.by_number
+    images = labelled(request.task.data.calibration)
     config = config_of(request)
     return Compressor(
         traced,
@@ -321,6 +324,7 @@ def config_of(request: SearchRequest) -> CompressionConfig:
     """By what the search's weights are made, and its calibration inputs were read."""
     return CompressionConfig(
         importance=request.importance,
+        compensation=request.compensation,
         reconstruction=request.reconstruction,
         quantization=request.quantization,
         calibration=request.calibration,

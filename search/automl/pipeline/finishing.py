@@ -11,6 +11,7 @@ from automl.latency import find_table, is_cpu_table
 from automl.network import Flow, TracedModel, fingerprint_of, trace_network
 from automl.options import CALIBRATION, MEMORY
 from automl.pipeline.counting import with_counts
+from automl.pipeline.labelling import labelled
 from automl.pipeline.networks import input_shape, size_notes, timed_onnx
 from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
@@ -51,7 +52,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         _refuse_rounded(policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
-    images, scheme = task.data.calibration.by_number, file.target.scheme
+    images, scheme = labelled(task.data.calibration), file.target.scheme
     config = making_of(file, request.calibration, request.seed)
     compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
     on_event(Event("finishing", 1, 3))
@@ -108,6 +109,7 @@ def making_of(file: PolicyFile, calibration: int | None, seed: int | None) -> Co
         return CompressionConfig(calibration=calibration or CALIBRATION, seed=seed)
     return CompressionConfig(
         importance=made.importance,
+        compensation=made.compensation,
         reconstruction=made.reconstruction,
         quantization=made.quantization,
         calibration=made.calibration,

@@ -17,6 +17,7 @@ from automl.compression import (
     digest_of,
     images_used,
     in_half,
+    ranked_otherwise,
     short_of_rows,
 )
 from automl.cost import Cost
@@ -247,6 +248,7 @@ def describe_making(config: CompressionConfig, inputs_digest: str) -> MadeWith:
     """A config as a policy file keeps it, with what identifies the calibration inputs."""
     return MadeWith(
         importance=config.importance,
+        compensation=config.compensation,
         reconstruction=config.reconstruction,
         quantization=config.quantization,
         calibration=config.calibration,
@@ -354,4 +356,5 @@ def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
     without = [f"{request.agent} has no warm start to do without"] if cold else []
     task = request.task
     sizes = size_notes(task.input_shape, task.data.input_shape)
-    return (*task.notes, *without, *sizes, *network.notes, *unprunable)
+    ranked = filter(None, [ranked_otherwise(request.importance, network.traced)])
+    return (*task.notes, *without, *sizes, *ranked, *network.notes, *unprunable)

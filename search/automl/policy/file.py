@@ -86,6 +86,7 @@ class MadeWith(_Part):
 
     Attributes:
         importance: Which channels went first, with options.
+        compensation: Whether the weights that stayed made up for them.
         reconstruction: How the weights were found, with options.
         quantization: How they were rounded, with options.
         calibration: At most so many calibration inputs were read.
@@ -101,6 +102,7 @@ class MadeWith(_Part):
     seed: Seed
     inputs_digest: str
     memory: Annotated[int, Field(ge=0)] = 0
+    compensation: bool = True
 
 
 class Predicted(_Part):

@@ -11,9 +11,9 @@ import torch
 
 from automl.compression import (
     IMPORTANCES,
+    ChannelStatistics,
     CompressionConfig,
     Compressor,
-    Features,
     Importance,
     Reader,
     build_database,
@@ -32,7 +32,7 @@ class RandomOrder(Importance):
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def order(self, group: ChannelGroup, readers: object, statistics: Features) -> Tensor:
+    def order(self, group: ChannelGroup, readers: object, statistics: ChannelStatistics) -> Tensor:
         """A permutation."""
         generator = torch.Generator().manual_seed(self._seed)
         return torch.randperm(group.channels, generator=generator)
@@ -61,7 +61,7 @@ class ImportanceContract:
         """In every group."""
         made, importance = self.compressor(), self.make()
         for group in made.traced.network.groups:
-            order = importance.order(group, _readers(made, group), made.features(0))
+            order = importance.order(group, _readers(made, group), made.statistics)
             assert sorted(map(int, order)) == list(range(group.channels))
 
     def test_the_order_does_not_depend_on_what_was_ranked_before(self) -> None:
@@ -71,7 +71,7 @@ class ImportanceContract:
 
         def orders(by: Importance) -> list[list[int]]:
             return [
-                [int(each) for each in by.order(group, _readers(made, group), made.features(0))]
+                [int(each) for each in by.order(group, _readers(made, group), made.statistics)]
                 for group in groups
             ]
 
@@ -85,8 +85,8 @@ class ImportanceContract:
         for group in made.traced.network.groups:
             readers = _readers(made, group)
             before = copy.deepcopy((readers, made.features(0).moments))
-            importance.order(group, readers, made.features(0))
-            importance.eliminate(group, readers, [1, group.channels], made.features(0))
+            importance.order(group, readers, made.statistics)
+            importance.eliminate(group, readers, [1, group.channels], made.statistics)
             for reader, was in zip(readers, before[0], strict=True):
                 assert torch.equal(reader.weight, was.weight)
                 assert torch.equal(reader.moments, was.moments)
@@ -97,10 +97,10 @@ class ImportanceContract:
         """A count alone leaves the channels and weights that it leaves among all of them."""
         made, importance = self.compressor(seed=3), self.make()
         for group in made.traced.network.groups:
-            readers, features = _readers(made, group), made.features(0)
-            every = importance.eliminate(group, readers, range(1, group.channels + 1), features)
+            readers, statistics = _readers(made, group), made.statistics
+            every = importance.eliminate(group, readers, range(1, group.channels + 1), statistics)
             half = group.channels // 2
-            alone = importance.eliminate(group, readers, [half], features)
+            alone = importance.eliminate(group, readers, [half], statistics)
             assert torch.equal(alone.kept(half), every.kept(half))
             dense = [reader.weight for reader in readers]
             found = zip(alone.weights(half, dense), every.weights(half, dense), strict=True)
@@ -112,7 +112,7 @@ class ImportanceContract:
         made, importance = self.compressor(seed=4), self.make()
         for group in made.traced.network.groups:
             readers = _readers(made, group)
-            found = importance.eliminate(group, readers, [1], made.features(0))
+            found = importance.eliminate(group, readers, [1], made.statistics)
             gone = list(found.order[: group.channels - 1])
             assert found.kept(1).tolist() == [found.order[-1]]
             dense = [reader.weight for reader in readers]
@@ -140,6 +140,5 @@ def _readers(made: Compressor, group: ChannelGroup) -> list[Reader]:
 
 def _cut(made: Compressor, importance: Importance, counts: dict[str, int]) -> torch.nn.Module:
     options = {name: (count,) for name, count in counts.items()}
-    network = made.traced.network
-    database = build_database(made.traced.model, network, made.features(0), options, importance)
+    database = build_database(made.statistics, options, importance)
     return database.candidate(Policy(counts))

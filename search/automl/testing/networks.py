@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from automl.compression import CompressionConfig, Compressor
+from automl.compression import CompressionConfig, Compressor, Labelled
 from automl.network import TracedModel, trace_network
 
 Tensor = torch.Tensor
@@ -53,10 +53,22 @@ def made_images(count: int = 48, seed: int = 0) -> Tensor:
 def made_compressor(
     config: CompressionConfig, seed: int = 0, scheme: str | None = None
 ) -> Compressor:
-    """A compressor of the network that knows every count."""
-    traced = made_network(seed)
+    """A compressor of the network that knows every count, and which class each image is."""
+    return compressor_of(made_network(seed), config, seed, scheme)
+
+
+def compressor_of(
+    traced: TracedModel, config: CompressionConfig, seed: int = 0, scheme: str | None = None
+) -> Compressor:
+    """A compressor of any network of such images that knows every count.
+
+    An image's class is the one of its largest logit.
+    """
     counts = {group.name: tuple(range(1, group.channels + 1)) for group in traced.network.groups}
-    return Compressor(traced, made_images(seed=seed), counts, config=config, scheme=scheme)
+    images = made_images(seed=seed)
+    with torch.no_grad():
+        labelled = Labelled(images, traced.model(images).argmax(1))
+    return Compressor(traced, labelled, counts, config=config, scheme=scheme)
 
 
 def loss(compressor: Compressor, model: nn.Module, images: Tensor | None = None) -> float:

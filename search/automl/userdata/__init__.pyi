@@ -4,6 +4,7 @@ from .digests import data_digest as data_digest
 from .digests import weights_digest as weights_digest
 from .inputs import Inputs as Inputs
 from .labels import has_classes as has_classes
+from .labels import tensor_of_targets as tensor_of_targets
 from .loading import check_input_shape as check_input_shape
 from .loading import checked_score as checked_score
 from .loading import choose_score as choose_score
@@ -32,6 +33,7 @@ from .scores import ImageScore as ImageScore
 from .scores import Logits as Logits
 from .scores import PeakSignalToNoise as PeakSignalToNoise
 from .scores import Score as Score
+from .scores import only_tensor as only_tensor
 from .scores import psnr as psnr
 from .scores import top1_accuracy as top1_accuracy
 from .seeding import seeded as seeded

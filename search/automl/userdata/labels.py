@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -35,6 +37,24 @@ def without_classes(model: nn.Module, data: Data) -> str:
         if batches is not None:
             check_classes(batches, outputs.shape[1], part)
     return ""
+
+
+def tensor_of_targets(batches: Batches) -> Tensor | None:
+    """All targets of batches as one tensor, one an input: class indices, or pictures.
+
+    None where they are neither, or where there are none.
+    """
+    found = []
+    for inputs, targets in batches:
+        if isinstance(targets, Tensor) and targets.dim() > 2 and targets.is_floating_point():
+            found.append(targets)
+            continue
+        classes = None if targets is None else attempt(partial(class_indices, inputs, targets))
+        if classes is None or isinstance(classes, Raised):
+            return None
+        found.append(classes)
+    alike = len({(each.shape[1:], each.is_floating_point()) for each in found}) == 1
+    return torch.cat(found) if alike else None
 
 
 def has_classes(model: nn.Module, data: Data) -> bool:

@@ -82,7 +82,7 @@ def test_blocks_of_columns_change_nothing(
 def test_what_is_kept_is_half_a_matrix_whatever_counts_are_asked_for() -> None:
     reader = made(64, 9, 40)
     found = eliminate([reader], range(1, 65), step=4)
-    kept = sum(block.rows.nbytes for block in found.removed[0])
+    kept = sum(block.rows.nbytes for block in found.removed[0] if block.rows is not None)
     assert kept < 4 * 577**2  # one matrix of columns by columns, not 64 of weights
     assert kept < 64 * reader.weight.nbytes / 2
 

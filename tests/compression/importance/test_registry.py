@@ -14,9 +14,9 @@ from torch import Tensor
 from automl.compression.compressor import Compressor
 from automl.compression.config import CompressionConfig
 from automl.compression.importance.base import Importance
+from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import Reader
 from automl.compression.importance.registry import IMPORTANCES
-from automl.compression.statistics import Features
 from automl.methods import registry
 from automl.network.layers import ChannelGroup
 from automl.network.traced_model import trace_network
@@ -29,7 +29,9 @@ class LastFirst(Importance):
     def __init__(self, held: int = 0) -> None:
         self._held = held
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         order = torch.arange(group.channels).flip(0)
         return torch.cat([order[self._held :], order[: self._held]])
 

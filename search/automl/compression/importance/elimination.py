@@ -58,11 +58,12 @@ class RemovedBlock:
     Attributes:
         gone: [channels, columns of each], in the order in which they go.
         rows: A row for each of these columns: [removed, columns left before + 1], ascending, the
-            bias last. A column goes when its weights times its row are subtracted.
+            bias last. A column goes when its weights times its row are subtracted. None where the
+            weights that stay are left as they were.
     """
 
     gone: Tensor
-    rows: Tensor
+    rows: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,14 @@ def _without(weight: Tensor, blocks: Sequence[RemovedBlock], channels: int) -> T
         channels -= min(channels, block.gone.shape[0])
         places = left.cumsum(0) - 1
         left[columns] = False
-        stay = left.nonzero().flatten()
-        rows = block.rows[: columns.shape[0]].double()
-        own = rows[:, places[columns]]
-        going = torch.linalg.solve_triangular(
-            own, result[:, columns], upper=True, left=False, unitriangular=True
-        )
-        result[:, stay] -= going @ rows[:, places[stay]]
+        if block.rows is not None:
+            stay = left.nonzero().flatten()
+            rows = block.rows[: columns.shape[0]].double()
+            own = rows[:, places[columns]]
+            going = torch.linalg.solve_triangular(
+                own, result[:, columns], upper=True, left=False, unitriangular=True
+            )
+            result[:, stay] -= going @ rows[:, places[stay]]
         result[:, columns] = 0.0
         if not channels:
             break

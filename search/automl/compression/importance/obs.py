@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from automl.compression.importance.base import Importance
+from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import (
     DAMPING,
     PruningOrder,
@@ -20,7 +21,6 @@ from automl.compression.importance.elimination import (
     ReaderState,
     remove_channels,
 )
-from automl.compression.statistics import Features
 from automl.network import ChannelGroup
 
 Tensor = torch.Tensor
@@ -39,7 +39,9 @@ class Obs(Importance):
     damping: float = DAMPING
     updates: int = 128
 
-    def order(self, group: ChannelGroup, readers: Sequence[Reader], statistics: Features) -> Tensor:
+    def order(
+        self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
+    ) -> Tensor:
         """Channels in the order of their elimination."""
         return torch.tensor(self.eliminate(group, readers, [1], statistics).order)
 
@@ -48,7 +50,7 @@ class Obs(Importance):
         group: ChannelGroup,
         readers: Sequence[Reader],
         counts: Sequence[int],
-        statistics: Features,
+        statistics: ChannelStatistics,
     ) -> PruningOrder:
         """Remove the channels of a group, the cheapest of those that are left first."""
         step = max(1, group.channels // self.updates)
