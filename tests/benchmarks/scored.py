@@ -150,7 +150,7 @@ class Bench:
     def halved(self) -> Policy:
         """Each channel group at half of its channels."""
         groups = self.traced.network.groups
-        return Policy(channels={group.name: group.size // 2 for group in groups})
+        return Policy(channels={group.name: group.channels // 2 for group in groups})
 
     @cached_property
     def convolutions(self) -> tuple[str, ...]:
