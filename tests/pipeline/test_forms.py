@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import request, write_simulator
+import torch
+from tiny import SHAPE, request, write_simulator
+from tiny import model as tiny_model
 from torch import Tensor
 
-from automl.compression import FORMS, DenseForm
+from automl.compression import FORMS, Compressor, DenseForm
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
-from automl.errors import UsageError
-from automl.latency import LatencyTable, OpKey, Row
+from automl.errors import SpaceError, UsageError
+from automl.latency import LatencyTable, OpKey, Row, op_key
 from automl.latency.header import TableHeader
 from automl.methods import Method
-from automl.network import Layer
+from automl.network import Layer, trace_network
 from automl.pipeline import SearchRequest, search
-from automl.pipeline.forms import check_forms, kernels_of
-from automl.policy import Bits, operators_bytes
+from automl.pipeline.forms import check_forms, kernels_of, paying
+from automl.policy import Bits, Policy, operators_bytes
 
 
 class Thinned(DenseForm[int]):
@@ -111,3 +114,45 @@ def test_a_simulator_knows_layers_as_themselves(tmp_path: Path) -> None:
     simulator = write_simulator(tmp_path / "simulated.jsonl")
     found = search(thinned(simulator, tmp_path, "60%size"))
     assert found.compressed.bytes <= 0.6 * found.dense.bytes
+
+
+def test_what_is_offered_costs_less_by_what_is_limited() -> None:
+    """By a price that knows the wide operator as slow, the narrow as quick, and no other."""
+    layer = Layer("one", "conv2d", 8, 8, (3, 3), padding=(1, 1), in_size=(4, 4), out_size=(4, 4))
+    ways = [
+        [replace(layer, kernel=(1, 1), padding=(0, 0))],
+        [replace(layer, out_channels=2), replace(layer, in_channels=2)],
+        [replace(layer, out_channels=8), layer],
+    ]
+    header = TableHeader(name="made", device="made", runtime="made")
+
+    def offered(narrow: float) -> list[bool]:
+        times = zip((layer, *ways[1]), (2e-3, 1e-3, narrow), strict=True)
+        rows = [Row(op_key(each), seconds) for each, seconds in times]
+        return [*paying(LatencyTable(header, rows), {"latency"}, ["fp32"])(layer, ways)]
+
+    assert offered(1.2e-3) == [False, False, False]
+    assert offered(0.8e-3) == [False, True, False]
+    for quantity in ("macs", "bytes"):
+        assert [*paying(table(), {quantity}, [])(layer, ways)] == [True, True, False]
+
+
+def test_forms_are_opened_where_they_pay(tmp_path: Path) -> None:
+    found = search(
+        request("rpi4", tmp_path / "run", "40%MACs", choices="forms", resolutions=(), round_to=None)
+    )
+    assert any(each.startswith("forms of ") for each in found.notes)
+    assert set(found.policy.policy.further["form"].values()) - {"dense"}
+
+
+def test_numbers_that_a_form_chose_are_not_rounded(tmp_path: Path) -> None:
+    said = "bits and thinned:4 of '.*' cannot both be chosen"
+    asked = {"choices": "bits,thinned", "resolutions": (), "round_to": None}
+    with pytest.raises(SpaceError, match=said):
+        search(request("rpi4-1t", tmp_path / "run", "80%", **asked))
+    traced = trace_network(tiny_model(), SHAPE, resolutions=())
+    maker = Compressor(traced, torch.randn(SHAPE).expand(4, -1, -1, -1), {}, scheme="qdq-u8s8")
+    bits, form = {"block.inner": Bits(8, 8)}, {"form": {"block.inner": "thinned:4"}}
+    with pytest.raises(SpaceError, match=r"bits and thinned:4 of .* cannot both"):
+        maker.make(Policy(bits=bits, further=form))
+    maker.make(Policy(bits={"block.outer": Bits(8, 8)}, further=form))

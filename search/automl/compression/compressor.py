@@ -41,7 +41,7 @@ from automl.compression.reconstruction.base import (
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
 from automl.compression.statistics import Excerpt, Features, collect
-from automl.errors import QuantizationError, nearest
+from automl.errors import QuantizationError, SpaceError, nearest
 from automl.network import Flow, TracedModel, kept_positions, replace_layer
 from automl.policy import Bits, Policy
 
@@ -217,6 +217,10 @@ class Compressor:
             if name not in known:
                 raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
         flow = Flow(self.traced.trace, policy.removed)
+        for part in parts:
+            if is_rounded(policy.bits.get(part.name, Bits())) and not part.takes_bits:
+                shown = part.kind.format(part.option)
+                raise SpaceError(f"bits and {shown} of {part.name!r} cannot both be chosen")
         rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in flow.layers)
         runs = running(self.traced, parts if rounds else (), self._build)
         flow = Flow(runs.trace, policy.removed) if runs.places else flow

@@ -10,7 +10,7 @@ from automl.errors import UnknownNameError, UsageError
 from automl.methods import registry
 
 #: Kinds of choices by the words that open them.
-WORDS: Final = ("channels", "blocks", "bits", "resolution")
+WORDS: Final = ("channels", "blocks", "bits", "resolution", "forms")
 #: All kinds, as far as the other options leave them open; no forms.
 AUTO: Final = ("auto",)
 
@@ -23,6 +23,7 @@ class Opened:
         channels, blocks, bits, resolution: Whether these are.
         forms: Names of forms that layers may take.
         kinds: Names of further kinds.
+        paying: Whether forms are open only where they cost less than the layer on the target.
     """
 
     channels: bool = True
@@ -31,6 +32,7 @@ class Opened:
     resolution: bool = True
     forms: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    paying: bool = False
 
 
 def check_choices(value: Any) -> tuple[str, ...]:
@@ -68,6 +70,10 @@ def opened_by(words: Sequence[str], kinds: Sequence[str], depth: bool) -> Opened
         return Opened(blocks=depth, kinds=tuple(kinds))
     forms = _forms()
     named = [form for word in words for form in forms.get(word, ())]
+    if "forms" in words:
+        named += [
+            each.name for each in registry("forms").ours.values() if each.details.get("usual")
+        ]
     further = [word for word in words if word not in (*WORDS, *forms)]
     return Opened(
         channels="channels" in words,
@@ -76,6 +82,7 @@ def opened_by(words: Sequence[str], kinds: Sequence[str], depth: bool) -> Opened
         resolution="resolution" in words,
         forms=tuple(dict.fromkeys(named)),
         kinds=tuple(dict.fromkeys((*kinds, *further))),
+        paying="forms" in words,
     )
 
 

@@ -30,7 +30,7 @@ from automl.latency import (
 from automl.network import TracedModel
 from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here
-from automl.pipeline.forms import check_forms
+from automl.pipeline.forms import check_forms, opened_notes, paying
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, bits_for, precisions_of, used_names
@@ -45,7 +45,7 @@ from automl.profiling import (
     runtime_of_table,
     settle_arithmetic,
 )
-from automl.space import MAXIMUM_OPTIONS, Space, SpaceSettings, open_space
+from automl.space import MAXIMUM_OPTIONS, Offered, Space, SpaceSettings, open_space
 
 #: Stage in which what the table lacks is measured.
 MEASURING: Final = "measuring operators"
@@ -134,6 +134,7 @@ def _priced(
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
     space = _space(traced, table, options, bits, device)
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
+    notes += opened_notes(space) if options.opened.paying else ()
     overhead = _header_overhead(table.header.overhead)
     error = _header_error(table, [precisions.name_of(each) for each in bits.precisions])
     if device is not None:
@@ -221,8 +222,20 @@ def _space(
         keep_first_last=bits.keep_first_last,
         kinds=opened.kinds,
         forms=opened.forms,
+        offered=_offered(table, options, bits, here=device is not None),
     )
     return open_space(network, settings)
+
+
+def _offered(
+    table: LatencyTable, options: SearchOptions, bits: BitChoices, *, here: bool
+) -> Offered | None:
+    """Which ways to run are offered to layers: those that pay where that is asked for."""
+    if not options.opened.paying:
+        return None
+    precisions = precisions_of(table.header)
+    names = {precisions.name_of(each) for each in bits.precisions} or {precisions.dense}
+    return paying(pricer_of(table) if here else table, options.limited, sorted(names))
 
 
 def _pricer(table: LatencyTable, options: SearchOptions, *, here: bool) -> Pricer | None:

@@ -3,6 +3,7 @@ from .build import open_space as open_space
 from .kind import MAXIMUM_OPTIONS as MAXIMUM_OPTIONS
 from .kind import AnyKind as AnyKind
 from .kind import ChoiceKind as ChoiceKind
+from .kind import Offered as Offered
 from .kind import SpaceSettings as SpaceSettings
 from .kind import Variable as Variable
 from .kind import bit_options as bit_options

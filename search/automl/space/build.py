@@ -86,7 +86,15 @@ def _refuse_two_forms(variables: Sequence[Variable]) -> None:
     """
     forming = [each for each in variables if kind_of(each.kind).lowers]
     count = Counter(each.name for each in forming)
+    rounded = {each.name for each in variables if each.kind == "bits" and len(each.options) > 1}
     for each in forming:
         if count[each.name] > 1:
             other = next(o.kind for o in forming if o.name == each.name and o.kind != each.kind)
             raise SpaceError(f"{each.kind} and {other} of {each.name!r} cannot both be chosen")
+        kind = kind_of(each.kind)
+        fixed = [option for option in each.options if not kind.takes_bits(option)]
+        if fixed and each.name in rounded:
+            raise SpaceError(
+                f"bits and {kind.show(fixed[0])} of {each.name!r} cannot both be chosen:"
+                " its numbers would be others"
+            )

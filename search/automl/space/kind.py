@@ -9,7 +9,7 @@ another form.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
@@ -38,6 +38,10 @@ class Variable:
     options: tuple[Hashable, ...]
 
 
+#: Which of several ways to run are offered to a layer: (the layer, the operators of each way).
+Offered = Callable[[Layer, Sequence[Sequence[Layer]]], Sequence[bool]]
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceSettings:
     """What the user leaves open, for kinds to make their variables from.
@@ -54,6 +58,7 @@ class SpaceSettings:
             where 8 bits are not offered.
         kinds: Names of further kinds that are open.
         forms: Names of forms that layers may take.
+        offered: Which of their parameters are offered; None for all.
     """
 
     round_to: int | Mapping[str, int] = 1
@@ -65,6 +70,7 @@ class SpaceSettings:
     keep_first_last: bool = False
     kinds: Sequence[str] = ()
     forms: Sequence[str] = ()
+    offered: Offered | None = None
 
 
 class ChoiceKind(ABC, Generic[T]):
@@ -133,6 +139,10 @@ class ChoiceKind(ABC, Generic[T]):
     def lower(self, option: T, layer: Layer) -> tuple[Layer, ...]:
         """The operators that a layer runs as, in their order; biases belong to the last of them."""
         return (layer,)
+
+    def takes_bits(self, option: T) -> bool:
+        """Whether what a layer runs as can be rounded and still be what was chosen."""
+        return True
 
     def kernel(self, option: T, operator: Layer) -> str:
         """The kernel whose rows price one of the operators; "" for the plain one."""

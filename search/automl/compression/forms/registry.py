@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from automl.compression.forms.base import Form
 
 
-#: What a word opens several forms by.
-_RANK: Final = {"family": "rank"}
+#: Forms that run as plain convolutions, and cost little to fit: those of the word "forms". Words
+#: such as "rank" open a family.
+_USUAL: Final = {"usual": True}
+_RANK: Final = {"family": "rank", **_USUAL}
 
 
 def _entry(
@@ -64,14 +66,14 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             "Anwar et al., Structured Pruning, 2017 (intra-kernel strided)",
             "Fewer taps, the same ones in all kernels: 3 x 1, 1 x 3 or 1 x 1 of 3 x 3; every\n"
             "second one of 5 x 5.",
-            {},
+            _USUAL,
         ),
         _entry(
             "separable",
             "separable:Separable",
             "Howard et al., MobileNet, 2017 (here in closed form)",
             "A convolution of each channel by itself, once or twice, then a 1 x 1 one over all.",
-            {},
+            _USUAL,
         ),
     ),
 )

@@ -36,6 +36,11 @@ class FurtherPart:
         """As `CompressionKind.finish`."""
         self.kind.finish(self.option, module, moments)
 
+    @property
+    def takes_bits(self) -> bool:
+        """As `ChoiceKind.takes_bits`."""
+        return self.kind.takes_bits(self.option)
+
     def build(self, module: nn.Module) -> nn.Module:
         """As `CompressionKind.build`."""
         return self.kind.build(self.option, module)

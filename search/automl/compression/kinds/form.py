@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from automl.compression.forms.base import Form, saves_bytes_alone
+from automl.compression.forms.base import DenseForm, Form, saves_bytes_alone
 from automl.compression.forms.registry import FORMS, form_of
 from automl.compression.kinds.base import WEIGHTED, LayerKind
 from automl.errors import SpaceError, UsageError
@@ -49,6 +50,9 @@ class FormKind(LayerKind[FormOption]):
         layers = {plan.layer.name: plan.layer for plan in network.plans}
         for layer in layers.values() if opened else ():
             options = _options(opened, layer) if layer.op in WEIGHTED else []
+            if settings.offered is not None and options:
+                ways = [self.lower(each, layer) for each in options]
+                options = [*compress(options, settings.offered(layer, ways))]
             if options:
                 options.sort(key=partial(self._work, layer))
                 found.append(Variable(self.name, layer.name, (*options, None)))
@@ -73,6 +77,10 @@ class FormKind(LayerKind[FormOption]):
         """Multiplications, then bytes."""
         macs = sum(each.macs for each in self.lower(form, layer))
         return macs, float(self.bytes(form, layer, Bits()))
+
+    def takes_bits(self, option: FormOption | None) -> bool:
+        """Not where the layer's own numbers are what is chosen: rounded, they would be others."""
+        return option is None or not isinstance(form_of(option.form), DenseForm)
 
     def kernel(self, option: FormOption | None, operator: Layer) -> str:
         """As the form says it."""
