@@ -131,6 +131,52 @@ def test_each_part_is_rounded_and_the_file_computes_it(
     assert check_quantized(onnx_bytes(model, MAPS), model, inputs(32, 3)).alike == 1.0
 
 
+@pytest.mark.parametrize("scheme", ["qdq-u8s7", "qdq-u8u8", "qdq-s8s8", "qdq-s8s8-residual"])
+def test_it_is_what_runs_in_each_scheme(traced: TracedModel, scheme: str) -> None:
+    maker = Compressor(traced, inputs(32, 0), {}, scheme=scheme)
+    model = maker.make(CASES["all"])
+    assert isinstance(model, QuantizedModel)
+    assert check_quantized(onnx_bytes(model, MAPS), model, inputs(32, 3)).alike == 1.0
+
+
+def test_weights_alone_of_each_part_share_values(maker: Compressor) -> None:
+    model = maker.make(Policy(bits=dict.fromkeys(LAYERS, Bits(3, 32)), further={"form": FORMS}))
+    assert isinstance(model, QuantizedModel)
+    parts = [name for name in model.weights if name.startswith("one.inner.")]
+    assert len(parts) == 2
+    for name in parts:
+        assert len(matrix(model.network.get_submodule(name)).unique()) <= 8
+
+
+class Mixer(nn.Module):
+    """Linear layers over tokens around a residual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Linear(12, 16), nn.Linear(16, 16)
+        self.last, self.head = nn.Linear(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x.flatten(1).view(-1, 36, 12))
+        x = x + self.last(F.relu(self.inner(x)))
+        return self.head(x.mean(1))
+
+
+def test_linear_layers_of_two_parts_are_rounded_too() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        traced = trace_network(Mixer().eval(), MAPS, resolutions=())
+    maker = Compressor(traced, inputs(64, 0), {}, scheme="qdq-u8s8")
+    forms = dict.fromkeys(("inner", "last"), "rank-channel:first-6")
+    bits = dict.fromkeys(("first", "inner", "last", "head"), INT8)
+    model = maker.make(Policy(bits=bits, further={"form": forms}))
+    assert isinstance(model, QuantizedModel)
+    assert {"inner.0", "inner.1", "last.0", "last.1", "head"} <= model.weights.keys()
+    floats = maker.make(Policy(further={"form": forms}))
+    assert lost(traced, model) < 1.1 * lost(traced, floats) + 2e-3
+    assert check_quantized(onnx_bytes(model, MAPS), model, inputs(32, 3)).alike == 1.0
+
+
 def test_the_finishing_step_makes_good_and_little_is_lost_beside_floats(
     traced: TracedModel, maker: Compressor
 ) -> None:

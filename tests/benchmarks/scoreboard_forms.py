@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from bench_latency_search import subject_of
 from bench_plain import search
+from cifar import SHARED, load_cifar
 from scored import Bench, Check, Figures, Row
+
+from automl.pipeline import SearchRequest
+from automl.pipeline.context import price_request
+from automl.pipeline.networks import timed_onnx
+from automl.pipeline.pricing import measure_here
+from automl.pipeline.requests import ignore
 
 USUAL = "channels,blocks,resolution"
 
@@ -42,6 +54,39 @@ def searched(bench: Bench, budget: str) -> Figures:
     }
 
 
+def with_bits(bench: Bench, target: str, budget: str) -> Figures:
+    """Test accuracy with bits, and with bits and the forms that pay, at a share of a latency."""
+    figures = {}
+    for name, choices in (("bits", f"{USUAL},bits"), ("both", f"{USUAL},bits,forms")):
+        found = search(bench.network, target, budget, bench.seed, ["--choices", choices])
+        figures |= {name: found["accuracy"], f"seconds_{name}": found["cpu_seconds"]}
+    return figures | {"gain": figures["both"] - figures["bits"]}
+
+
+def predicted(bench: Bench, choices: str, count: int = 20) -> Figures:
+    """Relative error of predicted latencies of random policies, against the clock here."""
+    with TemporaryDirectory() as folder:
+        request = SearchRequest(
+            task=subject_of(load_cifar(SHARED), bench.model(), bench.seed),
+            target="cpu",
+            budget=("50%",),
+            out=Path(folder),
+            seed=bench.seed,
+            choices=choices,
+        )
+        network = price_request(request, ignore)
+    vectors = network.space.random(count, np.random.default_rng(bench.seed))
+    policies = [network.space.decode(vector) for vector in vectors]
+    files = {
+        str(number): timed_onnx(network.traced, policy, network.table.header)
+        for number, policy in enumerate(policies)
+    }
+    seconds = measure_here(files, 1, 60.0)
+    told = [network.costs.cost(policy).latency for policy in policies]
+    off = [abs(each / seconds[str(number)] - 1) for number, each in enumerate(told)]
+    return {"error": mean(off), "worst": max(off)}
+
+
 ROWS = (
     *(
         Row(
@@ -71,5 +116,26 @@ ROWS = (
         partial(searched, budget="50%MACs"),
         (Check("drop", at_most=1.0), Check("times", at_most=2.0)),
         ("resnet56",),
+    ),
+    Row(
+        "search-forms-bits",
+        "kinds/form",
+        "25 % of the fitted latency of a Raspberry Pi 4 that computes INT8: not below bits alone",
+        partial(with_bits, target="rpi4-1t", budget="25%"),
+        (Check("gain", at_least=0.0),),
+    ),
+    *(
+        Row(
+            f"predicted-{words}",
+            "kinds/form",
+            "20 random policies on a quiet machine: predicted within 5 % of the clock",
+            partial(predicted, choices=choices),
+            (Check("error", at_most=0.05),),
+            seeds=(0,),
+        )
+        for words, choices in (
+            ("forms", f"{USUAL},forms"),
+            ("forms-bits", f"{USUAL},bits,forms"),
+        )
     ),
 )
