@@ -21,6 +21,8 @@ from automl.compression.importance.walks import (
     Pooled,
     PoolingWalk,
     images_first,
+    input_place,
+    read_by,
     readings_of,
 )
 from automl.compression.importance.writers import filters_of, norm_scales_of
@@ -120,6 +122,26 @@ class ChannelStatistics:
     def filters(self, group: ChannelGroup, *, biases: bool = False) -> tuple[Tensor, ...]:
         """Weights by which each layer writes a channel, its bias last: each [channels, numbers]."""
         return filters_of(group, self.traced.model, biases=biases)
+
+    def inputs(self, modules: Sequence[str], most: int) -> list[Tensor]:
+        """What modules read of the first calibration inputs, images first, as many as fit.
+
+        Args:
+            modules: Convolutions and linear layers, by name.
+            most: Most inputs.
+        """
+        model, total = self.traced.model, self._images.shape[0]
+        one = read_by(model, modules, self._images[:1], 1)
+        each = sum(value.nbytes for value in one)
+        count = max(1, min(most, total, self._plan.held_bytes // max(1, 3 * each)))
+        places = {name: [input_place(model, name)] for name in modules}
+        first = total > 1 and images_first(model, places, self._images[:2])
+        step = min(_BATCH, self._plan.batch) if first else 1
+        slices = [slice(at, min(at + step, count)) for at in range(0, count, step)]
+        parts = [
+            read_by(model, modules, self._images[here], here.stop - here.start) for here in slices
+        ]
+        return [torch.cat(values) for values in zip(*parts, strict=True)]
 
     def shown(self, most: int) -> Iterator[tuple[slice, Tensor]]:
         """The calibration inputs, at most so many at once, and which they are."""

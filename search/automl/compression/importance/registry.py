@@ -82,6 +82,14 @@ IMPORTANCES: Final[Registry[Importance]] = Registry(
             frozenset({"data", "gradients"}),
         ),
         Method(
+            "dcp",
+            "Channels come back by the gradient of a loss that tells classes apart where they are"
+            " read.",
+            "Zhuang et al., Discrimination-aware Channel Pruning, 2018",
+            "automl.compression.importance.dcp:Dcp",
+            frozenset({"data", "classes"}),
+        ),
+        Method(
             "lda",
             "The channel goes that tells classes apart least.",
             "Tian et al., Deep LDA-Pruned Nets, 2017",
@@ -108,6 +116,41 @@ IMPORTANCES: Final[Registry[Importance]] = Registry(
             " diagonal Hessian.",
             "LeCun et al., Optimal Brain Damage, 1989",
             "automl.compression.importance.obd:Obd",
+            frozenset({"data"}),
+        ),
+        Method(
+            "thinet",
+            "The channel goes next that leaves the least output error with those that went.",
+            "Luo et al., ThiNet, 2017",
+            "automl.compression.importance.thinet:Thinet",
+            frozenset({"data"}),
+        ),
+        Method(
+            "lasso",
+            "Channels by the L1 penalty under which each first takes part in the outputs.",
+            "He et al., Channel Pruning, 2017",
+            "automl.compression.importance.lasso:Lasso",
+            frozenset({"data"}),
+        ),
+        Method(
+            "energy",
+            "Channels come back one by one from nothing, each that lowers the output error most.",
+            "Yang et al., Energy-Aware Pruning, 2017 (its criterion)",
+            "automl.compression.importance.energy:Energy",
+            frozenset({"data"}),
+        ),
+        Method(
+            "merge",
+            "The channel most like another goes, and the weights that read it are added to those\n"
+            "that read the other: without data.",
+            "Srinivas and Babu, Data-free Parameter Pruning, 2015",
+            "automl.compression.importance.merge:Merge",
+        ),
+        Method(
+            "particles",
+            "A population of masks, drawn anew by what each does to the outputs.",
+            "Anwar et al., Structured Pruning, 2017 (its particle filter)",
+            "automl.compression.importance.particles:Particles",
             frozenset({"data"}),
         ),
         Method(

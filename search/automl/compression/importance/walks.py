@@ -112,6 +112,40 @@ def images_first(
     return both == [2 * extent for extent in one]
 
 
+def input_place(model: nn.Module, name: str) -> ChannelPlace:
+    """What a convolution or a linear layer reads."""
+    linear = isinstance(model.get_submodule(name), nn.Linear)
+    return ChannelPlace((name, 0), False, (-1 if linear else 1,), torch.zeros(1, 1).long())
+
+
+def read_by(model: nn.Module, modules: Sequence[str], images: Tensor, count: int) -> list[Tensor]:
+    """What modules read of some images, those first; of linear layers [images, rows, features].
+
+    Args:
+        model: The network.
+        modules: Convolutions and linear layers, by name; of one that runs several times the last.
+        images: The images.
+        count: How many they are.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, linear: bool) -> Callable[..., None]:
+        def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            value = (args or tuple(kwargs.values()))[0].detach().clone()
+            found[name] = value.reshape(count, -1, value.shape[-1]) if linear else value
+
+        return given
+
+    with ExitStack() as hooks, torch.no_grad():
+        for name in modules:
+            module = model.get_submodule(name)
+            hook = keep(name, isinstance(module, nn.Linear))
+            handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+            hooks.callback(handle.remove)
+        model(images)
+    return [found[name] for name in modules]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Where a group's channels are given to a module, or written by one.

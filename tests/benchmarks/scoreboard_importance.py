@@ -1,0 +1,100 @@
+"""Rows of the scoreboard: each importance at half of all channels, raw, made up for, and refitted.
+
+`raw` leaves the weights that stay as they are, `updated` makes up for what goes as it goes, and
+`refit` is the whole finishing step. `over_obs` and `over_random` are the refitted error over those
+of obs and of a drawn order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+from scored import Bench, Check, Figures, Row
+
+from automl.compression import (
+    IMPORTANCES,
+    CompressionConfig,
+    Compressor,
+    FeatureStore,
+    Labelled,
+    build_database,
+)
+
+
+@cache
+def store(bench: Bench) -> tuple[FeatureStore, Compressor]:
+    """What all rows of a network and seed share: features, and statistics of channels."""
+    features = FeatureStore()
+    images = Labelled(bench.images, bench.labels)
+    config = CompressionConfig(seed=bench.seed)
+    return features, Compressor(bench.traced, images, {}, config=config, features=features)
+
+
+@cache
+def halved(bench: Bench, name: str) -> Figures:
+    """Errors with half of the channels of every group."""
+    features, base = store(bench)
+    policy = bench.halved()
+    counts = {group: (count,) for group, count in policy.channels.items()}
+    importance = IMPORTANCES.build(name)
+    raw = build_database(base.statistics, counts, importance, compensation=False)
+    updated = build_database(base.statistics, counts, importance)
+    made = Compressor(
+        bench.traced,
+        bench.images,
+        counts,
+        config=CompressionConfig(importance=name, seed=bench.seed),
+        orders={group: entry.elimination for group, entry in updated.entries.items()},
+        features=features,
+    )
+    return {
+        "raw": bench.error(raw.candidate(policy)),
+        "updated": bench.error(updated.candidate(policy)),
+        "refit": bench.error(made.make(policy)),
+    }
+
+
+def compared(bench: Bench, name: str) -> Figures:
+    """The same beside obs, a drawn order and L1."""
+    found, obs = halved(bench, name), halved(bench, "obs")
+    drawn, l1 = halved(bench, "random"), halved(bench, "l1")
+    return {
+        **found,
+        "over_obs": found["refit"] / obs["refit"],
+        "over_random": found["refit"] / drawn["refit"],
+        "raw_over_l1": found["raw"] / l1["raw"],
+    }
+
+
+def row(name: str, expects: str, *checks: Check) -> Row:
+    """A row of an importance."""
+    run: Callable[[Bench], Figures] = partial(compared, name=name)
+    method = name.partition(":")[0]
+    return Row(f"half-{name}", f"importances/{method}", expects, run, checks)
+
+
+BELOW_RANDOM = Check("over_random", at_most=1.0)
+ROWS = (
+    row("obs", "below a drawn order in all columns", BELOW_RANDOM, Check("raw_over_l1", at_most=1)),
+    row("l1", "after the refit within half of OBS's error more", Check("over_obs", at_most=1.5)),
+    row("l2", "after the refit within half of OBS's error more", Check("over_obs", at_most=1.5)),
+    row("fpgm", "after the refit within half of OBS's error more", Check("over_obs", at_most=1.5)),
+    row("bn-scale", "after the refit no worse than L1 by a fifth", Check("over_obs", at_most=1.8)),
+    row("apoz", "after the refit between a drawn order and OBS", BELOW_RANDOM),
+    row("activation", "after the refit between a drawn order and OBS", BELOW_RANDOM),
+    row("entropy", "after the refit between a drawn order and OBS", BELOW_RANDOM),
+    row("taylor", "raw better than L1, after the refit as OBS", Check("raw_over_l1", at_most=1.0)),
+    row("fisher", "raw better than L1, after the refit as OBS", Check("raw_over_l1", at_most=1.0)),
+    row("lda", "no worse than a drawn order", BELOW_RANDOM),
+    row("inbound", "after the refit within 0.3 of OBS", Check("over_obs", at_most=1.3)),
+    row("correlation", "between a drawn order and OBS", BELOW_RANDOM),
+    row("obd", "raw better than L1", Check("raw_over_l1", at_most=1.0)),
+    row("thinet", "after the refit within 10 % of OBS", Check("over_obs", at_most=1.1)),
+    row("lasso", "after the refit within 10 % of OBS", Check("over_obs", at_most=1.1)),
+    row("energy", "after the refit within 10 % of OBS", Check("over_obs", at_most=1.1)),
+    row("merge", "raw or merged, no data read: refitted, below a drawn order", BELOW_RANDOM),
+    row("random", "the honest floor", Check("over_random", at_most=1.0)),
+    row("random:tries=20", "raw better than one drawn order", BELOW_RANDOM),
+    row("particles", "no worse than a drawn order", BELOW_RANDOM),
+)
