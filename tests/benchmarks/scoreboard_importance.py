@@ -86,6 +86,7 @@ ROWS = (
     row("entropy", "after the refit between a drawn order and OBS", BELOW_RANDOM),
     row("taylor", "raw better than L1, after the refit as OBS", Check("raw_over_l1", at_most=1.0)),
     row("fisher", "raw better than L1, after the refit as OBS", Check("raw_over_l1", at_most=1.0)),
+    row("dcp", "raw better than L1", Check("raw_over_l1", at_most=1.0)),
     row("lda", "no worse than a drawn order", BELOW_RANDOM),
     row("inbound", "after the refit within 0.3 of OBS", Check("over_obs", at_most=1.3)),
     row("correlation", "between a drawn order and OBS", BELOW_RANDOM),
