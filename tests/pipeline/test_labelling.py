@@ -9,7 +9,8 @@ import torch
 
 from automl.compression import Labelled
 from automl.pipeline.labelling import labelled
-from automl.userdata import Batches
+from automl.userdata import Batches, tensor_of_targets
+from automl.userdata.inputs import Coded
 
 INPUTS = torch.randn(2, 3, 4, 4)
 
@@ -39,3 +40,14 @@ def test_classes_and_pictures_are_labels(targets: Any, expected: torch.Tensor | 
 def test_targets_of_several_forms_are_none() -> None:
     pairs = ((INPUTS, torch.tensor([0, 1])), (INPUTS, INPUTS))
     assert not isinstance(labelled(Batches(pairs)), Labelled)
+
+
+def test_inputs_are_not_decoded_for_their_labels() -> None:
+    class Locked(Coded):
+        def __getitem__(self, here: object) -> torch.Tensor:
+            raise AssertionError("decoded")
+
+    codes = Locked(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, 256))
+    found = tensor_of_targets(Batches(((codes, torch.tensor([1, 0])),)))
+    assert found is not None
+    assert found.tolist() == [1, 0]

@@ -42,10 +42,10 @@ def without_classes(model: nn.Module, data: Data) -> str:
 def tensor_of_targets(batches: Batches) -> Tensor | None:
     """All targets of batches as one tensor, one an input: class indices, or pictures.
 
-    None where they are neither, or where there are none.
+    None where they are neither, or where there are none. Inputs are not decoded for it.
     """
     found = []
-    for inputs, targets in batches:
+    for inputs, targets in batches.pairs:
         if isinstance(targets, Tensor) and targets.dim() > 2 and targets.is_floating_point():
             found.append(targets)
             continue

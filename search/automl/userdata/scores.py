@@ -13,6 +13,7 @@ from torch import nn
 from automl.errors import DataError, Raised, attempt
 from automl.network import column_scales, output_rows
 from automl.userdata.data import MAX_BYTES
+from automl.userdata.inputs import Coded
 from automl.userdata.passes import Outputs, in_passes
 
 Tensor = torch.Tensor
@@ -255,7 +256,7 @@ def _class_rows(outputs: Outputs) -> Tensor:
     return outputs
 
 
-def class_indices(inputs: Tensor, targets: Any) -> Tensor:
+def class_indices(inputs: Tensor | Coded, targets: Any) -> Tensor:
     """The class of each input.
 
     Raises:

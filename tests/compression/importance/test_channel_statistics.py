@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from compressed import NAMES, images_for, read
 from ranked import compressor_for, group_of, images_of
 from small import Joined, Plain, Shortcuts, seeded
 from torch import Tensor, nn
@@ -146,3 +147,19 @@ def test_fewer_images_go_through_at_once_where_their_values_are_kept() -> None:
     plan = MemoryPlan(trace, 2 * need)
     made.statistics._plan = plan
     assert made.statistics._tracked == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_group_of_any_network_has_statistics(name: str) -> None:
+    traced = read(name)
+    made = Compressor(traced, images_for(traced.network.input_shape, 3), {})
+    for group in traced.network.groups:
+        shape = (3, group.channels)
+        found = made.statistics.activations(group)
+        assert found
+        assert all(each.highest.shape == shape for each in found)
+        slopes = made.statistics.gradients(group, "logits")
+        assert slopes.shape == shape
+        assert torch.isfinite(slopes).all()
+        written = (*made.statistics.filters(group), *made.statistics.norm_scales(group))
+        assert all(each.shape[0] == group.channels for each in written)
