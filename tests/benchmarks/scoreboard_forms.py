@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import log
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,11 +16,13 @@ from bench_plain import search
 from cifar import SHARED, load_cifar
 from scored import Bench, Check, Figures, Row
 
+from automl.compression import CompressionConfig
 from automl.pipeline import SearchRequest
 from automl.pipeline.context import price_request
 from automl.pipeline.networks import timed_onnx
 from automl.pipeline.pricing import measure_here
 from automl.pipeline.requests import ignore
+from automl.policy import Policy
 
 USUAL = "channels,blocks,resolution"
 
@@ -52,6 +55,31 @@ def searched(bench: Bench, budget: str) -> Figures:
         "drop": found["dense"] - figures["with"],
         "times": figures["seconds_with"] / figures["seconds_without"],
     }
+
+
+def added(bench: Bench) -> Figures:
+    """What a form and fewer channels read do together, over the sum of what each does alone.
+
+    One inner group of every second block at a half and a quarter, three forms of what reads it.
+    """
+    groups = [group for group in bench.traced.network.groups if group.name.endswith(".conv1")][::2]
+    counts = {group.name: (group.channels // 4, group.channels // 2) for group in groups}
+    maker = bench.compressor_of(CompressionConfig(), counts)
+
+    def lost(policy: Policy) -> float:
+        return bench.error(maker.make(policy, finish=False))
+
+    ratios = []
+    for group, shares in counts.items():
+        layer, whole = f"{group.removesuffix('1')}2", 4 * shares[0]
+        cut = {count: lost(Policy({group: count})) for count in shares}
+        for text in (f"rank-spatial:{whole // 2}", f"rank-spatial:{whole // 4}", "separable:1"):
+            form = {"form": {layer: text}}
+            alone = lost(Policy(further=form))
+            for count in shares:
+                both = lost(Policy({group: count}, further=form))
+                ratios.append(both / (alone + cut[count]))
+    return {"median": median(ratios), "off": mean(abs(log(each)) for each in ratios)}
 
 
 def with_bits(bench: Bench, target: str, budget: str) -> Figures:
@@ -116,6 +144,14 @@ ROWS = (
         partial(searched, budget="50%MACs"),
         (Check("drop", at_most=1.0), Check("times", at_most=2.0)),
         ("resnet56",),
+    ),
+    Row(
+        "forms-and-channels",
+        "kinds/form",
+        "a form and fewer channels of one layer lose what the sum of both says, within a fifth",
+        added,
+        (Check("median", at_least=0.9, at_most=1.1), Check("off", at_most=0.2)),
+        seeds=(0,),
     ),
     Row(
         "search-forms-bits",

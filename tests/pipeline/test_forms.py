@@ -13,7 +13,7 @@ from tiny import SHAPE, request, write_simulator
 from tiny import model as tiny_model
 from torch import Tensor
 
-from automl.compression import FORMS, Compressor, DenseForm
+from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
 from automl.errors import SpaceError, UsageError
@@ -145,7 +145,9 @@ def test_forms_are_opened_where_they_pay(tmp_path: Path) -> None:
     assert set(found.policy.policy.further["form"].values()) - {"dense"}
 
 
-def test_numbers_that_a_form_chose_are_not_rounded(tmp_path: Path) -> None:
+def test_numbers_that_a_form_chose_are_not_rounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = "bits and thinned:4 of '.*' cannot both be chosen"
     asked = {"choices": "bits,thinned", "resolutions": (), "round_to": None}
     with pytest.raises(SpaceError, match=said):
@@ -156,3 +158,9 @@ def test_numbers_that_a_form_chose_are_not_rounded(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match=r"bits and thinned:4 of .* cannot both"):
         maker.make(Policy(bits=bits, further=form))
     maker.make(Policy(bits={"block.outer": Bits(8, 8)}, further=form))
+    with monkeypatch.context() as patched:  # a mask: zeros stay zero as integers
+        patched.setattr(Thinned, "takes_bits", True)
+        model = maker.make(Policy(bits=bits, further=form))
+        assert isinstance(model, QuantizedModel)
+        with pytest.raises(SpaceError, match="bits and thinned"):
+            maker.make(Policy(bits={"block.inner": Bits(4, 32)}, further=form))

@@ -218,7 +218,8 @@ class Compressor:
                 raise QuantizationError(f"no layer {name!r} to quantise{nearest(name, known)}")
         flow = Flow(self.traced.trace, policy.removed)
         for part in parts:
-            if is_rounded(policy.bits.get(part.name, Bits())) and not part.takes_bits:
+            bits = policy.bits.get(part.name, Bits())
+            if is_rounded(bits) and not part.takes_bits(bits):
                 shown = part.kind.format(part.option)
                 raise SpaceError(f"bits and {shown} of {part.name!r} cannot both be chosen")
         rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in flow.layers)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from automl.errors import SpaceError
 from automl.network import Network
 from automl.policy import Bits
-from automl.space.kind import SpaceSettings, Variable
+from automl.space.kind import SpaceSettings, Variable, bit_options
 from automl.space.registry import kind_of
 from automl.space.space import Space
 
@@ -86,14 +86,18 @@ def _refuse_two_forms(variables: Sequence[Variable]) -> None:
     """
     forming = [each for each in variables if kind_of(each.kind).lowers]
     count = Counter(each.name for each in forming)
-    rounded = {each.name for each in variables if each.kind == "bits" and len(each.options) > 1}
+    rounded = {each.name: bit_options(each)[:-1] for each in variables if each.kind == "bits"}
     for each in forming:
         if count[each.name] > 1:
             other = next(o.kind for o in forming if o.name == each.name and o.kind != each.kind)
             raise SpaceError(f"{each.kind} and {other} of {each.name!r} cannot both be chosen")
         kind = kind_of(each.kind)
-        fixed = [option for option in each.options if not kind.takes_bits(option)]
-        if fixed and each.name in rounded:
+        fixed = [
+            option
+            for option in each.options
+            if not all(kind.takes_bits(option, bits) for bits in rounded.get(each.name, ()))
+        ]
+        if fixed:
             raise SpaceError(
                 f"bits and {kind.show(fixed[0])} of {each.name!r} cannot both be chosen:"
                 " its numbers would be others"

@@ -140,8 +140,8 @@ class ChoiceKind(ABC, Generic[T]):
         """The operators that a layer runs as, in their order; biases belong to the last of them."""
         return (layer,)
 
-    def takes_bits(self, option: T) -> bool:
-        """Whether what a layer runs as can be rounded and still be what was chosen."""
+    def takes_bits(self, option: T, bits: Bits) -> bool:
+        """Whether what a layer runs as can be rounded to bits and still be what was chosen."""
         return True
 
     def kernel(self, option: T, operator: Layer) -> str:

@@ -189,3 +189,16 @@ def test_the_same_inputs_give_the_same_integers() -> None:
     first, second = (quantized(weights, moments, 3) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1].scale, second[1].scale)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_zeros_stay_zero_and_the_others_compensate(bits: int) -> None:
+    weights, _, moments = made(2, 6, 30, seed=3)
+    mask = torch.rand(weights.shape, generator=torch.Generator().manual_seed(4)) < 0.5
+    weights = weights * mask
+    integers, qparams = quantized(weights, moments, bits)
+    assert not integers[~mask].any()
+    nearest = values(round_to(weights, qparams), qparams)
+    found = output_error(weights, values(integers, qparams), moments)
+    assert bool((found <= output_error(weights, nearest, moments) * (1 + 1e-6)).all())
+    assert float(found.sum()) < 0.9 * float(output_error(weights, nearest, moments).sum())

@@ -45,11 +45,13 @@ class Form(ABC, Generic[P]):
         ops: Operators that it is a form of.
         kernel: The kernel that its operators need: "2:4" is priced by rows of "fp16+2:4", and
             offered where a table has such. "" for plain ones.
+        takes_bits: Whether a member may be rounded to integers and still be one: zeros stay zero.
     """
 
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]] = CONVOLUTIONS
     kernel: ClassVar[str] = ""
+    takes_bits: ClassVar[bool] = True
 
     @abstractmethod
     def refusal(self, parameter: P | None, layer: Layer) -> str:
@@ -133,6 +135,8 @@ class DenseForm(Form[P]):
     form has a `kernel` it has the price of that; else the dense one, and it is worth something
     where the size is limited. `factors` gives the member itself, and `bytes` says what it takes.
     """
+
+    takes_bits = False
 
     def lower(self, parameter: P, layer: Layer) -> tuple[Layer, ...]:
         """The layer."""

@@ -36,10 +36,9 @@ class FurtherPart:
         """As `CompressionKind.finish`."""
         self.kind.finish(self.option, module, moments)
 
-    @property
-    def takes_bits(self) -> bool:
+    def takes_bits(self, bits: Bits) -> bool:
         """As `ChoiceKind.takes_bits`."""
-        return self.kind.takes_bits(self.option)
+        return self.kind.takes_bits(self.option, bits)
 
     def build(self, module: nn.Module) -> nn.Module:
         """As `CompressionKind.build`."""

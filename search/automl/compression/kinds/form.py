@@ -13,7 +13,7 @@ from automl.compression.forms.registry import FORMS, form_of
 from automl.compression.kinds.base import WEIGHTED, LayerKind
 from automl.errors import SpaceError, UsageError
 from automl.network import Layer, Network
-from automl.policy import Bits
+from automl.policy import Bits, is_float
 from automl.space import SpaceSettings, Variable
 
 if TYPE_CHECKING:
@@ -78,9 +78,16 @@ class FormKind(LayerKind[FormOption]):
         macs = sum(each.macs for each in self.lower(form, layer))
         return macs, float(self.bytes(form, layer, Bits()))
 
-    def takes_bits(self, option: FormOption | None) -> bool:
-        """Not where the layer's own numbers are what is chosen: rounded, they would be others."""
-        return option is None or not isinstance(form_of(option.form), DenseForm)
+    def takes_bits(self, option: FormOption | None, bits: Bits) -> bool:
+        """Not where the layer's own numbers are what is chosen: rounded, they would be others.
+
+        Zeros stay zero as integers, but not among shared values.
+        """
+        if option is None:
+            return True
+        form = form_of(option.form)
+        alone = isinstance(form, DenseForm) and is_float(bits)
+        return form.takes_bits and not alone
 
     def kernel(self, option: FormOption | None, operator: Layer) -> str:
         """As the form says it."""

@@ -2,7 +2,7 @@
 
 The weights W become Q so that tr((W-Q) H (W-Q)^T), the squared error of the outputs for inputs
 with moments H, is small, not the error of the weights. Shapes as in `quantize`; columns of removed
-channels are to be cut before.
+channels are to be cut before. Weights that are 0 stay 0 as integers: a mask stays what it is.
 """
 
 from __future__ import annotations
@@ -81,16 +81,15 @@ def round_weights(
         int8, of the weights' shape.
     """
     spread = centred(moments, weights.shape[2])
-    second = _nearest_plane(weights, spread, _snap_to(qparams), damping)
+    second = _nearest_plane(weights, spread, _snap_to(qparams), damping, _live(weights, qparams))
     return _better(weights, spread, values(round_to(weights, qparams), qparams), second, qparams)
 
 
 def improved(weights: Tensor, integers: Tensor, moments: Tensor, qparams: QParams) -> Tensor:
     """Integers with each column rounded once more, given all others; never worse."""
     spread, before = centred(moments, weights.shape[2]), values(integers, qparams)
-    return _better(
-        weights, spread, before, _sweep(weights, before, spread, _snap_to(qparams)), qparams
-    )
+    swept = _sweep(weights, before, spread, _snap_to(qparams), _live(weights, qparams))
+    return _better(weights, spread, before, swept, qparams)
 
 
 def round_to_codebook(weights: Tensor, moments: Tensor, codebook: Codebook) -> Codebook:
@@ -155,6 +154,15 @@ def _better(
     return round_to(found.float(), qparams) if qparams.bits == 1 else _codes(found, qparams)
 
 
+def _live(weights: Tensor, qparams: QParams) -> Tensor | None:
+    """Which weights are not 0, as columns [runs, columns, outputs]; None where none is or may be.
+
+    At 1 bit there is no 0 to keep.
+    """
+    live = weights != 0
+    return None if qparams.bits == 1 or live.all() else live.double().transpose(1, 2)
+
+
 def _codes(found: Tensor, qparams: QParams) -> Tensor:
     return (found / qparams.scale).round().to(torch.int8)
 
@@ -206,7 +214,13 @@ def _fitted_entries(
     return fitted.sort().values, fitted[index]
 
 
-def _nearest_plane(weights: Tensor, spread: Tensor, fake_quantize: Snap, damping: float) -> Tensor:
+def _nearest_plane(
+    weights: Tensor,
+    spread: Tensor,
+    fake_quantize: Snap,
+    damping: float,
+    live: Tensor | None = None,
+) -> Tensor:
     """Values after rounding column by column; each compensates for the errors of those before it.
 
     With H = R R^T, R upper triangular, the error is |E R|^2: column j of E R holds E_0..E_j only,
@@ -216,6 +230,7 @@ def _nearest_plane(weights: Tensor, spread: Tensor, fake_quantize: Snap, damping
     index = order.unsqueeze(2).expand(-1, -1, weights.shape[1])
     target = weights.double().transpose(1, 2).gather(1, index)  # [runs, columns, outputs]
     feedback = _feedback(spread, order, damping)
+    stays = None if live is None else live.gather(1, index)
     rounded = torch.empty_like(target)
     error = torch.zeros_like(target)
     for start in range(0, target.shape[1], _BLOCK):
@@ -224,7 +239,8 @@ def _nearest_plane(weights: Tensor, spread: Tensor, fake_quantize: Snap, damping
         for j in range(start, end):
             row = feedback[:, j : j + 1, start:j]
             aim = wanted[:, j - start : j - start + 1] + row @ error[:, start:j]
-            rounded[:, j : j + 1] = fake_quantize(aim)
+            found = fake_quantize(aim)
+            rounded[:, j : j + 1] = found if stays is None else found * stays[:, j : j + 1]
             error[:, j] = target[:, j] - rounded[:, j]
     return torch.empty_like(target).scatter_(1, index, rounded).transpose(1, 2)
 
@@ -241,7 +257,13 @@ def _feedback(spread: Tensor, order: Tensor, damping: float) -> Tensor:
     return ratios.transpose(1, 2).contiguous()
 
 
-def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, fake_quantize: Snap) -> Tensor:
+def _sweep(
+    weights: Tensor,
+    rounded: Tensor,
+    spread: Tensor,
+    fake_quantize: Snap,
+    live: Tensor | None = None,
+) -> Tensor:
     """Each column's best values given all others', one column after the other."""
     moments = _damped(spread, DAMPING)
     target = weights.double().transpose(1, 2).contiguous()  # [runs, columns, outputs]
@@ -254,7 +276,10 @@ def _sweep(weights: Tensor, rounded: Tensor, spread: Tensor, fake_quantize: Snap
         for j in range(start, end):
             here = slice(j, j + 1)
             aim = target[:, here] + slope[:, here] / own[:, here] - error[:, here]
-            change = target[:, here] - fake_quantize(aim) - error[:, here]
+            found = fake_quantize(aim)
+            if live is not None:
+                found = found * live[:, here]
+            change = target[:, here] - found - error[:, here]
             error[:, here] += change
             slope[:, j:end] += moments[:, j:end, here] * change
         slope[:, end:] += moments[:, end:, start:end] @ (error[:, start:end] - before)
