@@ -85,7 +85,7 @@ def _lines(method: Method) -> Iterator[str]:
     yield from textwrap.wrap(" ".join(method.summary.split()), WIDTH - _INDENT)
     yield from textwrap.wrap(method.paper, WIDTH - _INDENT)
     if method.needs:
-        yield _needs(method)
+        yield from textwrap.wrap(_needs(method), WIDTH - _INDENT)
     if method.package != "automl":
         yield f"added by {method.package}"
 
