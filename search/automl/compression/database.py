@@ -158,6 +158,7 @@ def build_database(
         entries[group.name] = GroupEntry(group, elimination, slots)
         on_group(group.name)
     features.tighten()
+    statistics.let_go()
     return Database(model, network, entries)
 
 

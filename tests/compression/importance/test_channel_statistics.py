@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl.compression.compressor import Compressor
+from automl.compression.database import build_database
 from automl.compression.importance import walks
+from automl.compression.importance.activation import Activation
 from automl.compression.importance.objectives import projected
 from automl.compression.memory import MemoryPlan
 from automl.errors import UsageError
@@ -163,3 +165,15 @@ def test_every_group_of_any_network_has_statistics(name: str) -> None:
         assert torch.isfinite(slopes).all()
         written = (*made.statistics.filters(group), *made.statistics.norm_scales(group))
         assert all(each.shape[0] == group.channels for each in written)
+
+
+def test_a_refit_finds_the_room_that_statistics_took() -> None:
+    """They are let go of when the database is there, and collected again when asked for."""
+    made = compressor_for(seeded(Plain), images_of(4))
+    group = group_of(made, "first")
+    before = made.statistics.activations(group)
+    assert made.statistics.activations(group) is before
+    build_database(made.statistics, {"first": (4,)}, Activation())
+    (one,), (other,) = before, made.statistics.activations(group)
+    assert one is not other
+    assert torch.equal(one.mean, other.mean)

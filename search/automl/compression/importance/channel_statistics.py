@@ -150,6 +150,12 @@ class ChannelStatistics:
             here = slice(first, min(first + step, count))
             yield here, self._images[here]
 
+    def let_go(self) -> None:
+        """Drop what was collected; it is collected again where somebody asks for it."""
+        self._pooled.let_go()
+        for slopes in self._slopes.values():
+            slopes.let_go()
+
     def output_error(self, group: ChannelGroup, kept: Tensor) -> float:
         """Squared error of the outputs where some channels of a group stay alone, others whole.
 
@@ -236,6 +242,10 @@ class _ByGroup(Generic[T]):
     ) -> None:
         self._groups, self._size, self._limit, self._collect = groups, size, limit, collect
         self._found: Mapping[str, T] = {}
+
+    def let_go(self) -> None:
+        """Keep nothing."""
+        self._found = {}
 
     def get(self, name: str) -> T:
         """Of a group."""
