@@ -96,6 +96,6 @@ ROWS = (
     row("energy", "after the refit within 10 % of OBS", Check("over_obs", at_most=1.1)),
     row("merge", "raw or merged, no data read: refitted, below a drawn order", BELOW_RANDOM),
     row("random", "the honest floor", Check("over_random", at_most=1.0)),
-    row("random:tries=20", "raw better than one drawn order", BELOW_RANDOM),
+    row("random:tries=20", "after the refit better than one drawn order", BELOW_RANDOM),
     row("particles", "no worse than a drawn order", BELOW_RANDOM),
 )
