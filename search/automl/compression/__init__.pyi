@@ -57,6 +57,8 @@ from .quantization.simulation import Source as Source
 from .quantization.simulation import is_rounded as is_rounded
 from .quantization.simulation import make_plan as make_plan
 from .reconstruction.base import Candidate as Candidate
+from .reconstruction.base import Dense as Dense
+from .reconstruction.base import Read as Read
 from .reconstruction.base import Reconstruction as Reconstruction
 from .reconstruction.base import RefitSettings as RefitSettings
 from .reconstruction.base import StandIn as StandIn

@@ -35,6 +35,8 @@ from automl.compression.quantization.simulation import Plan, is_rounded, make_pl
 from automl.compression.reconstruction.base import (
     FULL_REFIT,
     Candidate,
+    Dense,
+    Read,
     RefitSettings,
     StandIn,
 )
@@ -198,9 +200,14 @@ class Compressor:
             policy.removed,
             {} if plan.bits else {part.name: part.finish for part in parts},
             _stand_ins(model, parts, runs) if plan.bits else {},
+            Dense(self.traced.model, lambda name: self._read(name, policy)),
         )
         finished = self._reconstruction.finish(candidate, self.quantizer, settings)
         return finished if plan.bits else in_place(finished, parts)
+
+    def _read(self, layer: str, policy: Policy) -> Read:
+        runs, columns = self.joint.columns_read(layer, policy)
+        return Read(self.joint.moments_of(layer)[runs], columns)
 
     def plan(self, policy: Policy) -> Plan:
         """What a policy's network rounds; bits of layers in removed blocks mean nothing.

@@ -12,7 +12,9 @@ from automl.compression import (
     Candidate,
     CompressionConfig,
     Compressor,
+    Dense,
     QuantizedModel,
+    Read,
     Reconstruction,
     RefitSettings,
 )
@@ -28,9 +30,13 @@ class ReconstructionContract:
 
     Attributes:
         name: The reconstruction's, as it is asked for, with options where it needs some.
+        left: Share of the loss without it that may be left. What the elimination has compensated
+            already is lost in neither case, so methods that find no more than that take more
+            than 1: ranges of activations are found on other inputs.
     """
 
     name: ClassVar[str]
+    left: ClassVar[float] = 1.0
 
     def make(self) -> Reconstruction:
         """The reconstruction."""
@@ -52,9 +58,13 @@ class ReconstructionContract:
         """The dense network, copied."""
         made = self.compressor()
         copied = made.database.candidate(Policy())
-        candidate = Candidate(
-            copied, made.traced.trace, made.features(0), {}, made.joint.dense_plan({})
+        model, whole = made.traced.model, Policy()
+        dense = Dense(
+            model,
+            lambda name: Read(made.joint.moments_of(name), made.joint.columns_read(name, whole)[1]),
         )
+        plan = made.joint.dense_plan({})
+        candidate = Candidate(copied, made.traced.trace, made.features(0), {}, plan, dense=dense)
         finished = self.make().finish(candidate, made.quantizer)
         assert not isinstance(finished, QuantizedModel)
         assert loss(made, finished) < 1e-6
@@ -68,7 +78,7 @@ class ReconstructionContract:
                 policy = self.policies(made)[number]
                 finished += loss(made, made.make(policy))
                 unfinished += loss(made, made.make(policy, finish=False))
-            assert finished < unfinished
+            assert finished < self.left * unfinished
 
     def test_the_same_candidate_gives_the_same_weights(self) -> None:
         """By one compressor twice, others in between, and by another."""

@@ -14,6 +14,20 @@ class TestWithAnotherRidge(ReconstructionContract):
     name = "least-squares:ridge=1e-2,rounded_ridge=5e-2"
 
 
+class TestThinetScale(ReconstructionContract):
+    name = "thinet-scale"
+    left = 1.15
+
+
+class TestBlockRounding(ReconstructionContract):
+    name = "block-rounding:rounds=3,images=32"
+
+
+class TestIndependent(ReconstructionContract):
+    name = "independent"
+    left = 1.15
+
+
 def test_everything_is_more_than_a_share() -> None:
     share = RefitSettings(images=256, rows=8_000, refine=False)
     assert FULL_REFIT.images > share.images

@@ -127,10 +127,20 @@ class JointDatabase:
 
     def moments_read(self, layer: str, policy: Policy) -> Tensor:
         """As `moments_of`, of what a policy's channels leave of the layer's input."""
+        runs, index = self.columns_read(layer, policy)
+        return self._left(self.moments_of(layer)[runs], index)
+
+    def columns_read(self, layer: str, policy: Policy) -> tuple[Tensor, Tensor]:
+        """Of a layer's matrices those that stay under a policy's channels, and their columns.
+
+        Returns:
+            Places of the runs that stay, and [runs that stay, columns that stay].
+        """
         kept = self._kept(policy)
         module = self.database.model.get_submodule(layer)
-        mean = self._left(self.moments_of(layer), self._columns_kept(layer, module, kept))
-        return mean[kept[layer, "through"]] if (layer, "through") in kept else mean
+        index = self._columns_kept(layer, module, kept)
+        runs = kept.get((layer, "through"), torch.arange(index.shape[0]))
+        return runs, index[runs]
 
     @staticmethod
     def _left(mean: Tensor, index: Tensor) -> Tensor:

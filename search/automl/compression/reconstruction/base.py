@@ -12,6 +12,7 @@ from torch import nn
 from automl.compression.quantization.base import Quantizer
 from automl.compression.quantization.simulation import Plan
 from automl.compression.statistics import Excerpt, Features
+from automl.errors import UsageError
 from automl.network import Trace
 
 Tensor = torch.Tensor
@@ -64,6 +65,52 @@ class StandIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """What the dense network feeds a layer, and what of it a candidate's layer still reads.
+
+    Attributes:
+        moments: Mean second moments, with a column of ones for the bias, of the matrices that
+            stay: [runs that stay, columns + 1, columns + 1].
+        columns: Which columns stay: [runs that stay, columns that stay].
+    """
+
+    moments: Tensor
+    columns: Tensor
+
+    @property
+    def wide(self) -> Tensor:
+        """The columns that stay and the ones: [runs that stay, columns that stay + 1]."""
+        ones = torch.full_like(self.columns[:, :1], self.moments.shape[2] - 1)
+        return torch.cat([self.columns, ones], 1)
+
+    @property
+    def beside(self) -> Tensor:
+        """Moments of all columns with those that stay: [runs that stay, columns + 1, wide]."""
+        index = self.wide.unsqueeze(1).expand(-1, self.moments.shape[1], -1)
+        return self.moments.gather(2, index)
+
+    @property
+    def left(self) -> Tensor:
+        """The moments of the columns that stay, with the ones."""
+        beside = self.beside
+        return beside.gather(1, self.wide.unsqueeze(2).expand(-1, -1, beside.shape[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """The network that a candidate was made from.
+
+    Attributes:
+        model: The dense network; not to be changed.
+        read: By the name of a layer of the candidate that has weights, what it reads, at the
+            dense network's resolution.
+    """
+
+    model: nn.Module
+    read: Callable[[str], Read]
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A compressed network that is not finished.
 
@@ -79,6 +126,7 @@ class Candidate:
             moments of what it reads, when it was solved. The next layers are to see it.
         stand_ins: Per layer that takes another form in a network with bits: what runs in its place,
             which the trace and the plan know. `finishes` are then empty.
+        dense: What it was made from; None where only methods follow that can do without.
     """
 
     model: nn.Module
@@ -89,6 +137,18 @@ class Candidate:
     removed: frozenset[str] = frozenset()
     finishes: Mapping[str, Callable[[nn.Module, Tensor], None]] = field(default_factory=dict)
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    dense: Dense | None = None
+
+    @property
+    def made_from(self) -> Dense:
+        """The dense network, for methods that cannot do without.
+
+        Raises:
+            UsageError: The candidate was made without.
+        """
+        if self.dense is None:
+            raise UsageError("this reconstruction needs the dense network beside its candidate")
+        return self.dense
 
 
 class Reconstruction(Protocol):

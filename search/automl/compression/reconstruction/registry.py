@@ -20,5 +20,29 @@ RECONSTRUCTIONS: Final[Registry[Reconstruction]] = Registry(
             "automl.compression.reconstruction.least_squares:LeastSquares",
             frozenset({"data"}),
         ),
+        Method(
+            "independent",
+            "Each layer by itself, on what the dense network feeds it: what the layers before got\n"
+            "wrong is not corrected.",
+            "He et al., Channel Pruning, 2017 (one layer)",
+            "automl.compression.reconstruction.independent:Independent",
+            frozenset({"data"}),
+        ),
+        Method(
+            "thinet-scale",
+            "One scale for each channel that is left, by least squares on the compressed\n"
+            "network's own inputs.",
+            "Luo et al., ThiNet, 2017",
+            "automl.compression.reconstruction.thinet_scale:ThinetScale",
+            frozenset({"data"}),
+        ),
+        Method(
+            "block-rounding",
+            "Least squares; which weights of 4 bits or fewer had better go the other way is\n"
+            "learned block by block, towards the dense network's block.",
+            "Li et al., BRECQ, 2021; Nagel et al., AdaRound, 2020; Wei et al., QDrop, 2022",
+            "automl.compression.reconstruction.block_rounding:BlockRounding",
+            frozenset({"data"}),
+        ),
     ),
 )

@@ -17,7 +17,7 @@ from typing import Final
 
 import torch
 
-from automl.compression.moments import gram
+from automl.compression.moments import gram, with_ones
 
 Tensor = torch.Tensor
 #: One image in so many is held out at a time.
@@ -113,6 +113,50 @@ class LayerRows:
                 yield LayerRows(wide, target, shortcut, self.images, self.rounds)
 
 
+class Gathered:
+    """What a layer reads, of the parts that came to it.
+
+    Args:
+        images: Of how many, each as many rows: they are written where they stay. None joins what
+            the parts give.
+    """
+
+    def __init__(self, images: int | None) -> None:
+        self._images = images
+        self._parts: dict[int, Tensor] = {}
+        self._wide = torch.empty(0)
+        self.shortcut: Tensor | float = 0.0  #: the other operand's rows
+
+    def rows(self) -> Tensor:
+        """All rows, image by image, the last column ones: [runs, rows, columns + 1]."""
+        if self._images is None:
+            return torch.cat([self._parts[number] for number in sorted(self._parts)], 1)
+        return self._wide
+
+    def add(self, number: int, of: slice, rows: Tensor, shortcut: Tensor | float) -> None:
+        """Take rows [n, runs, columns] of some images, and those of the addition's other operand.
+
+        Args:
+            number: Of the part that they are of.
+            of: The part's images.
+            rows: What the layer reads.
+            shortcut: Rows of the other operand; 0.0 for none.
+        """
+        if self._images is None:
+            self._parts[number] = with_ones(rows)
+            return
+        each = rows.shape[0] // (of.stop - of.start)
+        count, here = self._images * each, slice(of.start * each, of.start * each + rows.shape[0])
+        if not self._wide.numel():
+            self._wide = rows.new_empty(rows.shape[1], count, rows.shape[2] + 1)
+        self._wide[:, here, :-1] = rows.transpose(0, 1)
+        self._wide[:, here, -1] = 1.0
+        if isinstance(shortcut, Tensor):
+            if not isinstance(self.shortcut, Tensor):
+                self.shortcut = shortcut.new_empty(count, shortcut.shape[1])
+            self.shortcut[here] = shortcut
+
+
 class Solver:
     """Finds one layer's weights.
 
@@ -125,7 +169,7 @@ class Solver:
     """
 
     def __init__(self, rows: LayerRows) -> None:
-        self._rows = rows
+        self.rows = rows  #: As given.
         count, images, columns = rows.target.shape[0], rows.images, rows.wide.shape[2]
         each = 1 if images < _FOLDS else count // images  # of few images rows are held out
         ends = [count // each * fold // _FOLDS * each for fold in range(_FOLDS + 1)]
@@ -138,6 +182,11 @@ class Solver:
         self._held = range(_FOLDS) if in_turn else range(last, _FOLDS)
         self._sums: dict[int, Tensor] = {}
         self._crosses: dict[int, Tensor] = {}
+
+    @property
+    def spans(self) -> tuple[Span, Span]:
+        """Rows that weights are found on, and those that are held out to judge them by."""
+        return (self._folds[0][0], self._folds[-1][0]), self._folds[-1]
 
     @cached_property
     def moments(self) -> Tensor:
@@ -153,7 +202,7 @@ class Solver:
             before: The weights before, float64 [runs, columns + 1, outputs of a run].
             ridge: The weakest pull towards them, relative to the mean second moment of the inputs.
         """
-        last, rows = _FOLDS - 1, self._rows
+        last, rows = _FOLDS - 1, self.rows
         some = self._mean(last)
         if self._folds[0][0] == self._folds[0][1] or not torch.isfinite(some).all():
             return None
@@ -176,7 +225,7 @@ class Solver:
         The weakest is tried first, until one is worse than one before it that helped. Each is
         judged by plain least squares: a ReLU is forgiven once the pull is known.
         """
-        straight = Solver(replace(self._rows, rounds=1))
+        straight = Solver(replace(self.rows, rounds=1))
         straight._sums, straight._crosses = self._sums, self._crosses
         best, least = weakest, torch.inf
         unchanged = straight._error(dict.fromkeys(self._held, before))
@@ -194,7 +243,7 @@ class Solver:
     def _error(self, found: Mapping[int, Tensor | None]) -> float:
         """Summed error on the rows of folds, each under weights of its own."""
         return sum(
-            torch.inf if weights is None else self._rows.error(weights, self._folds[fold])
+            torch.inf if weights is None else self.rows.error(weights, self._folds[fold])
             for fold, weights in found.items()
         )
 
@@ -220,8 +269,8 @@ class Solver:
         spans = [rows for fold, rows in enumerate(self._folds) if fold != without]
         count = sum(end - first for first, end in spans)
         solved = torch.cholesky_solve(self._cross(without) / count + pull * before, factor)
-        for _ in range(self._rows.rounds - 1):
-            cross = self._rows.cross(spans, solved) / count
+        for _ in range(self.rows.rounds - 1):
+            cross = self.rows.cross(spans, solved) / count
             solved = torch.cholesky_solve(cross + pull * before, factor)
         return solved
 
@@ -233,7 +282,7 @@ class Solver:
                 continue
             if group[0] not in self._crosses:
                 spans = [self._folds[fold] for fold in group]
-                self._crosses[group[0]] = self._rows.cross(spans)
+                self._crosses[group[0]] = self.rows.cross(spans)
             total = total + self._crosses[group[0]]
         return total
 
@@ -249,8 +298,8 @@ class Solver:
     def _sum(self, group: list[int]) -> Tensor:
         """Second moments of the rows of some folds, summed."""
         if group[0] not in self._sums:
-            total = self._rows.moments(self._folds[group[0]]).double()
+            total = self.rows.moments(self._folds[group[0]]).double()
             for fold in group[1:]:
-                total += self._rows.moments(self._folds[fold])
+                total += self.rows.moments(self._folds[fold])
             self._sums[group[0]] = total
         return self._sums[group[0]]
