@@ -25,7 +25,13 @@ from small_tables import conv
 from torch import nn
 
 from automl.errors import AutomlError
-from automl.export.packed import IntegerWeights, SharedWeights, read_packed, write_packed
+from automl.export.packed import (
+    IntegerWeights,
+    SharedWeights,
+    SparseWeights,
+    read_packed,
+    write_packed,
+)
 from automl.files import read_holder
 from automl.latency.check import check_file
 from automl.latency.header import FittedOverhead
@@ -296,7 +302,7 @@ def _settings(path: Path) -> None:
 
 def _packed(path: Path) -> None:
     for stored in read_packed(path).values():
-        assert isinstance(stored, torch.Tensor) or stored.bits in range(1, 9)
+        assert isinstance(stored, torch.Tensor) or stored.bits in (*range(1, 9), 32)
 
 
 def _profile(path: Path) -> None:
@@ -499,6 +505,15 @@ def _packed_files() -> list[bytes]:
         "c": torch.arange(6.0).view(2, 3),
         "d": torch.tensor([True, False]),
         "e": IntegerWeights(torch.zeros(4, 200, dtype=torch.int8), torch.ones(4), 8),
+        "f": SparseWeights(
+            torch.arange(630).view(9, 70) % 7 == 3, torch.ones(90), torch.empty(0).byte(), 32
+        ),
+        "g": SparseWeights(
+            torch.arange(400).view(4, 100) % 9 == 0,
+            torch.tensor([0.5, 1.0, 2.0]),
+            (torch.arange(45) % 3).byte(),
+            2,
+        ),
     }
     found = []
     for huffman in (False, True):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scored import USUAL, Bench, Check, Figures, Row
 
 from automl.compression import RefitSettings
+from automl.pipeline.writing import save_packed
 from automl.policy import Bits, Policy
 
 #: Of a network that is delivered, on so much of the calibration images.
@@ -32,7 +35,33 @@ def learned_rounding(bench: Bench, weights: int) -> Figures:
     }
 
 
+def deep_compression(bench: Bench, option: str) -> Figures:
+    """Share of the fp32 bytes that a Huffman-coded file takes, and the drop in test accuracy."""
+    names = bench.compressor.joint.flow.layers
+    policy = Policy(further={"form": dict.fromkeys(names, f"clustered:{option}")})
+    made = bench.compressor.make(policy, settings=SETTINGS)
+    dense = bench.traced.model
+    with TemporaryDirectory() as folder:
+        size = save_packed(made, Path(folder) / "weights.bin", huffman=True)
+    whole = 4 * sum(each.numel() for each in dense.parameters())
+    return {
+        "bytes": size,
+        "share": size / whole,
+        "error": bench.error(made),
+        "drop": bench.accuracy(dense) - bench.accuracy(made),
+    }
+
+
 ROWS = (
+    Row(
+        "deep-compression",
+        "forms/clustered",
+        "packed file at most a tenth of fp32, at a drop of at most 1.0 (Han 2016 trains)",
+        partial(deep_compression, option="50-4"),
+        (Check("share", at_most=0.1), Check("drop", at_most=1.0)),
+        ("resnet20", "resnet56"),
+        (0,),
+    ),
     *(
         Row(
             f"block-rounding-w{weights}a8",

@@ -19,6 +19,7 @@ from automl.errors import QuantizationError
 from automl.export.packed import (
     IntegerWeights,
     SharedWeights,
+    SparseWeights,
     Stored,
     read_packed,
     state_dict,
@@ -43,6 +44,17 @@ def shared(shape: tuple[int, ...], bits: int, seed: int = 0) -> SharedWeights:
     return SharedWeights(found.entries, found.indices.view(shape), bits)
 
 
+def sparse(shape: tuple[int, ...], bits: int, share: float, seed: int = 0) -> SparseWeights:
+    draw = torch.Generator().manual_seed(seed)
+    mask = torch.rand(shape, generator=draw) < share
+    kept = int(mask.sum())
+    if bits == 32:
+        return SparseWeights(mask, torch.randn(kept, generator=draw), torch.empty(0).byte(), 32)
+    entries = torch.randn(min(1 << bits, kept), generator=draw).sort().values
+    indices = torch.randn(kept, generator=draw).mul(len(entries) / 8).add(len(entries) / 2)
+    return SparseWeights(mask, entries, indices.clamp(0, len(entries) - 1).byte(), bits)
+
+
 def same(first: Stored, second: Stored) -> bool:
     if isinstance(first, Tensor) or isinstance(second, Tensor):
         assert isinstance(first, Tensor)
@@ -51,6 +63,10 @@ def same(first: Stored, second: Stored) -> bool:
     if isinstance(first, IntegerWeights):
         assert isinstance(second, IntegerWeights)
         pairs = [(first.integers, second.integers), (first.scale, second.scale)]
+    elif isinstance(first, SparseWeights):
+        assert isinstance(second, SparseWeights)
+        pairs = [(first.mask, second.mask), (first.numbers, second.numbers)]
+        pairs.append((first.indices, second.indices))
     else:
         assert isinstance(second, SharedWeights)
         pairs = [(first.indices, second.indices), (first.entries, second.entries)]
@@ -72,6 +88,9 @@ def test_what_was_written_is_read(tmp_path: Path, bits: int, huffman: bool) -> N
         "wide.weight": integers((4, 700), bits, seed=2),
         "head.weight": shared((5, 300), bits, seed=3),
         "tiny.weight": shared((2, 3), bits, seed=4),
+        "sparse.weight": sparse((9, 5, 3, 3), bits, 0.3, seed=6),
+        "masked.weight": sparse((40, 30), 32, 0.02, seed=7),
+        "gone.weight": sparse((3, 4), 32, 0.0),
         "norm.count": torch.tensor(7),
         "mask": torch.tensor([True, False]),
         "half": torch.randn(3, 2, generator=torch.Generator().manual_seed(5)).half(),
@@ -110,6 +129,51 @@ def test_the_size_is_the_price_and_the_header(tmp_path: Path, bits: int) -> None
     assert size - start == price + packed_bytes(50, 5, 5, Bits())
     assert start < 400
     assert write_packed(tmp_path / "w", tensors, huffman=True) <= size + 60
+
+
+def test_zeros_take_a_bit_each_and_less_with_their_gaps_coded(tmp_path: Path) -> None:
+    stored = sparse((50, 400), 4, 0.1)
+    kept = len(stored.indices)
+    size = write_packed(tmp_path / "w", {"w": stored})
+    data = (tmp_path / "w").read_bytes()
+    assert size - header_of(data)[1] == 2500 + 64 + -(-kept // 2)
+    assert struct.unpack("<I", data[8:12]) == (2,)
+    coded = write_packed(tmp_path / "w", {"w": stored}, huffman=True)
+    assert coded < 0.6 * size
+    assert torch.equal(state_dict(read_packed(tmp_path / "w"))["w"], stored.values())
+
+
+def test_files_without_zeros_left_out_are_of_the_version_that_earlier_programs_read(
+    tmp_path: Path,
+) -> None:
+    write_packed(tmp_path / "w", {"w": integers((4, 30), 4), "b": torch.ones(4)})
+    data = (tmp_path / "w").read_bytes()
+    assert struct.unpack("<I", data[8:12]) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kept": 9999}, "9,999 of 1,200 places"),
+        ({"kept": 1}, "gaps between 1 weights in 1,200 places"),
+        ({"shape": [1 << 20, 1 << 20]}, "gaps between 120 weights"),
+        ({"kind": "raw"}, "120 of 1,200 places"),
+        ({"gaps": 3}, "cut off|the gaps do not end|has more"),
+        ({"used": 0}, "codebook of 0 entries"),
+        ({"kind": "masked", "dtype": "int8"}, "'int8' between zeros"),
+    ],
+)
+def test_sparse_tensors_that_cannot_be_are_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    mask = torch.zeros(40, 30, dtype=torch.bool)
+    mask[:, ::10] = True
+    stored = SparseWeights(mask, torch.tensor([-1.0, 1.0]), torch.zeros(120).byte(), 1)
+    write_packed(tmp_path / "w", {"w": stored}, huffman=True)
+    data = rewritten((tmp_path / "w").read_bytes(), lambda header: first(header).update(change))
+    (tmp_path / "w").write_bytes(data)
+    with pytest.raises(QuantizationError, match=message):
+        read_packed(tmp_path / "w")
 
 
 def test_huffman_makes_bell_shaped_weights_smaller(tmp_path: Path) -> None:
@@ -151,6 +215,14 @@ def test_the_same_tensors_make_the_same_file(tmp_path: Path) -> None:
         (IntegerWeights(torch.zeros(2, 3, dtype=torch.int8), torch.ones(2), 1), "beyond 1 bits"),
         (IntegerWeights(torch.zeros(2, 3, dtype=torch.int8), torch.ones(3), 4), "3 numbers"),
         (SharedWeights(torch.ones(2), torch.tensor([2], dtype=torch.uint8), 4), "codebook of 2"),
+        (
+            SparseWeights(torch.tensor([True]), torch.ones(2), torch.tensor([2]).byte(), 4),
+            "codebook of 2",
+        ),
+        (
+            SparseWeights(torch.tensor([True]), torch.ones(2), torch.tensor([]).byte(), 4),
+            "not as many",
+        ),
         (torch.zeros(2, dtype=torch.complex64), "complex64 cannot be stored"),
     ],
 )
@@ -182,8 +254,8 @@ def first(header: dict[str, object]) -> dict[str, object]:
         (lambda data: b"", "is no packed weight file"),
         (lambda data: b"PK\3\4" + data[4:], "is no packed weight file"),
         (
-            lambda data: data[:8] + struct.pack("<I", 2) + data[12:],
-            "schema_version 2; .* version 1",
+            lambda data: data[:8] + struct.pack("<I", 3) + data[12:],
+            "schema_version 3; .* versions 1 and 2",
         ),
         (lambda data: data[:40], "cut off in its header"),
         (lambda data: data[:-1], r"is cut off: its tensors take \d+ bytes, \d+ are there"),

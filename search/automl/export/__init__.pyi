@@ -3,10 +3,12 @@ from .counting import count_macs as count_macs
 from .onnx import check_export as check_export
 from .onnx import export_onnx as export_onnx
 from .onnx import onnx_bytes as onnx_bytes
-from .packed import IntegerWeights as IntegerWeights
-from .packed import SharedWeights as SharedWeights
-from .packed import Stored as Stored
 from .packed import write_packed as write_packed
+from .stored import IntegerWeights as IntegerWeights
+from .stored import SharedWeights as SharedWeights
+from .stored import SparseWeights as SparseWeights
+from .stored import Stored as Stored
+from .stored import found_sparse as found_sparse
 from .uncalibrated import check_integers as check_integers
 from .uncalibrated import computes_integers as computes_integers
 from .uncalibrated import uncalibrated_onnx as uncalibrated_onnx

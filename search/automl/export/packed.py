@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -23,13 +22,19 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from automl.documents import decoded, fault_of, parse_json, read_bytes, shown
 from automl.errors import QuantizationError, nearest
 from automl.export.bitstream import pack_bits, unpack_bits
+from automl.export.gaps import SPARSEST, decode_gaps, encode_gaps
 from automl.export.huffman import code_lengths, decode, encode
+from automl.export.stored import IntegerWeights as IntegerWeights
+from automl.export.stored import SharedWeights as SharedWeights
+from automl.export.stored import SparseWeights as SparseWeights
+from automl.export.stored import Stored as Stored
 from automl.files import write_whole
 
 Tensor = torch.Tensor
 Bytes = NDArray[np.uint8]
 Size = Annotated[int, Field(ge=0, lt=1 << 40)]
-SCHEMA: Final = 1
+#: Versions that are read; a file of the older kinds of tensors alone is of the first.
+SCHEMAS: Final = (1, 2)
 _MAGIC: Final = b"automlwt"
 #: Bytes that an unpacked header may have: so many, and a share of the file's. That is 20,000
 #: tensors, and more where they are not of a few numbers each.
@@ -46,69 +51,43 @@ _DTYPES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IntegerWeights:
-    """A weight tensor as integers of few bits.
-
-    Attributes:
-        integers: int8, of the weight's shape, output channels first: from -2^(bits-1) to
-            2^(bits-1) - 1; at 1 bit -1 and 1.
-        scale: float32, one an output channel.
-        bits: 1 to 8.
-    """
-
-    integers: Tensor
-    scale: Tensor
-    bits: int
-
-    def values(self) -> Tensor:
-        """The weights, float32."""
-        return self.integers.float() * self.scale.view(-1, *[1] * (self.integers.dim() - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class SharedWeights:
-    """A weight tensor as indices into a codebook.
-
-    Attributes:
-        entries: float32, at most 2^bits.
-        indices: uint8, of the weight's shape.
-        bits: 1 to 8.
-    """
-
-    entries: Tensor
-    indices: Tensor
-    bits: int
-
-    def values(self) -> Tensor:
-        """The weights, float32."""
-        return self.entries[self.indices.long()]
-
-
-Stored = Tensor | IntegerWeights | SharedWeights
-
-
 class _Entry(BaseModel):
     """What the header says of a tensor; what follows it in the payload follows from this."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: Literal["raw", "integers", "shared"]
+    kind: Literal["raw", "integers", "shared", "masked", "sparse"]
     shape: Annotated[tuple[Size, ...], Field(max_length=_MOST_DIMENSIONS)]
     dtype: str = "float32"
     bits: Annotated[int, Field(ge=1, le=8)] = 8
     used: Annotated[int, Field(ge=0, le=256)] = 0
     huffman: Annotated[int, Field(ge=1)] | None = None
+    kept: Size = 0
+    gaps: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def places(self) -> int:
+        return math.prod(self.shape)
 
     @property
     def count(self) -> int:
-        return math.prod(self.shape)
+        """Numbers or codes that are stored."""
+        return self.kept if self.is_sparse else self.places
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.kind in ("masked", "sparse")
+
+    @property
+    def mask(self) -> int:
+        """Bytes of where the weights are."""
+        return (self.gaps or -(-self.places // 8)) if self.is_sparse else 0
 
     @property
     def table(self) -> int:
         """Numbers of 4 bytes before the codes: scales, or entries of the codebook."""
-        if self.kind == "raw":
+        if self.kind in ("raw", "masked"):
             return 0
         outputs = self.shape[0] if self.shape else 1
         return outputs if self.kind == "integers" else min(1 << self.bits, self.count)
@@ -116,7 +95,7 @@ class _Entry(BaseModel):
     @property
     def codes(self) -> int:
         """Bytes of the codes, or of a raw tensor's numbers."""
-        if self.kind == "raw":
+        if self.kind in ("raw", "masked"):
             return self.count * _DTYPES[self.dtype].itemsize
         return self.huffman or -(-self.count * self.bits // 8)
 
@@ -150,7 +129,12 @@ def write_packed(path: Path, tensors: Mapping[str, Stored], *, huffman: bool = F
         payload += content
     header = _Header(sha256=hashlib.sha256(payload).hexdigest(), tensors=tuple(entries))
     packed = zlib.compress(header.model_dump_json(exclude_defaults=True).encode(), 9)
-    data = _MAGIC + struct.pack("<II", SCHEMA, len(packed)) + packed + bytes(payload)
+    data = (
+        _MAGIC
+        + struct.pack("<II", SCHEMAS[any(each.is_sparse for each in entries)], len(packed))
+        + packed
+        + bytes(payload)
+    )
     try:
         write_whole(path, data)
     except OSError as problem:
@@ -167,7 +151,7 @@ def read_packed(path: Path) -> dict[str, Stored]:
     """
     data = read_bytes(path, QuantizationError, most=_MOST_BYTES)
     header, payload = _split(path, data)
-    sizes = [4 * entry.table + entry.codes for entry in header.tensors]
+    sizes = [entry.mask + 4 * entry.table + entry.codes for entry in header.tensors]
     if sum(sizes) != len(payload):
         what = "is cut off" if sum(sizes) > len(payload) else "has more than that"
         raise QuantizationError(
@@ -201,26 +185,57 @@ def _stored(name: str, stored: Stored, huffman: bool) -> tuple[_Entry, bytes]:
         flat = stored.detach().contiguous().view(-1).view(torch.uint8)
         return _Entry(name=name, kind="raw", shape=stored.shape, dtype=dtype), _bytes(flat)
     bits = stored.bits
+    if isinstance(stored, SparseWeights):
+        return _sparse(name, stored, huffman)
     if isinstance(stored, IntegerWeights):
         table, symbols = stored.scale, _symbols(name, stored)
         entry = _Entry(name=name, kind="integers", shape=stored.integers.shape, bits=bits)
     else:
         used, symbols = len(stored.entries), stored.indices.flatten().numpy()
-        if symbols.max(initial=0) >= max(used, 1) or used > 1 << bits:
+        if (len(symbols) and symbols.max() >= used) or used > 1 << bits:
             raise QuantizationError(f"{name}: indices beyond a codebook of {used} entries")
         unused = max(min(1 << bits, len(symbols)) - used, 0)
         table = torch.cat([stored.entries, stored.entries[-1:].expand(unused)])
         entry = _Entry(name=name, kind="shared", shape=stored.indices.shape, bits=bits, used=used)
+    content, coded = _coded(symbols, bits, huffman)
+    entry = entry.model_copy(update={"huffman": coded})
+    numbers = table.detach().float().flatten()
+    if len(numbers) != entry.table:
+        raise QuantizationError(f"{name}: {len(numbers)} numbers beside {entry.table} expected")
+    return entry, _bytes(numbers.view(torch.uint8)) + content
+
+
+def _coded(symbols: Bytes, bits: int, huffman: bool) -> tuple[bytes, int | None]:
+    """Codes in the shorter form, and the bytes of the Huffman-coded one where that is it."""
     content = pack_bits(symbols, bits)
     if huffman and len(symbols):
         lengths = code_lengths(symbols, 1 << bits)
         coded = pack_bits(lengths, 4) + encode(symbols, lengths)
         if len(coded) < len(content):
-            content, entry = coded, entry.model_copy(update={"huffman": len(coded)})
-    numbers = table.detach().float().flatten()
-    if len(numbers) != entry.table:
-        raise QuantizationError(f"{name}: {len(numbers)} numbers beside {entry.table} expected")
-    return entry, _bytes(numbers.view(torch.uint8)) + content
+            return coded, len(coded)
+    return content, None
+
+
+def _sparse(name: str, stored: SparseWeights, huffman: bool) -> tuple[_Entry, bytes]:
+    mask, used = stored.mask.flatten().numpy(), len(stored.numbers)
+    kept, plain = int(mask.sum()), stored.bits > 8
+    if (used if plain else len(stored.indices)) != kept:
+        raise QuantizationError(f"{name}: its numbers are not as many as places have one")
+    where, gaps = pack_bits(mask.astype(np.uint8), 1), None
+    if huffman and kept and len(mask) <= SPARSEST * kept:
+        coded = encode_gaps(mask)
+        where, gaps = (coded, len(coded)) if len(coded) < len(where) else (where, None)
+    entry = _Entry(name=name, kind="masked", shape=stored.mask.shape, kept=kept, gaps=gaps)
+    if plain:
+        return entry, where + _bytes(stored.numbers.float().view(torch.uint8))
+    symbols = stored.indices.numpy()
+    if (len(symbols) and symbols.max() >= used) or used > 1 << stored.bits:
+        raise QuantizationError(f"{name}: indices beyond a codebook of {used} entries")
+    content, length = _coded(symbols, stored.bits, huffman)
+    also = {"kind": "sparse", "bits": stored.bits, "used": used, "huffman": length}
+    entry = entry.model_copy(update=also)
+    table = torch.cat([stored.numbers, stored.numbers[-1:].expand(entry.table - used)])
+    return entry, where + _bytes(table.float().view(torch.uint8)) + content
 
 
 def _symbols(name: str, stored: IntegerWeights) -> Bytes:
@@ -234,20 +249,17 @@ def _symbols(name: str, stored: IntegerWeights) -> Bytes:
 
 
 def _restored(entry: _Entry, content: memoryview) -> Stored:
+    if entry.is_sparse:
+        return _restored_sparse(entry, content[: entry.mask], content[entry.mask :])
     numbers, codes = content[: 4 * entry.table], content[4 * entry.table :]
     if entry.kind == "raw":
         if entry.dtype == "bool" and np.frombuffer(codes, dtype=np.uint8).max(initial=0) > 1:
             raise QuantizationError("a truth value that is neither 0 nor 1")
         return _tensor(codes, _DTYPES[entry.dtype]).view(entry.shape)
-    if entry.huffman:
-        head = -(-(1 << entry.bits) // 2)
-        lengths = unpack_bits(codes[:head], 4, 1 << entry.bits)
-        symbols = decode(bytes(codes[head:]), lengths, entry.count)
-    else:
-        symbols = unpack_bits(codes, entry.bits, entry.count)
+    symbols = _decoded(entry, codes)
     table = _tensor(numbers, torch.float32)
     if entry.kind == "shared":
-        if symbols.max(initial=0) >= max(min(entry.used, entry.table), 1):
+        if len(symbols) and symbols.max() >= min(entry.used, entry.table):
             raise QuantizationError(f"indices beyond a codebook of {entry.used} entries")
         found = torch.from_numpy(symbols).view(entry.shape)
         return SharedWeights(table[: entry.used], found, entry.bits)
@@ -258,14 +270,40 @@ def _restored(entry: _Entry, content: memoryview) -> Stored:
     return IntegerWeights(integers, table, entry.bits)
 
 
+def _restored_sparse(entry: _Entry, where: memoryview, content: memoryview) -> SparseWeights:
+    if entry.gaps:
+        mask = decode_gaps(bytes(where), entry.places, entry.kept)
+    else:
+        mask = unpack_bits(where, 1, entry.places).view(np.bool_)
+        if int(mask.sum()) != entry.kept:
+            raise QuantizationError(f"{int(mask.sum()):,} places have weights, not {entry.kept:,}")
+    numbers, codes = content[: 4 * entry.table], content[4 * entry.table :]
+    places = torch.from_numpy(mask).view(entry.shape)
+    if entry.kind == "masked":
+        return SparseWeights(places, _tensor(codes, torch.float32), torch.empty(0).byte(), 32)
+    symbols = _decoded(entry, codes)
+    if len(symbols) and symbols.max() >= min(entry.used, entry.table):
+        raise QuantizationError(f"indices beyond a codebook of {entry.used} entries")
+    table = _tensor(numbers, torch.float32)[: entry.used]
+    return SparseWeights(places, table, torch.from_numpy(symbols), entry.bits)
+
+
+def _decoded(entry: _Entry, codes: memoryview) -> Bytes:
+    if not entry.huffman:
+        return unpack_bits(codes, entry.bits, entry.count)
+    head = -(-(1 << entry.bits) // 2)
+    lengths = unpack_bits(codes[:head], 4, 1 << entry.bits)
+    return decode(bytes(codes[head:]), lengths, entry.count)
+
+
 def _split(path: Path, data: bytes) -> tuple[_Header, memoryview]:
     start = len(_MAGIC) + 8
     if not data.startswith(_MAGIC) or len(data) < start:
         raise QuantizationError(f"{path} is no packed weight file")
     version, length = struct.unpack("<II", data[len(_MAGIC) : start])
-    if version != SCHEMA:
+    if version not in SCHEMAS:
         raise QuantizationError(
-            f"{path} has schema_version {version}; this automl reads version {SCHEMA}"
+            f"{path} has schema_version {version}; this automl reads versions 1 and {SCHEMAS[-1]}"
         )
     try:
         unpacker = zlib.decompressobj()
@@ -300,6 +338,15 @@ def _check(header: _Header, path: Path) -> None:
             reason = f"unknown dtype {shown(entry.dtype)}{nearest(entry.dtype, _DTYPES)}"
         elif math.prod(max(size, 1) for size in entry.shape) > _MOST_NUMBERS:
             reason = f"the shape {list(entry.shape)} is of more numbers than there can be"
+        elif entry.kept > (entry.places if entry.is_sparse else 0):
+            reason = f"{entry.kept:,} of {entry.places:,} places have weights"
+        elif entry.gaps and not (entry.places <= SPARSEST * entry.kept and entry.is_sparse):
+            reason = f"gaps between {entry.kept:,} weights in {entry.places:,} places"
+        elif entry.kind == "masked" and entry.dtype != "float32":
+            reason = f"weights of {shown(entry.dtype)} between zeros; they are float32"
+        elif entry.gaps and entry.kept > 8 * entry.gaps:
+            reason = f"the gaps do not end where the weights do: {entry.gaps} bytes"
+            reason += f" hold no {entry.kept:,} of them"
         elif entry.huffman and entry.count > 8 * entry.huffman:
             reason = f"the Huffman codes do not end where the weights do: {entry.huffman} bytes"
             reason += f" hold no {entry.count:,} of them"

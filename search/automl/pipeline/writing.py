@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from automl.compression import Codebook, QuantizedModel, resized, tiled
-from automl.export import IntegerWeights, SharedWeights, Stored, write_packed
+from automl.export import IntegerWeights, SharedWeights, Stored, found_sparse, write_packed
 from automl.files import replacing
 from automl.pipeline.requests import Task
 from automl.policy import Policy
@@ -68,14 +68,16 @@ def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:
 
 
 def stored(model: nn.Module) -> dict[str, Stored]:
-    """A network's tensors by name, rounded weights as integers or indices."""
-    tensors: dict[str, Stored] = dict(network_of_floats(model).state_dict())
+    """A network's tensors by name, rounded weights as integers or indices, zeros left out."""
+    tensors: dict[str, Stored] = {
+        name: found_sparse(each) or each
+        for name, each in network_of_floats(model).state_dict().items()
+    }
     if not isinstance(model, QuantizedModel):
         return tensors
     for layer, qparams in model.weights.items():
         name = f"{layer}.weight"
-        weight = tensors[name]
-        assert isinstance(weight, torch.Tensor)
+        weight: Tensor = model.network.get_parameter(name)
         if isinstance(qparams, Codebook):
             tensors[name] = SharedWeights(
                 qparams.entries, qparams.indices.view(weight.shape), qparams.bits

@@ -75,6 +75,14 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             "A convolution of each channel by itself, once or twice, then a 1 x 1 one over all.",
             _USUAL,
         ),
+        _entry(
+            "clustered",
+            "clustered:Clustered",
+            "Han et al., Deep Compression, 2016 (sections 2 and 3, without training)",
+            "Some weights stay and share a few values; the packed file holds indices and gaps,\n"
+            "which Huffman codes make smaller still.",
+            {},
+        ),
     ),
 )
 

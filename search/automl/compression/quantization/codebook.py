@@ -61,16 +61,23 @@ def codebook(weights: Tensor, bits: int, *, moments: Tensor | None = None) -> Co
     """
     if not torch.isfinite(weights).all():
         raise QuantizationError("weights that are not finite cannot be quantised")
-    size = 1 << bits
-    points, order = weights.double().flatten().sort(stable=True)
     importance = column_importance(weights, moments).expand_as(weights)
-    points, masses = _distinct(points, importance.reshape(-1)[order].double())
-    if len(points) > size:
-        entries = _kmeans(points, masses, size).float().unique()
-    else:
-        entries = points.float()
+    entries = shared_values(weights, importance, 1 << bits)
     middles = (entries[1:].double() + entries[:-1].double()) / 2
     return Codebook(entries, torch.bucketize(weights.double(), middles).to(torch.uint8), bits)
+
+
+def shared_values(numbers: Tensor, importance: Tensor, size: int) -> Tensor:
+    """At most so many values of least weighted squared error for some numbers, ascending, float32.
+
+    Args:
+        numbers: Of any shape, finite; at least one.
+        importance: Of each, of their shape, positive.
+        size: How many values, at most.
+    """
+    points, order = numbers.double().flatten().sort(stable=True)
+    points, masses = _distinct(points, importance.double().flatten()[order])
+    return _kmeans(points, masses, size).float().unique() if len(points) > size else points.float()
 
 
 def _distinct(points: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
