@@ -10,10 +10,11 @@ from automl.agents.registry import make_agent
 from automl.cost import Budget, CostModel, Limit
 from automl.cost.factors import join, lookup_of
 from automl.errors import InfeasibleError, SpaceError
+from automl.policy import Policy
 from automl.solver.exact import solve
 from automl.solver.local_search import neighbours
 from automl.space import KINDS, Sensitivity, Space, Variable
-from automl.study.problem import Problem, Trial
+from automl.study.problem import Known, Problem, Trial
 from automl.testing import MADE_UP, with_made_up_kind
 
 
@@ -82,6 +83,46 @@ def test_scores_tell_what_a_kind_costs(block: float, seed: int) -> None:
     assert len(losses) <= PROPOSALS
     assert losses[0] > 1.05 * least
     assert min(losses) <= least + 0.1 * (losses[0] - least)
+
+
+def losses_of(problem: Problem, truth: Problem) -> list[tuple[Policy, float]]:
+    """What the agent proposes, and what that does in truth."""
+    agent, found = make_agent("lagrangian", problem), list[tuple[Policy, float]]()
+    while policies := agent.ask(8):
+        losses = [(policy, sensitivity_of(truth, policy)) for policy in policies]
+        agent.tell([trial(problem, len(found), *each) for each in negated(losses)])
+        found += losses
+    return found
+
+
+def negated(losses: list[tuple[Policy, float]]) -> list[tuple[Policy, float]]:
+    return [(policy, -loss) for policy, loss in losses]
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+@pytest.mark.parametrize("block", [0.1, 8.0])
+def test_scores_for_another_budget_need_not_be_found_again(block: float, share: float) -> None:
+    problem = made_problem(32, seed=3)
+    before = losses_of(problem, weighed(problem, block))
+    limits = tuple(
+        dataclasses.replace(one, value=share * one.value) for one in problem.budget.limits
+    )
+    corrected = dataclasses.replace(problem, budget=Budget(limits))
+    truth = weighed(corrected, block)
+    anew = losses_of(corrected, truth)
+    scores = [Known(policy, score) for policy, score in negated(before)]
+    told = losses_of(dataclasses.replace(corrected, known=tuple(scores)), truth)
+    assert len(told) <= 2 * ROUND < len(anew)
+    assert all(corrected.budget.allows(corrected.costs.cost(policy)) for policy, _ in told)
+    assert min(loss for _, loss in told) <= 1.02 * min(loss for _, loss in anew)
+
+
+def test_few_scores_for_another_budget_are_no_beginning() -> None:
+    problem = made_problem(32, seed=3)
+    before = losses_of(problem, weighed(problem, 8.0))
+    scores = tuple(Known(policy, -loss) for policy, loss in before[:2])
+    (first,) = make_agent("lagrangian", problem).ask(1)
+    assert make_agent("lagrangian", dataclasses.replace(problem, known=scores)).ask(1) == [first]
 
 
 def test_no_single_choice_of_a_proposal_could_be_denser() -> None:

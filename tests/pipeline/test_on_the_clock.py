@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from board import Board, board_of
@@ -19,6 +20,7 @@ from automl.pipeline.on_the_clock import FILE, ROUNDS, ClockRounds, over_on_the_
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.requests import OnEvent, SearchRequest
 from automl.policy import Policy
+from automl.study import Completed, Known, StudyResult
 
 Clock = Callable[[float], float]
 #: What the policy that is found first just meets, by the board's formula.
@@ -147,6 +149,32 @@ def test_a_search_goes_on_with_the_limit_that_it_had_come_to(
     again = pipeline.search(replace(first, resume=True))
     assert again.policy.channels == found.policy.channels
     assert len(timed) == 1
+
+
+def test_a_study_within_a_corrected_limit_knows_what_was_scored_before(
+    tmp_path: Path, clock: Callable[[Clock], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock(lambda _: 0.58)  # whatever is searched for
+    studies: list[StudyResult] = []
+    known: list[tuple[Known, ...]] = []
+    run = measure_loop.run_agent
+
+    def run_agent(*args: Any) -> StudyResult:
+        known.append(args[-1])
+        studies.append(run(*args))
+        return studies[-1]
+
+    monkeypatch.setattr(measure_loop, "run_agent", run_agent)
+    first = asked(tmp_path / "run")
+    pipeline.search(first)
+    assert known[0] == ()
+    scored = {each.policy: each.score for each in studies[0].trials if isinstance(each, Completed)}
+    assert {each.policy: each.score for each in known[1]} == scored
+    ended = list(studies)
+    pipeline.search(replace(first, resume=True))
+    assert known[-1] == known[len(ended) - 1]
+    again = [trial.policy for trial in studies[-1].trials]
+    assert again == [trial.policy for trial in ended[-1].trials]
 
 
 @pytest.mark.parametrize("text", ["", "fast", "nan", "-1", "1e9"])

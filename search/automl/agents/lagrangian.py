@@ -30,6 +30,10 @@ MIXES: Final = 8
 ROUND: Final = 2
 #: Rounds without a better score that end the search.
 PATIENCE: Final = 2
+#: The same where the fit began with what was scored before the study.
+LESS_PATIENCE: Final = 1
+#: So many policies that were scored before the study stand for its own mixes.
+ENOUGH: Final = 4
 #: A mix is not worth a score where its summed sensitivity is so many times the least.
 HOPELESS: Final = 4.0
 #: A kind is used as little as can be where its sensitivity is weighed by the first, as much as
@@ -54,7 +58,9 @@ class LagrangianAgent(Agent):
     much of the budget each kind saves: the plain optimum, the best at each resolution, each kind
     used as much and as little as can be. Their scores say what a point of sensitivity of each kind
     costs (`JointError`), the problem is solved again with these weights, the answers are scored,
-    and so on, until two rounds in a row brought nothing better or the fit promises nothing.
+    and so on, until two rounds in a row brought nothing better or the fit promises nothing. A study
+    of the same choices within a budget that was corrected begins with the fit of what was scored
+    before.
 
     For a given fit and resolution the solver's answer is the exact optimum wherever the solver is
     exact, and the best resolution is that of the least loss. That the fit is right is not proven.
@@ -78,6 +84,12 @@ class LagrangianAgent(Agent):
         self._mixed: list[Vectors] = []
         self._proposed: set[bytes] = set()
         self._known: list[tuple[Vectors, float, int]] = []
+        #: The same of what was scored before the study; it may be over the budget.
+        self._earlier = [
+            (problem.space.encode(each.policy), -each.score, each.images or 0)
+            for each in problem.known
+        ]
+        self._begun_fitted = len(self._earlier) >= ENOUGH
         self._fitted = False
         self._stale = 0
 
@@ -93,8 +105,11 @@ class LagrangianAgent(Agent):
             costs, budget = self._problem.costs, self._problem.budget
             found = solve(costs, plain.single, budget, pairwise=plain.pairwise)
             self._waiting = self._mixes(self._filled(found.vector, plain, {}))
+            if self._begun_fitted:
+                self._waiting = self._fitted_optima(ROUND) or self._waiting
         vectors, self._waiting = self._waiting[:count], self._waiting[count:]
-        if not vectors and count and self._known and self._stale < PATIENCE:
+        patience = LESS_PATIENCE if self._begun_fitted else PATIENCE
+        if not vectors and count and self._known and self._stale < patience:
             self._fitted = True
             vectors = self._fitted_optima(min(count, ROUND))
         self._proposed.update(vector.tobytes() for vector in vectors)
@@ -156,13 +171,14 @@ class LagrangianAgent(Agent):
 
     def _fitted_optima(self, count: int) -> list[Vectors]:
         """The policies of least predicted loss, as far as they may turn out to be better."""
-        vectors = np.stack([vector for vector, _, _ in self._known])
-        losses = np.array([loss for _, loss, _ in self._known])
-        images = np.array([images for _, _, images in self._known], dtype=np.float64)
+        scored = [*self._known, *self._earlier]
+        vectors = np.stack([vector for vector, _, _ in scored])
+        losses = np.array([loss for _, loss, _ in scored])
+        images = np.array([images for _, _, images in scored], dtype=np.float64)
         shares = images / images.max() if images.all() else None
         fit = fit_joint_error(self._kinds, vectors, losses, shares)
-        best = vectors[int(losses.argmin())]
-        reached = _predicted(fit, best) + fit.error
+        best = vectors[int(losses[: len(self._known) or None].argmin())]
+        reached = _predicted(fit, best) + fit.error if self._known else np.inf
         most = HOPELESS * self._kinds.totals(vectors).max()
         found: list[Vectors] = []
         for candidates in self._candidates(fit):

@@ -33,6 +33,7 @@ from automl.solver import solve
 from automl.space import Space, channel_counts
 from automl.study import (
     Evaluator,
+    Known,
     Problem,
     Ranking,
     Sensitivity,
@@ -99,11 +100,12 @@ class SearchContext:
     dense: DenseScore
     shared: bool = False
 
-    def problem(self, budget: Budget) -> Problem:
-        """What an agent is shown."""
+    def problem(self, budget: Budget, known: Sequence[Known] = ()) -> Problem:
+        """What an agent is shown, with what was scored before for another budget."""
         network = self.network
         geometry = read_geometry(network.traced.network, network.space)
-        return Problem(network.space, network.costs, budget, self.sensitivity, geometry)
+        space, costs = network.space, network.costs
+        return Problem(space, costs, budget, self.sensitivity, geometry, tuple(known))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from automl.latency import (
 )
 from automl.pipeline.clock import measuring_here
 from automl.pipeline.context import SearchContext, reachable_budget
+from automl.pipeline.known_scores import KnownScores
 from automl.pipeline.log import Log
 from automl.pipeline.on_the_clock import ClockRounds, Outcome
 from automl.pipeline.ownership import stored_study
@@ -157,7 +158,7 @@ class MeasureLoop:
             StudyError, KeyboardInterrupt: As `run_agent` and `best_of`.
         """
         kept = request.out / PRICES
-        rounds = ClockRounds(request, budget)
+        rounds, known = ClockRounds(request, budget), KnownScores(request, context.network.space)
         if request.resume and kept.exists():
             network = priced_by(context.network, LatencyTable.read(kept))
         else:
@@ -168,7 +169,7 @@ class MeasureLoop:
             keep_prices(network, kept)
         while True:
             context = replace(context, network=network)
-            result = run_agent(context, rounds.held, rounds.request, pool, log)
+            result = run_agent(context, rounds.held, rounds.request, pool, log, known.scores)
             if result.best is None or result.interrupted:
                 return Outcome(context, result, best_of(result), rounds.held)
             network, best = self.confirm(network, rounds.held, result.trials)
@@ -182,6 +183,7 @@ class MeasureLoop:
             delete_study(*stored_study(request))  # its prices or its budget are not those of now
             keep_prices(network, kept)
             rounds.keep()
+            known.keep(result.trials)
 
     def settle(self, context: SearchContext, budget: Budget) -> PricedNetwork:
         """Measure until the policy of least sensitivity does not depend on what is predicted.

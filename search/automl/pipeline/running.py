@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 
@@ -20,6 +20,7 @@ from automl.pipeline.runs import most_trials
 from automl.study import (
     Completed,
     Failed,
+    Known,
     ScoringPool,
     StudyResult,
     StudySettings,
@@ -54,18 +55,31 @@ def run_search(
 
 
 def run_agent(
-    context: SearchContext, budget: Budget, request: SearchRequest, pool: ScoringPool, log: Log
+    context: SearchContext,
+    budget: Budget,
+    request: SearchRequest,
+    pool: ScoringPool,
+    log: Log,
+    known: Sequence[Known] = (),
 ) -> StudyResult:
     """The study alone, scored by a pool; its trials stay in the request's storage.
 
     The best policy so far is in the run folder, so that a search which is ended from outside leaves
     it.
 
+    Args:
+        context: What is searched.
+        budget: In absolute terms.
+        request: Who searches, for how long and into which folder.
+        pool: Scores the candidates.
+        log: Of the run folder.
+        known: What was scored before for another budget.
+
     Raises:
         StorageError: The storage takes no more; says where the best policy so far is.
         StudyError: As `run_study`.
     """
-    problem, options = context.problem(budget), agent_options(request)
+    problem, options = context.problem(budget, known), agent_options(request)
     address, name = stored_study(request)
     score = context.ranking.name or request.task.score_name
     settings = StudySettings(

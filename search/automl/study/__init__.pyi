@@ -19,6 +19,7 @@ from .problem import Agent as Agent
 from .problem import Completed as Completed
 from .problem import Failed as Failed
 from .problem import Infeasible as Infeasible
+from .problem import Known as Known
 from .problem import Problem as Problem
 from .problem import Sensitivity as Sensitivity
 from .problem import State as State

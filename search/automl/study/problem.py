@@ -19,6 +19,7 @@ __all__ = [
     "FinishedTrial",
     "Geometry",
     "Infeasible",
+    "Known",
     "Problem",
     "Sensitivity",
     "State",
@@ -53,6 +54,21 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A policy and what it scored, whatever it costs.
+
+    Attributes:
+        policy: Of the space.
+        score: Higher is better.
+        images: On how many inputs it was scored, where that is known.
+    """
+
+    policy: Policy
+    score: float
+    images: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A search problem. Agents see this and nothing of torch modules.
 
@@ -62,6 +78,7 @@ class Problem:
         budget: What a policy may cost.
         sensitivity: What each choice does when it is made alone, where that was measured.
         geometry: One a variable of the space, where a network was read (`read_geometry`).
+        known: Policies of the same choices that were scored before this study, for another budget.
     """
 
     space: Space
@@ -69,6 +86,7 @@ class Problem:
     budget: Budget
     sensitivity: Sensitivity | None = None
     geometry: tuple[Geometry, ...] = ()
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
