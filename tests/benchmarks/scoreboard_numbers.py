@@ -52,7 +52,24 @@ def deep_compression(bench: Bench, option: str) -> Figures:
     }
 
 
+def powers(bench: Bench) -> Figures:
+    """Powers of two in 3 and 4 bits, in the metric of what is read and without it."""
+    return {
+        "w3": bench.form_error("pow2:3"),
+        "w4": bench.form_error("pow2:4"),
+        "w4_blind": bench.form_error("pow2:4", moments=False),
+    }
+
+
 ROWS = (
+    Row(
+        "pow2",
+        "forms/pow2",
+        "INQ's grid: nearer with more bits, and below rounding to the nearest power",
+        powers,
+        (Check("w4", at_most=0.01),),
+        seeds=(0,),
+    ),
     Row(
         "deep-compression",
         "forms/clustered",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from automl.export.stored import IntegerWeights, SharedWeights, found_sparse
+from automl.export.stored import (
+    IntegerWeights,
+    SharedWeights,
+    SparseWeights,
+    found_sparse,
+    found_stored,
+)
 
 
 def test_integers_and_indices_stand_for_numbers() -> None:
@@ -35,3 +41,17 @@ def test_what_is_not_sparse_is_left_as_it_is() -> None:
     found = found_sparse(torch.zeros(8, 8))
     assert found is not None
     assert torch.equal(found.values(), torch.zeros(8, 8))
+
+
+def test_few_values_are_a_codebook_and_many_zeros_a_mask() -> None:
+    draw = torch.Generator().manual_seed(0)
+    powers = torch.tensor([-1.0, -0.5, -0.25, -0.125, 0.0, 0.25, 0.5, 1.0])
+    weights = powers[torch.randint(8, (30, 40), generator=draw)]
+    shared = found_stored(weights)
+    assert isinstance(shared, SharedWeights)
+    assert shared.bits == 3
+    assert torch.equal(shared.values(), weights)
+    thin = weights * (torch.rand(weights.shape, generator=draw) < 0.2)
+    assert isinstance(found_stored(thin), SparseWeights)
+    assert found_stored(torch.randn(30, 40, generator=draw)) is None
+    assert found_stored(torch.tensor([[1.0]])) is None

@@ -9,6 +9,7 @@ from .stored import SharedWeights as SharedWeights
 from .stored import SparseWeights as SparseWeights
 from .stored import Stored as Stored
 from .stored import found_sparse as found_sparse
+from .stored import found_stored as found_stored
 from .uncalibrated import check_integers as check_integers
 from .uncalibrated import computes_integers as computes_integers
 from .uncalibrated import uncalibrated_onnx as uncalibrated_onnx

@@ -100,3 +100,26 @@ def found_sparse(weights: Tensor) -> SparseWeights | None:
     if len(entries) > _MOST_SHARED or len(numbers) <= 4 * len(entries):
         return found
     return SparseWeights(mask, entries, indices.to(torch.uint8), bits)
+
+
+def found_stored(weights: Tensor) -> SparseWeights | SharedWeights | None:
+    """A tensor of many zeros, or of few values, as what takes fewer bytes; None where nothing does.
+
+    Args:
+        weights: Of two dimensions or more, float32; None comes of others.
+    """
+    sparse = found_sparse(weights)
+    if weights.dtype != torch.float32 or weights.dim() < 2 or not weights.numel():
+        return sparse
+    entries, indices = weights.unique(return_inverse=True)
+    bits = max(1, (len(entries) - 1).bit_length())
+    if len(entries) > _MOST_SHARED:
+        return sparse
+    size = -(-weights.numel() * bits // 8) + 4 * min(1 << bits, weights.numel())
+    if sparse is None:
+        fewer = size < 4 * weights.numel()
+    else:
+        codes = sparse.indices.numel() * sparse.bits
+        numbers = min(1 << sparse.bits, codes) if codes else len(sparse.numbers)
+        fewer = size < -(-weights.numel() // 8) + -(-codes // 8) + 4 * numbers
+    return SharedWeights(entries, indices.to(torch.uint8), bits) if fewer else sparse

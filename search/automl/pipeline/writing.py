@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from automl.compression import Codebook, QuantizedModel, resized, tiled
-from automl.export import IntegerWeights, SharedWeights, Stored, found_sparse, write_packed
+from automl.export import IntegerWeights, SharedWeights, Stored, found_stored, write_packed
 from automl.files import replacing
 from automl.pipeline.requests import Task
 from automl.policy import Policy
@@ -70,7 +70,7 @@ def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:
 def stored(model: nn.Module) -> dict[str, Stored]:
     """A network's tensors by name, rounded weights as integers or indices, zeros left out."""
     tensors: dict[str, Stored] = {
-        name: found_sparse(each) or each
+        name: found_stored(each) or each
         for name, each in network_of_floats(model).state_dict().items()
     }
     if not isinstance(model, QuantizedModel):

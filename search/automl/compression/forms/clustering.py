@@ -74,14 +74,14 @@ def clustered(start: Tensor, weights: Tensor, mask: Tensor, metric: Tensor, size
         return torch.zeros_like(weights)
     importance = metric.diagonal(dim1=1, dim2=2).unsqueeze(1).expand_as(start)[mask]
     values = shared_values(start[mask], importance, size).double()
-    index = _assigned(start, mask, metric, values)
+    index = assigned(start, mask, metric, values)
     values = _fitted(weights, mask, index, metric, values)
-    index = _assigned(start, mask, metric, values)
+    index = assigned(start, mask, metric, values)
     values = _fitted(weights, mask, index, metric, values).float().double()
     return torch.where(mask, values[index], 0.0)
 
 
-def _assigned(weights: Tensor, mask: Tensor, metric: Tensor, values: Tensor) -> Tensor:
+def assigned(weights: Tensor, mask: Tensor, metric: Tensor, values: Tensor) -> Tensor:
     """Which value each weight takes, column by column, with the errors before it made good.
 
     An output for which the nearest values have the smaller error takes these.

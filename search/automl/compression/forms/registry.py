@@ -76,6 +76,13 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             _USUAL,
         ),
         _entry(
+            "pow2",
+            "pow2:PowerOfTwo",
+            "Zhou et al., INQ, 2017 (its grid, without training); Elhoushi et al., DeepShift, 2019",
+            "Each weight is zero or a power of two, of those next to the layer's largest weight.",
+            {},
+        ),
+        _entry(
             "clustered",
             "clustered:Clustered",
             "Han et al., Deep Compression, 2016 (sections 2 and 3, without training)",
