@@ -13,10 +13,11 @@ from tiny import SHAPE, request, write_simulator
 from tiny import model as tiny_model
 from torch import Tensor
 
-from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel
+from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel, StoredPart
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
 from automl.errors import SpaceError, UsageError
+from automl.export.packed import read_packed, state_dict
 from automl.latency import LatencyTable, OpKey, Row, op_key
 from automl.latency.header import TableHeader
 from automl.methods import Method
@@ -43,6 +44,12 @@ class Thinned(DenseForm[int]):
 
     def bytes(self, parameter: int, layer: Layer, bits: Bits) -> Any:
         return operators_bytes([layer], bits) / parameter
+
+    def pack(self, parameter: int, kernel: Tensor) -> tuple[StoredPart, ...]:
+        return (StoredPart(kernel.flatten()),)
+
+    def unpack(self, parameter: int, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        return parts[0].view(*shape)
 
     def write(self, parameter: int) -> str:
         return str(parameter)
@@ -164,3 +171,18 @@ def test_numbers_that_a_form_chose_are_not_rounded(
         assert isinstance(model, QuantizedModel)
         with pytest.raises(SpaceError, match="bits and thinned"):
             maker.make(Policy(bits={"block.inner": Bits(4, 32)}, further=form))
+
+
+@pytest.mark.parametrize("form", ["unstructured", "circulant", "dct"])
+def test_the_packed_file_has_the_size_that_was_promised(tmp_path: Path, form: str) -> None:
+    asked = request(
+        "rpi4", tmp_path / "run", "50%size", choices=form, trials=2, resolutions=(), round_to=None
+    )
+    found = search(asked)
+    assert any(text.startswith(form) for text in found.policy.further["form"].values())
+    data = (tmp_path / "run" / "model.weights").read_bytes()
+    header = 16 + int.from_bytes(data[12:16], "little")
+    assert len(data) - header == found.compressed.bytes
+    restored = state_dict(read_packed(tmp_path / "run" / "model.weights"))
+    for name, each in found.model.state_dict().items():
+        torch.testing.assert_close(restored[name], each, rtol=1e-5, atol=1e-6)

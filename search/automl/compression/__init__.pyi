@@ -7,9 +7,11 @@ from .database import readers_of as readers_of
 from .feature_store import FeatureStore as FeatureStore
 from .forms.base import DenseForm as DenseForm
 from .forms.base import Form as Form
+from .forms.base import StoredPart as StoredPart
 from .forms.base import saves_bytes_alone as saves_bytes_alone
 from .forms.building import built as built
 from .forms.building import fitted as fitted
+from .forms.building import kernel_of as kernel_of
 from .forms.building import layer_of as layer_of
 from .forms.modules import Picked as Picked
 from .forms.registry import FORMS as FORMS

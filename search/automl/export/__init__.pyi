@@ -1,5 +1,6 @@
 from .counting import CountedMacs as CountedMacs
 from .counting import count_macs as count_macs
+from .formed import FormedWeights as FormedWeights
 from .onnx import check_export as check_export
 from .onnx import export_onnx as export_onnx
 from .onnx import onnx_bytes as onnx_bytes

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from automl.documents import decoded, fault_of, parse_json, read_bytes, shown
 from automl.errors import QuantizationError, nearest
 from automl.export.bitstream import pack_bits, unpack_bits
+from automl.export.formed import FormedWeights, Stretch, pack_parts, unpack_parts
 from automl.export.gaps import SPARSEST, decode_gaps, encode_gaps
 from automl.export.huffman import code_lengths, decode, encode
 from automl.export.stored import IntegerWeights as IntegerWeights
@@ -57,7 +58,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: Literal["raw", "integers", "shared", "masked", "sparse"]
+    kind: Literal["raw", "integers", "shared", "masked", "sparse", "formed"]
     shape: Annotated[tuple[Size, ...], Field(max_length=_MOST_DIMENSIONS)]
     dtype: str = "float32"
     bits: Annotated[int, Field(ge=1, le=8)] = 8
@@ -65,6 +66,10 @@ class _Entry(BaseModel):
     huffman: Annotated[int, Field(ge=1)] | None = None
     kept: Size = 0
     gaps: Annotated[int, Field(ge=1)] | None = None
+    form: str = ""
+    parameter: str = ""
+    kernel: Annotated[tuple[Size, ...], Field(max_length=5)] = ()
+    parts: Annotated[tuple[Stretch, ...], Field(max_length=16)] = ()
 
     @property
     def places(self) -> int:
@@ -80,6 +85,10 @@ class _Entry(BaseModel):
         return self.kind in ("masked", "sparse")
 
     @property
+    def is_later(self) -> bool:
+        return self.is_sparse or self.kind == "formed"
+
+    @property
     def mask(self) -> int:
         """Bytes of where the weights are."""
         return (self.gaps or -(-self.places // 8)) if self.is_sparse else 0
@@ -87,7 +96,7 @@ class _Entry(BaseModel):
     @property
     def table(self) -> int:
         """Numbers of 4 bytes before the codes: scales, or entries of the codebook."""
-        if self.kind in ("raw", "masked"):
+        if self.kind in ("raw", "masked", "formed"):
             return 0
         outputs = self.shape[0] if self.shape else 1
         return outputs if self.kind == "integers" else min(1 << self.bits, self.count)
@@ -97,6 +106,8 @@ class _Entry(BaseModel):
         """Bytes of the codes, or of a raw tensor's numbers."""
         if self.kind in ("raw", "masked"):
             return self.count * _DTYPES[self.dtype].itemsize
+        if self.kind == "formed":
+            return sum(each.size for each in self.parts)
         return self.huffman or -(-self.count * self.bits // 8)
 
 
@@ -131,7 +142,7 @@ def write_packed(path: Path, tensors: Mapping[str, Stored], *, huffman: bool = F
     packed = zlib.compress(header.model_dump_json(exclude_defaults=True).encode(), 9)
     data = (
         _MAGIC
-        + struct.pack("<II", SCHEMAS[any(each.is_sparse for each in entries)], len(packed))
+        + struct.pack("<II", SCHEMAS[any(each.is_later for each in entries)], len(packed))
         + packed
         + bytes(payload)
     )
@@ -184,6 +195,8 @@ def _stored(name: str, stored: Stored, huffman: bool) -> tuple[_Entry, bytes]:
             raise QuantizationError(f"{name}: tensors of {dtype} cannot be stored")
         flat = stored.detach().contiguous().view(-1).view(torch.uint8)
         return _Entry(name=name, kind="raw", shape=stored.shape, dtype=dtype), _bytes(flat)
+    if isinstance(stored, FormedWeights):
+        return _formed(name, stored), pack_parts(stored.parts)
     bits = stored.bits
     if isinstance(stored, SparseWeights):
         return _sparse(name, stored, huffman)
@@ -248,7 +261,22 @@ def _symbols(name: str, stored: IntegerWeights) -> Bytes:
     return symbols.to(torch.uint8).numpy()
 
 
+def _formed(name: str, stored: FormedWeights) -> _Entry:
+    return _Entry(
+        name=name,
+        kind="formed",
+        shape=stored.shape,
+        form=stored.form,
+        parameter=stored.parameter,
+        kernel=stored.kernel,
+        parts=tuple(Stretch(count=each.values.numel(), bits=each.bits) for each in stored.parts),
+    )
+
+
 def _restored(entry: _Entry, content: memoryview) -> Stored:
+    if entry.kind == "formed":
+        parts = tuple(unpack_parts(entry.parts, content))
+        return FormedWeights(entry.form, entry.parameter, entry.kernel, entry.shape, parts)
     if entry.is_sparse:
         return _restored_sparse(entry, content[: entry.mask], content[entry.mask :])
     numbers, codes = content[: 4 * entry.table], content[4 * entry.table :]

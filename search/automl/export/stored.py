@@ -7,6 +7,8 @@ from typing import Final
 
 import torch
 
+from automl.export.formed import FormedWeights
+
 Tensor = torch.Tensor
 #: Numbers that a codebook may have.
 _MOST_SHARED: Final = 256
@@ -74,7 +76,7 @@ class SparseWeights:
         return result
 
 
-Stored = Tensor | IntegerWeights | SharedWeights | SparseWeights
+Stored = Tensor | IntegerWeights | SharedWeights | SparseWeights | FormedWeights
 
 
 def found_sparse(weights: Tensor) -> SparseWeights | None:

@@ -74,7 +74,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         difference = export_onnx(model, shape, request.export, inputs, half=half)
     packed = None
     if request.packed is not None:
-        packed = save_packed(model, request.packed, huffman=request.huffman)
+        packed = save_packed(model, request.packed, policy, huffman=request.huffman)
     before, after = _metrics(file.dense, dense, None), _metrics(file.predicted, small, None)
     before, after, notes = with_counts(before, after, traced, model, policy)
     return ApplyResult(

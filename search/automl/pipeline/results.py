@@ -32,7 +32,7 @@ from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, measure_here
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
 from automl.pipeline.rivals import finish_best
-from automl.pipeline.writing import examples, save_packed, save_weights
+from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
     MadeWith,
     Model,
@@ -186,8 +186,8 @@ def _write_model(
     """The model's weights, those packed into their bits, and its ONNX file."""
     model, policy = finished.model, finished.policy
     save_weights(model, request.out / "model.pt")
-    if isinstance(model, QuantizedModel):
-        save_packed(model, request.out / "model.weights")
+    if isinstance(model, QuantizedModel) or packs(policy):
+        save_packed(model, request.out / "model.weights", policy)
     shape = input_shape(network.traced, policy)
     inputs = examples(request.task, policy, shape)
     path = request.out / "model.onnx"

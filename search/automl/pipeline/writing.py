@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
 
-from automl.compression import Codebook, QuantizedModel, resized, tiled
-from automl.export import IntegerWeights, SharedWeights, Stored, found_stored, write_packed
+from automl.compression import (
+    Codebook,
+    DenseForm,
+    QuantizedModel,
+    form_of,
+    kernel_of,
+    resized,
+    tiled,
+)
+from automl.export import (
+    FormedWeights,
+    IntegerWeights,
+    SharedWeights,
+    Stored,
+    found_stored,
+    write_packed,
+)
 from automl.files import replacing
 from automl.pipeline.requests import Task
 from automl.policy import Policy
+from automl.space import kind_of
 
 Tensor = torch.Tensor
+#: The policy of a network without forms.
+_PLAIN: Final = Policy()
 #: Inputs that an integer network is checked on: of small ones the first, of large ones as many as
 #: have so many numbers together, and no fewer than the last.
 CHECKED: Final = 256
@@ -54,8 +72,10 @@ def save_weights(model: nn.Module, path: Path) -> None:
         torch.save(network_of_floats(model).state_dict(), temporary)
 
 
-def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:
-    """Write the weights in the bits that they have; docs/weights.md describes the file.
+def save_packed(
+    model: nn.Module, path: Path, policy: Policy = _PLAIN, *, huffman: bool = False
+) -> int:
+    """Write the weights in the bits and forms that they have; docs/weights.md describes the file.
 
     Returns:
         Bytes of the file.
@@ -64,15 +84,27 @@ def save_packed(model: nn.Module, path: Path, *, huffman: bool = False) -> int:
         QuantizationError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_packed(path, stored(model), huffman=huffman)
+    return write_packed(path, stored(model, policy), huffman=huffman)
 
 
-def stored(model: nn.Module) -> dict[str, Stored]:
-    """A network's tensors by name, rounded weights as integers or indices, zeros left out."""
+def packs(policy: Policy) -> bool:
+    """Whether a policy gives layers a form that is stored in fewer bytes."""
+    return any(isinstance(form_of(each.form), DenseForm) for each in _forms(policy).values())
+
+
+def stored(model: nn.Module, policy: Policy = _PLAIN) -> dict[str, Stored]:
+    """A network's tensors by name, rounded weights as integers or indices, zeros left out.
+
+    Those of layers whose form says how they are stored are as it says.
+    """
+    network = network_of_floats(model)
     tensors: dict[str, Stored] = {
-        name: found_stored(each) or each
-        for name, each in network_of_floats(model).state_dict().items()
+        name: found_stored(each) or each for name, each in network.state_dict().items()
     }
+    for part, option in _forms(policy).items():
+        if f"{part}.weight" in tensors:
+            formed = _formed(network.get_submodule(part), option)
+            tensors |= {} if formed is None else {f"{part}.weight": formed}
     if not isinstance(model, QuantizedModel):
         return tensors
     for layer, qparams in model.weights.items():
@@ -85,3 +117,22 @@ def stored(model: nn.Module) -> dict[str, Stored]:
         else:
             tensors[name] = IntegerWeights(model.integers(layer), model.scales(layer), qparams.bits)
     return tensors
+
+
+def _forms(policy: Policy) -> Mapping[str, Any]:
+    """Forms that a policy gives layers, by layer."""
+    chosen = kind_of("form").chosen(policy)
+    return {part: option for part, option in chosen.items() if option is not None}
+
+
+def _formed(module: Any, option: Any) -> FormedWeights | None:
+    """A layer's weights as its form stores them; None where that is as numbers."""
+    form = form_of(option.form)
+    if not isinstance(form, DenseForm):
+        return None
+    kernel = kernel_of(module)
+    parts, shape = form.pack(option.parameter, kernel), tuple(module.weight.shape)
+    if not parts:
+        return None
+    said = form.write(option.parameter)
+    return FormedWeights(option.form, said, tuple(kernel.shape), shape, parts)

@@ -16,6 +16,7 @@ from automl.compression import (
     DenseForm,
     Form,
     Picked,
+    StoredPart,
     built,
     fitted,
     form_of,
@@ -56,7 +57,7 @@ LAYERS: Final = {
 
 
 class FormContract:
-    """Eight promises of a form. Inherit it.
+    """Nine promises of a form. Inherit it.
 
     Attributes:
         name: The form's.
@@ -134,6 +135,23 @@ class FormContract:
             if isinstance(form, DenseForm) and not form.kernel:
                 assert size < operators_bytes([layer], Bits())
 
+    def test_a_packed_layer_has_the_bytes_that_are_told_and_is_the_member(self) -> None:
+        """Of a form that is stored in fewer bytes, to the accuracy of floats."""
+        form = self.form()
+        for module, layer, parameter in self.cases():
+            if not isinstance(form, DenseForm):
+                continue
+            values = fitted(form, parameter, module, moments_of(module)).double()
+            kernel = values.unflatten(2, (-1, *layer.kernel))
+            parts = form.pack(parameter, kernel)
+            if not parts:  # its weights are stored as they are
+                continue
+            assert sum(map(part_bytes, parts)) == form.bytes(parameter, layer, Bits())
+            for part in parts:
+                assert not part.bits or int(part.values.max()) < 1 << part.bits
+            found = form.unpack(parameter, [each.values for each in parts], kernel.shape)
+            torch.testing.assert_close(found, kernel, rtol=1e-5, atol=1e-6, check_dtype=False)
+
     def test_bytes_are_told_of_many_widths_at_once(self) -> None:
         """As a search prices them: channels as arrays."""
         form = self.form()
@@ -176,6 +194,12 @@ class FormContract:
             held = sum(each.weight.numel() for each in weighted(built(form, parameter, cut)))
             told = form.lower(parameter, small)
             assert held == sum(weights(each) for each in told if each.op in WEIGHTED)
+
+
+def part_bytes(part: StoredPart) -> int:
+    """Of numbers in a packed file."""
+    count = part.values.numel()
+    return -(-count * part.bits // 8) if part.bits else 4 * count
 
 
 def outputs_of(runs: nn.Module, inputs: Tensor) -> list[tuple[nn.Module, Tensor]]:

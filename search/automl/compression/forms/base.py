@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -128,6 +128,19 @@ class Form(ABC, Generic[P]):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """Numbers that a packed file holds of a layer.
+
+    Attributes:
+        values: Flat; floats, or whole numbers from 0 on.
+        bits: Of each whole number, 1 to 16; 0 of floats, which take 4 bytes.
+    """
+
+    values: Tensor
+    bits: int = 0
+
+
 class DenseForm(Form[P]):
     """A set of matrices that the layer computes itself: for a special kernel, or in fewer bytes.
 
@@ -144,7 +157,29 @@ class DenseForm(Form[P]):
 
     @abstractmethod
     def bytes(self, parameter: P, layer: Layer, bits: Bits) -> Any:
-        """As `Form.bytes`: of the structure and of the numbers that are kept."""
+        """As `Form.bytes`. Of floats: those of `pack`; a rounded layer is stored as any other."""
+
+    def pack(self, parameter: P, kernel: Tensor) -> tuple[StoredPart, ...]:
+        """What a packed file holds of a member whose numbers are floats; nothing: its weights.
+
+        Args:
+            parameter: Which set.
+            kernel: The member, float64.
+        """
+        return ()
+
+    def unpack(self, parameter: P, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        """The member, to the accuracy of floats.
+
+        Args:
+            parameter: Which set.
+            parts: The values of what was packed.
+            shape: Of the kernel.
+
+        Raises:
+            ValueError: The form stores nothing of its own.
+        """
+        raise ValueError(f"{self.name} stores weights as they are")
 
 
 def saves_bytes_alone(form: Form[Any]) -> bool:

@@ -53,7 +53,7 @@ def fitted(form: Form[Any], parameter: Any, module: nn.Module, moments: Tensor |
             [runs, columns + 1, columns + 1]. About the mean where the layer has a bias, which
             takes out what is constant. None for the metric of the weights.
     """
-    kernel = _kernel(module)
+    kernel = kernel_of(module)
     metric = None
     if moments is not None:
         about = moments if _bias(module) is not None else moments[:, :-1, :-1]
@@ -68,7 +68,7 @@ def built(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
 
     The last that has weights has the bias.
     """
-    layer, kernel = layer_of(module), _kernel(module)
+    layer, kernel = layer_of(module), kernel_of(module)
     assert layer is not None
     operators = [each for each in form.lower(parameter, layer) if each.op in (*WEIGHTED, GATHER)]
     factors = form.factors(parameter, kernel, None)
@@ -120,8 +120,8 @@ def _made(module: Any, operator: Layer, factor: Tensor, bias: Tensor | None) -> 
     return like.requires_grad_(module.weight.requires_grad)
 
 
-def _kernel(module: Any) -> Tensor:
-    """[runs, outputs, inputs, height, width], float64."""
+def kernel_of(module: Any) -> Tensor:
+    """A layer's kernel: [runs, outputs, inputs, height, width], float64."""
     values = matrix(module).double()
     window = _flat(getattr(module, "kernel_size", (1, 1)), 1)
     kernel: Tensor = values.unflatten(2, (-1, *window))

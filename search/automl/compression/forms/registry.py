@@ -90,6 +90,71 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             "which Huffman codes make smaller still.",
             {},
         ),
+        _entry(
+            "2:4",
+            "two_of_four:TwoOfFour",
+            "Mishra et al., Accelerating Sparse Deep Neural Networks, 2021; SparseGPT, 2023",
+            "Two of every four input channels have weights, which make good for the others; where\n"
+            "a table has rows of sparse kernels.",
+            {},
+        ),
+        _entry(
+            "unstructured",
+            "masks:Unstructured",
+            "LeCun et al., 1989 (obd); Hassibi and Stork, 1993 (obs); Han et al., 2015 (magnitude)",
+            "A share of the weights stays, wherever they are, and makes good for the others: for\n"
+            "its size.",
+            {},
+        ),
+        _entry(
+            "kernel",
+            "masks:KernelMask",
+            "Anwar et al., Structured Pruning, 2017 (kernel level)",
+            "A share of the kernels between two channels stays: for its size.",
+            {},
+        ),
+        _entry(
+            "row",
+            "masks:RowMask",
+            "Mao et al., Exploring the Granularity of Sparsity, 2017 (vectors)",
+            "A share of the rows of taps stays in each layer, or of the columns: for its size.",
+            {},
+        ),
+        _entry(
+            "circulant",
+            "circulant:Circulant",
+            "Ding et al., CirCNN, 2017",
+            "Blocks of channels in which each row is the one before it, turned: for its size.",
+            {},
+        ),
+        _entry(
+            "hash",
+            "hashed:Hashed",
+            "Chen et al., Compressing Neural Networks with the Hashing Trick, 2015",
+            "A hash of its place says which of few numbers a weight is: for its size.",
+            {},
+        ),
+        _entry(
+            "lego",
+            "lego:Lego",
+            "Yang et al., LegoNet, 2019",
+            "Halves of filters are multiples of shared small filters: for its size.",
+            {},
+        ),
+        _entry(
+            "versatile",
+            "versatile:Versatile",
+            "Wang et al., Learning Versatile Filters, 2018",
+            "Some filters are the middles of others: for its size.",
+            {},
+        ),
+        _entry(
+            "dct",
+            "dct:Frequencies",
+            "Wang et al., CNNpack, 2016",
+            "The strong frequencies of each kernel, in a codebook's values: for its size.",
+            {},
+        ),
     ),
 )
 

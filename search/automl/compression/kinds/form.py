@@ -123,12 +123,15 @@ class FormKind(LayerKind[FormOption]):
         return built(form_of(form.form), form.parameter, module)
 
     def write(self, form: FormOption) -> str:
-        """As "rank-spatial:16"."""
-        return f"{form.form}:{form_of(form.form).write(form.parameter)}"
+        """As "rank-spatial:16"; the name alone where there is no parameter to say: "2:4"."""
+        parameter = form_of(form.form).write(form.parameter)
+        return f"{form.form}:{parameter}" if parameter else form.form
 
     def read(self, text: str) -> FormOption:
-        """As "rank-spatial:16"."""
-        name, _, parameter = text.partition(":")
+        """As "rank-spatial:16" or "2:4"."""
+        named = (name for name in FORMS.names() if f"{text}:".startswith(f"{name}:"))
+        name = max(named, key=len, default=text.partition(":")[0])
+        parameter = text[len(name) + 1 :]
         try:
             form = form_of(name)
         except UsageError as problem:
