@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
-from tiny import SHAPE, request, write_simulator
+from onnx import numpy_helper
+from tiny import SHAPE, request, seconds, tiny_network, write_simulator
 from tiny import model as tiny_model
 from torch import Tensor
 
 from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel, StoredPart
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
+from automl.cost import required_keys
 from automl.errors import SpaceError, UsageError
 from automl.export.packed import read_packed, state_dict
 from automl.latency import LatencyTable, OpKey, Row, op_key
@@ -25,6 +28,7 @@ from automl.network import Layer, trace_network
 from automl.pipeline import SearchRequest, search
 from automl.pipeline.forms import check_forms, kernels_of, paying
 from automl.policy import Bits, Policy, operators_bytes
+from automl.space import SpaceSettings, open_space
 
 
 class Thinned(DenseForm[int]):
@@ -186,3 +190,27 @@ def test_the_packed_file_has_the_size_that_was_promised(tmp_path: Path, form: st
     restored = state_dict(read_packed(tmp_path / "run" / "model.weights"))
     for name, each in found.model.state_dict().items():
         torch.testing.assert_close(restored[name], each, rtol=1e-5, atol=1e-6)
+
+
+def test_two_of_four_is_chosen_by_rows_of_its_kernel_and_exact_in_the_file(tmp_path: Path) -> None:
+    network = tiny_network()
+    asked = SpaceSettings(resolutions=(), depth=False, forms=("2:4",))
+    keys = required_keys(network, open_space(network, asked))
+    rows = [Row(key, seconds(key) * (0.4 if "+2:4" in key.precision else 1.0)) for key in keys]
+    names = ("fp32", "fp32+2:4")
+    header = TableHeader(name="board", device="made", runtime="onnxruntime", precisions=names)
+    LatencyTable.create(tmp_path / "board.jsonl", header, rows)
+    options: dict[str, Any] = {"choices": "2:4", "trials": 2, "resolutions": (), "round_to": None}
+    found = search(request(tmp_path / "board.jsonl", tmp_path / "run", "70%", **options))
+    chosen = {
+        part for part, text in found.policy.policy.further["form"].items() if text == "2:4"
+    } & {"block.inner", "block.outer"}
+    assert chosen
+    graph = onnx.load(tmp_path / "run" / "model.onnx").graph
+    weights = [numpy_helper.to_array(each) for each in graph.initializer if len(each.dims) == 4]
+    wide = [torch.from_numpy(each.copy()) for each in weights if each.shape[1] == 16]
+    exact = [each for each in wide if ((each != 0).unflatten(1, (4, 4)).sum(2) == 2).all()]
+    assert len(exact) == len(chosen)
+    state = found.model.state_dict()
+    kept = [state[f"{name}.weight"] for name in chosen]
+    assert all(any(torch.equal(each != 0, mask != 0) for mask in exact) for each in kept)
