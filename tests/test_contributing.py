@@ -30,7 +30,12 @@ from automl.space import KINDS, kind_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 #: Paths on the page that stand for any of their kind.
-EXAMPLES = {"search/automl/a/b.py", "tests/a/test_b.py", "latency_tables/NAME.jsonl"}
+EXAMPLES = {
+    "search/automl/a/b.py",
+    "tests/a/test_b.py",
+    "latency_tables/NAME.jsonl",
+    "tests/benchmarks/scoreboard_FAMILY.py",
+}
 PACKAGE = '''
 """What another package adds."""
 

@@ -415,6 +415,28 @@ def test_a_layer_that_runs_twice_stays() -> None:
     assert not trace_network(model.eval(), MAPS).network.blocks
 
 
+class Shared(nn.Module):
+    """One branch for two streams, under a name for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 16), nn.Linear(16, 4)
+        self.left = self.right = Mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = x[:, :3]
+        x = x + self.left(x)
+        y = y + self.right(y)
+        return self.second(x.mean(1) + y.mean(1))
+
+
+def test_a_branch_of_two_streams_stays() -> None:
+    """Left out under one of its names alone, it would be priced as if it were gone."""
+    traced = trace_network(scrambled(Shared()), TOKENS, resolutions=())
+    assert [block.name for block in traced.network.blocks] == []
+
+
 def test_parts_know_their_own_operations() -> None:
     trace = record(maps_around(ThroughTokens()), torch.randn(MAPS))
     past = Bypass("block", 0, 0)

@@ -134,10 +134,13 @@ class Bypasses:
         return Bypass("block", entered.pop(), outputs[0]) if len(entered) == 1 else None
 
     def _is_single(self, name: str) -> bool:
-        """Whether a module gives one tensor, which is none of those that it was given."""
+        """Whether a module runs once, and gives one tensor, none of those that it was given.
+
+        Of a module that runs several times no inputs are recorded.
+        """
         inputs, outputs = self._trace.modules[name]
         single = len(outputs) == 1 and self._trace.signatures[name].single
-        return single and outputs[0] not in inputs
+        return bool(inputs) and single and outputs[0] not in inputs
 
     def _beside(self, name: str) -> Bypass | None:
         """Past a module whose output is added, outside it, to what it was made from."""
