@@ -39,7 +39,7 @@ def test_options_stand_behind_the_name() -> None:
     ("options", "reason"),
     [
         ({"importance": "obss"}, r"no importance 'obss' \(did you mean obs"),
-        ({"importance": "nothing"}, r"no importance 'nothing' \(there is: .*obd"),
+        ({"importance": "zzz"}, r"no importance 'zzz' \(there is: activation, apoz, .*l2"),
         ({"reconstruction": "squares"}, r"no reconstruction 'squares' .*least-squares"),
         ({"quantization": "nearst"}, r"no quantizer 'nearst' \(did you mean nearest\?\)"),
         ({"quantization": "nearest:ranges"}, "'ranges' is no option: write NAME:KEY=VALUE"),

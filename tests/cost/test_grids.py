@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from automl.cost.grids import Lowered, Way, operators_over
-from automl.latency.keys import OpKey, op_key
+from automl.latency.keys import OpKey
 from automl.network.layers import LayerPlan
 from automl.space import kind_of
 from handmade import network
@@ -24,7 +24,7 @@ def plan(name: str) -> LayerPlan:
 
 def alone(layer: LayerPlan, way: Way, resolution: int, read: int, written: int) -> list[OpKey]:
     made = layer.sized(read, written, resolution)
-    return [op_key(each, way.precision) for each in way.operators(made)]
+    return [way.key(each) for each in way.operators(made)]
 
 
 @pytest.mark.parametrize("name", ["mix", "depthwise"])

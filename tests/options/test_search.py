@@ -58,7 +58,7 @@ def test_what_would_be_ignored_is_refused(given: Any, option: str, said: str) ->
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
-        ("importance", "ob", r"no importance 'ob' \(did you mean obs\?\)"),
+        ("importance", "ob", r"no importance 'ob' \(did you mean obs or obd\?\)"),
         (
             "reconstruction",
             "least-squares:rige=1",

@@ -50,6 +50,7 @@ def test_the_file_reads_like_what_it_says(written: Path) -> None:
     assert content["predicted"]["latency_seconds"] == 0.001
     assert content["made_with"] == {
         "importance": "obs",
+        "compensation": True,
         "reconstruction": "least-squares",
         "quantization": "second-order",
         "calibration": 2000,
