@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from math import log
 from pathlib import Path
@@ -17,12 +18,15 @@ from cifar import SHARED, load_cifar
 from scored import Bench, Check, Figures, Row
 
 from automl.compression import CompressionConfig
+from automl.cost import Budget
 from automl.pipeline import SearchRequest
 from automl.pipeline.context import price_request
+from automl.pipeline.measure_loop import MeasureLoop
 from automl.pipeline.networks import timed_onnx
 from automl.pipeline.pricing import measure_here
 from automl.pipeline.requests import ignore
 from automl.policy import Policy
+from automl.study import Completed
 
 USUAL = "channels,blocks,resolution"
 
@@ -92,8 +96,11 @@ def with_bits(bench: Bench, target: str, budget: str) -> Figures:
 
 
 def predicted(bench: Bench, choices: str, count: int = 20) -> Figures:
-    """Relative error of predicted latencies of random policies, against the clock here."""
-    with TemporaryDirectory() as folder:
+    """Relative error of predicted latencies of random policies, against the clock here.
+
+    Their operators are measured before, as those of what a search finds are.
+    """
+    with TemporaryDirectory() as folder, ExitStack() as stack:
         request = SearchRequest(
             task=subject_of(load_cifar(SHARED), bench.model(), bench.seed),
             target="cpu",
@@ -103,8 +110,12 @@ def predicted(bench: Bench, choices: str, count: int = 20) -> Figures:
             choices=choices,
         )
         network = price_request(request, ignore)
-    vectors = network.space.random(count, np.random.default_rng(bench.seed))
-    policies = [network.space.decode(vector) for vector in vectors]
+        vectors = network.space.random(count, np.random.default_rng(bench.seed))
+        policies = [network.space.decode(vector) for vector in vectors]
+        loop = MeasureLoop(request, ignore, stack)
+        for number, policy in enumerate(policies):
+            trial = Completed(number, policy, network.costs.cost(policy), 0.0, 0.0)
+            network, _ = loop.confirm(network, Budget(()), [trial])
     files = {
         str(number): timed_onnx(network.traced, policy, network.table.header)
         for number, policy in enumerate(policies)
