@@ -27,6 +27,7 @@ from automl.study.journal import open_journal
 from automl.study.lease import guard_study
 from automl.study.optuna_logging import quiet_optuna
 from automl.study.problem import Completed, Failed, Infeasible, State, Trial
+from automl.study.schema import complete_schema
 from automl.study.waiting import OPENING_SECONDS, engine_options, wait_for
 
 T = TypeVar("T")
@@ -215,6 +216,7 @@ def _open(url: str, name: str) -> JournalStorage | RDBStorage:
             OPENING_SECONDS,
             opening=True,
         )
+        wait_for(lambda: complete_schema(storage.engine), shown)
         wait_for(lambda: guard_study(storage.engine, storage.scoped_session, name, shown), shown)
     return storage
 
