@@ -24,6 +24,7 @@ from automl.compression.kinds.applying import (
     FurtherPart,
     Running,
     further_parts,
+    hollow,
     in_place,
     running,
 )
@@ -235,10 +236,10 @@ class Compressor:
         return runs, make_plan(flow, runs.bits(flow, policy.bits), self.scheme)
 
     def _build(self, part: FurtherPart, module: nn.Module) -> nn.Module:
-        """As the part, of the dense network; made once, as only its operations count."""
+        """As the part, of the dense network, without numbers: only its operations count."""
         key = part.kind.name, part.name, part.kind.format(part.option)
         if key not in self._built:
-            self._built[key] = part.build(module)
+            self._built[key] = hollow(part.build(module))
         return self._built[key]
 
     def _outputs(self, policy: Policy) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from compressed import outputs_of
 from small import Plain, seeded
 from torch import nn
 
-from automl.compression.kinds.applying import further_parts, in_place
+from automl.compression.kinds.applying import further_parts, hollow, in_place
 from automl.errors import SpaceError
 from automl.network import trace_network
 from automl.policy.policy import Policy
@@ -87,3 +87,14 @@ def test_a_kind_that_only_prices_is_refused() -> None:
         pytest.raises(SpaceError, match="'made-up' can be priced, but neither measured nor applie"),
     ):
         further_parts(seeded(Plain), Policy(further={"made-up": {"first": "less"}}))
+
+
+def test_what_is_only_recorded_takes_no_memory_and_leaves_the_layer_as_it_is() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Linear(6, 5))
+    before = copy.deepcopy(layer.state_dict())
+    made = hollow(layer)
+    assert all(each.untyped_storage().nbytes() == each.element_size() for each in made.parameters())
+    assert [each.shape for each in made.parameters()] == [each.shape for each in layer.parameters()]
+    inputs = torch.randn(2, 3, 6, 6)
+    assert made(inputs).shape == layer(inputs).shape
+    assert all(torch.equal(each, before[name]) for name, each in layer.state_dict().items())

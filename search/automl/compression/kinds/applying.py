@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,14 @@ class Running:
         """
         owners = {name: self.layer_of(name) for name in flow.layers}
         return {name: bits[owner] for name, owner in owners.items() if owner in bits}
+
+
+def hollow(module: nn.Module) -> nn.Module:
+    """A copy whose parameters take no memory: for what is recorded and of no use beside that."""
+    made = copy.deepcopy(module)
+    for parameter in made.parameters():
+        parameter.data = parameter.new_zeros(()).expand(parameter.shape)
+    return made
 
 
 def running(
