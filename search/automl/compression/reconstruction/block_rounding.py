@@ -16,6 +16,7 @@ held out are no nearer keeps the rounding that it had.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -82,12 +83,14 @@ class BlockRounding:
         solve = least_squares.solving(candidate)
         watched = Watched(candidate, min(self.images, settings.images))
         done, weights = set[str](), dict[str, QParams | Codebook]()
-        for unit in units:
+        for place, unit in enumerate(units):
             refitter = Refitter(candidate, recorder, settings, solve, done=done, until=unit.name)
             refitter.calibrate()
             done, weights = refitter.finished, weights | refitter.weights
             model = QuantizedModel(candidate.model, plan, refitter.qparams, weights)
             self._learn(model, unit, watched, recorder)
+            later = {name for each in units[place + 1 :] for name in each.layers}
+            recorder.forget_but([weights[name] for name in later & weights.keys()])
         refitter = Refitter(candidate, recorder, settings, solve, done=done)
         refitter.calibrate()
         weights |= refitter.weights
@@ -127,6 +130,10 @@ class _Recorder:
         values, store = self.inner.round(weights, moments, bits, refine=refine)
         self.seen.append((store, Before(weights, moments, self.correct_bias)))
         return values, store
+
+    def forget_but(self, stores: Sequence[QParams | Codebook]) -> None:
+        """Let go of all weights and moments but those that were rounded to these."""
+        self.seen = [each for each in self.seen if any(each[0] is store for store in stores)]
 
     def layer(self, module: nn.Module, store: QParams | Codebook) -> RoundedLayer:
         """A rounded layer, with what it was before."""
