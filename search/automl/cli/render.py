@@ -249,14 +249,16 @@ def _option_lines(options: Mapping[str, str], file: PolicyFile) -> list[str]:
     names = [name for name in options if not name.startswith(gone)] if gone else [*options]
     for name in names:
         by_name.setdefault(options[name], []).append(name)
-    lines = []
+    lines, column = list[str](), max(8, *map(len, by_name), 0)
     for option, layers in sorted(by_name.items(), key=lambda each: -len(each[1])):
         shown = f"{len(layers)} of {len(names)} layers"
         if len(layers) <= _NAMED:
             shown = ", ".join(layers)
-        indent = " " * (len(option) + max(1, 9 - len(option)))
         lines += textwrap.wrap(
-            f"{option:<8} {shown}", WIDTH, subsequent_indent=indent, break_on_hyphens=False
+            f"{option:<{column}} {shown}",
+            WIDTH,
+            subsequent_indent=" " * (column + 1),
+            break_on_hyphens=False,
         )
     return lines
 
