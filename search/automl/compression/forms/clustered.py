@@ -23,7 +23,7 @@ class Clustered(DenseForm[Parameter]):
 
     The weights that cost least go, those that stay are solved again for what the layer reads, in
     three steps; k-means gives the shared values, each weight takes one of them with the errors of
-    those before it made good, and the values are fitted once more to who has which.
+    those before it compensated, and the values are fitted once more to who has which.
 
     Source: Han et al. 2016 (Deep Compression), sections 2 and 3: prune, then k-means. Differs:
     nothing is trained; saliency and correction are those of Hassibi and Stork 1993 (Optimal Brain

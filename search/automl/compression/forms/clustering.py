@@ -46,7 +46,7 @@ def solved_on(weights: Tensor, mask: Tensor, metric: Tensor) -> Tensor:
 
 
 def _saliency(weights: Tensor, mask: Tensor, metric: Tensor) -> Tensor:
-    """What each weight costs if it goes and the others of its output make good for it."""
+    """What each weight costs if it goes and the others of its output compensate for it."""
     found = torch.zeros_like(weights)
     for run, own in enumerate(metric):
         whole = torch.linalg.inv(own).diagonal() if mask[run].all() else None
@@ -82,7 +82,7 @@ def clustered(start: Tensor, weights: Tensor, mask: Tensor, metric: Tensor, size
 
 
 def assigned(weights: Tensor, mask: Tensor, metric: Tensor, values: Tensor) -> Tensor:
-    """Which value each weight takes, column by column, with the errors before it made good.
+    """Which value each weight takes, column by column, with the errors before it compensated.
 
     An output for which the nearest values have the smaller error takes these.
     """

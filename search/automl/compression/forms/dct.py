@@ -20,7 +20,7 @@ Parameter = tuple[int, int]
 class Frequencies(DenseForm[Parameter]):
     """The cosine transform of each kernel, of which a share stays, in a codebook's values.
 
-    Numbers that stay make good for those that go, as with `unstructured`; then they are shared.
+    Numbers that stay compensate for those that go, as with `unstructured`; then they are shared.
 
     Source: Wang et al. 2016 (CNNpack). Differs: what goes is chosen in the metric of the inputs'
     moments; kernels are not shared among each other first.

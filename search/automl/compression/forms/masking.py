@@ -14,7 +14,7 @@ import torch
 Tensor = torch.Tensor
 
 #: How the units that go are found: by the squares of their weights; these times the metric's
-#: diagonal; or by what is lost once the weights that stay make good for them.
+#: diagonal; or by what is lost once the weights that stay compensate for them.
 MAGNITUDE: Final = "magnitude"
 OBD: Final = "obd"
 OBS: Final = "obs"
@@ -97,7 +97,7 @@ def some_of(stay: int, of: int, length: int) -> Pattern:
 def masked(weights: Tensor, metric: Tensor | None, choice: Pattern, saliency: str) -> Tensor:
     """A matrix of which some units stay: [runs, outputs, columns].
 
-    With `OBS` the others make good for those that go: column by column as in SparseGPT (Frantar
+    With `OBS` the others compensate for those that go: column by column as in SparseGPT (Frantar
     and Alistarh, 2023), then by least squares on what stays.
 
     Args:
@@ -143,7 +143,7 @@ def _swept(weights: Tensor, metric: Tensor, choice: Pattern) -> tuple[Tensor, Te
 
 
 def _scores(block: Tensor, roots: Tensor, unit: int) -> Tensor:
-    """What is lost with each unit, once all behind it make good for it."""
+    """What is lost with each unit, once all behind it compensate for it."""
     if unit == 1:
         return (block / roots.diagonal(dim1=1, dim2=2)[:, None]).square()
     units = block.unflatten(2, (-1, unit))

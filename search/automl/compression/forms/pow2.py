@@ -17,7 +17,7 @@ class PowerOfTwo(DenseForm[int]):
     """Each weight becomes zero or one of the powers of two next to the layer's largest weight.
 
     With b bits there are 2^(b-2) powers, of either sign, and zero; each weight takes one with the
-    errors of those before it made good.
+    errors of those before it compensated.
 
     Source: Zhou et al. 2017 (INQ), the grid; the same weights are those of Elhoushi et al. 2019
     (DeepShift). Differs: nothing is trained, no weights are frozen in turns, and of two largest

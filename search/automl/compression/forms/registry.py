@@ -94,15 +94,15 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             "2:4",
             "two_of_four:TwoOfFour",
             "Mishra et al., Accelerating Sparse Deep Neural Networks, 2021; SparseGPT, 2023",
-            "Two of every four input channels have weights, which make good for the others; where\n"
-            "a table has rows of sparse kernels.",
+            "Two of every four input channels have weights, which compensate for the others;\n"
+            "where a table has rows of sparse kernels.",
             {},
         ),
         _entry(
             "unstructured",
             "masks:Unstructured",
             "LeCun et al., 1989 (obd); Hassibi and Stork, 1993 (obs); Han et al., 2015 (magnitude)",
-            "A share of the weights stays, wherever they are, and makes good for the others: for\n"
+            "A share of the weights stays, wherever they are, and compensates for the others: for\n"
             "its size.",
             {},
         ),

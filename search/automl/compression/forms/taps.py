@@ -19,7 +19,7 @@ Parameter = tuple[int, int, int]
 
 
 class Taps(Form[Parameter]):
-    """The taps around the middle, or every second one; those that stay make good for the others.
+    """The taps around the middle, or every second one; those that stay compensate for the others.
 
     Source: Anwar et al. 2017 (Structured Pruning of Deep Convolutional Neural Networks),
     intra-kernel strided sparsity. Differs: one pattern a layer, least squares in the metric of the

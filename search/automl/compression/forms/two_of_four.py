@@ -23,7 +23,7 @@ _ORDER: Final = (1, 2, 0)
 class TwoOfFour(DenseForm[str]):
     """Of every four neighbouring input channels at one tap of one output, two have weights.
 
-    The parameter is what chooses them: "obs" (those that stay make good for the others), or
+    The parameter is what chooses them: "obs" (those that stay compensate for the others), or
     "magnitude" and "obd", which leave the others as they are.
 
     Source: Mishra et al. 2021 (Accelerating Sparse Deep Neural Networks) for the pattern; Frantar

@@ -29,7 +29,7 @@ class Independent:
     """Fits each layer's remaining weights to its own dense outputs, on the dense inputs.
 
     After an importance that compensates as it removes this finds what is there already; after one
-    that does not, it is the whole of what a layer can make good by itself. At any resolution the
+    that does not, it is the whole of what a layer can compensate by itself. At any resolution the
     inputs are those of the dense one. Where a policy has bits, layers are rounded as `LeastSquares`
     rounds those that it solved.
 

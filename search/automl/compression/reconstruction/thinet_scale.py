@@ -1,4 +1,4 @@
-"""One scale for each channel that a layer still reads: the least that can be made good.
+"""One scale for each channel that a layer still reads: the least that can be compensated.
 
 Source: Luo et al. 2017 (ThiNet), section 3.2.3. Differs: as `least_squares` it goes through the
 network once, on the compressed network's own inputs and with the shortcut's error in a residual
