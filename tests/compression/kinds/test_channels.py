@@ -2,22 +2,17 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from compressed import compressor, images_for, read
-from torch import nn
+from compressed import compressor, read
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from automl.compression.compressor import Compressor
 from automl.compression.kinds.base import OneByOne
 from automl.compression.kinds.channels import ChannelsKind
 from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import SpaceError
-from automl.network import trace_network
 from automl.network.layers import ChannelGroup, Network
 from automl.policy.policy import Policy
-from automl.space import Space, build_space, channel_counts
+from automl.space import Space, build_space
 from handmade import network
 
 
@@ -106,38 +101,9 @@ def test_what_comes_before_a_group_is_computed_once_and_nothing_changes_by_it(
         found = measure_sensitivity(made.database, space, made.images[:3])
     plain = OneByOne.__init__
     monkeypatch.setattr(
-        OneByOne,
-        "__init__",
-        lambda self, bench, trying, _, places: plain(self, bench, trying, None, places),
+        OneByOne, "__init__", lambda self, bench, trying, _: plain(self, bench, trying)
     )
     with Multiplied() as more:
         expected = measure_sensitivity(made.database, space, made.images[:3])
     assert [row.tolist() for row in found.single] == [row.tolist() for row in expected.single]
     assert less.layers < 0.8 * more.layers
-
-
-def test_some_counts_are_measured_and_those_between_lie_near_what_they_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    torch.manual_seed(0)
-    wide = nn.Sequential(
-        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 48, 3), nn.ReLU(), nn.Conv2d(48, 10, 3)
-    )
-    traced = trace_network(wide, (1, 3, 8, 8), resolutions=())
-    space = build_space(traced.network, round_to=2)
-    counts = {each.name: channel_counts(each) for each in space.variables}
-    made = Compressor(traced, images_for((1, 3, 8, 8), 24), counts)
-    told = list[tuple[int, int]]()
-    found = measure_sensitivity(
-        made.database, space, made.images[:3], on_choice=lambda *each: told.append(each)
-    )
-    plain = OneByOne.__init__
-    monkeypatch.setattr(
-        OneByOne, "__init__", lambda self, bench, trying, changed, _: plain(self, bench, trying)
-    )
-    expected = measure_sensitivity(made.database, space, made.images[:3])
-    total = sum(len(variable.options) for variable in space.variables)
-    assert 1.5 * len(told) < total == told[-1][1]
-    for row, each in zip(found.single, expected.single, strict=True):
-        assert row[0] == each[0] > 0 == row[-1]
-        assert np.abs(np.log(row[:-1] / each[:-1])).mean() < 0.1

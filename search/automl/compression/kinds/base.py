@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.compression.kinds.curve import curve
 from automl.errors import SpaceError
 from automl.network import Layer, Network
 from automl.space import ChoiceKind, Pairwise, Space, SpaceSettings, Variable
@@ -77,8 +76,6 @@ class OneByOne:
         trying: Makes a choice and restores it.
         changed: Names of all modules whose parameters a variable's choices change, where they
             change nothing else: what the network computes before these is then computed once.
-        places: Where a variable's options but the dense one lie on a curve, of which some are then
-            measured; None measures all.
     """
 
     def __init__(
@@ -86,10 +83,8 @@ class OneByOne:
         bench: Bench,
         trying: Trying,
         changed: Callable[[Bench, Variable], Collection[str]] | None = None,
-        places: Callable[[Variable], Sequence[float]] | None = None,
     ) -> None:
         self._bench, self._trying, self._changed = bench, trying, changed
-        self._places = places
 
     def row(self, variable: Variable, on_option: Callable[[], None]) -> Floats:
         """As `Measurer.row`."""
@@ -99,19 +94,10 @@ class OneByOne:
             from automl.network import ResumedModel
 
             model = ResumedModel(self._bench.model, self._changed(self._bench, variable))
-
-        def measure(index: int) -> float:
-            option = variable.options[index]
+        for index, option in enumerate(variable.options[:-1]):
             with self._trying(self._bench, variable.name, option) as images:
-                change = self._bench.change(model, images)
+                found[index] = self._bench.change(model, images)
             on_option()
-            return change
-
-        others = len(variable.options) - 1
-        if self._places is None:
-            found[:others] = [measure(index) for index in range(others)]
-        else:
-            found[:others] = curve(measure, self._places(variable))
         return found
 
     def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from automl.compression.kinds.base import Bench, CompressionKind, Measurer, OneByOne
-from automl.compression.kinds.curve import shares
 from automl.errors import SpaceError
 from automl.network import Block, ChannelGroup, LayerPlan, Network
 from automl.policy import Policy
@@ -17,7 +16,6 @@ from automl.space import (
     Space,
     SpaceSettings,
     Variable,
-    channel_counts,
     sixteenth,
 )
 
@@ -61,13 +59,8 @@ class ChannelsKind(CompressionKind[int]):
         return Policy(options)
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
-        """The database's weights of what reads the group, written at full size; of some counts."""
-        return OneByOne(bench, _patched, _readers, _places)
-
-
-def _places(variable: Variable) -> Sequence[float]:
-    *counts, whole = channel_counts(variable)
-    return shares(counts, whole)
+        """The database's weights of what reads the group, written at full size."""
+        return OneByOne(bench, _patched, _readers)
 
 
 def _readers(bench: Bench, variable: Variable) -> Collection[str]:
