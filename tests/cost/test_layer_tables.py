@@ -31,11 +31,11 @@ def table(name: str, space: Space, counts: int = 64, precisions: Precisions = FP
 
 def test_what_a_layer_does_not_depend_on_is_none() -> None:
     alone = table("stem", Space(()))
-    assert (alone.gate, alone.resolution_variable) == (None, None)
+    assert (alone.gates, alone.resolution_variable) == ((), None)
     assert alone.shape == (1, 1)
     space = build_space(network(), round_to=8)
     inside = table("expand", space)
-    assert inside.gate == space.positions["block", "block"]
+    assert inside.gates == ((space.positions["block", "block"], (False, True)),)
     assert inside.resolution_variable == space.positions["resolution", ""]
     assert inside.shape == (2, 1, 2, 3)
 

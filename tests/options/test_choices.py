@@ -22,6 +22,12 @@ def test_auto_is_all_but_forms() -> None:
     assert options(depth=False, kinds=["bits"]).opened == Opened(blocks=False, kinds=("bits",))
 
 
+def test_merges_are_open_where_they_are_named() -> None:
+    found = options(choices="channels,merge").opened
+    assert found == Opened(blocks=False, bits=False, resolution=False, kinds=("merge",))
+    assert options(kinds=["merge"]).opened == Opened(kinds=("merge",))
+
+
 def test_words_open_what_they_say_and_nothing_else() -> None:
     some = options(choices="channels,rank,taps").opened
     assert some == Opened(True, False, False, False, (*RANK, "taps"))

@@ -26,6 +26,41 @@ def small() -> Space:
     )
 
 
+def with_merges() -> Space:
+    """A block with two merges in a row inside, of which the first reaches beyond it."""
+    return Space(
+        (
+            Variable("block", "b", (0, 1)),
+            Variable("block", "c", (0, 1)),
+            Variable("channels", "inner", (4, 8, 12)),
+            Variable("channels", "outer", (2, 4)),
+            Variable("bits", "conv", (Bits(8, 8), Bits(32, 32))),
+            Variable("merge", "one", (0, 1)),
+            Variable("merge", "two", (0, 1)),
+            Variable("channels", "alone", (1, 2)),
+        ),
+        nested=((0, (2, 4, 5, 6)), (1, (3, 5)), (5, (2, 4)), (6, (3, 4))),
+    )
+
+
+def test_what_lies_in_several_blocks_and_merges_counts_where_it_means_something() -> None:
+    space = with_merges()
+    everything = np.array(
+        list(itertools.product(*(range(size) for size in space.sizes))), dtype=np.int16
+    )
+    canonical = space.canonical(everything)
+    assert np.array_equal(space.canonical(canonical), canonical)
+    assert space.size == len(np.unique(canonical, axis=0))
+    gone = space.canonical(np.array([0, 1, 0, 0, 0, 0, 0, 0], dtype=np.int16))
+    assert gone.tolist() == [0, 1, 2, 0, 1, 1, 1, 0]  # without the block its merges mean nothing
+    made = space.canonical(np.array([1, 1, 0, 0, 0, 1, 0, 0], dtype=np.int16))
+    assert made.tolist() == [1, 1, 0, 1, 1, 1, 0, 0]
+
+
+def test_around_a_choice_is_its_block() -> None:
+    assert with_merges().blocks_around == {2: 0, 4: 0, 5: 1, 6: 0, 3: 1}
+
+
 def test_vectors_and_policies_are_each_others_inverse() -> None:
     space = small()
     for vector in space.random(50, np.random.default_rng(0)):

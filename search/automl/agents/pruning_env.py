@@ -44,7 +44,7 @@ class PruningEnv:
                 "amc keeps shares of channel groups, and this space has none", lacks=("channels",)
             )
         self.problem = problem
-        self.gates = {inner: gate for gate, inners in problem.space.nested for inner in inners}
+        self.gates = problem.space.blocks_around
         self.order = _network_order(problem)
         self.held, self.completion = _within_budget(problem, self.order)
         self.held_kinds = tuple(

@@ -292,7 +292,7 @@ def _points(space: Space, vectors: Vectors) -> Floats:
     if blocks:
         columns.append(vectors[:, blocks].mean(axis=1))
     if groups:
-        gates = {inner: gate for gate, inners in space.nested for inner in inners}
+        gates = space.blocks_around
         shares = np.column_stack([_shares(space, each)[vectors[:, each]] for each in groups])
         there = np.column_stack(
             [vectors[:, gates[each]] if each in gates else np.ones(len(vectors)) for each in groups]

@@ -38,6 +38,8 @@ from .layer_matrix import matrix as matrix
 from .layer_matrix import set_matrix as set_matrix
 from .memory import image_bytes as image_bytes
 from .memory import room as room
+from .merging import Merging as Merging
+from .merging import merged_chains as merged_chains
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer

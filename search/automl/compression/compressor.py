@@ -30,6 +30,7 @@ from automl.compression.kinds.applying import (
 )
 from automl.compression.labelled import Labelled, targets_of, without_labels
 from automl.compression.memory import Images, MemoryPlan
+from automl.compression.merging import Merging, merged_chains
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.quantization.simulation import Plan, is_rounded, make_plan
@@ -45,7 +46,7 @@ from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
 from automl.compression.statistics import Excerpt, Features, collect
 from automl.errors import QuantizationError, SpaceError, nearest
-from automl.network import Flow, TracedModel, kept_positions, replace_layer
+from automl.network import Chain, Flow, TracedModel, kept_positions, merged_trace, replace_layer
 from automl.policy import Bits, Policy
 
 Tensor = torch.Tensor
@@ -131,6 +132,11 @@ class Compressor:
         return {name: entry.elimination for name, entry in self.database.entries.items()}
 
     @cached_property
+    def merging(self) -> Merging:
+        """Makes layers into one."""
+        return Merging(self.traced, lambda: self.features(0))
+
+    @cached_property
     def inputs_digest(self) -> str:
         """Of the calibration inputs that are used: other inputs, or another order, differ in it."""
         return digest_of(self.images)
@@ -178,16 +184,18 @@ class Compressor:
             SpaceError: A further choice that cannot be made.
         """
         parts = further_parts(self.traced.model, policy)
-        runs, plan = self._planned(policy, parts)
-        if plan.bits and not (finish or parts):
+        made = merged_chains(self.traced, policy, parts)
+        runs, plan = self._planned(policy, parts, made)
+        if plan.bits and not (finish or parts or made):
             shown = self._memory.parts(
                 lambda here: resized(self.images[here], policy.resolution), len(self.images)
             )
             return self.joint.candidate(policy, plan, self._outputs(policy), shown)
         model = self.database.candidate(policy)
+        self.merging.put(model, made, self._kept(policy))
         if not (finish or plan.bits):
             return in_place(model, parts, lambda name: self.joint.moments_read(name, policy))
-        if not (plan.bits or parts or policy.removed or self.database.kept(policy)):
+        if not (plan.bits or parts or made or policy.removed or self.database.kept(policy)):
             return model
         self._features.let_go()  # a refit takes moments of its own, of what its network reads
         if not finish:  # parts of a layer are rounded for what they read: the walk, without solving
@@ -202,6 +210,7 @@ class Compressor:
             {} if plan.bits else {part.name: part.finish for part in parts},
             _stand_ins(model, parts, runs) if plan.bits else {},
             Dense(self.traced.model, lambda name: self._read(name, policy)),
+            frozenset(chain[-1] for chain in made),
         )
         finished = self._reconstruction.finish(candidate, self.quantizer, settings)
         return finished if plan.bits else in_place(finished, parts)
@@ -217,9 +226,12 @@ class Compressor:
             QuantizationError: Bits of a layer that is none or whose bits cannot be chosen.
             SpaceError: A further choice that cannot be made.
         """
-        return self._planned(policy, further_parts(self.traced.model, policy))[1]
+        parts = further_parts(self.traced.model, policy)
+        return self._planned(policy, parts, merged_chains(self.traced, policy, parts))[1]
 
-    def _planned(self, policy: Policy, parts: Sequence[FurtherPart]) -> tuple[Running, Plan]:
+    def _planned(
+        self, policy: Policy, parts: Sequence[FurtherPart], made: Sequence[Chain] = ()
+    ) -> tuple[Running, Plan]:
         known = self.joint.flow.layers
         for name in policy.bits:
             if name not in known:
@@ -232,7 +244,9 @@ class Compressor:
                 raise SpaceError(f"bits and {shown} of {part.name!r} cannot both be chosen")
         rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in flow.layers)
         runs = running(self.traced, parts if rounds else (), self._build)
-        flow = Flow(runs.trace, policy.removed) if runs.places else flow
+        if made:
+            runs = replace(runs, trace=merged_trace(runs.trace, self.traced.model, made))
+        flow = Flow(runs.trace, policy.removed) if runs.places or made else flow
         return runs, make_plan(flow, runs.bits(flow, policy.bits), self.scheme)
 
     def _build(self, part: FurtherPart, module: nn.Module) -> nn.Module:
@@ -242,11 +256,14 @@ class Compressor:
             self._built[key] = hollow(part.build(module))
         return self._built[key]
 
-    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
-        kept = self.database.kept(policy)
+    def _kept(self, policy: Policy) -> dict[tuple[str, str], Tensor]:
+        """Positions that stay along sides that lose some."""
         model, groups = self.traced.model, self.traced.network.groups
-        result = {}
-        for (name, side), places in kept_positions(model, groups, kept).items():
+        return kept_positions(model, groups, self.database.kept(policy))
+
+    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
+        model, result = self.traced.model, {}
+        for (name, side), places in self._kept(policy).items():
             if side == "through":  # a depthwise layer may write several channels for each it reads
                 module: Any = model.get_submodule(name)
                 times = getattr(module, "out_channels", 1) // getattr(module, "groups", 1)

@@ -10,6 +10,7 @@ import torch
 
 from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
+from automl.compression.merging import Merging
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.heap import give_back, peak_bytes
 from automl.network import column_scales, output_rows
@@ -25,6 +26,7 @@ def measure_sensitivity(
     images: Tensor,
     *,
     rounded: JointDatabase | None = None,
+    merging: Merging | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
     """The sensitivity of every choice alone, and of pairs of choices where their kinds know it.
@@ -35,6 +37,7 @@ def measure_sensitivity(
         space: The choices.
         images: Calibration inputs; a few dozen are enough.
         rounded: The database's rounded weights, for spaces with bits.
+        merging: Makes layers into one, for spaces with merges.
         on_choice: Told (choices done, choices in all).
 
     Returns:
@@ -61,7 +64,7 @@ def measure_sensitivity(
         give_back(most)  # what one choice frees seldom fits the next
         on_choice(done := done + 1, total)
 
-    bench = Bench(model, database, rounded, images, change)
+    bench = Bench(model, database, rounded, images, change, merging)
     measurers = {
         name: compression_kind(kind_of(name)).measurer(space, bench) for name in space.kinds
     }

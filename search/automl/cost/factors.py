@@ -170,10 +170,11 @@ def layer_lookup(table: LayerTable, prices: Prices, overhead: Overhead) -> Looku
     for axis, stride in zip(table.axes, strides[2:], strict=True):
         steps += [(variable, stride * step) for variable, step in axis.steps]
     flat = rows.reshape(-1, COLUMNS)
-    if table.gate is not None:
-        steps.append((table.gate, np.array([len(flat), 0])))
-        flat = np.concatenate([flat, np.zeros_like(flat)])
-    return Lookup(tuple(steps), flat)
+    past = len(flat)
+    for variable, runs in table.gates:  # one that is shut is enough to come out where nothing is
+        steps.append((variable, np.where(runs, 0, past)))
+    nothing = np.zeros((past * len(table.gates), COLUMNS))
+    return Lookup(tuple(steps), np.concatenate([flat, nothing]))
 
 
 def _priced(table: LayerTable, prices: Prices, overhead: Overhead) -> tuple[Floats, Floats]:

@@ -12,14 +12,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.axes import Axis, axes_of, settle
 from automl.cost.grids import Lowered, Operators, Way, operators_over, runs_on_integers, sized
-from automl.network import RECURRENT, UNPRICED, WEIGHTED, Layer, LayerPlan, Network
+from automl.network import (
+    RECURRENT,
+    UNPRICED,
+    WEIGHTED,
+    Layer,
+    LayerPlan,
+    MergedPlan,
+    Network,
+    merged_plans,
+)
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
 from automl.space import Space, bit_options, kind_of
 
@@ -45,6 +54,13 @@ class Ways:
     choosers: tuple[tuple[int, int], ...] = ()
 
 
+#: A variable of the space, and per option whether a layer runs.
+Gate = tuple[int, tuple[bool, ...]]
+#: Of blocks that are kept, and of merges that are not made: the dense option is the last of two.
+_DENSE: Final = (False, True)
+_OTHER: Final = (True, False)
+
+
 @dataclass(frozen=True, slots=True)
 class LayerTable:
     """What the price of one layer depends on.
@@ -54,7 +70,9 @@ class LayerTable:
         resolutions: Indices into `plan.sizes` to choose from.
         ways: The ways in which it runs.
         axes: Of its channels: none, one or two.
-        resolution_variable, gate: Variables of the space, where it depends on them.
+        resolution_variable: Of the space, where it depends on it.
+        gates: Variables of the space, and with which of their options the layer runs; with others
+            it costs nothing.
     """
 
     plan: LayerPlan
@@ -62,7 +80,7 @@ class LayerTable:
     ways: Ways
     axes: tuple[Axis, ...]
     resolution_variable: int | None = None
-    gate: int | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -236,19 +254,50 @@ class Builder:
     choosers: Mapping[str, tuple[int, tuple[Bits, ...]]] = field(default_factory=dict)
 
     def tables(self) -> Iterator[LayerTable]:
-        """One a layer, in network order."""
+        """One a layer, in network order; then one for each that others may become."""
         for plan in self.network.plans:
             yield self.table(plan, self._ways(plan))
+        if self.space.of_kind("merge"):
+            for each in merged_plans(self.network):
+                yield self.table(each.plan, self._ways(each.plan), self._made(each))
 
-    def table(self, plan: LayerPlan, ways: Ways) -> LayerTable:
-        """The table of one layer that runs in these ways."""
+    def table(
+        self, plan: LayerPlan, ways: Ways, gates: tuple[Gate, ...] | None = None
+    ) -> LayerTable:
+        """The table of one layer that runs in these ways.
+
+        Args:
+            plan: Of the layer.
+            ways: In which it runs.
+            gates: When it does; None for what its block and the merges of it say.
+        """
         positions = self.space.positions
         settled = settle(plan, self.network, self.space)
         axes = axes_of(settled, self.space, self.counts)
-        gate = positions.get(("block", plan.block)) if plan.block else None
+        gates = self._gates(plan) if gates is None else gates
         resolution = positions.get(("resolution", ""))
         resolutions = self._resolutions(plan, resolution)
-        return LayerTable(settled, resolutions, ways, axes, resolution, gate)
+        return LayerTable(settled, resolutions, ways, axes, resolution, gates)
+
+    def _gates(self, plan: LayerPlan) -> tuple[Gate, ...]:
+        """A layer runs where its block is kept and it became no part of another layer."""
+        merges = [name for name, layers in self._merged.items() if plan.layer.name in layers]
+        parts = [("block", plan.block), *(("merge", name) for name in merges)]
+        positions = self.space.positions
+        return tuple((positions[part], _DENSE) for part in parts if part in positions)
+
+    def _made(self, merged: MergedPlan) -> tuple[Gate, ...]:
+        """It runs where all its merges are made, and none that would make more of it."""
+        positions = self.space.positions
+        made = [(positions["merge", name], _OTHER) for name in merged.made]
+        others = [("block", name) for name in merged.blocks]
+        others += [("merge", name) for name in merged.beside]
+        return (*made, *((positions[part], _DENSE) for part in others if part in positions))
+
+    @cached_property
+    def _merged(self) -> Mapping[str, frozenset[str]]:
+        """Per merge, the layers that no longer run."""
+        return {merge.name: frozenset(merge.layers) for merge in self.network.merges}
 
     def _resolutions(self, plan: LayerPlan, variable: int | None) -> tuple[int, ...]:
         if variable is None:

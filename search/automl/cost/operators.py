@@ -10,9 +10,9 @@ from automl.cost.conversions import conversion
 from automl.cost.grids import Lowered, Way, runs_on_integers
 from automl.cost.layer_tables import runs_priced
 from automl.latency import OpKey, op_key
-from automl.network import Network
+from automl.network import Block, LayerPlan, Network, chains, merged_plans
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
-from automl.space import further_choices
+from automl.space import further_choices, merges_of
 
 
 def operators_of(network: Network, policy: Policy, precisions: Precisions) -> list[OpKey]:
@@ -35,18 +35,29 @@ class _Made:
 
     def layers(self) -> Iterator[OpKey]:
         """What runs, in network order."""
-        dense = self.precisions.dense
+        made = chains(self.network.merges, self._made)
+        gone = {
+            name for each in self.network.merges if each.name in self._made for name in each.layers
+        }
         for plan in self.network.plans:
             if plan.block in self.policy.removed and plan.block:
                 continue
-            op = plan.layer.op
-            if not runs_priced(op, self.precisions):
-                continue
-            bits = self._written_in(plan.owner, plan.block)
-            layer = plan.at(self._channels, self._resolution)
-            name = self.precisions.name_of(bits) if runs_on_integers(plan.layer) else dense
-            way = Way(name, self._lowerings.get(plan.layer.name), dense)
-            yield from map(way.key, way.operators(layer))
+            if plan.layer.name not in gone:
+                yield from self._layer(plan)
+        for each in merged_plans(self.network) if made else ():
+            if each.chain in made:
+                yield from self._layer(each.plan)
+
+    def _layer(self, plan: LayerPlan) -> Iterator[OpKey]:
+        """What one layer runs as."""
+        dense = self.precisions.dense
+        if not runs_priced(plan.layer.op, self.precisions):
+            return
+        bits = self._written_in(plan.owner, plan.block)
+        layer = plan.at(self._channels, self._resolution)
+        name = self.precisions.name_of(bits) if runs_on_integers(plan.layer) else dense
+        way = Way(name, self._lowerings.get(plan.layer.name), dense)
+        yield from map(way.key, way.operators(layer))
 
     def conversions(self) -> Iterator[OpKey]:
         """Where a value is read in another precision than it is written in."""
@@ -77,14 +88,22 @@ class _Made:
     def _passed(self) -> Mapping[str, str]:
         """Per last layer of a removed block: the layer that wrote what entered the block."""
         return {
-            block.leaves: block.enters
-            for block in self.network.blocks
-            if block.name in self.policy.removed and block.leaves in block.layers
+            block.leaves: block.enters for block in self._removed if block.leaves in block.layers
         }
+
+    @cached_property
+    def _removed(self) -> tuple[Block, ...]:
+        return tuple(each for each in self.network.blocks if each.name in self.policy.removed)
 
     @cached_property
     def _blocks(self) -> Mapping[str, str]:
         return {plan.layer.name: plan.block for plan in self.network.plans}
+
+    @cached_property
+    def _made(self) -> frozenset[str]:
+        """Merges that are made."""
+        chosen = merges_of(self.policy)
+        return chosen.difference(*(each.merges for each in self._removed))
 
     @cached_property
     def _channels(self) -> Mapping[str, int]:

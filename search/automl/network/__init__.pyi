@@ -1,4 +1,5 @@
 from .bypass import Bypasses as Bypasses
+from .composing import composed as composed
 from .forward_tracer import Address as Address
 from .forward_tracer import ForwardTracer as ForwardTracer
 from .forward_tracer import LeafCall as LeafCall
@@ -21,10 +22,18 @@ from .layers import ChannelGroup as ChannelGroup
 from .layers import Extent as Extent
 from .layers import Layer as Layer
 from .layers import LayerPlan as LayerPlan
+from .layers import MergeableLayers as MergeableLayers
 from .layers import Network as Network
 from .layers import Parameters as Parameters
 from .layers import Side as Side
 from .layers import Width as Width
+from .merges import Chain as Chain
+from .merges import MergedPlan as MergedPlan
+from .merges import chains as chains
+from .merges import merged_plans as merged_plans
+from .merges import rows_of as rows_of
+from .merging import merge_layers as merge_layers
+from .merging import merged_trace as merged_trace
 from .operators import base_name as base_name
 from .outputs import column_scales as column_scales
 from .outputs import judged_tensors as judged_tensors
@@ -48,6 +57,7 @@ from .stepped_tracer import SteppedTracer as SteppedTracer
 from .surgery import kept_positions as kept_positions
 from .surgery import positions_of as positions_of
 from .surgery import replace_layer as replace_layer
+from .surgery import slice_side as slice_side
 from .surgery import smaller as smaller
 from .traced_model import TracedModel as TracedModel
 from .traced_model import fingerprint_of as fingerprint_of

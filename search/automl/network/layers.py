@@ -210,6 +210,7 @@ class Block:
         groups: Names of the channel groups that live in it alone and go with it.
         enters, leaves: Layers whose bits the value that enters it and the one that leaves it are
             written in, "" for float. Without the block, what left it has the bits of what entered.
+        merges: Names of the merges of layers that go with it.
     """
 
     name: str
@@ -217,6 +218,23 @@ class Block:
     groups: tuple[str, ...]
     enters: str = ""
     leaves: str = ""
+    merges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MergeableLayers:
+    """Layers that follow each other and can become one, which drops what is between them.
+
+    Attributes:
+        name: Of the first.
+        chain: All of them, in their order: two, or more where those between are depthwise.
+        layers, groups: Names of priced layers and channel groups that no longer are.
+    """
+
+    name: str
+    chain: tuple[str, ...]
+    layers: tuple[str, ...]
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +263,7 @@ class LayerPlan:
 
     Attributes:
         layer: The layer of the dense network, at the dense resolution.
-        inputs: The input side.
-        outputs: The output side.
+        inputs, outputs: Its sides.
         sizes: Per resolution of the network: (in_size, out_size).
         block: Name of the removable block that it lives in, or "".
         scales_groups: True where the convolution's `groups` shrink with its channels (depthwise).
@@ -301,8 +318,7 @@ class Boundary:
     """A value that goes from one layer's precision to another's: converted where they differ.
 
     Attributes:
-        producer: The layer whose bits it is written in, "" for float.
-        consumer: The layer whose bits it is read in, "" for float.
+        producer, consumer: The layers whose bits it is written and read in, "" for float.
         plan: The conversion as a layer, `op` "convert": the shape of the value, the block it goes
             with.
         value: Tells the value from others; one that several layers read is converted once.
@@ -338,6 +354,7 @@ class Network:
         unprunable: Parts that are left alone, with the reason.
         fingerprint: Names and shapes of all weights, hashed; tells one model from another.
         boundaries: Where values go from one layer's precision to another's.
+        merges: Layers that can become one, in network order.
     """
 
     plans: tuple[LayerPlan, ...]
@@ -348,6 +365,7 @@ class Network:
     unprunable: tuple[Unprunable, ...] = ()
     fingerprint: str = ""
     boundaries: tuple[Boundary, ...] = ()
+    merges: tuple[MergeableLayers, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:

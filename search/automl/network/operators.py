@@ -22,6 +22,9 @@ _ACTIVATIONS = names(
     "sigmoid silu gelu hardswish hardsigmoid tanh elu leaky_relu mish softplus exp sqrt pow rsqrt "
     "prelu log_sigmoid erf relu hardtanh clamp clamp_min threshold"
 )
+_ELEMENTWISE = (_ACTIVATIONS | names("add sub rsub mul div clone alias detach dropout neg")) - {
+    "prelu"
+}
 _ARITHMETIC = {"add": "add", "sub": "add", "rsub": "add", "mul": "mul", "div": "mul"}
 _POOLS = {
     "max_pool2d_with_indices": "max_pool",
@@ -76,6 +79,14 @@ def is_free(call: Call, producer: Call | None) -> bool:
 def is_rectifier(call: Call) -> bool:
     """Whether an operation leaves alone what it wrote itself, and fuses with what is before it."""
     return base_name(call.step.op) in _RELUS
+
+
+def is_elementwise(call: Call) -> bool:
+    """Whether an operation makes of each number of a value another, by no weights."""
+    whole = call.out_shapes[:1]
+    shapes = {*call.in_shapes, *(shape for shape in call.operands if shape), *whole}
+    known = base_name(call.step.op) in _ELEMENTWISE and not call.step.module
+    return known and not call.weights and len(whole) == 1 and len(shapes) == 1
 
 
 def layers_of(

@@ -94,15 +94,7 @@ def cut(
             call, dim, extent = parse_size(side)
             sizes.setdefault(name, {}).setdefault(call, {})[dim] = extent, positions
             continue
-        module: Any = model.get_submodule(name)
-        if base_kind(module) in ("batch_norm", "prelu", *NORMS):
-            _slice_all(module, positions)
-        elif side == "through":
-            _slice_depthwise(module, positions)
-        elif side == "out":
-            _slice_out(module, positions)
-        else:
-            _slice_in(module, positions)
+        slice_side(model.get_submodule(name), side, positions)
     for name, stays in sizes.items():
         set_sizes(model.get_submodule(name), stays)
     for first, *rest in tied.values():
@@ -110,6 +102,18 @@ def cut(
             if torch.equal(first.weight, other.weight):
                 other.weight = first.weight
     return found
+
+
+def slice_side(module: nn.Module, side: str, positions: Tensor) -> None:
+    """Keep these positions of a layer's side, in place."""
+    if base_kind(module) in ("batch_norm", "prelu", *NORMS):
+        _slice_all(module, positions)
+    elif side == "through":
+        _slice_depthwise(module, positions)
+    elif side == "out":
+        _slice_out(module, positions)
+    else:
+        _slice_in(module, positions)
 
 
 def replace_layer(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -26,10 +26,12 @@ from automl.network.layers import (
     Block,
     Layer,
     LayerPlan,
+    MergeableLayers,
     Network,
     Unprunable,
     Width,
 )
+from automl.network.merging import find_merges
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
 from automl.network.parameters import with_parameters
@@ -108,7 +110,7 @@ def trace_network(
         if not trace.sizes.translate(trace.heads, roots):
             refused |= unsound
     network = replace(
-        _network(ready, trace, priced, grouping, blocks),
+        _network(ready, trace, priced, grouping, blocks, example),
         input_shape=tuple(input_shape),
         fingerprint=fingerprint,
         unprunable=(*_left_alone(grouping, refused, parts), *asleep),
@@ -227,6 +229,7 @@ def _network(
     priced: _Priced,
     grouping: Grouping,
     blocks: Mapping[str, Bypass],
+    example: Tensor,
 ) -> Network:
     """All but the input's shape, what is left alone, and the fingerprint."""
     bypasses, flow = Bypasses(trace), Flow(trace)
@@ -238,13 +241,15 @@ def _network(
         plan = widths.plan(line, rungs, within.get(call.step.address, ""))
         plans.append(replace(plan, owner=flow.owner(call)))
     plans = with_parameters(plans, priced.calls, trace, model, tuple(blocks))
+    merges = find_merges(model, trace, grouping, zip(priced.calls, plans, strict=True), example)
     return Network(
         tuple(plans),
         grouping.groups,
-        _blocks(blocks, gone, plans, grouping, flow),
+        _blocks(blocks, gone, plans, grouping, flow, merges),
         (),
         tuple(priced.sizes),
         boundaries=find_boundaries(flow, grouping, list(priced.sizes.values()), within),
+        merges=merges,
     )
 
 
@@ -296,6 +301,7 @@ def _blocks(
     plans: list[LayerPlan],
     grouping: Grouping,
     flow: Flow,
+    merges: Sequence[MergeableLayers],
 ) -> tuple[Block, ...]:
     result = []
     for name, past in blocks.items():
@@ -306,8 +312,9 @@ def _blocks(
             for group in grouping.groups
             if all(side.module in modules - {""} for side in (*group.producers, *group.consumers))
         )
-        ends = map(flow.value_owner, (past.enters, past.leaves))
-        result.append(Block(name, layers, inside, *ends))
+        enters, leaves = map(flow.value_owner, (past.enters, past.leaves))
+        within = tuple(merge.name for merge in merges if {*merge.layers} & {*layers})
+        result.append(Block(name, layers, inside, enters, leaves, within))
     return tuple(result)
 
 

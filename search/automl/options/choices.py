@@ -9,9 +9,11 @@ from typing import Any, Final
 from automl.errors import UnknownNameError, UsageError
 from automl.methods import registry
 
-#: Kinds of choices by the words that open them.
+#: What opens kinds of choices that go by other names, or opens forms.
 WORDS: Final = ("channels", "blocks", "bits", "resolution", "forms")
-#: All kinds, as far as the other options leave them open; no forms.
+#: Kinds that these words open.
+_WORDED: Final = ("channels", "block", "bits", "resolution", "form")
+#: All kinds, as far as the other options leave them open; no forms, and no further kinds.
 AUTO: Final = ("auto",)
 
 
@@ -97,6 +99,5 @@ def _forms() -> Mapping[str, tuple[str, ...]]:
 
 
 def _kinds() -> tuple[str, ...]:
-    """Further kinds: those of other packages."""
-    found = registry("kinds")
-    return tuple(name for name in found.names() if name not in found.ours)
+    """Further kinds, that are open where they are named: merges, and those of other packages."""
+    return tuple(name for name in registry("kinds").names() if name not in _WORDED)

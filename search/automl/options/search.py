@@ -142,9 +142,9 @@ class SearchOptions(SpaceOptions):
     choices: tuple[str, ...] = option(
         CHOICES,
         ("auto",),
-        help="What may be chosen: channels,blocks,bits,resolution, and forms of layers: forms for"
-        " those that pay on the target, or rank,taps,separable (see automl methods forms); auto is"
-        " all but forms.",
+        help="What may be chosen: channels,blocks,bits,resolution; merge for layers that become"
+        " one; and forms of layers: forms for those that pay on the target, or rank,taps,separable"
+        " (see automl methods forms). auto is all but merge and forms.",
     )
     agent: str = option(method("agents"), "lagrangian", help="Who searches: see automl agents.")
     warm_start: bool = option(

@@ -269,6 +269,7 @@ def make_context(
             network.space,
             request.task.data.validation.head(SENSITIVITY_IMAGES).inputs,
             rounded=compressor.joint,
+            merging=compressor.merging,
             on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
         )
         if prepared is None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.compression import further_parts, in_place, running
+from automl.compression import further_parts, in_place, merged_chains, running
 from automl.cost import LATENCY, Overhead, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.heap import give_back
@@ -21,7 +21,7 @@ from automl.latency import (
     TableHeader,
     Timings,
 )
-from automl.network import Flow, TracedModel, smaller
+from automl.network import Flow, TracedModel, merge_layers, merged_trace, smaller
 from automl.pipeline.precision import floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy import Policy, is_float
@@ -168,8 +168,11 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
     model, shape = network_of(traced, policy)
     scheme = scheme_of(header)
     if scheme is not None and any(map(computes_integers, policy.bits.values())):
-        runs = running(traced, further_parts(traced.model, policy))
-        flow = Flow(runs.trace, policy.removed)
+        runs, made = (
+            running(traced, further_parts(traced.model, policy)),
+            merged_chains(traced, policy),
+        )
+        flow = Flow(merged_trace(runs.trace, traced.model, made), policy.removed)
         content = uncalibrated_onnx(model, flow, runs.bits(flow, policy.bits), scheme, shape)
     else:
         content = onnx_bytes(model, shape)
@@ -187,6 +190,8 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
         if policy.channels.get(group.name, group.channels) < group.channels
     }
     model = smaller(traced.model, groups, kept, frozenset(policy.removed))
+    for chain in merged_chains(traced, policy):
+        merge_layers(model, chain)
     model = in_place(model, further_parts(traced.model, policy))
     return model, input_shape(traced, policy)
 

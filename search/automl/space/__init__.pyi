@@ -14,6 +14,7 @@ from .parameters import parameter_values as parameter_values
 from .registry import KINDS as KINDS
 from .registry import further_choices as further_choices
 from .registry import kind_of as kind_of
+from .registry import merges_of as merges_of
 from .space import Pairwise as Pairwise
 from .space import Sensitivity as Sensitivity
 from .space import Space as Space

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from automl.errors import SpaceError
-from automl.network import Network
-from automl.policy import Bits
+from automl.network import Block, MergeableLayers, Network
+from automl.policy import Bits, is_float
 from automl.space.kind import SpaceSettings, Variable, bit_options
 from automl.space.registry import kind_of
 from automl.space.space import Space
@@ -61,10 +61,15 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
             + "".join(f", no {name}" for name in settings.kinds)
         )
     _refuse_two_forms(variables)
+    _refuse_merged_integers(network, variables)
     positions = {(variable.kind, variable.name): i for i, variable in enumerate(variables)}
+    parts = [
+        *((("block", block.name), block) for block in network.blocks),
+        *((("merge", each.name), _as_block(each)) for each in network.merges),
+    ]
     nested = [
         (
-            positions["block", block.name],
+            positions[gate],
             tuple(
                 positions[kind.name, part]
                 for kind in opened
@@ -72,10 +77,31 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
                 if (kind.name, part) in positions
             ),
         )
-        for block in network.blocks
-        if ("block", block.name) in positions
+        for gate, block in parts
+        if gate in positions
     ]
     return Space(tuple(variables), tuple(nested))
+
+
+def _as_block(merge: MergeableLayers) -> Block:
+    """What is chosen of layers that become one means nothing then, as in a block that is gone."""
+    return Block(merge.name, merge.layers, merge.groups)
+
+
+def _refuse_merged_integers(network: Network, variables: Sequence[Variable]) -> None:
+    """What layers become is computed in float.
+
+    Raises:
+        SpaceError: A layer that could be merged and has no float among its bits.
+    """
+    open_to = {each.name for each in variables if each.kind == "merge"}
+    layers = {name for each in network.merges if each.name in open_to for name in each.chain}
+    for each in variables:
+        if each.kind == "bits" and each.name in layers and not is_float(bit_options(each)[-1]):
+            raise SpaceError(
+                f"merge and bits of {each.name!r} cannot both be chosen: merged layers compute in"
+                " float, which is not among its bits"
+            )
 
 
 def _refuse_two_forms(variables: Sequence[Variable]) -> None:

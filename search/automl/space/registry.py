@@ -54,6 +54,12 @@ KINDS: Final = Registry[AnyKind](
             "Denton et al., 2014 (low rank); see automl methods forms",
             "The set that a layer's weights are brought to, and the operators that it runs as.",
         ),
+        _entry(
+            "merge",
+            "merge:MergeKind",
+            "Fu et al., DepthShrinker, 2022; Kim et al., LayerMerge, 2024",
+            "Whether layers that follow each other become one, without what is between them.",
+        ),
     ),
     "kind of choice",
 )
@@ -88,6 +94,16 @@ def further_choices(policy: Policy) -> Iterator[tuple[AnyKind, str, Any]]:
         kind = kind_of(name)
         for part, option in choices_of(kind, policy).items():
             yield kind, part, option
+
+
+def merges_of(policy: Policy) -> frozenset[str]:
+    """Names of the merges of layers that a policy makes.
+
+    Raises:
+        SpaceError: A text that is none of a merge's options.
+    """
+    chosen = choices_of(kind_of("merge"), policy)
+    return frozenset(name for name, apart in chosen.items() if not apart)
 
 
 def choices_of(kind: AnyKind, policy: Policy) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class Space:
 
     Attributes:
         variables: In the order of a vector's entries.
-        nested: Per block variable: (its index, indices of the variables that live inside the block
-            and mean nothing when it is left out).
+        nested: Per variable of a block or a merge: (its index, indices of the variables that live
+            inside and mean nothing when the block is left out or the layers are one). Merges come
+            after the blocks that they may lie in; a variable may lie in several.
 
     Raises:
         SpaceError: A variable of an unknown kind; names the nearest.
@@ -61,15 +62,30 @@ class Space:
     @cached_property
     def size(self) -> int:
         """How many different networks there are (inner choices of left-out blocks not counted)."""
-        inside = {inner for _, inners in self.nested for inner in inners}
-        gates = {gate for gate, _ in self.nested}
-        total = math.prod(
-            size for i, size in enumerate(self.sizes) if i not in inside and i not in gates
-        )
-        for gate, inners in self.nested:
-            without = self.sizes[gate] - 1
-            total *= without + math.prod(self.sizes[inner] for inner in inners)
-        return total
+        return self._count(frozenset(range(len(self.sizes))))
+
+    def _count(self, variables: frozenset[int]) -> int:
+        """How many different choices some variables leave, all others dense."""
+        behind = ((gate, {*each}) for gate, each in self.nested if gate in variables)
+        found = next((pair for pair in behind if variables & pair[1]), None)
+        if found is None:
+            return math.prod(self.sizes[each] for each in variables)
+        gate, inside = found
+        here = self._beside(gate, variables)
+        others = here - {gate}
+        changed = (self.sizes[gate] - 1) * self._count(others - inside)
+        return (changed + self._count(others)) * self._count(variables - here)
+
+    def _beside(self, gate: int, variables: frozenset[int]) -> frozenset[int]:
+        """Among some variables, those that a gate has to do with, by way of other gates too."""
+        here, grown = frozenset({gate}), frozenset[int]()
+        while here != grown:
+            grown = here
+            for other, inside in self.nested:
+                both = variables & {other, *inside}
+                if other in variables and both & here:
+                    here |= both
+        return here
 
     @cached_property
     def digest(self) -> str:
@@ -78,12 +94,34 @@ class Space:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
-    def _gates(self) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """Per variable: the gate that it lies behind (itself where there is none), and whether."""
-        gates = np.arange(len(self.variables), dtype=np.intp)
+    def blocks_around(self) -> Mapping[int, int]:
+        """The variable of the block around each variable that lies in one."""
+        return {
+            inner: gate
+            for gate, inners in self.nested
+            if self.variables[gate].kind == "block"
+            for inner in inners
+        }
+
+    @cached_property
+    def _gates(self) -> tuple[tuple[NDArray[np.intp], NDArray[np.bool_]], ...]:
+        """Per variable: the gate that it lies behind (itself where there is none), and whether.
+
+        Several such, one after the other, where a variable lies behind more than one gate.
+        """
+        levels: list[dict[int, int]] = []
         for gate, inners in self.nested:
-            gates[list(inners)] = gate
-        return gates, gates != np.arange(len(gates))
+            after = [place for place, level in enumerate(levels) if gate in level]
+            taken = [place for place, level in enumerate(levels) if level.keys() & {*inners}]
+            place = 1 + max((*after, *taken), default=-1)
+            levels += [{}] * (place == len(levels))
+            levels[place] = levels[place] | dict.fromkeys(inners, gate)
+        found = []
+        for level in levels:
+            gates = np.arange(len(self.variables), dtype=np.intp)
+            gates[list(level)] = list(level.values())
+            found.append((gates, gates != np.arange(len(gates))))
+        return tuple(found)
 
     @cached_property
     def positions(self) -> Mapping[tuple[str, str], int]:
@@ -168,13 +206,14 @@ class Space:
         return self.decode(vector)
 
     def canonical(self, vectors: Vectors) -> Vectors:
-        """Vectors [..., variables] with the insides of left-out blocks set to dense.
+        """Vectors [..., variables] with the insides of left-out blocks and of merges set to dense.
 
         Networks are equal exactly when their canonical vectors are.
         """
-        gates, inside = self._gates
-        left_out = (vectors != self.dense)[..., gates] & inside
-        return np.where(left_out, self.dense, vectors)
+        for gates, inside in self._gates:
+            left_out = (vectors != self.dense)[..., gates] & inside
+            vectors = np.where(left_out, self.dense, vectors)
+        return vectors
 
     def random(self, count: int, generator: np.random.Generator) -> Vectors:
         """`count` canonical vectors [count, variables], each option as likely as the next."""

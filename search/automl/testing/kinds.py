@@ -27,7 +27,15 @@ from automl.cost import (
 from automl.methods import Method
 from automl.network import Network
 from automl.policy import FP32, Policy
-from automl.space import ChoiceKind, Space, SpaceSettings, Variable, kind_of, open_space
+from automl.space import (
+    ChoiceKind,
+    Sensitivity,
+    Space,
+    SpaceSettings,
+    Variable,
+    kind_of,
+    open_space,
+)
 from automl.study import Problem
 from automl.testing.networks import loss, made_compressor
 from automl.units import QUANTITIES
@@ -105,6 +113,12 @@ class KindContract:
         """What is open in the network."""
         return open_space(made.traced.network, SpaceSettings(kinds=(self.name,)))
 
+    def sensitivity(self, made: Compressor, space: Space) -> Sensitivity:
+        """Of each choice, on the compressor's own images."""
+        return measure_sensitivity(
+            made.database, space, made.images[:], rounded=made.joint, merging=made.merging
+        )
+
     def alone(self, space: Space) -> Iterator[tuple[int, int, Policy]]:
         """Each option but the dense one, chosen alone: its variable, its place, the policy."""
         found = space.of_kind(self.name)
@@ -157,7 +171,7 @@ class KindContract:
         """Before the finishing step: its sensitivity is the change of the outputs that it makes."""
         made = self.compressor()
         space = self.space(made)
-        found = measure_sensitivity(made.database, space, made.images[:], rounded=made.joint)
+        found = self.sensitivity(made, space)
         for position, option, policy in self.alone(space):
             changed = loss(made, made.make(policy, finish=False), made.images[:])
             assert np.isclose(found.single[position][option], changed, rtol=1e-3, atol=1e-9)
@@ -168,7 +182,7 @@ class KindContract:
         made = self.compressor()
         space = self.space(made)
         before = {name: each.clone() for name, each in made.traced.model.state_dict().items()}
-        measure_sensitivity(made.database, space, made.images[:], rounded=made.joint)
+        self.sensitivity(made, space)
         _, _, policy = next(self.alone(space))
         with torch.no_grad():
             first, second = (made.make(policy)(made.images[:]) for _ in range(2))

@@ -60,6 +60,8 @@ def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
     found: dict[str, FurtherPart] = {}
     for kind, part, option in further_choices(policy):
         made = compression_kind(kind)
+        if not made.by_part:
+            continue
         if part not in names:
             raise SpaceError(f"{kind.name} of {part!r}: no such part{nearest(part, names)}")
         if not made.changes(option) or f"{part}.".startswith(gone):

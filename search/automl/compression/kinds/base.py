@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from automl.compression.database import Database
+    from automl.compression.merging import Merging
     from automl.compression.quantization.joint_database import JointDatabase
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Bench:
         rounded: The database's rounded weights and its inputs' moments, where there are any.
         images: Calibration inputs.
         change: How much a network's outputs on some inputs differ from the dense ones.
+        merging: Makes layers into one.
     """
 
     model: nn.Module
@@ -50,6 +52,7 @@ class Bench:
     rounded: JointDatabase | None
     images: Tensor
     change: Callable[[Callable[[Tensor], Any], Tensor], float]
+    merging: Merging | None = None
 
 
 class Measurer(Protocol):
@@ -109,8 +112,14 @@ class CompressionKind(ChoiceKind[T]):
     """A kind of choice that can be measured on a model and applied to one.
 
     Resolution, blocks, channels and bits change many parts at once: they are applied where a
-    candidate is made (`Compressor.make`). Further kinds are applied part by part, in two steps.
+    candidate is made (`Compressor.make`). So are merges. Other kinds are applied part by part, in
+    two steps.
+
+    Attributes:
+        by_part: Whether they are.
     """
+
+    by_part: ClassVar[bool] = True
 
     @abstractmethod
     def measurer(self, space: Space, bench: Bench) -> Measurer:

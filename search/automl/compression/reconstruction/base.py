@@ -127,6 +127,8 @@ class Candidate:
         stand_ins: Per layer that takes another form in a network with bits: what runs in its place,
             which the trace and the plan know. `finishes` are then empty.
         dense: What it was made from; None where only methods follow that can do without.
+        merged: Layers that run in place of several: they read what the first of these does, and
+            were solved on what it reads in the dense network.
     """
 
     model: nn.Module
@@ -138,6 +140,7 @@ class Candidate:
     finishes: Mapping[str, Callable[[nn.Module, Tensor], None]] = field(default_factory=dict)
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     dense: Dense | None = None
+    merged: frozenset[str] = frozenset()
 
     @property
     def made_from(self) -> Dense:

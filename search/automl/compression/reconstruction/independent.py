@@ -46,6 +46,8 @@ class Independent:
         dense = candidate.made_from
 
         def solve(name: str, module: nn.Module, before: Tensor, solver: Solver) -> Tensor | None:
+            if name in candidate.merged:
+                return None  # solved so already
             read = dense.read(name)
             if read.columns.shape[1] + 1 == read.moments.shape[2]:
                 return None  # it reads all that it did

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, places, set_matrix
-from automl.compression.memory import Gate
+from automl.compression.memory import CELLS, Gate
 from automl.compression.quantization.base import Quantizer
 from automl.compression.quantization.calibrating import CalibrationMode
 from automl.compression.quantization.codebook import Codebook
@@ -133,7 +133,8 @@ class Refitter(CalibrationMode):
         self.finished, self._done, self._until = set(done), frozenset(done), until
         self._features, self._kept, self._settings = features, kept, settings
         self._quantizer, self._find, self._finishes = quantizer, solve, candidate.finishes
-        changed = kept or removed or candidate.stand_ins or not plan.bits
+        self._merged = candidate.merged
+        changed = kept or removed or candidate.stand_ins or candidate.merged or not plan.bits
         coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
         self._refits = settings.rounds > 0 and bool(changed or coarse)
         self._shortcuts = self._find_shortcuts(candidate.trace, removed)
@@ -307,7 +308,11 @@ class Refitter(CalibrationMode):
         return LayerRows(wide, target.flatten(0, 1), gathered.shortcut, images, rounds)
 
     def _chosen(self, name: str, here: slice) -> Tensor:
-        return self._settings.excerpt.places(self._features.chosen[name])[here]
+        chosen = self._settings.excerpt.places(self._features.chosen[name])
+        if name in self._merged:  # it reads more than the layers whose place it takes
+            most = CELLS // (matrix(self._modules[name]).shape[2] + 1)
+            chosen = chosen[:, : max(1, most // self._parts.images_at(name))]
+        return chosen[here]
 
     def _places(self, reader: _Reader, values: Tensor) -> Tensor:
         """The sampled places; of layers that the features do not know, some of each image.

@@ -1,0 +1,115 @@
+"""Merge: layers that follow each other become one, without the activation between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl.compression.kinds.base import DENSE, Bench, CompressionKind, Floats, Measurer
+from automl.errors import SpaceError
+from automl.network import Block, Chain, Network, chains, rows_of
+from automl.space import Pairwise, Space, SpaceSettings, Variable
+
+if TYPE_CHECKING:
+    from automl.compression.merging import Merging
+
+_MERGED = "merged"
+
+
+class MergeKind(CompressionKind[int]):
+    """Whether layers stay apart (1) or become one (0), which is named by the first of them.
+
+    Source: DepthShrinker (Fu et al. 2022) and LayerMerge (Kim et al. 2024), which train which
+    activations go, then the network. Differs: nothing is trained. The one layer is solved by least
+    squares towards what the last layer of the dense network writes, activation and all, and which
+    layers become one is chosen by that and by the price of the one, with all else that is.
+    """
+
+    name = "merge"
+    ordered = True
+    by_part = False
+
+    def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:
+        """One for each merge, where the kind is open."""
+        merges = network.merges if self.name in settings.kinds else ()
+        return [Variable(self.name, merge.name, (0, 1)) for merge in merges]
+
+    def format(self, option: int) -> str:
+        """As "merged" or "dense"."""
+        return DENSE if option else _MERGED
+
+    def parse(self, text: str) -> int:
+        """As "merged" or "dense"."""
+        if text not in (DENSE, _MERGED):
+            raise ValueError(f"{text!r} is neither {_MERGED!r} nor {DENSE!r}")
+        return int(text == DENSE)
+
+    def inside(self, block: Block) -> Sequence[str]:
+        """Merges of layers of which some are in the block."""
+        return block.merges
+
+    def changes(self, option: int) -> bool:
+        """Whether the layers become one."""
+        return not option
+
+    def measurer(self, space: Space, bench: Bench) -> Measurer:
+        """The network with some layers as one, solved on what the dense network reads there."""
+        if bench.merging is None:
+            raise SpaceError("the space has merges: they cannot be measured without the images")
+        return _Measurer(bench, bench.merging, space)
+
+
+class _Measurer:
+    """Measures merges alone, and two in a row together.
+
+    Args:
+        bench: What they are made on.
+        merging: Makes them.
+        space: Of the choices.
+    """
+
+    def __init__(self, bench: Bench, merging: Merging, space: Space) -> None:
+        self._bench, self._merging, self._space = bench, merging, space
+        self._rows = rows_of(merging.network.merges)
+        self._merges = {each.name: each for row in self._rows for each in row}
+        merging.solve([each.chain for each in self._merges.values()])
+
+    def row(self, variable: Variable, on_option: Callable[[], None]) -> Floats:
+        """As `Measurer.row`."""
+        found = np.array([self._change(self._merges[variable.name].chain), 0.0])
+        on_option()
+        return found
+
+    def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:
+        """What two merges in a row do together beyond the sum of both."""
+        found = []
+        for row in self._rows:
+            for pair in pairwise(row):
+                one, other = (self._space.positions[MergeKind.name, each.name] for each in pair)
+                (chain,) = chains(pair, [merge.name for merge in pair])
+                table = np.zeros((2, 2))
+                table[0, 0] = self._change(chain) - sensitivity[one][0] - sensitivity[other][0]
+                found.append(((one, other), table))
+        return tuple(found)
+
+    def _change(self, chain: Chain) -> float:
+        with self._made(chain):
+            return self._bench.change(self._bench.model, self._bench.images)
+
+    @contextmanager
+    def _made(self, chain: Chain) -> Iterator[None]:
+        from automl.network import merge_layers, replace_layer
+
+        model = self._bench.model
+        before = {name: model.get_submodule(name) for name in chain}
+        merged = self._merging.solved(chain)
+        try:
+            merge_layers(model, chain, merged)
+            yield
+        finally:
+            for name, module in before.items():
+                replace_layer(model, name, module)
