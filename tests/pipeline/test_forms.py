@@ -18,7 +18,7 @@ from torch import Tensor
 from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel, StoredPart
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
-from automl.cost import required_keys
+from automl.cost import operators_of, required_keys
 from automl.errors import SpaceError, UsageError
 from automl.export.packed import read_packed, state_dict
 from automl.latency import LatencyTable, OpKey, Row, op_key
@@ -27,7 +27,9 @@ from automl.methods import Method
 from automl.network import Layer, trace_network
 from automl.pipeline import SearchRequest, search
 from automl.pipeline.forms import check_forms, kernels_of, paying
-from automl.policy import Bits, Policy, operators_bytes
+from automl.pipeline.pricing import PricedNetwork, price_network
+from automl.pipeline.requests import ignore
+from automl.policy import Bits, Policy, Precisions, operators_bytes, plain_precision
 from automl.space import SpaceSettings, open_space
 
 
@@ -83,6 +85,43 @@ def table(*precisions: str) -> LatencyTable:
     header = TableHeader(name="made", device="made", runtime="made")
     rows = [Row(OpKey("conv2d", 8, 8, precision=name), 1e-3) for name in precisions]
     return LatencyTable(header, rows)
+
+
+def board(folder: Path, names: Sequence[str], *, leave: Sequence[str] = (), **left: Any) -> Path:
+    """A measured table of 2:4 beside plain kernels, for the tiny model.
+
+    Args:
+        folder: Of the file.
+        names: Precisions that have rows; those of sparse kernels take 0.4 of the time.
+        leave: Sparse rows of convolutions from so many channels to as many that are not there.
+        left: What is open beside 2:4.
+    """
+    network = tiny_network()
+    bits = Precisions(tuple(names)).bits
+    asked = SpaceSettings(resolutions=(), depth=False, forms=("2:4",), precisions=bits, **left)
+    every = required_keys(network, open_space(network, asked), precisions=Precisions(tuple(names)))
+    rows = [
+        Row(key, seconds(replace(key, precision=plain)) * (0.4 if plain != key.precision else 1.0))
+        for key in every
+        for plain in [plain_precision(key.precision)]
+        if key.precision in names
+        and not ("+2:4" in key.precision and f"{key.in_channels}-{key.out_channels}" in leave)
+    ]
+    header = TableHeader(name="board", device="made", runtime="onnxruntime", precisions=names)
+    LatencyTable.create(folder / "board.jsonl", header, rows)
+    return folder / "board.jsonl"
+
+
+def sparse(target: Path, out: Path, budget: str = "70%", **changes: Any) -> SearchRequest:
+    """A search that may choose 2:4."""
+    asked: dict[str, Any] = {"choices": "2:4", "trials": 2, "resolutions": (), "round_to": None}
+    return request(target, out / "run", budget, **(asked | changes))
+
+
+def priced(asked: SearchRequest) -> PricedNetwork:
+    """Its choices with their prices."""
+    traced = trace_network(asked.task.model, SHAPE, resolutions=())
+    return price_network(traced, asked, on_event=ignore)
 
 
 def thinned(target: object, out: Path, budget: str) -> SearchRequest:
@@ -193,15 +232,8 @@ def test_the_packed_file_has_the_size_that_was_promised(tmp_path: Path, form: st
 
 
 def test_two_of_four_is_chosen_by_rows_of_its_kernel_and_exact_in_the_file(tmp_path: Path) -> None:
-    network = tiny_network()
-    asked = SpaceSettings(resolutions=(), depth=False, forms=("2:4",))
-    keys = required_keys(network, open_space(network, asked))
-    rows = [Row(key, seconds(key) * (0.4 if "+2:4" in key.precision else 1.0)) for key in keys]
-    names = ("fp32", "fp32+2:4")
-    header = TableHeader(name="board", device="made", runtime="onnxruntime", precisions=names)
-    LatencyTable.create(tmp_path / "board.jsonl", header, rows)
-    options: dict[str, Any] = {"choices": "2:4", "trials": 2, "resolutions": (), "round_to": None}
-    found = search(request(tmp_path / "board.jsonl", tmp_path / "run", "70%", **options))
+    target = board(tmp_path, ("fp32", "fp32+2:4"))
+    found = search(sparse(target, tmp_path))
     chosen = {
         part for part, text in found.policy.policy.further["form"].items() if text == "2:4"
     } & {"block.inner", "block.outer"}
@@ -214,3 +246,115 @@ def test_two_of_four_is_chosen_by_rows_of_its_kernel_and_exact_in_the_file(tmp_p
     state = found.model.state_dict()
     kept = [state[f"{name}.weight"] for name in chosen]
     assert all(any(torch.equal(each != 0, mask != 0) for mask in exact) for each in kept)
+
+
+def test_two_of_four_has_the_plain_price_where_fours_of_channels_are_not_whole(
+    tmp_path: Path,
+) -> None:
+    target = board(tmp_path, ("fp32", "fp32+2:4"), round_to=2)
+    network = priced(sparse(target, tmp_path, choices="channels,2:4", round_to=2))
+    costs = network.costs
+    form = {"block.outer": "2:4"}
+    group = next(each for each in network.traced.network.groups if each.name == "block.inner")
+    assert group.channels == 16
+    for kept in (6, 8, 10, 12, 14, 16):
+        plain = costs.cost(Policy({group.name: kept})).latency
+        both = costs.cost(Policy({group.name: kept}, further={"form": form})).latency
+        keys = operators_of(
+            network.traced.network,
+            Policy({group.name: kept}, further={"form": form}),
+            Precisions(("fp32",)),
+        )
+        assert any(key.precision == "fp32+2:4" for key in keys) == (kept % 4 == 0)
+        assert both == pytest.approx(plain) if kept % 4 else both < 0.95 * plain
+
+
+def test_a_layer_without_rows_of_the_kernel_is_not_offered_it(tmp_path: Path) -> None:
+    target = board(tmp_path, ("fp32", "fp32+2:4"), leave=("16-4",))
+    network = priced(sparse(target, tmp_path))
+    names = {network.space.variables[place].name for place in network.space.of_kind("form")}
+    assert names == {"block.inner", "block.outer"}
+    assert any("cannot price 2:4 of head:" in note for note in network.notes)
+    found = search(sparse(target, tmp_path))
+    assert "head" not in found.policy.policy.further["form"]
+
+
+def test_a_width_without_rows_of_the_kernel_counts_as_a_layer_without(tmp_path: Path) -> None:
+    cut = tuple(f"{read}-{written}" for read in (4, 8) for written in (16,))
+    target = board(tmp_path, ("fp32", "fp32+2:4"), leave=cut, round_to=4)
+    network = priced(sparse(target, tmp_path, choices="channels,2:4", round_to=4))
+    names = {network.space.variables[place].name for place in network.space.of_kind("form")}
+    assert "block.outer" not in names
+    assert "head" in names
+
+
+def test_a_form_that_no_layer_has_rows_of_is_refused(tmp_path: Path) -> None:
+    target = board(tmp_path, ("fp32", "fp32+2:4"), leave=("16-16", "16-4"))
+    elsewhere = OpKey("conv2d", 64, 64, precision="fp32+2:4")
+    table = LatencyTable.read(target)
+    table.append([Row(elsewhere, 1e-6)])
+    said = r"board\.jsonl cannot price 2:4 of any layer of this network"
+    with pytest.raises(UsageError, match=said):
+        search(sparse(target, tmp_path))
+
+
+def test_other_operators_that_a_table_lacks_are_not_offered_either(tmp_path: Path) -> None:
+    """Of a table of measured rows alone: those of one layer's taps, not of the other's."""
+    network = tiny_network()
+    settings = SpaceSettings(resolutions=(), depth=False, round_to=16, forms=("taps",))
+    keys = required_keys(network, open_space(network, settings))
+    kept = [key for key in keys if key.in_channels != 3 or key.kernel == (3, 3)]
+    assert len(kept) < len(keys)
+    header = TableHeader(name="board", device="made", runtime="onnxruntime")
+    target = tmp_path / "board.jsonl"
+    LatencyTable.create(target, header, [Row(key, seconds(key)) for key in kept])
+    found = priced(sparse(target, tmp_path, choices="taps"))
+    names = {found.space.variables[place].name for place in found.space.of_kind("form")}
+    assert names == {"block.inner", "block.outer"}
+    assert any("cannot price taps of stem:" in note for note in found.notes)
+
+
+INT8 = Bits(8, 8)
+
+
+def both_ways(network: PricedNetwork, layer: str) -> list[float]:
+    """Latency of the network with one layer plain in float and integers, and sparse in both."""
+    forms = ({}, {"form": {layer: "2:4"}})
+    return [
+        network.costs.cost(Policy(bits=bits, further=further)).latency
+        for further in forms
+        for bits in ({}, {layer: INT8})
+    ]
+
+
+def test_two_of_four_in_integers_is_priced_by_rows_of_their_kernel(tmp_path: Path) -> None:
+    target = board(tmp_path, ("fp32", "int8", "fp32+2:4", "int8+2:4"))
+    asked = sparse(target, tmp_path, "35%", choices="bits,2:4")
+    plain, rounded, sparse_, both = both_ways(priced(asked), "block.inner")
+    assert both < sparse_ < plain
+    assert both < rounded < plain
+    found = search(asked)
+    policy = found.policy.policy
+    chosen = {part for part, text in policy.further["form"].items() if text == "2:4"}
+    assert {part for part in chosen if policy.bits.get(part) == INT8}
+    graph = onnx.load(tmp_path / "run" / "model.onnx").graph
+    stored = [numpy_helper.to_array(each) for each in graph.initializer]
+    integers = [each for each in stored if each.dtype.name == "int8" and each.shape[1:2] == (16,)]
+    masks = [torch.from_numpy(each.copy()) != 0 for each in integers if each.ndim == 4]
+    assert any((mask.unflatten(1, (4, 4)).sum(2) <= 2).all() for mask in masks)
+
+
+def test_where_integers_have_no_sparse_kernel_the_plain_one_prices_both(tmp_path: Path) -> None:
+    target = board(tmp_path, ("fp32", "int8", "fp32+2:4"))
+    network = priced(sparse(target, tmp_path, choices="bits,2:4"))
+    plain, rounded, sparse_, both = both_ways(network, "block.inner")
+    assert both == pytest.approx(rounded)
+    assert sparse_ < plain
+    assert any("no rows of int8+2:4: 2:4 is priced by the plain kernel" in n for n in network.notes)
+
+
+def test_a_kernel_in_integers_alone_is_refused_where_all_is_float(tmp_path: Path) -> None:
+    target = board(tmp_path, ("fp32", "int8", "int8+2:4"))
+    with pytest.raises(UsageError, match=r"2:4 needs a kernel of its own.*\(fp32\+2:4\)"):
+        priced(sparse(target, tmp_path, precisions="float"))
+    priced(sparse(target, tmp_path, choices="bits,2:4"))

@@ -16,4 +16,5 @@ from .model import COUNTS_PER_SIDE as COUNTS_PER_SIDE
 from .model import CostModel as CostModel
 from .model import build_cost_model as build_cost_model
 from .model import required_keys as required_keys
+from .model import unpriced_options as unpriced_options
 from .operators import operators_of as operators_of

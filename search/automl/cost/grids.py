@@ -48,7 +48,7 @@ class Lowered:
         """The operators, in their order."""
         return self.kind.lower(self.option, layer)
 
-    def kernel(self, operator: Layer) -> str:
+    def kernel(self, operator: Layer) -> Any:
         """As `ChoiceKind.kernel`."""
         return self.kind.kernel(self.option, operator)
 
@@ -82,11 +82,18 @@ class Way:
 
     def key(self, layer: Layer) -> OpKey:
         """What an operator is priced by."""
+        return self.keyed(layer, self.kernel(layer))
+
+    def keyed(self, layer: Layer, kernel: str) -> OpKey:
+        """What an operator is priced by that one kernel computes, "" for the plain one."""
         if layer.op == "convert":
             return op_key(replace(layer, detail=self.precision), "int8")
         integer = self.lower is None or runs_on_integers(layer)
-        kernel = "" if self.lower is None else self.lower.kernel(layer)
         return op_key(layer, with_kernel(self.precision if integer else self.floats, kernel))
+
+    def kernel(self, layer: Layer) -> Any:
+        """As `Lowered.kernel`; the plain one of a layer that runs as itself."""
+        return "" if self.lower is None else self.lower.kernel(layer)
 
 
 def runs_on_integers(layer: Layer) -> bool:
@@ -189,8 +196,11 @@ def _keys(layer: Layer, way: Way, count: int) -> tuple[list[OpKey], Integers]:
         code = code * (side.max() + 1) + side
     _, some, inverse = np.unique(code, return_index=True, return_inverse=True)
     numbers = np.stack([side[some] for side in sides], 1).tolist()
-    plain = way.key(replace(layer, in_channels=0, out_channels=0, groups=0))
-    return [_key(plain, *each) for each in numbers], inverse
+    kernels = np.broadcast_to(way.kernel(layer), count)[some].tolist()
+    bare = replace(layer, in_channels=0, out_channels=0, groups=0)
+    plain = {kernel: way.keyed(bare, kernel) for kernel in set(kernels)}
+    pairs = zip(kernels, numbers, strict=True)
+    return [_key(plain[kernel], *each) for kernel, each in pairs], inverse
 
 
 def _key(plain: OpKey, read: int, written: int, groups: int) -> OpKey:

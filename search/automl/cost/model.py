@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -32,7 +32,7 @@ from automl.cost.factors import (
 )
 from automl.cost.layer_tables import Builder, LayerTable, unpriced_in
 from automl.errors import TableError
-from automl.latency import MISSING, OpKey, Pricer
+from automl.latency import MISSING, OpKey, Pricer, Timings
 from automl.network import Network
 from automl.policy import FP32, Policy, Precisions
 from automl.space import Space, Vectors
@@ -183,6 +183,38 @@ def required_keys(
     return _keys([*tables, *dense])
 
 
+def unpriced_options(
+    network: Network,
+    space: Space,
+    pricer: Pricer,
+    *,
+    precisions: Precisions = FP32,
+    counts: int = COUNTS_PER_SIDE,
+) -> Mapping[str, frozenset[Hashable]]:
+    """Per layer, what it could run as that has no price at some of the widths and sizes it can be.
+
+    Args:
+        network: What was traced.
+        space: The choices.
+        pricer: As for `build_cost_model`.
+        precisions: Of the target.
+        counts: As for `required_keys`.
+    """
+    tables, _, _ = _tables(Builder(network, space, precisions, counts), timed=True)
+    lowered = [table for table in tables if any(way.lower for way in table.ways.priced)]
+    keys = _keys(lowered)
+    unknown = dict(zip(keys, (~_known(pricer.lookup(keys))).tolist(), strict=True))
+    found = defaultdict[str, set[Hashable]](set)
+    for table in lowered:
+        operators, ways = table.operators(), table.ways.priced
+        lost = np.array([unknown[key] for key in operators.keys])[operators.key]
+        entries = operators.entries // (len(table.resolutions) * len(ways))
+        for way in np.unique(operators.entry[lost] // entries % len(ways)).tolist():
+            if (lower := ways[way].lower) is not None:
+                found[table.plan.layer.name].add(lower.option)
+    return {layer: frozenset(options) for layer, options in found.items()}
+
+
 def build_cost_model(
     network: Network,
     space: Space,
@@ -250,10 +282,16 @@ def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:
     return list(dict.fromkeys(key for table in tables for key in table.operators().keys))
 
 
+def _known(timings: Timings) -> NDArray[np.bool_]:
+    """Which of some operators have a price."""
+    found: NDArray[np.bool_] = (timings.source != MISSING) & ~np.isnan(timings.seconds)
+    return found
+
+
 def _ask(pricer: Pricer, keys: Sequence[OpKey], simulated: bool, allow_missing: bool) -> Prices:
     """Seconds, source and joules of every key."""
     timings = pricer.lookup(keys)
-    missing = (timings.source == MISSING) | np.isnan(timings.seconds)
+    missing = ~_known(timings)
     if missing.any() and not allow_missing:
         lost = Counter(key.op for key, gone in zip(keys, missing.tolist(), strict=True) if gone)
         example = keys[int(np.argmax(missing))]

@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
-from automl.compression import form_of, saves_bytes_alone
+from automl.compression import DenseForm, form_of, saves_bytes_alone
+from automl.cost import named, unpriced_options
 from automl.errors import UsageError
-from automl.latency import LatencyTable, Pricer, op_key
-from automl.network import Layer
+from automl.latency import LatencyTable, OpKey, Pricer, Timings, op_key
+from automl.network import Layer, Network
 from automl.pipeline.precision import precisions_of
-from automl.policy import Bits, Precisions, operators_bytes, with_kernel
-from automl.space import Offered, Space
+from automl.policy import (
+    Bits,
+    Precisions,
+    described,
+    operators_bytes,
+    plain_precision,
+    with_kernel,
+)
+from automl.space import Offered, Space, SpaceSettings, open_space
 from automl.units import Quantity
+
+
+def priced_names(table: LatencyTable) -> frozenset[str]:
+    """Precisions that a table has rows of, or coefficients for, each with its kernel."""
+    fitted = (table.header.coefficients or {}).get("precisions")
+    names = {row.key.precision for row in table.rows}
+    return frozenset((*names, *(fitted if isinstance(fitted, dict) else ())))
 
 
 def kernels_of(table: LatencyTable) -> frozenset[str]:
     """Special kernels that a table has rows of, or coefficients for."""
-    fitted = (table.header.coefficients or {}).get("precisions")
-    names = {row.key.precision for row in table.rows}
-    return Precisions((*names, *(fitted if isinstance(fitted, dict) else ()))).kernels
+    return Precisions((*priced_names(table),)).kernels
+
+
+class PlainElsewhere:
+    """A pricer where what a special kernel does not compute in runs by the plain one.
+
+    A kernel that a table has no rows of in a precision is not there in that precision.
+
+    Args:
+        pricer: What prices.
+        names: Precisions that it has prices in, with their kernels.
+    """
+
+    def __init__(self, pricer: Pricer, names: Collection[str]) -> None:
+        self._pricer, self._names = pricer, names
+
+    def lookup(self, keys: Sequence[OpKey]) -> Timings:
+        """As the pricer's."""
+        return self._pricer.lookup([*map(self._computed, keys)])
+
+    def _computed(self, key: OpKey) -> OpKey:
+        plain = plain_precision(key.precision)
+        if key.precision in (plain, *self._names):
+            return key
+        return replace(key, precision=plain)
 
 
 #: Of a layer's price, what another form may cost at most to be offered as one that pays: closer
@@ -69,7 +108,11 @@ def opened_notes(space: Space) -> tuple[str, ...]:
 
 
 def check_forms(
-    names: Sequence[str], target: str, table: LatencyTable, limited: Collection[str]
+    names: Sequence[str],
+    target: str,
+    table: LatencyTable,
+    limited: Collection[str],
+    computed: Collection[str] = (),
 ) -> tuple[str, ...]:
     """What to say of forms that were asked for by name.
 
@@ -78,24 +121,127 @@ def check_forms(
         target: Its name, for messages.
         table: Its prices.
         limited: Quantities that the budget limits.
+        computed: Precisions that layers may compute in; the dense one where there are none.
 
     Raises:
-        UsageError: One that needs a kernel which the target has no rows of.
+        UsageError: One that needs a kernel which the target has no rows of, or operators that a
+            simulator has no prices for.
     """
-    known, dense = kernels_of(table), precisions_of(table.header).dense
+    others = [name for name in names if not isinstance(form_of(name), DenseForm)]
+    if others and not knows_shapes(table):
+        raise UsageError(
+            f"{target} has prices for layers as they are alone: those of other forms"
+            f" ({', '.join(others)}) are not among them",
+            options=("choices",),
+        )
+    computed = sorted(computed) or [precisions_of(table.header).dense]
+    return tuple(
+        note
+        for found in (_kernel_notes(names, target, table, computed), _size_notes(names, limited))
+        for note in found
+    )
+
+
+def _kernel_notes(
+    names: Sequence[str], target: str, table: LatencyTable, computed: Sequence[str]
+) -> Iterator[str]:
+    priced = priced_names(table)
     for name in names:
         kernel = form_of(name).kernel
-        if kernel and kernel not in known:
+        needed = [with_kernel(each, kernel) for each in computed if kernel]
+        lacking = [each for each in needed if each not in priced]
+        if lacking and len(lacking) == len(needed):
             raise UsageError(
                 f"{name} needs a kernel of its own, and {target} has no rows of one"
-                f" ({with_kernel(dense, kernel)}): what it takes there is not known",
+                f" ({', '.join(lacking)}): what it takes there is not known",
                 options=("choices",),
             )
+        if lacking:
+            yield (
+                f"{target} has no rows of {described(lacking)}: {name} is priced by the plain"
+                " kernel there"
+            )
+
+
+def _size_notes(names: Sequence[str], limited: Collection[str]) -> Iterator[str]:
     alone = [name for name in names if saves_bytes_alone(form_of(name))]
-    if not alone:
-        return ()
-    unlimited = "" if "bytes" in limited else "; no size is limited"
-    return (
-        f"{', '.join(alone)}: runs as the layer itself, at its price; what it saves is size"
-        f"{unlimited}",
+    if alone:
+        unlimited = "" if "bytes" in limited else "; no size is limited"
+        yield (
+            f"{', '.join(alone)}: runs as the layer itself, at its price; what it saves is size"
+            f"{unlimited}"
+        )
+
+
+def knows_shapes(table: LatencyTable) -> bool:
+    """Whether a table has prices for shapes that it has no rows of; a simulator's has not."""
+    return table.header.unit == "seconds" or table.header.coefficients is not None
+
+
+def open_priced(
+    network: Network,
+    settings: SpaceSettings,
+    pricer: Pricer,
+    target: str,
+    *,
+    precisions: Precisions,
+    counts: int,
+) -> tuple[Space, tuple[str, ...]]:
+    """The choices without forms that have no price, and what to say of these.
+
+    Args:
+        network: What was traced.
+        settings: What is left open.
+        pricer: Of the target.
+        target: Its name, for messages.
+        precisions, counts: As for `build_cost_model`.
+
+    Raises:
+        UsageError: A form that no layer is left for.
+        SpaceError: As `open_space`.
+    """
+    space = open_space(network, settings)
+    if not space.of_kind("form"):
+        return space, ()
+    refused = unpriced_options(network, space, pricer, precisions=precisions, counts=counts)
+    if not refused:
+        return space, ()
+    notes = refused_notes(space, refused, target)
+    return open_space(network, replace(settings, refused=refused)), notes
+
+
+def refused_notes(
+    space: Space, refused: Mapping[str, Collection[Hashable]], target: str
+) -> tuple[str, ...]:
+    """What to say of forms that layers are not offered because they have no price.
+
+    Args:
+        space: The choices with these among them.
+        refused: Per layer, which have none.
+        target: Its name, for messages.
+
+    Raises:
+        UsageError: One that no layer is left for.
+    """
+    offered, lost = Counter[str](), defaultdict[str, list[str]](list)
+    for variable in map(space.variables.__getitem__, space.of_kind("form")):
+        options, gone = variable.options[:-1], refused.get(variable.name, ())
+        offered.update({_name(each) for each in options if each not in gone})
+        for name in sorted({_name(each) for each in options if each in gone}):
+            lost[name].append(variable.name)
+    for name, layers in lost.items():
+        if not offered[name]:
+            raise UsageError(
+                f"{target} cannot price {name} of any layer of this network: its table has no"
+                f" rows for {named(layers)}",
+                options=("choices",),
+            )
+    return tuple(
+        f"{target} cannot price {name} of {named(layers)}: what has no price there is not offered"
+        for name, layers in lost.items()
     )
+
+
+def _name(option: Any) -> str:
+    """Of an option of the kind "form"."""
+    return str(option.form)

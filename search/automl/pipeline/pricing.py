@@ -11,10 +11,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from automl.compression import DenseForm, form_of
+from automl.compression import form_of
 from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
 from automl.documents import fault_of, read_json
-from automl.errors import Raised, StudyError, TableError, UsageError, attempt
+from automl.errors import Raised, StudyError, TableError, attempt
 from automl.files import write_whole
 from automl.latency import (
     CorrectedPricer,
@@ -30,7 +30,15 @@ from automl.latency import (
 from automl.network import TracedModel
 from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here
-from automl.pipeline.forms import check_forms, opened_notes, paying
+from automl.pipeline.forms import (
+    PlainElsewhere,
+    check_forms,
+    knows_shapes,
+    open_priced,
+    opened_notes,
+    paying,
+    priced_names,
+)
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
 from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, bits_for, precisions_of, used_names
@@ -129,10 +137,13 @@ def _priced(
 ) -> PricedNetwork:
     here, timed = is_cpu_table(table, options.threads), "latency" in options.limited
     precisions = precisions_of(table.header)
-    notes = [*check_forms(options.opened.forms, options.target, table, options.limited)]
+    computed = {precisions.name_of(each) for each in bits_for(options, precisions).precisions}
+    forms = options.opened.forms
+    notes = [*check_forms(forms, options.target, table, options.limited, computed)]
     bits = _bits(options, table, here=here)
     device = _Device(table, options.threads, on_event, notes) if here and timed else None
-    space = _space(traced, table, options, bits, device)
+    space, refused = _space(traced, table, options, bits, device)
+    notes += refused
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
     notes += opened_notes(space) if options.opened.paying else ()
     overhead = _header_overhead(table.header.overhead)
@@ -192,21 +203,14 @@ def _space(
     options: SearchOptions,
     bits: BitChoices,
     device: _Device | None,
-) -> Space:
-    """The choices, channels in steps that save time where time is limited."""
+) -> tuple[Space, tuple[str, ...]]:
+    """The choices, channels in steps that save time where time is limited, and what to say."""
     network, precision, opened = traced.network, float_precision(table), options.opened
     resolutions = options.resolutions if opened.resolution else ()
     steps: int | dict[str, int] | None = options.round_to
     if not opened.channels:
         steps = {group.name: group.channels for group in network.groups}
     if not knows_shapes(table):
-        others = [each for each in opened.forms if not isinstance(form_of(each), DenseForm)]
-        if others:
-            raise UsageError(
-                f"{options.target} has prices for layers as they are alone: those of other forms"
-                f" ({', '.join(others)}) are not among them",
-                options=("choices",),
-            )
         resolutions = resolutions or ()
         steps = steps or {group.name: group.channels for group in network.groups}
     if steps is None and device is not None:
@@ -224,7 +228,11 @@ def _space(
         forms=opened.forms,
         offered=_offered(table, options, bits, here=device is not None),
     )
-    return open_space(network, settings)
+    pricer = _pricer(table, options, here=device is not None)
+    if pricer is None or device is not None or "latency" not in options.limited:
+        return open_space(network, settings), ()
+    names, most = precisions_of(table.header), MAXIMUM_OPTIONS + 1
+    return open_priced(network, settings, pricer, options.target, precisions=names, counts=most)
 
 
 def _offered(
@@ -242,7 +250,9 @@ def _pricer(table: LatencyTable, options: SearchOptions, *, here: bool) -> Price
     """What a search goes by; None where this machine need not be measured."""
     if here and "latency" not in options.limited:
         return None
-    return pricer_of(table) if here or options.measure else table
+    pricer = pricer_of(table) if here or options.measure else table
+    special = any(form_of(name).kernel for name in options.opened.forms)
+    return PlainElsewhere(pricer, priced_names(table)) if special else pricer
 
 
 def first_operators(
@@ -283,11 +293,6 @@ def pricer_of(table: LatencyTable) -> Pricer:
     """What a table that is being measured says of operators that it has no row of yet."""
     fitted = table.header.coefficients is not None
     return CorrectedPricer(table) if fitted else GaussianPricer.of(table)
-
-
-def knows_shapes(table: LatencyTable) -> bool:
-    """Whether a table has prices for shapes that it has no rows of; a simulator's has not."""
-    return table.header.unit == "seconds" or table.header.coefficients is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ another form.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from automl.network import Block, Layer, LayerPlan, Network
@@ -59,6 +59,7 @@ class SpaceSettings:
         kinds: Names of further kinds that are open.
         forms: Names of forms that layers may take.
         offered: Which of their parameters are offered; None for all.
+        refused: Per layer, forms with their parameters that are not: what has no price there.
     """
 
     round_to: int | Mapping[str, int] = 1
@@ -71,6 +72,7 @@ class SpaceSettings:
     kinds: Sequence[str] = ()
     forms: Sequence[str] = ()
     offered: Offered | None = None
+    refused: Mapping[str, Collection[Hashable]] = field(default_factory=dict)
 
 
 class ChoiceKind(ABC, Generic[T]):
@@ -144,8 +146,14 @@ class ChoiceKind(ABC, Generic[T]):
         """Whether what a layer runs as can be rounded to bits and still be what was chosen."""
         return True
 
-    def kernel(self, option: T, operator: Layer) -> str:
-        """The kernel whose rows price one of the operators; "" for the plain one."""
+    def kernel(self, option: T, operator: Layer) -> Any:
+        """The kernel whose rows price one of the operators; "" for the plain one.
+
+        Args:
+            option: What was chosen.
+            operator: Where `lowers_arrays`, its channels and groups may be arrays; then this may be
+                an array of names.
+        """
         return ""
 
     def bytes(self, option: T, layer: Layer, bits: Bits) -> Any:

@@ -167,9 +167,17 @@ class FormContract:
         """Or by plain rows."""
         form = self.form()
         for _, layer, parameter in self.cases():
-            kernels = {form.kernel_of(each) for each in form.lower(parameter, layer)}
+            operators = form.lower(parameter, layer)
+            kernels = {form.kernel_of(each) for each in operators}
             assert form.kernel in kernels
             assert kernels <= {form.kernel, ""}
+            widths = np.arange(1, layer.in_channels + 1) * layer.groups
+            many = form.lower(parameter, replace(layer, in_channels=cast(int, widths)))
+            found = [np.broadcast_to(form.kernel_of(each), widths.shape) for each in many]
+            for place, width in enumerate(widths.tolist()):
+                alone = form.lower(parameter, replace(layer, in_channels=width))
+                told = [form.kernel_of(each) for each in alone]
+                assert [str(each[place]) for each in found] == told
             assert bits_of(with_kernel("fp16", form.kernel)) == Bits(16, 16)
 
     def test_a_fitted_layer_stays_what_it_is(self) -> None:

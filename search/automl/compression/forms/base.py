@@ -111,8 +111,12 @@ class Form(ABC, Generic[P]):
         """
         return operators_bytes(self.lower(parameter, layer), bits)
 
-    def kernel_of(self, operator: Layer) -> str:
-        """The kernel that one of the operators needs; "" for the plain one."""
+    def kernel_of(self, operator: Layer) -> Any:
+        """The kernel that one of the operators runs by; "" for the plain one.
+
+        Args:
+            operator: Its channels and groups may be arrays; then this may be an array of names.
+        """
         return self.kernel if operator.op in WEIGHTED else ""
 
     @abstractmethod

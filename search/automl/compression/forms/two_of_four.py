@@ -48,10 +48,18 @@ class TwoOfFour(DenseForm[str]):
         """With correction."""
         return ("obs",)
 
+    def kernel_of(self, operator: Layer) -> Any:
+        """That of the pattern, where fours of channels are whole; the plain one of other widths."""
+        import numpy as np
+
+        whole = np.equal(operator.in_channels // operator.groups % _OF, 0)
+        return np.where(whole, self.kernel, "")[()]
+
     def factors(self, parameter: str, kernel: Tensor, metric: Tensor | None) -> tuple[Tensor, ...]:
         """The member: [runs, outputs, inputs, height, width].
 
-        Where channels were cut, fewer than four at the end keep two.
+        Where channels were cut, fewer than four at the end keep two: no sparse kernel runs that,
+        and it has the price of the plain one.
         """
         from automl.compression.forms.masking import masked, some_of
 

@@ -50,6 +50,8 @@ class FormKind(LayerKind[FormOption]):
         layers = {plan.layer.name: plan.layer for plan in network.plans}
         for layer in layers.values() if opened else ():
             options = _options(opened, layer) if layer.op in WEIGHTED else []
+            refused = settings.refused.get(layer.name, ())
+            options = [each for each in options if each not in refused]
             if settings.offered is not None and options:
                 ways = [self.lower(each, layer) for each in options]
                 options = [*compress(options, settings.offered(layer, ways))]
@@ -89,7 +91,7 @@ class FormKind(LayerKind[FormOption]):
         alone = isinstance(form, DenseForm) and is_float(bits)
         return form.takes_bits and not alone
 
-    def kernel(self, option: FormOption | None, operator: Layer) -> str:
+    def kernel(self, option: FormOption | None, operator: Layer) -> Any:
         """As the form says it."""
         return "" if option is None else form_of(option.form).kernel_of(operator)
 
