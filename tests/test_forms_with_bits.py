@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -11,7 +13,8 @@ from tiny import SHAPE, request, task
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression import Compressor, QParams, QuantizedModel, matrix
+from automl.compression import Compressor, QParams, QuantizedModel, form_of, matrix
+from automl.compression.forms import building
 from automl.cost import build_cost_model
 from automl.export import onnx_bytes
 from automl.export.agreement import check_quantized
@@ -129,6 +132,27 @@ def test_each_part_is_rounded_and_the_file_computes_it(
     if case == "of a layer whose parts are floats":
         assert not any(name.startswith("two.inner") for name in model.weights)
     assert check_quantized(onnx_bytes(model, MAPS), model, inputs(32, 3)).alike == 1.0
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_each_part_is_made_once_of_a_candidate(
+    traced: TracedModel, finish: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = Compressor(traced, inputs(64, 0), {}, scheme="qdq-u8s8")
+    made, build = Counter[tuple[str, Any]](), building.built
+
+    def counted(form: Any, parameter: Any, module: nn.Module) -> nn.Module:
+        made[form.name, parameter] += 1
+        return build(form, parameter, module)
+
+    monkeypatch.setattr(building, "built", counted)
+    for times in (1, 2):
+        maker.make(CASES["all"], finish=finish)
+        asked = Counter(FORMS.values())
+        found = {
+            f"{name}:{form_of(name).write(parameter)}": n for (name, parameter), n in made.items()
+        }
+        assert found == {text: times * count for text, count in asked.items()}
 
 
 @pytest.mark.parametrize("scheme", ["qdq-u8s7", "qdq-u8u8", "qdq-s8s8", "qdq-s8s8-residual"])

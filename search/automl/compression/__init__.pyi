@@ -13,6 +13,7 @@ from .forms.building import built as built
 from .forms.building import fitted as fitted
 from .forms.building import kernel_of as kernel_of
 from .forms.building import layer_of as layer_of
+from .forms.building import outline as outline
 from .forms.modules import Picked as Picked
 from .forms.registry import FORMS as FORMS
 from .forms.registry import form_of as form_of

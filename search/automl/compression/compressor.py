@@ -253,7 +253,7 @@ class Compressor:
         """As the part, of the dense network, without numbers: only its operations count."""
         key = part.kind.name, part.name, part.kind.format(part.option)
         if key not in self._built:
-            self._built[key] = hollow(part.build(module))
+            self._built[key] = hollow(part.outline(module))
         return self._built[key]
 
     def _kept(self, policy: Policy) -> dict[tuple[str, str], Tensor]:
@@ -274,14 +274,14 @@ class Compressor:
 
 
 def _stand_ins(model: nn.Module, parts: Sequence[FurtherPart], runs: Running) -> dict[str, StandIn]:
-    """Put what runs in the places of a candidate's layers, and keep the layers."""
+    """Put what will run in the places of a candidate's layers, and keep the layers."""
     found = {}
     for part in parts:
         layer = copy.deepcopy(model.get_submodule(part.name))
         found[part.name] = StandIn(
             layer, runs.places[part.name], runs.ends[part.name], part.finish, part.build
         )
-        replace_layer(model, part.name, part.build(layer).train(layer.training))
+        replace_layer(model, part.name, part.outline(layer).train(layer.training))
     return found
 
 

@@ -22,6 +22,7 @@ from automl.compression import (
     form_of,
     layer_of,
     matrix,
+    outline,
     set_matrix,
 )
 from automl.network import WEIGHTED, Layer
@@ -57,7 +58,7 @@ LAYERS: Final = {
 
 
 class FormContract:
-    """Nine promises of a form. Inherit it.
+    """Eleven promises of a form. Inherit it.
 
     Attributes:
         name: The form's.
@@ -103,6 +104,20 @@ class FormContract:
                 runs = built(self.form(), parameter, whole)
                 with torch.no_grad():
                     torch.testing.assert_close(runs(inputs), whole(inputs), rtol=1e-4, atol=1e-5)
+
+    def test_its_outline_runs_the_same_operators(self) -> None:
+        """With other numbers, which are found later."""
+        for module, _, parameter in self.cases():
+            whole = with_matrix(module, fitted(self.form(), parameter, module, moments_of(module)))
+            runs, found = (
+                built(self.form(), parameter, whole),
+                outline(self.form(), parameter, module),
+            )
+            assert str(found) == str(runs)
+            found.load_state_dict(runs.state_dict())
+            inputs = inputs_of(module)
+            with torch.no_grad():
+                torch.testing.assert_close(found(inputs), runs(inputs), rtol=0, atol=0)
 
     def test_it_runs_as_the_operators_that_are_priced(self) -> None:
         """Their weights, their multiplications, the size of their maps."""

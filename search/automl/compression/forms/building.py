@@ -68,10 +68,8 @@ def built(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
 
     The last that has weights has the bias.
     """
-    layer, kernel = layer_of(module), kernel_of(module)
-    assert layer is not None
-    operators = [each for each in form.lower(parameter, layer) if each.op in (*WEIGHTED, GATHER)]
-    factors = form.factors(parameter, kernel, None)
+    operators = _operators(form, parameter, module)
+    factors = form.factors(parameter, kernel_of(module), None)
     arrangement = form.arrangement(parameter, len(factors))
     *_, last = (each for each in places(arrangement) if operators[each].op != GATHER)
     bias = _bias(module)
@@ -87,17 +85,50 @@ def built(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
     return wired(arrangement, parts)
 
 
+def outline(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
+    """As `built`, with other numbers: nothing is fitted."""
+    operators = _operators(form, parameter, module)
+    arrangement = form.arrangement(parameter, len(operators))
+    *_, last = (each for each in places(arrangement) if operators[each].op != GATHER)
+    bias = _bias(module)
+    parts = [
+        _picked(module, torch.arange(each.in_channels))
+        if each.op == GATHER
+        else _layer(module, each, bias=place == last and bias is not None)
+        for place, each in enumerate(operators)
+    ]
+    return wired(arrangement, parts)
+
+
+def _operators(form: Form[Any], parameter: Any, module: nn.Module) -> list[Layer]:
+    """Of those that a layer runs as, the ones that have a factor."""
+    layer = layer_of(module)
+    assert layer is not None
+    return [each for each in form.lower(parameter, layer) if each.op in (*WEIGHTED, GATHER)]
+
+
 def _picked(module: nn.Module, index: Tensor) -> nn.Module:
     """Channels in another order."""
     return Picked(index, -1 if isinstance(module, nn.Linear) else 1)
 
 
 def _made(module: Any, operator: Layer, factor: Tensor, bias: Tensor | None) -> nn.Module:
+    """One operator as a module with its numbers."""
+    made: Any = _layer(module, operator, bias=bias is not None)
+    with torch.no_grad():
+        made.weight.copy_(factor.flatten(0, 1).reshape(made.weight.shape))
+        if bias is not None:
+            made.bias.copy_(bias)
+    like: nn.Module = made
+    return like
+
+
+def _layer(module: Any, operator: Layer, *, bias: bool) -> nn.Module:
     """One operator as a module, of the kind of the layer."""
-    read, written, weight = operator.in_channels, operator.out_channels, factor.flatten(0, 1)
+    read, written = operator.in_channels, operator.out_channels
     made: Any
     if isinstance(module, nn.Linear):
-        made = nn.Linear(read, written, bias=bias is not None)
+        made = nn.Linear(read, written, bias=bias)
     else:
         dims = len(module.kernel_size)
         convolution: Any = nn.Conv1d if dims == 1 else nn.Conv2d
@@ -109,13 +140,9 @@ def _made(module: Any, operator: Layer, factor: Tensor, bias: Tensor | None) -> 
             module.padding if isinstance(module.padding, str) else operator.padding[:dims],
             operator.dilation[:dims],
             operator.groups,
-            bias=bias is not None,
+            bias=bias,
             padding_mode=module.padding_mode,
         )
-    with torch.no_grad():
-        made.weight.copy_(weight.reshape(made.weight.shape))
-        if bias is not None:
-            made.bias.copy_(bias)
     like: nn.Module = made.to(module.weight.dtype)
     return like.requires_grad_(module.weight.requires_grad)
 

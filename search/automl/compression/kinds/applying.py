@@ -45,6 +45,10 @@ class FurtherPart:
         """As `CompressionKind.build`."""
         return self.kind.build(self.option, module)
 
+    def outline(self, module: nn.Module) -> nn.Module:
+        """As `CompressionKind.outline`."""
+        return self.kind.outline(self.option, module)
+
 
 def further_parts(model: nn.Module, policy: Policy) -> tuple[FurtherPart, ...]:
     """What a policy changes beside channels, blocks, resolution and bits.
@@ -143,7 +147,7 @@ def hollow(module: nn.Module) -> nn.Module:
 def running(
     traced: TracedModel,
     parts: Sequence[FurtherPart],
-    build: Callable[[FurtherPart, nn.Module], nn.Module] = FurtherPart.build,
+    build: Callable[[FurtherPart, nn.Module], nn.Module] = FurtherPart.outline,
 ) -> Running:
     """The dense network with what runs in the places of its parts.
 

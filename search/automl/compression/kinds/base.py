@@ -151,6 +151,10 @@ class CompressionKind(ChoiceKind[T]):
         """What runs in a finished part's place: a module that computes the same."""
         return module
 
+    def outline(self, option: T, module: nn.Module) -> nn.Module:
+        """As `build`, whatever its numbers are: the operations and shapes alone count."""
+        return self.build(option, module)
+
 
 class LayerKind(CompressionKind[T | None], Generic[T]):
     """A form of a layer's weights: the layer stays linear and runs as other operators.

@@ -124,6 +124,12 @@ class FormKind(LayerKind[FormOption]):
 
         return built(form_of(form.form), form.parameter, module)
 
+    def outline(self, option: FormOption | None, module: nn.Module) -> nn.Module:
+        """As `build`, with nothing fitted."""
+        from automl.compression.forms.building import outline
+
+        return module if option is None else outline(form_of(option.form), option.parameter, module)
+
     def write(self, form: FormOption) -> str:
         """As "rank-spatial:16"; the name alone where there is no parameter to say: "2:4"."""
         parameter = form_of(form.form).write(form.parameter)
