@@ -48,7 +48,7 @@ class BlockRounding:
     """Least squares and second-order rounding; each block's rounding is learned before the next.
 
     Layers of more bits, and those outside of blocks, keep theirs; so do all in candidates of a
-    search, which there is no time for, and in networks in which layers take other forms.
+    search, which there is no time for. What runs in a layer's place is rounded anew as layers are.
 
     Attributes:
         bits: Of weights that are rounded anew, at most.
@@ -75,8 +75,8 @@ class BlockRounding:
             for name, bits in plan.bits.items()
             if 1 < bits.weights <= self.bits and bits.activations < FLOAT_BITS
         }
-        able = settings.refine and not candidate.stand_ins
-        units = units_of(candidate.trace, low) if able else []
+        places = {each.place for each in candidate.stand_ins.values()}
+        units = units_of(candidate.trace, low, places) if settings.refine else []
         if not units:
             return least_squares.finish(candidate, quantizer, settings)
         recorder = _Recorder(quantizer)

@@ -168,8 +168,15 @@ class Refitter(CalibrationMode):
         return super().expected(("range" if what == "range" else "layer", (layer, 0)))
 
     def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if name in self._standing:
-            self._stand_in(self._standing[name], (*args, *kwargs.values())[0])
+        if name not in self._standing:
+            return
+        if self._inside and self._until and not f"{name}.".startswith(f"{self._until}."):
+            raise _Reached
+        layer = self._standing[name]
+        if name not in self._done:
+            self._stand_in(layer, (*args, *kwargs.values())[0])
+        elif layer in self._shortcuts:
+            self._release(self._shortcuts[layer].address)
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
         name = step.module
@@ -180,8 +187,9 @@ class Refitter(CalibrationMode):
         elif self._inside:
             raise _Reached
         if name in self._done:
-            if name in self._shortcuts:
-                self._release(self._shortcuts[name].address)
+            layer = self._standing.get(name, name)
+            if layer in self._shortcuts:
+                self._release(self._shortcuts[layer].address)
             return
         if name in self._standing:
             self._stand_in(self._standing[name], args[0])
@@ -203,6 +211,7 @@ class Refitter(CalibrationMode):
         solver = self._read(_Reader(("form", (name, 0)), name, own.layer), values, wanted=True)
         if solver is None:
             return
+        self.finished.add(own.place)
         own.finish(own.layer, solver.moments)
         self._means[name] = _mean_output(own.layer, solver.moments)
         self._modules[own.place].load_state_dict(own.build(own.layer).state_dict())

@@ -69,7 +69,8 @@ class RoundedLayer:
     def __init__(self, module: Any, before: Before, qparams: QParams) -> None:
         self.module, self._qparams = module, qparams
         self._first = (matrix(module) / qparams.scale).round()
-        self._bias = module.bias.detach().clone()
+        #: What runs in a layer's place has one bias, in its last part.
+        self._bias = None if module.bias is None else module.bias.detach().clone()
         mean = before.moments[:, :-1, -1:] / before.moments[:, -1:, -1:]
         self._mean = mean.float() if before.corrected else torch.zeros_like(mean).float()
         spread = centred(before.moments, before.weights.shape[2])
@@ -83,10 +84,13 @@ class RoundedLayer:
         """What the integers stand for: [runs, outputs, columns]."""
         return self.integers * self._qparams.scale
 
-    def tensors(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight and bias as the module has them, of other values."""
-        shift = (self._first * self._qparams.scale - values) @ self._mean
-        return weight_of(self.module, values), self._bias + shift.flatten()
+    def tensors(self, values: Tensor) -> dict[str, Tensor]:
+        """Weight and bias, where there is one, as the module has them, of other values."""
+        found = {"weight": weight_of(self.module, values)}
+        if self._bias is not None:
+            shift = (self._first * self._qparams.scale - values) @ self._mean
+            found["bias"] = self._bias + shift.flatten()
+        return found
 
     def changes(self, slope: Tensor) -> tuple[Tensor, Tensor]:
         """The change of each output's best weight, by the gradient, and what it is to bring.
@@ -107,10 +111,9 @@ class RoundedLayer:
 
     def write(self) -> None:
         """The integers into the layer."""
-        weight, bias = self.tensors(self.values)
         with torch.no_grad():
-            self.module.weight.copy_(weight)
-            self.module.bias.copy_(bias)
+            for name, tensor in self.tensors(self.values).items():
+                getattr(self.module, name).copy_(tensor)
 
 
 class _Learner(FakeQuantizeMode):
@@ -265,11 +268,11 @@ class _Block:
         }
         for reads, target in self._values.parts():
             with self._learner.attached():
-                named = {}
-                for name, layer in self._layers.items():
-                    weight, bias = layer.tensors(values[name])
-                    named[f"{self._inside[name]}.weight"] = weight
-                    named[f"{self._inside[name]}.bias"] = bias
+                named = {
+                    f"{self._inside[name]}.{each}": tensor
+                    for name, layer in self._layers.items()
+                    for each, tensor in layer.tensors(values[name]).items()
+                }
                 found = functional_call(self._module, named, (reads.clone(),))
             yield found, target
 

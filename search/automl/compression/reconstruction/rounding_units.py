@@ -42,11 +42,18 @@ class RoundingUnit:
     writes: int
 
 
-def units_of(trace: Trace, layers: Collection[str]) -> list[RoundingUnit]:
+def units_of(
+    trace: Trace, layers: Collection[str], places: Collection[str] = ()
+) -> list[RoundingUnit]:
     """The innermost modules of two layers or more, of those that some layers are in.
 
     A module runs once, one value goes in and one comes out, and it detaches none itself: autograd
     does. In the order in which they run.
+
+    Args:
+        trace: Of the network.
+        layers: Those that are rounded anew.
+        places: Modules that run in one layer's place: blocks of several are around them.
     """
     detached = {m for call in trace.calls if call.step.op == "detach" for m in call.step.scope}
     inside: dict[str, list[str]] = {}
@@ -59,7 +66,8 @@ def units_of(trace: Trace, layers: Collection[str]) -> list[RoundingUnit]:
         name = call.step.module
         if name not in layers:
             continue
-        able = (each for each in reversed(call.step.scope) if len(inside[each]) > 1)
+        scope = (each for each in reversed(call.step.scope) if each not in places)
+        able = (each for each in scope if len(inside[each]) > 1)
         around = next(able, "")
         ends = trace.modules.get(around, ((), ()))
         if around in detached:
@@ -135,6 +143,8 @@ class Watched:
     def __init__(self, candidate: Candidate, images: int) -> None:
         self._kept, self._parts = candidate.kept_outputs, candidate.features.parts
         self._dense = candidate.made_from.model
+        #: Of modules that run in a layer's place, the layer.
+        self._layers = {each.place: name for name, each in candidate.stand_ins.items()}
         self._images = min(images, self._parts.images)
         #: The last block, and what its dense one wrote, of all channels.
         self._last: tuple[RoundingUnit, UnitValues, Tensor] | None = None
@@ -170,12 +180,20 @@ class Watched:
 
     def _chosen(self, unit: RoundingUnit, left: int, channels: int) -> Tensor | None:
         """Which channels of the dense block's outputs are left."""
-        for name in reversed(unit.layers):
+        for part in reversed(unit.layers):
+            name = self._layer(part)
             kept = self._kept.get(name)
             module: Any = self._dense.get_submodule(name)
             if kept is not None and len(kept) == left and len(module.weight) == channels:
                 return kept
         return None
+
+    def _layer(self, part: str) -> str:
+        """The dense network's layer in whose place a module runs, or itself."""
+        around = (
+            name for place, name in self._layers.items() if f"{part}.".startswith(f"{place}.")
+        )
+        return next(around, part)
 
     def _followed(self, unit: RoundingUnit, model: QuantizedModel) -> tuple[Tensor, Tensor] | None:
         """What the last block wrote, in both networks, where this one reads nothing else."""
