@@ -15,7 +15,7 @@ import torch
 from tiny import agreement, request, task, write_table
 from torch import nn
 
-from automl.errors import StudyError
+from automl.errors import StudyError, UsageError
 from automl.pipeline import Sharing, make_context, price_request, search
 from automl.pipeline import sharing as sharing_module
 from automl.pipeline.pricing import PricedNetwork
@@ -115,6 +115,50 @@ def test_the_key_is_of_weights_data_choices_and_options(
     assert len({first, *(prepared_key(network, other) for other in others)}) == 4
     narrow = dataclasses.replace(asked, depth=False)
     assert prepared_key(sharing.price(narrow, ignore), narrow) != first
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"importance": "l2"},
+        {"compensation": False},
+        {"reconstruction": "independent"},
+        {"quantization": "nearest"},
+        {"calibration": 5},
+    ],
+    ids=lambda each: "-".join(each),
+)
+def test_prices_do_not_depend_on_what_weights_are_made_by(
+    changes: dict[str, Any], asked: SearchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharing = Sharing()
+    network = sharing.price(asked, ignore)
+    other = dataclasses.replace(asked, **changes)
+    anew = price_request(other, ignore)
+    assert anew.costs.digest == network.costs.digest
+    assert anew.space.digest == network.space.digest
+    monkeypatch.setattr(sharing_module, "price_request", None)
+    assert sharing.price(other, ignore) is network
+    assert prepared_key(network, other) != prepared_key(network, asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"importance": "bn-scale"}, "bn-scale"), ({"memory": 1}, "memory")],
+    ids=["importance", "memory"],
+)
+def test_what_no_weights_can_be_made_by_is_refused_with_known_prices_too(
+    changes: dict[str, Any], said: str, asked: SearchRequest
+) -> None:
+    sharing = Sharing()
+    bare = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 16), nn.Flatten()
+    )
+    subject = dataclasses.replace(asked.task, model=bare.eval())
+    first = dataclasses.replace(asked, task=subject, budget=("60%MACs",), resolutions=())
+    sharing.price(first, ignore)
+    with pytest.raises(UsageError, match=said):
+        sharing.price(dataclasses.replace(first, **changes), ignore)
 
 
 def test_networks_of_one_model_at_two_sizes_share_no_file(

@@ -184,14 +184,23 @@ def price_request(
     """
     on_event(Event("reading the network", 0, 1))
     traced = traced or trace_request(request)
-    check_importance(request, traced)
-    _room(request, image_bytes(traced.trace))
+    check_weights(request, traced)
     return price_network(
         traced,
         request,
         on_event=on_event,
         keep=keep or request.out / "overhead.json",
     )
+
+
+def check_weights(request: SearchRequest, traced: TracedModel) -> None:
+    """Refuse what no weights can be made by, before anything costly is done.
+
+    Raises:
+        UsageError: An importance that lacks what it needs, or a limit of memory that is too small.
+    """
+    check_importance(request, traced)
+    _room(request, image_bytes(traced.trace))
 
 
 def reachable_budget(network: PricedNetwork, texts: Sequence[str]) -> Budget:

@@ -26,6 +26,7 @@ from automl.pipeline.context import (
     DenseReference,
     Prepared,
     SearchContext,
+    check_weights,
     config_of,
     make_context,
     make_reference,
@@ -41,9 +42,11 @@ from automl.userdata import data_digest, weights_digest
 
 #: How long one process waits for another that makes what both need.
 WAIT_SECONDS: Final = 6 * 3600.0
-#: Options that prices do not depend on; of the budget only what it limits.
+#: Options that prices do not depend on; of the budget only what it limits. What weights are made by
+#: changes no operator.
 _UNPRICED: Final = frozenset(
     (
+        *("importance", "compensation", "reconstruction", "quantization", "calibration", "score"),
         *("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage"),
         *("resume", "workers", "ray", "score_timeout", "memory"),
     )
@@ -89,7 +92,9 @@ class Sharing:
         self._exported.add(form)
         priced = {name: v for name, v in values_of(request).items() if name not in _UNPRICED}
         key = (traced_key, repr(sorted(priced.items())), tuple(sorted(request.limited)))
-        if key not in self._networks:
+        if key in self._networks:
+            check_weights(request, self._traced[traced_key])
+        else:
             self._networks[key] = self._priced(request, traced_key, str(key), on_event)
         return self._networks[key]
 
