@@ -28,6 +28,8 @@ DATA = ROOT.parent / "shared" / "device_data"
 #: Tests of what goes wrong, by what it is.
 TESTS = {
     "a worker that lies, babbles, hangs or dies": "tests/profiling/test_misbehaviour.py",
+    "a board that does, by the command": "tests/cli/test_lying_boards.py",
+    "a killed process's half-made database": "tests/study/test_schema.py",
     "several writers of one table": "tests/latency/test_store.py",
     "two searches in one folder, or of one study": "tests/pipeline/test_ownership.py",
     "a storage that is locked, away or full": "tests/study/test_waiting.py",

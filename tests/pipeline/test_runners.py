@@ -66,7 +66,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Board(str(host), str(host), closed=found)
 
     monkeypatch.setattr(runners, "SSHRunner", connect)
-    monkeypatch.setattr(runners, "LocalRunner", lambda *_: Board("here", closed=found))
+    monkeypatch.setattr(runners, "LocalRunner", lambda *_, **__: Board("here", closed=found))
     return found
 
 

@@ -285,9 +285,8 @@ def test_a_greeting_has_a_deadline(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, lies: str
 ) -> None:
     monkeypatch.setattr("automl.profiling.runner.GREETING", 0.2)
-    monkeypatch.setattr("automl.profiling.ssh.GREETING", 0.2)
     fake(f"def greet():\n    {lies}")
-    assert "nothing was said within 0 s" in refused(where, tmp_path)
+    assert "nothing was said within 0.2 s" in refused(where, tmp_path)
 
 
 def test_a_connection_that_is_lost_again_and_again_ends(fake: Fake, tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ class SpaceOptions(Options):
         help="Board to measure; repeatable, for boards of one kind that share the work.",
     )
     python: str = option(text("FILE"), "python3", help="The boards' Python that has the runtime.")
+    answer_timeout: float | None = option(
+        DURATION,
+        None,
+        help="Most time that what measures may be silent; then the run ends.",
+        unit="seconds",
+        shown="2min to start, 5min a model, 30min with TensorRT",
+    )
 
     def check_together(self) -> None:
         """Refuse a board's interpreter without a board."""

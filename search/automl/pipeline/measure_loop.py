@@ -305,6 +305,7 @@ class MeasureLoop:
                 runtime=header.runtime,
                 ssh=request.ssh,
                 python=request.python,
+                answer_timeout=request.answer_timeout,
             )
             self._runner = open_runner(device, self._stack)
         return self._runner

@@ -40,9 +40,10 @@ def open_runner(request: ProfileRequest, stack: ExitStack) -> Runner:
     threads, runtime = request.threads, request.runtime
     hosts = parse_hosts(request.ssh)
     if not hosts:
-        return stack.enter_context(LocalRunner(threads, runtime))
+        silence = request.answer_timeout
+        return stack.enter_context(LocalRunner(threads, runtime, silence=silence))
     if len(hosts) == 1:
-        return stack.enter_context(SSHRunner(hosts[0], threads, runtime, python=request.python))
+        return stack.enter_context(_log_in(hosts[0], request))
     return stack.enter_context(PooledRunner(_connect(hosts, request)))
 
 
@@ -65,6 +66,16 @@ def parse_hosts(texts: Sequence[str]) -> list[Host]:
     return hosts
 
 
+def _log_in(host: Host, request: ProfileRequest) -> SSHRunner:
+    return SSHRunner(
+        host,
+        request.threads,
+        request.runtime,
+        python=request.python,
+        silence=request.answer_timeout,
+    )
+
+
 def _connect(hosts: Sequence[Host], request: ProfileRequest) -> list[SSHRunner]:
     """Log in to all boards at once.
 
@@ -74,7 +85,7 @@ def _connect(hosts: Sequence[Host], request: ProfileRequest) -> list[SSHRunner]:
 
     def connect(host: Host) -> SSHRunner | MeasureError:
         try:
-            return SSHRunner(host, request.threads, request.runtime, python=request.python)
+            return _log_in(host, request)
         except MeasureError as error:
             return error
 

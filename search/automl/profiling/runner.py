@@ -146,21 +146,25 @@ class LocalRunner:
         threads: CPU threads.
         runtime: Name of the runtime.
         python: Interpreter that has it.
+        silence: Seconds that its process may say nothing; None for what the runtime may take.
 
     Raises:
         MeasureError: If the runtime is not installed or its process cannot be started.
     """
 
     def __init__(
-        self, threads: int = 1, runtime: str = CPU_RUNTIME, python: str = sys.executable
+        self,
+        threads: int = 1,
+        runtime: str = CPU_RUNTIME,
+        python: str = sys.executable,
+        *,
+        silence: float | None = None,
     ) -> None:
+        self._silence = silence
         self._pipe = Pipe([python, str(Path(__file__).with_name("worker.py"))])
         self._requests = 0
         try:
-            try:
-                hello = self._pipe.read(GREETING)
-            except Silence:
-                raise MeasureError(f"{python}: nothing was said within {GREETING:.0f} s") from None
+            hello = greeting(self._pipe, silence, python)
             if hello is None:
                 raise MeasureError(self._ended())
             self.info = info_from(hello, runtime, threads, f"for {python}")
@@ -188,7 +192,7 @@ class LocalRunner:
     def run(self, probes: Sequence[Probe], limits: Limits) -> Iterator[Measurement]:
         """See `Runner.run`."""
         self._requests += 1
-        asked = Asked(self._requests, tuple(probes), limits, self.info, _HERE)
+        asked = Asked(self._requests, tuple(probes), limits, self.info, _HERE, self._silence)
         for found in answers(self._pipe, asked, list(range(len(probes)))):
             if isinstance(found, Measurement):
                 yield found
@@ -202,6 +206,24 @@ class LocalRunner:
         self.close()
         last = f": {text.splitlines()[-1][:_SAID]}" if text else " (out of memory?)"
         return f"the process that measures ended with status {status}{last}"
+
+
+def greeting(pipe: Pipe, silence: float | None, where: str) -> dict[str, Any] | None:
+    """A worker's first line; None where it ended without one.
+
+    Args:
+        pipe: The worker.
+        silence: Seconds that it may say nothing; None for `GREETING`.
+        where: The device, for messages.
+
+    Raises:
+        MeasureError: It says nothing for so long.
+    """
+    seconds = GREETING if silence is None else silence
+    try:
+        return pipe.read(seconds)
+    except Silence:
+        raise MeasureError(f"{where}: nothing was said within {seconds:g} s") from None
 
 
 def info_from(hello: dict[str, Any], runtime: str, threads: int, where: str) -> RuntimeInfo:
@@ -242,6 +264,7 @@ class Asked:
         probes, limits: What is timed.
         info: What measures.
         where: The device, for messages.
+        limit: Seconds that the worker may say nothing; None for what the runtime may take.
     """
 
     number: int
@@ -249,11 +272,12 @@ class Asked:
     limits: Limits
     info: RuntimeInfo
     where: str
+    limit: float | None = None
 
     @property
     def silence(self) -> float:
         """Seconds that the worker may say nothing: it tells that it is alive after each model."""
-        return runtime_of_table(self.info.runtime).silence
+        return runtime_of_table(self.info.runtime).silence if self.limit is None else self.limit
 
     @property
     def whole(self) -> float:
@@ -279,7 +303,7 @@ def answers(pipe: Pipe, asked: Asked, waiting: list[int]) -> Iterator[Measuremen
     try:
         pipe.write(request(asked), silence)
     except Silence:
-        raise MeasureError(f"{where}: the worker has read nothing for {silence:.0f} s") from None
+        raise MeasureError(f"{where}: the worker has read nothing for {silence:g} s") from None
     heard = time.monotonic()
     while True:
         left = min(heard + silence, end) - time.monotonic()

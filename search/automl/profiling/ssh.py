@@ -10,7 +10,6 @@ import base64
 import os
 import re
 import shlex
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,16 +20,16 @@ from automl.errors import MeasureError, UsageError, printable
 from automl.latency import CPU_RUNTIME
 from automl.profiling.bundle import worker_bundle
 from automl.profiling.device import Conditions
-from automl.profiling.pipe import Pipe, Silence
+from automl.profiling.pipe import Pipe
 from automl.profiling.protocol import parse_conditions
 from automl.profiling.runner import (
-    GREETING,
     Asked,
     Limits,
     Measurement,
     Probe,
     RuntimeInfo,
     answers,
+    greeting,
     info_from,
 )
 
@@ -44,7 +43,7 @@ _OPTIONS: Final = {
     "EscapeChar": "none",
 }
 _NO_PYTHON, _NO_ROOM, _LOST = 72, 71, 255
-_TIRED: Final = 128 + signal.SIGALRM  # as the shell tells it
+_TIRED: Final = 128 + 14  # as the board's shell tells of SIGALRM
 _IDLE: Final = 900  # seconds after which a worker that nobody asks ends by itself
 _PATIENCE: Final = 300.0  # seconds: time for a board to start again
 _LOSSES: Final = 5  # so often in a row it may be lost without an answer
@@ -105,6 +104,7 @@ class SSHRunner:
         runtime: Name of the runtime.
         python: The board's interpreter that has it.
         patience: Seconds for which a lost connection is tried again.
+        silence: Seconds that the worker may say nothing; None for what the runtime may take.
 
     Attributes:
         away: Whether the connection is lost and being made again.
@@ -122,7 +122,9 @@ class SSHRunner:
         *,
         python: str = "python3",
         patience: float = _PATIENCE,
+        silence: float | None = None,
     ) -> None:
+        self._silence = silence
         self._host, self._python, self._patience = host, python, patience
         self._requests = 0
         self._closed = threading.Event()
@@ -164,7 +166,7 @@ class SSHRunner:
             numbers, before = tuple(waiting), len(waiting)
             self._requests += 1
             batch = tuple(probes[i] for i in numbers)
-            asked = Asked(self._requests, batch, limits, self.info, where)
+            asked = Asked(self._requests, batch, limits, self.info, where, self._silence)
             for found in answers(self._pipe, asked, list(range(len(batch)))):
                 if not isinstance(found, Measurement):
                     self.stolen, self.state = found.stolen, parse_conditions(found.state, where)
@@ -218,10 +220,10 @@ class SSHRunner:
         if self._closed.is_set():
             self._pipe.kill()
         try:
-            hello = self._pipe.read(GREETING)
-        except Silence:
+            hello = greeting(self._pipe, self._silence, str(self._host))
+        except MeasureError:
             self._pipe.close()
-            raise MeasureError(f"{self._host}: nothing was said within {GREETING:.0f} s") from None
+            raise
         if hello is None:
             error = self._why()
             self._pipe.close()
