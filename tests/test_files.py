@@ -117,6 +117,19 @@ def test_what_a_running_process_uses_stays(tmp_path: Path, temporary: Path) -> N
         assert not used & {*temporary.iterdir()}
 
 
+@pytest.mark.parametrize("way", ["locks of folders", "files"])
+def test_a_common_folder_goes_with_the_last_that_uses_it(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "files":
+        monkeypatch.setattr("automl.files._FCNTL", None)
+    with common_folder("a") as first:
+        with common_folder("a") as second, scratch_folder():
+            (first / "model").write_text("whole")
+        assert (second / "model").read_text() == "whole"
+    assert not [each for each in temporary.iterdir() if each.is_dir()]
+
+
 def test_another_users_folder_is_not_used(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with common_folder("a") as path:
         pass

@@ -46,6 +46,10 @@ _TIMES, _BESIDES = 9, 90_000_000
 #: Bytes of a TOML file.
 _TOML_BYTES: Final = 1 << 19
 _SHOWN: Final = 60
+#: How a file is opened; Windows has one of these alone, and others have the rest.
+_READING: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
 
 
 class _Fault(ValueError):
@@ -58,13 +62,14 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError, ValueError: It cannot be opened, or is a folder, a pipe or a device.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if path.is_dir():  # which Windows refuses to open
+        raise OSError(0, "it is a folder, not a file")
+    handle = os.open(path, _READING)
     kind = os.fstat(handle).st_mode
     if stat.S_ISREG(kind):
         return os.fdopen(handle, "rb")
     os.close(handle)
-    what = "a folder" if stat.S_ISDIR(kind) else "a pipe or a device"
-    raise OSError(0, f"it is {what}, not a file")
+    raise OSError(0, "it is a pipe or a device, not a file")
 
 
 def read_bytes(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
+import importlib
+import itertools
 import json
 import os
 import re
@@ -13,21 +14,43 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
 from automl.documents import parse_json, read_text, shown
 from automl.errors import LockedError
 
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+#: Locks of folders; Windows has none.
+_FCNTL: Final[Any] = _module("fcntl")
+#: Files in a folder that its users lock where folders cannot be locked, and one beside the folder
+#: that is locked while users come and folders go.
+_USED: Final = ".used"
+_GATE: Final = ".automl.gate"
+_numbers: Final = itertools.count()
+
+
 #: Files in a folder that somebody owns: the lock, and who holds it.
 LOCK_FILES: Final = (".lock", ".holder")
 _RECORD_BYTES: Final = 4096  # of who holds it
 _PART: Final = ".automl"  # ends the name of a file that is being written
+#: Whether signal 0 asks whether a process is there: on Windows it is Ctrl-C.
+_ASKS: Final = os.name != "nt"
+_DAY: Final = 86_400.0  # seconds
 #: Files that this process is writing.
 _writing: Final[set[Path]] = set()
 
@@ -55,14 +78,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".*.{glob.escape(_host())}.*{_PART}"):
-        if left not in _writing and _is_left(left.name.removesuffix(_PART).rpartition(".")[2]):
+        if left not in _writing and _is_left(left):
             left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{_PART}")
     _writing.add(temporary)
     try:
         with naming(path):
             yield temporary
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # Windows writes out what can be written alone
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
@@ -90,7 +113,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         OSError: There is no room for one.
     """
-    place, start = Path(tempfile.gettempdir()), f"automl-{os.getuid()}-{_host()}."
+    place, start = Path(tempfile.gettempdir()), f"automl-{_user()}-{_host()}."
     for left in place.glob(f"{glob.escape(start)}*"):
         _remove_unused(left)
     with _used(Path(tempfile.mkdtemp(prefix=start, dir=place))) as folder:
@@ -113,7 +136,7 @@ def common_folder(name: str) -> Iterator[Path]:
     Raises:
         OSError: It cannot be made, or what has its name is another user's.
     """
-    place, start = Path(tempfile.gettempdir()), f"automl-{os.getuid()}-{_host()}-"
+    place, start = Path(tempfile.gettempdir()), f"automl-{_user()}-{_host()}-"
     path = place / f"{start}{name}"
     for left in place.glob(f"{glob.escape(start)}*"):
         if left != path:
@@ -126,40 +149,75 @@ def common_folder(name: str) -> Iterator[Path]:
 def _used(path: Path) -> Iterator[Path]:
     """A folder that the block uses, made where it is missing; it goes with the last that does.
 
-    Who uses it holds a lock of the kernel's on it, which goes with its process.
+    Who uses it holds a lock of the kernel's, which goes with its process.
     """
-    held = _hold(path)
+    leave = _use_folder(path)
     try:
         yield path
     finally:
-        os.close(held)
+        leave()
         _remove_unused(path)
 
 
-def _hold(path: Path) -> int:
+def _user() -> str:
+    """This user in a file's name; on Windows each has temporary files of its own anyway."""
+    return str(os.getuid()) if hasattr(os, "getuid") else "0"
+
+
+def _use_folder(path: Path) -> Callable[[], None]:
+    """Use a folder from now on, made where it is missing; gives what ends that.
+
+    Raises:
+        OSError: It cannot be made, or what has its name is another user's.
+    """
+    return _use_by_files(path) if _FCNTL is None else _use_by_lock(path)
+
+
+def _remove_unused(path: Path) -> None:
+    """Remove a folder that nobody uses; what is used, or another user's, stays."""
+    with contextlib.suppress(OSError):
+        (_remove_by_files if _FCNTL is None else _remove_by_lock)(path)
+
+
+def _use_by_lock(path: Path) -> Callable[[], None]:
     while True:
         path.mkdir(mode=0o700, exist_ok=True)
         held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         with contextlib.suppress(OSError):  # a disk without locks: nobody else removes it there
-            fcntl.flock(held, fcntl.LOCK_SH)
+            _FCNTL.flock(held, _FCNTL.LOCK_SH)
         status = os.fstat(held)
         if status.st_uid != os.getuid():
             os.close(held)
             raise PermissionError(errno.EACCES, "it belongs to another user", str(path))
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(status, os.stat(path)):
-                return held
+                return partial(os.close, held)
         os.close(held)  # somebody has removed it before it was locked
 
 
-def _remove_unused(path: Path) -> None:
-    with contextlib.suppress(OSError):  # it is gone, or another user's, or in use
-        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        finally:
-            os.close(held)
+def _remove_by_lock(path: Path) -> None:
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _FCNTL.flock(held, _FCNTL.LOCK_EX | _FCNTL.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def _use_by_files(path: Path) -> Callable[[], None]:
+    with FileLock(path.with_name(_GATE)):
+        path.mkdir(mode=0o700, exist_ok=True)
+        used = FileLock(path / f".{os.getpid()}.{next(_numbers)}{_USED}")
+        used.acquire(timeout=0)
+    return used.release
+
+
+def _remove_by_files(path: Path) -> None:
+    with FileLock(path.with_name(_GATE)):
+        for used in path.glob(f".*{_USED}"):
+            with FileLock(used, timeout=0):
+                pass
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _host() -> str:
@@ -167,15 +225,21 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:20]
 
 
-def _is_left(number: str) -> bool:
-    """Whether what a process of that number was writing is nobody's any more.
+def _is_left(path: Path) -> bool:
+    """Whether what the process with the number in its name was writing is nobody's any more.
 
     What has our own number and is not ours was another's before: in a container all have the same.
+    Windows cannot be asked for a process without a signal to it: there what is a day old is left.
     """
+    number = path.name.removesuffix(_PART).rpartition(".")[2]
     if re.fullmatch(r"[0-9]{1,9}", number) is None:
         return False
     if int(number) == os.getpid():
         return True
+    if not _ASKS:
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - path.stat().st_mtime > _DAY
+        return False
     try:
         os.kill(int(number), 0)
     except ProcessLookupError:

@@ -17,6 +17,8 @@ from automl.errors import MeasureError
 _CHUNK: Final = 65536
 _LONGEST: Final = 1 << 24  # bytes of a line: what is longer is no answer
 _COMPLAINT: Final = 1 << 16  # bytes of stderr that are kept, the last ones
+#: Whether pipes can be waited for together: Windows waits for sockets alone.
+_WAITS: Final = os.name != "nt"
 _FAREWELL: Final = 5.0  # seconds that a process has to end once it has closed its output
 
 
@@ -29,9 +31,17 @@ class Pipe:
 
     What it writes is taken off its hands while it is written to and read from, so that it never
     waits for us while we wait for it.
+
+    Raises:
+        MeasureError: It cannot be started, or not be listened to, as on Windows.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
+        if not _WAITS:
+            raise MeasureError(
+                "nothing can be measured from Windows: measure on Linux, in WSL for one, and use"
+                " the table that comes of it"
+            )
         try:
             self._process = subprocess.Popen(
                 command,

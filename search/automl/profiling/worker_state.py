@@ -26,7 +26,7 @@ def state() -> dict[str, Any]:
     """Processor, clocks, temperature, power mode and throttling now."""
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "governor": text(CPUFREQ + "/scaling_governor"),
         "clock_hertz": clock(),
         "max_clock_hertz": number(CPUFREQ + "/scaling_max_freq", 1e3),
@@ -36,6 +36,12 @@ def state() -> dict[str, Any]:
         "throttled": throttled(),
         "throttles": throttles(),
     }
+
+
+def cores() -> int:
+    """Cores that this process may use; all of the machine's where the system does not tell."""
+    ours = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(ours(0)) if ours is not None else os.cpu_count() or 1
 
 
 def load(seconds: float = 0.2) -> float:
