@@ -7,12 +7,7 @@ import sys
 import pytest
 import torch
 
-from automl.heap import give_back, peak_bytes
-
-
-def resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
+from automl.heap import give_back, peak_bytes, resident_bytes
 
 
 def test_giving_back_leaves_tensors_as_they_are() -> None:
@@ -25,12 +20,12 @@ def test_giving_back_leaves_tensors_as_they_are() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
 def test_what_was_freed_between_what_is_held_goes_back() -> None:
     small = [torch.full((20_000,), 1.0) for _ in range(1000)]  # 80 kB each, of the heap
-    kept, full = small[::10], resident()
+    kept, full = small[::10], resident_bytes()
     del small
     give_back(beyond=1 << 50)
-    assert resident() > full - 40_000_000  # nothing was asked of it
+    assert resident_bytes() > full - 40_000_000  # nothing was asked of it
     give_back()
-    assert resident() < full - 40_000_000
+    assert resident_bytes() < full - 40_000_000
     assert len(kept) == 100
 
 
@@ -39,5 +34,6 @@ def test_the_peak_does_not_fall() -> None:
     large = torch.ones(20_000_000)
     del large
     after = peak_bytes()
+    assert resident_bytes() <= (after or 0)
     assert (before is None) == (after is None)
     assert before is None or after is None or after >= before > 10_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -12,12 +12,15 @@ from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.merging import Merging
 from automl.compression.quantization.joint_database import JointDatabase
-from automl.heap import give_back, peak_bytes
+from automl.heap import give_back, resident_bytes
 from automl.network import column_scales, output_rows
 from automl.space import Sensitivity, Space, kind_of
 from automl.userdata import in_passes
 
 Tensor = torch.Tensor
+#: Bytes that choices may have freed before they go back to the system: what one choice frees
+#: seldom fits the next, and to give back what does costs time.
+_FREED: Final = 256_000_000
 
 
 def measure_sensitivity(
@@ -57,11 +60,12 @@ def measure_sensitivity(
     def change(made: Callable[[Tensor], Any], inputs: Tensor) -> float:
         return float(((outputs(made, inputs) - dense).square() / scales).mean())
 
-    most = peak_bytes() or 0
+    give_back()
+    most = resident_bytes() + _FREED
 
     def told() -> None:
         nonlocal done
-        give_back(most)  # what one choice frees seldom fits the next
+        give_back(most)
         on_choice(done := done + 1, total)
 
     bench = Bench(model, database, rounded, images, change, merging)
