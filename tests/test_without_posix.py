@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,7 @@ def run(lines: str, *words: str, folder: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, "-c", WITHOUT + lines, *words],
         cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder)},  # it would remove folders whose locks it lacks
         capture_output=True,
         text=True,
         check=False,
