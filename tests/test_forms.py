@@ -52,6 +52,25 @@ def test_a_search_chooses_forms_within_the_budget(found: SearchResult) -> None:
     assert found.compressed.bytes == 4 * sizes
 
 
+def test_channels_in_another_order_are_searched_and_exported(tmp_path: Path) -> None:
+    found = searched(tmp_path / "run", choices="grouped,ghost,shift")
+    chosen = {text.partition(":")[0] for text in formed(found.policy.policy).values()}
+    assert chosen & {"grouped", "ghost"}
+    assert found.compressed.counted_macs == found.compressed.macs <= 0.4 * found.dense.macs
+    path = tmp_path / "policy.json"
+    write_policy(found.policy, path)
+    apply(
+        ApplyRequest(
+            task=task(), policy=read_policy(path), out=tmp_path / "m.pt", export=tmp_path / "m.onnx"
+        )
+    )
+    images = torch.randn((1, *SHAPE[1:]), generator=torch.Generator().manual_seed(9))
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    (ran,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(ran, found.model(images).numpy(), rtol=1e-3, atol=1e-4)
+
+
 def test_the_same_search_finds_the_same(found: SearchResult, tmp_path: Path) -> None:
     again = searched(tmp_path / "again")
     assert again.policy.policy == found.policy.policy

@@ -107,6 +107,17 @@ CASES = {
     ),
     "one tap": Policy(bits=ALL, further={"form": {"one.inner": "taps:1x3", "own": "taps:3x1"}}),
     "a block left out": Policy(removed=frozenset({"one"}), bits=ALL, further={"form": FORMS}),
+    "channels in another order": Policy(
+        bits=ALL,
+        further={
+            "form": {
+                "own": "ghost:2-last",
+                "one.inner": "grouped:4",
+                "one.outer": "ghost:3-first",
+                "two.outer": "shift",
+            }
+        },
+    ),
     "4 bits": Policy(bits=dict.fromkeys(LAYERS, Bits(4, 8)), further={"form": FORMS}),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -111,6 +112,8 @@ def test_every_method_of_the_field_lives_somewhere_or_says_why_not() -> None:
     for each in field_methods():
         assert each.by or each.where or each.cannot, each.name
         assert not (each.cannot and (each.by or each.where)), each.name
+        when = r"(19|20)\d\d( [A-Za-z]+(/\w+)?( Access)?)?"
+        assert re.fullmatch(rf"({when}(, {when})*)?", each.published), each.name
         known = [name for name in each.by if name.partition("/")[0] in REGISTRIES]
         assert len(set(known)) == len(known)
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import scoreboard
-from scored import Bench, Check, Figures, Row
+import torch
+from scored import USUAL, Bench, Check, Figures, Row
+from torch import nn
 
+from automl.compression import Compressor
 from automl.methods import REGISTRIES, registry
+from automl.network import trace_network
 
 
 def counted(seen: list[tuple[str, int]]) -> Row:
@@ -74,3 +78,22 @@ def test_the_page_is_what_the_results_say() -> None:
     rows = [row for found in scoreboard.families().values() for row in found]
     made = "\n".join(scoreboard.page(rows, scoreboard.results_of(scoreboard.RESULTS))) + "\n"
     assert scoreboard.PAGE.read_text(encoding="utf-8") == made
+
+
+def test_errors_are_those_from_the_dense_network_whatever_was_asked_first() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1))
+    bench = Bench("none", 0)
+    traced, images = trace_network(model, (1, 3, 8, 8), resolutions=()), torch.randn(40, 3, 8, 8)
+    made = {
+        "traced": traced,
+        "held_out": images,
+        "compressor": Compressor(traced, images, {}, config=USUAL, scheme="qdq-u8s8"),
+    }
+    bench.__dict__.update(made)  # in place of what is loaded when it is first asked for
+    errors = []
+    for _ in range(2):
+        with bench.formed("2", "taps:1x1") as changed:
+            errors.append(bench.error(changed))
+    assert errors[0] == errors[1] > 0.01
+    assert bench.error(traced.model) == 0.0

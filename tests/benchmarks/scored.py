@@ -174,6 +174,7 @@ class Bench:
         """
         kind, model = compression_kind(kind_of("form")), self.traced.model
         module, known = model.get_submodule(layer), self.compressor.joint.moments_of(layer)
+        _ = self._dense  # before anything is changed
         before = copy.deepcopy(module.state_dict())
         try:
             kind.finish(kind.parse(option), module, known if moments else None)

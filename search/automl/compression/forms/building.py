@@ -92,7 +92,7 @@ def outline(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
     *_, last = (each for each in places(arrangement) if operators[each].op != GATHER)
     bias = _bias(module)
     parts = [
-        _picked(module, torch.arange(each.in_channels))
+        _picked(module, torch.zeros(each.out_channels, dtype=torch.int64))
         if each.op == GATHER
         else _layer(module, each, bias=place == last and bias is not None)
         for place, each in enumerate(operators)

@@ -76,6 +76,29 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             _USUAL,
         ),
         _entry(
+            "grouped",
+            "grouped:Grouped",
+            "Zhang et al., ShuffleNet, 2018; Huang et al., CondenseNet, 2018 (here in closed form)",
+            "A convolution with groups between channels in another order: which channels belong\n"
+            "together is searched.",
+            {},
+        ),
+        _entry(
+            "ghost",
+            "ghost:Ghost",
+            "Han et al., GhostNet, 2020 (here in closed form)",
+            "A convolution into few maps, and cheap depthwise ones that make all outputs of these.",
+            {},
+        ),
+        _entry(
+            "shift",
+            "shift:Shift",
+            "Wu et al., Shift, 2018; Chen et al., All You Need Is a Few Shifts, 2019 (closed form)",
+            "Each channel is read at one tap, which runs as a depthwise convolution, then a 1 x 1\n"
+            "one over all.",
+            {},
+        ),
+        _entry(
             "pow2",
             "pow2:PowerOfTwo",
             "Zhou et al., INQ, 2017 (its grid, without training); Elhoushi et al., DeepShift, 2019",
@@ -88,6 +111,34 @@ FORMS: Final[Registry[Form[Any]]] = Registry(
             "Han et al., Deep Compression, 2016 (sections 2 and 3, without training)",
             "Some weights stay and share a few values; the packed file holds indices and gaps,\n"
             "which Huffman codes make smaller still.",
+            {},
+        ),
+        _entry(
+            "outliers",
+            "outliers:Outliers",
+            "Park et al., Value-Aware Quantization, 2018 (without training)",
+            "The few largest weights of an output stay, the others have few bits: for its size.",
+            {},
+        ),
+        _entry(
+            "rank+sparse",
+            "rank_sparse:RankSparse",
+            "Yu et al., Low Rank and Sparse Decomposition, 2017",
+            "A matrix of low rank, and few weights beside it: for its size.",
+            {},
+        ),
+        _entry(
+            "pq",
+            "pq:ProductQuantised",
+            "Wu et al., Quantized CNNs for Mobile Devices, 2016; Wu et al., Deep k-Means, 2018",
+            "Stretches of neighbouring weights are few, which all outputs share: for its size.",
+            {},
+        ),
+        _entry(
+            "binary-sum",
+            "binary_sum:BinarySum",
+            "Lin et al., ABC-Net, 2017 (weights, without training)",
+            "Weights are sums of one to three binary ones with a scale each: for its size.",
             {},
         ),
         _entry(

@@ -92,6 +92,48 @@ def improved(weights: Tensor, integers: Tensor, moments: Tensor, qparams: QParam
     return _better(weights, spread, before, swept, qparams)
 
 
+def rounded_beside(weights: Tensor, moments: Tensor, qparams: QParams, exact: Tensor) -> Tensor:
+    """Values after second-order rounding of all weights but some, which compensate for the others.
+
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of the inputs, with the ones or without.
+        qparams: Of the weights that are rounded.
+        exact: Which are not, of the weights' shape.
+
+    Returns:
+        float64, of the weights' shape.
+    """
+    spread, snap = centred(moments, weights.shape[2]), _snap_to(qparams)
+    found = _nearest_plane(weights, spread, snap, DAMPING, exact=exact)
+    return _sweep(weights, found, spread, snap, exact=exact)
+
+
+def rounded_among(weights: Tensor, moments: Tensor, grids: Tensor) -> Tensor:
+    """Second-order rounding to few values, others for each output; never worse than the nearest.
+
+    Args:
+        weights: [runs, outputs, columns].
+        moments: Of the inputs, with the ones or without.
+        grids: [runs, outputs, values].
+
+    Returns:
+        float64, of the weights' shape.
+    """
+    grids = grids.double()
+
+    def snap(wanted: Tensor) -> Tensor:  # [runs, 1, outputs]
+        apart = (wanted.squeeze(1).unsqueeze(2) - grids).abs()
+        return grids.gather(2, apart.argmin(2, keepdim=True)).transpose(1, 2)
+
+    spread = centred(moments, weights.shape[2])
+    columns = weights.double().unbind(2)
+    nearest = torch.stack([snap(each.unsqueeze(1)) for each in columns], 3).squeeze(1)
+    found = _nearest_plane(weights, spread, snap, DAMPING)
+    found = _least(weights, spread, nearest, found)
+    return _least(weights, spread, found, _sweep(weights, found, spread, snap))
+
+
 def round_to_codebook(weights: Tensor, moments: Tensor, codebook: Codebook) -> Codebook:
     """Shared values and indices of least output error, found as `quantized` finds integers.
 
@@ -220,6 +262,7 @@ def _nearest_plane(
     fake_quantize: Snap,
     damping: float,
     live: Tensor | None = None,
+    exact: Tensor | None = None,
 ) -> Tensor:
     """Values after rounding column by column; each compensates for the errors of those before it.
 
@@ -231,6 +274,7 @@ def _nearest_plane(
     target = weights.double().transpose(1, 2).gather(1, index)  # [runs, columns, outputs]
     feedback = _feedback(spread, order, damping)
     stays = None if live is None else live.gather(1, index)
+    free = None if exact is None else exact.transpose(1, 2).gather(1, index)
     rounded = torch.empty_like(target)
     error = torch.zeros_like(target)
     for start in range(0, target.shape[1], _BLOCK):
@@ -240,6 +284,8 @@ def _nearest_plane(
             row = feedback[:, j : j + 1, start:j]
             aim = wanted[:, j - start : j - start + 1] + row @ error[:, start:j]
             found = fake_quantize(aim)
+            if free is not None:
+                found = torch.where(free[:, j : j + 1], aim, found)
             rounded[:, j : j + 1] = found if stays is None else found * stays[:, j : j + 1]
             error[:, j] = target[:, j] - rounded[:, j]
     return torch.empty_like(target).scatter_(1, index, rounded).transpose(1, 2)
@@ -263,6 +309,7 @@ def _sweep(
     spread: Tensor,
     fake_quantize: Snap,
     live: Tensor | None = None,
+    exact: Tensor | None = None,
 ) -> Tensor:
     """Each column's best values given all others', one column after the other."""
     moments = _damped(spread, DAMPING)
@@ -279,6 +326,8 @@ def _sweep(
             found = fake_quantize(aim)
             if live is not None:
                 found = found * live[:, here]
+            if exact is not None:
+                found = torch.where(exact[:, None, :, j], aim, found)
             change = target[:, here] - found - error[:, here]
             error[:, here] += change
             slope[:, j:end] += moments[:, j:end, here] * change
