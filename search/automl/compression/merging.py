@@ -85,7 +85,7 @@ def _refusal(traced: TracedModel, name: str) -> str:
 class Merging:
     """Makes layers of one network into one.
 
-    What an activation did that is dropped is made up for as far as a linear map can: the one layer
+    What an activation did that is dropped is compensated for as far as a linear map can: the one layer
     is solved by least squares on what the dense network's first layer reads, towards what its last
     layer writes (or the addition that this ends in). It starts from the product of the weights.
 
@@ -101,7 +101,10 @@ class Merging:
 
     def solve(self, wanted: Sequence[Chain]) -> None:
         """Solve chains that are not solved yet, several in one walk over the images."""
-        features, left = self._features(), [each for each in wanted if each not in self._solved]
+        left = [each for each in wanted if each not in self._solved]
+        if not left:
+            return  # the features of the dense network may not be held any more
+        features = self._features()
         while left:
             some, cells = list[_Wanted](), 0
             while left and (not some or cells + self._wanted(left[0], features).cells <= CELLS):
