@@ -111,20 +111,21 @@ class LinearMap:
     def made(self, like: Any) -> nn.Module:
         """As a layer of the kind and the type of number of another."""
         groups, outputs, inputs = self.weight.shape[:3]
-        if isinstance(like, nn.Linear):
-            layer: Any = nn.Linear(inputs, outputs, dtype=like.weight.dtype)
-        else:
-            layer = type(like)(
-                inputs * groups,
-                outputs * groups,
-                self.window.kernel,
-                self.window.stride,
-                self.window.padding,
-                self.window.dilation,
-                groups,
-                padding_mode=like.padding_mode,
-                dtype=like.weight.dtype,
-            )
+        with torch.random.fork_rng(devices=[]):  # what the layer is drawn with is written over
+            if isinstance(like, nn.Linear):
+                layer: Any = nn.Linear(inputs, outputs, dtype=like.weight.dtype)
+            else:
+                layer = type(like)(
+                    inputs * groups,
+                    outputs * groups,
+                    self.window.kernel,
+                    self.window.stride,
+                    self.window.padding,
+                    self.window.dilation,
+                    groups,
+                    padding_mode=like.padding_mode,
+                    dtype=like.weight.dtype,
+                )
         with torch.no_grad():
             layer.weight.copy_(self.weight.flatten(0, 1))
             layer.bias.copy_(self.bias)
