@@ -85,9 +85,9 @@ def _refusal(traced: TracedModel, name: str) -> str:
 class Merging:
     """Makes layers of one network into one.
 
-    What an activation did that is dropped is compensated for as far as a linear map can: the one layer
-    is solved by least squares on what the dense network's first layer reads, towards what its last
-    layer writes (or the addition that this ends in). It starts from the product of the weights.
+    What an activation did that is dropped is compensated for as far as a linear map can: the one
+    layer is solved by least squares on what the dense network's first layer reads, towards what
+    its last layer writes (or the addition that this ends in). It starts from the weights' product.
 
     Args:
         traced: The network.
