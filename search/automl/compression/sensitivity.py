@@ -64,8 +64,10 @@ def measure_sensitivity(
     most = resident_bytes() + _FREED
 
     def told() -> None:
-        nonlocal done
-        give_back(most)
+        nonlocal done, most
+        if resident_bytes() > most:
+            give_back()
+            most = resident_bytes() + _FREED  # what measurers hold by now stays
         on_choice(done := done + 1, total)
 
     bench = Bench(model, database, rounded, images, change, merging)

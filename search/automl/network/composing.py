@@ -37,6 +37,11 @@ def composed(layers: Sequence[nn.Module]) -> nn.Module:
     return reduce(LinearMap.before, map(LinearMap.of, layers)).made(layers[0])
 
 
+def outlined(layers: Sequence[nn.Module]) -> nn.Module:
+    """As `composed`, of any numbers: what it reads and writes alone counts, and takes no time."""
+    return reduce(LinearMap.before, map(LinearMap.outline, layers)).made(layers[0])
+
+
 @dataclass(frozen=True, slots=True)
 class LinearMap:
     """A linear map of channels around each place.
@@ -52,9 +57,15 @@ class LinearMap:
     window: Window
 
     @classmethod
-    def of(cls, module: Any) -> LinearMap:
-        """A layer's."""
-        groups, weight = getattr(module, "groups", 1), module.weight.detach().double()
+    def outline(cls, module: Any) -> LinearMap:
+        """A layer's, without its numbers."""
+        return cls.of(module, torch.device("meta"))
+
+    @classmethod
+    def of(cls, module: Any, device: torch.device | None = None) -> LinearMap:
+        """A layer's, on its own device or another."""
+        groups = getattr(module, "groups", 1)
+        weight = module.weight.detach().to(device or module.weight.device, torch.float64)
         window = Window((), (), (), ())
         if not isinstance(module, nn.Linear):
             padding = padding_of(module) or ()
@@ -62,7 +73,7 @@ class LinearMap:
                 tuple(module.kernel_size), tuple(module.stride), padding, tuple(module.dilation)
             )
         own = module.bias
-        bias = weight.new_zeros(weight.shape[0]) if own is None else own.detach().double()
+        bias = weight.new_zeros(weight.shape[0]) if own is None else own.detach().to(weight)
         return cls(weight.unflatten(0, (groups, -1)), bias, window)
 
     @property
@@ -104,7 +115,7 @@ class LinearMap:
         """The same in one group."""
         groups, outputs, inputs, *kernel = self.weight.shape
         whole = self.weight.new_zeros(groups, outputs, groups, inputs, *kernel)
-        index = torch.arange(groups)
+        index = torch.arange(groups, device=self.weight.device)
         whole[index, :, index] = self.weight
         return replace(self, weight=whole.flatten(2, 3).flatten(0, 1).unsqueeze(0))
 
@@ -126,8 +137,9 @@ class LinearMap:
                     padding_mode=like.padding_mode,
                     dtype=like.weight.dtype,
                 )
-        with torch.no_grad():
-            layer.weight.copy_(self.weight.flatten(0, 1))
-            layer.bias.copy_(self.bias)
+        if not self.weight.is_meta:
+            with torch.no_grad():
+                layer.weight.copy_(self.weight.flatten(0, 1))
+                layer.bias.copy_(self.bias)
         made: nn.Module = layer.requires_grad_(like.weight.requires_grad)
         return made

@@ -14,7 +14,7 @@ from torch import nn
 
 from automl.errors import Raised, attempt
 from automl.network.carried import Carry, unload
-from automl.network.composing import LinearMap, composed, padding_of
+from automl.network.composing import LinearMap, composed, outlined, padding_of
 from automl.network.forward_tracer import Address, leaf_kind
 from automl.network.groups import Grouping
 from automl.network.layers import LayerPlan, MergeableLayers
@@ -205,7 +205,7 @@ def _narrow(row: Sequence[Chain], model: nn.Module) -> list[Chain]:
 
 
 def _columns(model: nn.Module, chain: Chain) -> int:
-    parts = [LinearMap.of(model.get_submodule(name)) for name in chain]
+    parts = [LinearMap.outline(model.get_submodule(name)) for name in chain]
     groups = parts[0].groups if len({part.groups for part in parts}) == 1 else 1
     window = reduce(Window.before, (part.window for part in parts))
     inputs: int = parts[0].weight.shape[2] * parts[0].groups
@@ -224,7 +224,7 @@ def _works(model: nn.Module, found: Sequence[Chain], example: Tensor) -> bool:
     def both() -> bool:
         made = smaller(model, (), {}, shared=True)
         for chain in found:
-            merge_layers(made, chain)
+            merge_layers(made, chain, outlined([made.get_submodule(name) for name in chain]))
         return shapes(made) == shapes(model)
 
     answer = attempt(both)
