@@ -13,7 +13,7 @@ from automl.compression.layer_matrix import matrix, set_matrix
 from automl.compression.memory import ImageParts
 from automl.compression.quantization.calibrating import CalibrationMode
 from automl.compression.quantization.qparams import QParams, round_to, values, weight_qparams
-from automl.compression.quantization.simulation import QuantizedModel, make_plan
+from automl.compression.quantization.simulation import QuantizedModel, is_per_tensor, make_plan
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.policy.policy import Bits
@@ -75,7 +75,8 @@ def quantised(traced: TracedModel, bits: Mapping[str, Bits], scheme: str | None)
     network = smaller_copy(traced)
     for name, each in plan.bits.items():
         layer = network.get_submodule(name)
-        qparams[name] = weight_qparams(matrix(layer), each.weights)
+        shared = is_per_tensor(plan.scheme)
+        qparams[name] = weight_qparams(matrix(layer), each.weights, per_tensor=shared)
         set_matrix(layer, values(round_to(matrix(layer), qparams[name]), qparams[name]))
     parts = ImageParts(lambda here: images()[here], (slice(0, len(images())),), {})
     walk = CalibrationMode(network, plan, parts)

@@ -52,7 +52,15 @@ def kernels(content: bytes, path: Path) -> Counter[str]:
 
 __all__ = ["traced"]
 
-SCHEMES = ("qdq-u8s8", "qdq-u8s7", "qdq-u8u8", "qdq-s8s8", "qdq-s8s8-residual")
+SCHEMES = (
+    "qdq-u8s8",
+    "qdq-u8s7",
+    "qdq-u8u8",
+    "qdq-u8s8-tensor",
+    "qdq-s8s8",
+    "qdq-s8s8-tensor",
+    "qdq-s8s8-residual",
+)
 
 
 @pytest.mark.parametrize("choose", [all_layers, some_layers])
@@ -68,6 +76,16 @@ def test_the_file_computes_what_was_simulated(
     assert found.alike >= found.top1 >= 0.95  # of 64 inputs
     assert found.alike >= AGREEMENT
     assert found.mean < 0.004
+
+
+@pytest.mark.parametrize("scheme", ["qdq-u8s8-tensor", "qdq-s8s8-tensor"])
+def test_where_a_layer_has_one_scale_so_have_its_weights_in_the_file(
+    traced: TracedModel, scheme: str
+) -> None:
+    found = Structure(quantized_bytes(quantised(traced, all_layers(traced), scheme), SHAPE))
+    scales = [name for name in found.stored if name.endswith(("/weight_scales", "/bias_scales"))]
+    assert len(scales) >= 8
+    assert all(found.stored[name].shape == () for name in scales)
 
 
 def test_few_bits_of_simulators_are_kept_too(traced: TracedModel) -> None:

@@ -60,7 +60,7 @@ def integer_weights(model: onnx.ModelProto) -> list[tuple[int, ...]]:
     )
 
 
-@pytest.mark.parametrize("scheme", ["qdq-u8s8", "qdq-s8s8", "qdq-s8s8-residual"])
+@pytest.mark.parametrize("scheme", ["qdq-u8s8", "qdq-s8s8", "qdq-s8s8-tensor", "qdq-s8s8-residual"])
 def test_layers_with_integer_bits_have_integer_weights(traced: TracedModel, scheme: str) -> None:
     model = made(traced, scheme, stem=INT8, inner=INT8)
     assert integer_weights(model) == [(8, 3, 3, 3), (8, 8, 3, 3)]

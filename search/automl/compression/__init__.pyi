@@ -46,6 +46,7 @@ from .quantization.activation_ranges import How as How
 from .quantization.base import Quantizer as Quantizer
 from .quantization.codebook import Codebook as Codebook
 from .quantization.codebook import codebook as codebook
+from .quantization.equalising import equalised as equalised
 from .quantization.half import HALF_RANGE as HALF_RANGE
 from .quantization.half import HalfModel as HalfModel
 from .quantization.half import in_half as in_half
@@ -59,6 +60,7 @@ from .quantization.simulation import FakeQuantizeMode as FakeQuantizeMode
 from .quantization.simulation import Plan as Plan
 from .quantization.simulation import QuantizedModel as QuantizedModel
 from .quantization.simulation import Source as Source
+from .quantization.simulation import is_per_tensor as is_per_tensor
 from .quantization.simulation import is_rounded as is_rounded
 from .quantization.simulation import make_plan as make_plan
 from .reconstruction.base import Candidate as Candidate

@@ -32,6 +32,7 @@ from automl.compression.labelled import Labelled, targets_of, without_labels
 from automl.compression.memory import Images, MemoryPlan
 from automl.compression.merging import Merging, merged_chains
 from automl.compression.quantization.joint_database import JointDatabase
+from automl.compression.quantization.per_tensor import made_ready, quantizer_for
 from automl.compression.quantization.registry import QUANTIZERS
 from automl.compression.quantization.simulation import Plan, is_rounded, make_plan
 from automl.compression.reconstruction.base import (
@@ -63,7 +64,8 @@ class Compressor:
         counts: Per channel group, the kept counts that may be asked for.
         config: By what weights are made.
         scheme: How integer layers compute on the target (`simulation.SCHEMES`); None for
-            simulators.
+            simulators. Where a layer's weights share one scale there, channels are scaled alike
+            first.
         on_group: Told the name of each group when its channels have been ranked.
         orders: Per channel group, what an earlier compressor of the same arguments found; its
             `orders`. None finds it.
@@ -87,17 +89,17 @@ class Compressor:
         orders: Mapping[str, PruningOrder] | None = None,
         features: FeatureStore | None = None,
     ) -> None:
-        self.traced, self.config = traced, config
-        self.scheme = scheme
+        self.quantizer = quantizer_for(QUANTIZERS.build(config.quantization), scheme)
+        #: What candidates are made from: it computes what the traced one does.
+        self.traced = traced = made_ready(traced, self.quantizer)
+        self.config, self.scheme = config, scheme
         self.images = images_used(without_labels(images), config)
         # shown at another size than traced, maps are so much smaller
         scale = self.images[:1].numel() / math.prod(traced.network.input_shape)
         self._memory = MemoryPlan(traced.trace, config.memory, scale)
-        importance = IMPORTANCES.build(config.importance)
         targets = targets_of(images, len(self.images))
         if orders is None:
             check_needs(config.importance, traced, self.images[:2], targets)
-        self.quantizer = QUANTIZERS.build(config.quantization)
         self._built: dict[tuple[str, str, str], nn.Module] = {}
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features = FeatureStore() if features is None else features
@@ -114,7 +116,7 @@ class Compressor:
             build_database(
                 self.statistics,
                 counts,
-                importance,
+                IMPORTANCES.build(config.importance),
                 compensation=config.compensation,
                 on_group=on_group,
             )

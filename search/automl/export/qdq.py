@@ -1,9 +1,10 @@
 """ONNX files of integer networks: QuantizeLinear and DequantizeLinear pairs, int8 weights.
 
 The float network is exported, the operations that a `QuantizedModel` rounds are found in it, and
-pairs put where it rounds. Rounded weights are stored as int8, one scale per output
-channel; those on codebooks (for size alone) as the floats that they stand for. The file is believed
-only when ONNX Runtime computes what the `QuantizedModel` does (`agreement`).
+pairs put where it rounds. Rounded weights are stored as int8, one scale per output channel, or per
+layer where the target knows no more; those on codebooks (for size alone) as the floats that they
+stand for. The file is believed only when ONNX Runtime computes what the `QuantizedModel` does
+(`agreement`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from automl.compression import ActivationQParams, Plan, QParams, QuantizedModel, Source
+from automl.compression import (
+    ActivationQParams,
+    Plan,
+    QParams,
+    QuantizedModel,
+    Source,
+    is_per_tensor,
+)
 from automl.export.float_onnx import float_onnx
 from automl.export.matching import (
     OperationMatch,
@@ -126,7 +134,10 @@ def _layer_weights(
     turned = integers.T if axis else integers
     source = sources[0]
     scale = model.qparams[source].scale if source is not None else 1.0
-    return WeightQParams(np.ascontiguousarray(turned), model.scales(layer).numpy(), axis, scale)
+    scales = model.scales(layer).numpy()
+    if is_per_tensor(model.scheme):  # they are all alike
+        scales = scales[:1].reshape(())
+    return WeightQParams(np.ascontiguousarray(turned), scales, axis, scale)
 
 
 def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:

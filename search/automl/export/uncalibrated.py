@@ -15,6 +15,7 @@ from automl.compression import (
     QuantizedModel,
     Source,
     highest,
+    is_per_tensor,
     make_plan,
     matrix,
 )
@@ -64,7 +65,8 @@ def uncalibrated_onnx(
             )
     plan = make_plan(flow, integers, scheme)
     recorded = record_plan(network, plan, input_shape)
-    weights = {name: _weight_qparams(network.get_submodule(name)) for name in integers}
+    shared = is_per_tensor(scheme)
+    weights = {name: _weight_qparams(network.get_submodule(name), shared) for name in integers}
     qparams = _qparams(plan, recorded, bool(SCHEMES[scheme][1]))
     model = QuantizedModel(network, plan, qparams, weights)
     content = exported or float_onnx(network, input_shape)
@@ -87,8 +89,9 @@ def check_integers(
     Session(content).run(fed(network, example_of(network, input_shape)))
 
 
-def _weight_qparams(layer: nn.Module) -> QParams:
+def _weight_qparams(layer: nn.Module, shared: bool) -> QParams:
     largest = matrix(layer).abs().amax(2, keepdim=True)
+    largest = largest.amax().expand_as(largest) if shared else largest
     return QParams((largest / highest(8)).clamp_min(1e-12), 8)
 
 

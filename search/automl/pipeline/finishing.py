@@ -57,6 +57,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
     on_event(Event("finishing", 1, 3))
     model, differing = compressor.make(policy), _differences(request, compressor)
+    traced = compressor.traced  # what is inside of it is what the model's layers aim at
     trained = _recover(request, traced, model, on_event) if request.epochs else ()
     batches = task.judged_on
     half = file.target.floats == "fp16"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from automl import __version__
-from automl.compression import FeatureStore, PruningOrder, RemovedBlock
+from automl.compression import FeatureStore, PruningOrder, RemovedBlock, is_per_tensor
 from automl.errors import Raised, StudyError, attempt
 from automl.files import locked, replacing, write_whole
 from automl.network import TracedModel
@@ -141,15 +141,16 @@ class Sharing:
         on_event: OnEvent,
         images_key: object,
     ) -> SearchContext:
-        if images_key not in self._features:
-            self._features[images_key] = FeatureStore()
+        features_key = (images_key, is_per_tensor(scheme_of(network.table.header)))
+        if features_key not in self._features:
+            self._features[features_key] = FeatureStore()
         half = floats_of(network.table.header) == "fp16"
         reference_key = (images_key, half)
         if reference_key not in self._references:
             found = make_reference(network.traced, request, half=half)
             self._references[reference_key] = found
         kept: Any = {
-            "features": self._features[images_key],
+            "features": self._features[features_key],
             "reference": self._references[reference_key],
         }
         if self._folder is None:

@@ -29,8 +29,17 @@ from automl.profiling.shapes import with_shapes
 #: or signed and symmetric ("s8"). Weights are signed bytes, or of 7 bits in signed bytes ("s7"), so
 #: that two products fit into 16 bits, or the numbers of signed bytes in unsigned ones ("u8"), which
 #: ONNX Runtime has exact kernels for on any processor. With "residual" a convolution's output goes
-#: into the addition that ends its block unrounded.
-SCHEMES: Final = ("qdq-u8s8", "qdq-u8s7", "qdq-u8u8", "qdq-s8s8", "qdq-s8s8-residual")
+#: into the addition that ends its block unrounded. With "tensor" the weights of a layer have one
+#: scale, for accelerators that know no more; else each output channel has one.
+SCHEMES: Final = (
+    "qdq-u8s8",
+    "qdq-u8s7",
+    "qdq-u8u8",
+    "qdq-u8s8-tensor",
+    "qdq-s8s8",
+    "qdq-s8s8-tensor",
+    "qdq-s8s8-residual",
+)
 #: Operators of a table that integer kernels exist for, a resize only where it is to the nearest.
 #: All others run in float between conversions.
 INTEGER_OPERATORS: Final = (
@@ -117,6 +126,7 @@ class _Everything:
         self._nodes = list(model.graph.node)
         self._floats = set(floats)
         self._unsigned, self._residual = is_unsigned(scheme), scheme.endswith("residual")
+        self._shared = scheme.endswith("tensor")
         self._constants = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
@@ -140,7 +150,8 @@ class _Everything:
                 self._qparams[name] = self._qparams_of(node.input[0])
             if node.op_type in _WEIGHTED:
                 constants = self._constants[node.input[1]]
-                weights[name] = _weight_qparams(constants, weight_axis(node), inputs[name, 0].scale)
+                read = inputs[name, 0].scale
+                weights[name] = _weight_qparams(constants, weight_axis(node), read, self._shared)
             if self._settles(node):
                 outputs[name] = self._qparams_of(name, node.op_type == "Relu")
             else:
@@ -169,12 +180,15 @@ class _Everything:
         return self._qparams[value]
 
 
-def _weight_qparams(weights: NDArray[np.float32], axis: int, input_scale: float) -> WeightQParams:
-    """Weights rounded to nearest, the largest of each output channel at 127."""
-    others = tuple(dim for dim in range(weights.ndim) if dim != axis)
+def _weight_qparams(
+    weights: NDArray[np.float32], axis: int, input_scale: float, shared: bool
+) -> WeightQParams:
+    """Weights rounded to nearest, the largest of each output channel, or of all, at 127."""
+    others = tuple(dim for dim in range(weights.ndim) if shared or dim != axis)
     scales = np.maximum(np.abs(weights).max(others, keepdims=True) / 127, 1e-12)
     integers = np.rint(weights / scales).astype(np.int8)
-    return WeightQParams(integers, scales.astype(np.float32).ravel(), axis, input_scale)
+    scales = scales.astype(np.float32).reshape(() if shared else -1)
+    return WeightQParams(integers, scales, axis, input_scale)
 
 
 def weight_axis(node: onnx.NodeProto) -> int:

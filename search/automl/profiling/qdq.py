@@ -42,11 +42,11 @@ class ValueQParams:
 
 @dataclass(frozen=True, slots=True)
 class WeightQParams:
-    """Integer weights, symmetric: each times the scale of its output channel.
+    """Integer weights, symmetric: each times the scale of its output channel, or of them all.
 
     Attributes:
         integers: int8, laid out as the node's weight.
-        scales: float32, one per output channel.
+        scales: float32, one per output channel: [channels]; where they share one: [].
         axis: Where the output channels lie: 0 of convolutions and Gemm, 1 of MatMul.
         input_scale: Of the value that the layer reads.
     """
@@ -164,24 +164,24 @@ class _Writer:
         name = node.output[0]
         scales = self._store(f"{name}/weight_scales", qparams.scales)
         stored: NDArray[np.generic] = qparams.integers
-        zeros: NDArray[np.generic] = np.zeros(len(qparams.scales), np.int8)
+        zeros: NDArray[np.generic] = np.zeros(qparams.scales.shape, np.int8)
         if self._unsigned_weights:
             stored = (qparams.integers.astype(np.int16) + 128).astype(np.uint8)
-            zeros = np.full(len(qparams.scales), 128, np.uint8)
+            zeros = np.full(qparams.scales.shape, 128, np.uint8)
         zeros_name = self._store(f"{name}/weight_zeros", zeros)
         integers = self._store(f"{name}/weight", stored)
         node.input[1] = f"{name}/weight_values"
-        self._node(
-            "DequantizeLinear", [integers, scales, zeros_name], node.input[1], axis=qparams.axis
-        )
+        along = {"axis": qparams.axis} if qparams.scales.ndim else {}
+        self._node("DequantizeLinear", [integers, scales, zeros_name], node.input[1], **along)
         if self._integer_bias and len(node.input) > 2 and node.input[2] in self._weights:
-            unit = np.float32(qparams.input_scale) * qparams.scales
+            unit = np.asarray(np.float32(qparams.input_scale) * qparams.scales)
             bias = numpy_helper.to_array(self._weights[node.input[2]]).astype(np.float64)
             counted = np.clip(np.rint(bias / unit), -_INT32, _INT32).astype(np.int32)
             integers = self._store(f"{name}/bias", counted)
             scales = self._store(f"{name}/bias_scales", unit)
             node.input[2] = f"{name}/bias_values"
-            self._node("DequantizeLinear", [integers, scales], node.input[2], axis=0)
+            along = {"axis": 0} if unit.ndim else {}
+            self._node("DequantizeLinear", [integers, scales], node.input[2], **along)
 
     def _node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> None:
         name = f"{output}/{op_type}"

@@ -1,4 +1,4 @@
-"""Weights as integers: symmetric, with a scale of least error per output channel.
+"""Weights as integers: symmetric, with a scale of least error per output channel, or per layer.
 
 A layer is a matrix as `linear_form` gives it: [runs, outputs, columns]. Moments are those of its
 inputs, mean over rows: [runs, columns, columns], or one wider with a last row and column for the
@@ -46,7 +46,9 @@ def highest(bits: int) -> int:
     return max(1, (1 << (bits - 1)) - 1)
 
 
-def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None) -> QParams:
+def weight_qparams(
+    weights: Tensor, bits: int, *, moments: Tensor | None = None, per_tensor: bool = False
+) -> QParams:
     """The QParams of least squared error for rounding to nearest, per output channel.
 
     The largest weight is clipped by the factor of least error among 77 from 1 to 0.05, and the
@@ -61,18 +63,28 @@ def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None)
         weights: [runs, outputs, columns].
         bits: 1 to 8.
         moments: Of the inputs, with the ones or without; None weighs all columns alike.
+        per_tensor: Whether all output channels share one scale.
 
     Raises:
         QuantizationError: Weights that are not finite.
     """
     if not torch.isfinite(weights).all():
         raise QuantizationError("weights that are not finite cannot be quantised")
+    if not per_tensor:
+        return QParams(_scales(weights, bits, column_importance(weights, moments)), bits)
+    runs, outputs, _ = weights.shape
+    alike = column_importance(weights, moments, per_run=False).expand_as(weights)
+    scale = _scales(weights.reshape(1, 1, -1), bits, alike.reshape(1, 1, -1))
+    return QParams(scale.expand(runs, outputs, 1).contiguous(), bits)
+
+
+def _scales(weights: Tensor, bits: int, importance: Tensor) -> Tensor:
+    """Of least error for each output: [runs, outputs, 1]."""
     largest = weights.abs().amax(2, keepdim=True).float()
     empty = largest == 0
     unit = weights.float() / torch.where(empty, torch.ones_like(largest), largest)
-    importance = column_importance(weights, moments)
     if bits == 1:
-        return QParams(_least_squares(unit, _sign(unit), importance, largest) * largest, bits)
+        return _least_squares(unit, _sign(unit), importance, largest) * largest
     top = highest(bits)
     best, least = torch.full_like(largest, 1 / top), torch.full_like(largest, torch.inf)
     for factor in _FACTORS.tolist():
@@ -86,19 +98,28 @@ def weight_qparams(weights: Tensor, bits: int, *, moments: Tensor | None = None)
         better = error < least
         best, least = torch.where(better, scale, best), torch.where(better, error, least)
     scale = (best * largest).clamp(_TINY, _HUGE / top * (1 - 1e-6))
-    return QParams(torch.where(empty, torch.ones_like(scale), scale), bits)
+    return torch.where(empty, torch.ones_like(scale), scale)
 
 
-def fitted_qparams(weights: Tensor, integers: Tensor, qparams: QParams, moments: Tensor) -> QParams:
+def fitted_qparams(
+    weights: Tensor,
+    integers: Tensor,
+    qparams: QParams,
+    moments: Tensor,
+    *,
+    per_tensor: bool = False,
+) -> QParams:
     """QParams with the best scales for these integers, by least squares in the outputs.
 
     Weights, integers: [runs, outputs, columns]. A channel whose best scale is no positive number
-    keeps the one it has.
+    keeps the one it has; with `per_tensor` all channels get one scale.
     """
     spread = centred(moments, weights.shape[2])
     coded = integers.double()
     across = coded @ spread
-    scale = (across * weights).sum(2, keepdim=True) / (across * coded).sum(2, keepdim=True)
+    dims = (0, 1, 2) if per_tensor else (2,)
+    above, below = ((across * each).sum(dims, keepdim=True) for each in (weights, coded))
+    scale = (above / below).expand_as(qparams.scale)
     usable = torch.isfinite(scale) & (scale >= _TINY) & (scale <= _HUGE / qparams.highest)
     return QParams(torch.where(usable, scale, qparams.scale.double()).float(), qparams.bits)
 
@@ -128,16 +149,17 @@ def centred(moments: Tensor, columns: int) -> Tensor:
     return wide[:, :-1, :-1] - side @ side.transpose(1, 2) / wide[:, -1:, -1:]
 
 
-def column_importance(weights: Tensor, moments: Tensor | None) -> Tensor:
+def column_importance(weights: Tensor, moments: Tensor | None, *, per_run: bool = True) -> Tensor:
     """Weight of each column's squared error, from the moments' diagonal: [runs, 1, columns].
 
-    At most 1, relative to the run's largest; 1 throughout where there are no moments.
+    At most 1, relative to the run's largest (or to that of all runs); 1 throughout where there are
+    no moments.
     """
     runs, _, columns = weights.shape
     if moments is None:
         return torch.ones(runs, 1, columns)
     diagonal = centred(moments, columns).diagonal(dim1=1, dim2=2).clamp_min(0).unsqueeze(1)
-    peak = diagonal.amax(2, keepdim=True)
+    peak = diagonal.amax(2 if per_run else (0, 1, 2), keepdim=True)
     # dead columns still count a little: other images may wake them
     relative = torch.where(peak > 0, diagonal / peak, torch.ones_like(diagonal))
     return relative.clamp_min(1e-6).float()

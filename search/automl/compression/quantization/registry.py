@@ -27,5 +27,13 @@ QUANTIZERS: Final[Registry[Quantizer]] = Registry(
             "automl.compression.quantization.nearest:Nearest",
             frozenset({"data"}),
         ),
+        Method(
+            "per-tensor",
+            "One scale for all weights of a layer, second order; channels between layers are\n"
+            "scaled alike first. Taken by itself where a target knows no more scales.",
+            "Nagel et al., Data-Free Quantization, 2019",
+            "automl.compression.quantization.per_tensor:PerTensor",
+            frozenset({"data"}),
+        ),
     ),
 )

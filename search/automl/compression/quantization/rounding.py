@@ -33,7 +33,9 @@ _FIT_STEPS: Final = 12
 _BLOCK: Final = 64
 
 
-def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, QParams]:
+def quantized(
+    weights: Tensor, moments: Tensor, bits: int, *, per_tensor: bool = False
+) -> tuple[Tensor, QParams]:
     """Integers and their QParams, of least output error, without training.
 
     1. The scales of least error are found for rounding to the nearest.
@@ -49,15 +51,16 @@ def quantized(weights: Tensor, moments: Tensor, bits: int) -> tuple[Tensor, QPar
         weights: [runs, outputs, columns].
         moments: Of the inputs, with the ones or without.
         bits: 1 to 8.
+        per_tensor: Whether all output channels share one scale.
 
     Raises:
         QuantizationError: Weights that are not finite.
     """
-    qparams = weight_qparams(weights, bits, moments=moments)
+    qparams = weight_qparams(weights, bits, moments=moments, per_tensor=per_tensor)
     integers = round_weights(weights, moments, qparams)
-    qparams = fitted_qparams(weights, integers, qparams, moments)
+    qparams = fitted_qparams(weights, integers, qparams, moments, per_tensor=per_tensor)
     integers = improved(weights, integers, moments, qparams)
-    return integers, fitted_qparams(weights, integers, qparams, moments)
+    return integers, fitted_qparams(weights, integers, qparams, moments, per_tensor=per_tensor)
 
 
 def round_weights(

@@ -44,13 +44,16 @@ Tensor = torch.Tensor
 #: The operation that wrote the numbers, and their bits. Each source has its own QParams.
 Source = tuple[Address, int]
 #: What a table's `scheme` says of its integer operators: where they round, and whether activations
-#: are signed. Simulators have no scheme: there a value is signed where it is ever negative.
+#: are signed. Simulators have no scheme: there a value is signed where it is ever negative. With
+#: "tensor" a layer's weights have one scale, else one an output channel (`is_per_tensor`).
 SCHEMES: Final[Mapping[str | None, tuple[Scheme, bool | None]]] = {
     None: ("reads", None),
     "qdq-u8s8": ("qdq", False),
     "qdq-u8s7": ("qdq", False),
     "qdq-u8u8": ("qdq", False),
+    "qdq-u8s8-tensor": ("qdq", False),
     "qdq-s8s8": ("qdq", True),
+    "qdq-s8s8-tensor": ("qdq", True),
     "qdq-s8s8-residual": ("qdq-residual", True),
 }
 #: Operators that pick from the numbers that they read.
@@ -125,6 +128,11 @@ def stored_bits(bits: Bits, scheme: str | None) -> Bits:
     if scheme != "qdq-u8s7" or bits.activations >= FLOAT_BITS:
         return bits
     return replace(bits, weights=min(bits.weights, 7))
+
+
+def is_per_tensor(scheme: str | None) -> bool:
+    """Whether all weights of a layer share one scale on the target."""
+    return scheme is not None and scheme.endswith("-tensor")
 
 
 def is_rounded(bits: Bits) -> bool:
