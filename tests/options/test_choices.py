@@ -17,9 +17,18 @@ def options(**values: Any) -> SearchOptions:
     return make_options(SearchOptions, {"target": "rpi4", "budget": ["50%"], **values})
 
 
-def test_auto_is_all_but_forms() -> None:
+def test_auto_is_all_but_forms_where_time_or_size_is_limited() -> None:
     assert options().opened == Opened()
     assert options(depth=False, kinds=["bits"]).opened == Opened(blocks=False, kinds=("bits",))
+    for budget in (["50%", "50%MACs"], ["50%MACs", "1MB"], ["1MB"]):
+        assert options(budget=budget).opened == Opened()
+
+
+def test_auto_opens_forms_that_cost_less_where_work_alone_is_limited() -> None:
+    found = options(budget=["50%MACs"]).opened
+    assert (found.forms, found.paying) == ((*RANK, "taps", "separable"), True)
+    assert all((found.channels, found.blocks, found.bits, found.resolution))
+    assert not options(budget=["50%MACs"], choices="channels,blocks").opened.forms
 
 
 def test_merges_are_open_where_they_are_named() -> None:

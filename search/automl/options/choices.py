@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from automl.errors import UnknownNameError, UsageError
@@ -13,8 +13,12 @@ from automl.methods import registry
 WORDS: Final = ("channels", "blocks", "bits", "resolution", "forms")
 #: Kinds that these words open.
 _WORDED: Final = ("channels", "block", "bits", "resolution", "form")
-#: All kinds, as far as the other options leave them open; no forms, and no further kinds.
+#: All kinds, as far as the other options leave them open; forms where they are known to pay, and no
+#: further kinds.
 AUTO: Final = ("auto",)
+#: Forms that "auto" opens where they cost less and nothing but work is limited: their price is
+#: certain there, and no layer can be rounded instead.
+AUTO_FORMS: Final = ("rank", "taps", "separable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Opened:
         forms: Names of forms that layers may take.
         kinds: Names of further kinds.
         paying: Whether forms are open only where they cost less than the layer on the target.
+        said: Whether the forms were asked for, in words.
     """
 
     channels: bool = True
@@ -35,6 +40,7 @@ class Opened:
     forms: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     paying: bool = False
+    said: bool = True
 
 
 def check_choices(value: Any) -> tuple[str, ...]:
@@ -60,17 +66,24 @@ def check_choices(value: Any) -> tuple[str, ...]:
     return words
 
 
-def opened_by(words: Sequence[str], kinds: Sequence[str], depth: bool) -> Opened:
+def opened_by(
+    words: Sequence[str], kinds: Sequence[str], depth: bool, limited: Collection[str] = ()
+) -> Opened:
     """What words open, with further kinds that were asked for by name.
 
     Args:
         words: As checked.
         kinds: Names of further kinds.
         depth: Whether blocks may be left out where the words do not say it.
+        limited: Quantities that the budget limits.
     """
-    if tuple(words) == AUTO:
-        return Opened(blocks=depth, kinds=tuple(kinds))
     forms = _forms()
+    if tuple(words) == AUTO:
+        usual = Opened(blocks=depth, kinds=tuple(kinds))
+        if {*limited} != {"macs"}:
+            return usual
+        cheaper = tuple(form for word in AUTO_FORMS for form in forms[word])
+        return replace(usual, forms=cheaper, paying=True, said=False)
     named = [form for word in words for form in forms.get(word, ())]
     if "forms" in words:
         named += [

@@ -151,7 +151,8 @@ class SearchOptions(SpaceOptions):
         ("auto",),
         help="What may be chosen: channels,blocks,bits,resolution; merge for layers that become"
         " one; and forms of layers: forms for those that pay on the target, or rank,taps,separable"
-        " (see automl methods forms). auto is all but merge and forms.",
+        " (see automl methods forms). auto is all but merge, with forms only where MACs alone are"
+        " limited.",
     )
     agent: str = option(method("agents"), "lagrangian", help="Who searches: see automl agents.")
     warm_start: bool = option(
@@ -235,7 +236,7 @@ class SearchOptions(SpaceOptions):
     @property
     def opened(self) -> Opened:
         """What may be chosen."""
-        return opened_by(self.choices, self.kinds, self.depth)
+        return opened_by(self.choices, self.kinds, self.depth, self.limited)
 
     def check_together(self) -> None:
         """Refuse what would be ignored, or would fail only after hours."""

@@ -12,6 +12,7 @@ from automl.cost import named, unpriced_options
 from automl.errors import UsageError
 from automl.latency import LatencyTable, OpKey, Pricer, Timings, op_key
 from automl.network import Layer, Network
+from automl.options import Opened
 from automl.pipeline.precision import precisions_of
 from automl.policy import (
     Bits,
@@ -98,11 +99,12 @@ def _beside(costs: Sequence[Sequence[float]]) -> Iterator[Sequence[tuple[float, 
         yield [(each[0], each[place]) for each in costs]
 
 
-def opened_notes(space: Space) -> tuple[str, ...]:
+def opened_notes(space: Space, opened: Opened) -> tuple[str, ...]:
     """What to say of forms that were opened where they pay."""
     variables = [space.variables[place] for place in space.of_kind("form")]
     if not variables:
-        return ("no form is open: none costs less than its layer on this target",)
+        none = ("no form is open: none costs less than its layer on this target",)
+        return none if opened.said else ()
     most = max(len(each.options) - 1 for each in variables)
     return (f"forms of {len(variables)} layers are open where they cost less, {most} at most",)
 

@@ -145,7 +145,7 @@ def _priced(
     space, refused = _space(traced, table, options, bits, device)
     notes += refused
     notes += [*bits.notes, *([SIMULATED] if precisions.simulated else [])]
-    notes += opened_notes(space) if options.opened.paying else ()
+    notes += opened_notes(space, options.opened) if options.opened.paying else ()
     overhead = _header_overhead(table.header.overhead)
     error = _header_error(table, [precisions.name_of(each) for each in bits.precisions])
     if device is not None:
