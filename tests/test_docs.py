@@ -113,6 +113,12 @@ def test_own(tmp_path: Path) -> None:
     assert "note: the data has no labels" in " ".join(printed[2].split())
 
 
+def test_delivery(tmp_path: Path) -> None:
+    printed = follow("docs/delivery.md", tmp_path)
+    assert "source: smaller.py (largest difference from PyTorch" in printed[1]
+    assert printed[2].endswith(" parameters\n")
+
+
 def test_readme(tmp_path: Path) -> None:
     printed = follow("README.md", tmp_path)
     assert any("measured latency" in text for text in printed)

@@ -56,12 +56,22 @@ def _print_applied(request: ApplyRequest, result: ApplyResult) -> None:
         coded = ", entropy-coded" if request.huffman else ""
         render.say(f"packed weights: {result.packed_path} ({size}{coded})")
     if result.export_path is not None:
-        what = (
-            "mean difference from what was simulated"
-            if result.integers
-            else ("largest difference from PyTorch")
-        )
-        render.say(f"ONNX: {result.export_path} ({what} {result.export_error:.2g})")
+        what = "largest difference from PyTorch"
+        if result.integers and result.export_path.suffix == ".onnx":
+            what = "mean difference from what was simulated"
+        kind = _EXPORTED[result.export_path.suffix]
+        render.say(f"{kind}: {result.export_path} ({what} {result.export_error:.2g})")
+        if result.export_path.suffix == ".py":
+            render.say(f"its weights: {result.export_path.with_suffix('.pt')}")
+
+
+#: What files are called by their ending.
+_EXPORTED: Final = {
+    ".onnx": "ONNX",
+    ".py": "source",
+    ".pte": "ExecuTorch",
+    ".tflite": "LiteRT",
+}
 
 
 @takes_flags(

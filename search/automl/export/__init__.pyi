@@ -5,6 +5,11 @@ from .onnx import check_export as check_export
 from .onnx import export_onnx as export_onnx
 from .onnx import onnx_bytes as onnx_bytes
 from .packed import write_packed as write_packed
+from .runtime_files import export_executorch as export_executorch
+from .runtime_files import export_litert as export_litert
+from .source import source_of as source_of
+from .source import weights_beside as weights_beside
+from .source import write_source as write_source
 from .stored import IntegerWeights as IntegerWeights
 from .stored import SharedWeights as SharedWeights
 from .stored import SparseWeights as SparseWeights

@@ -81,7 +81,7 @@ def float_onnx(model: nn.Module, input_shape: Sequence[int], *, thorough: bool =
         ModelError: The exporter refuses the model; says why, and where in its code.
         OSError: There is no room for its file.
     """
-    with _quiet(), scratch_folder() as folder:
+    with quiet(), scratch_folder() as folder:
         file = folder / "model.onnx"
 
         def export() -> BetweenTensors:
@@ -158,7 +158,7 @@ def between_tensors(model: nn.Module, zeros: Tensor) -> BetweenTensors:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing of what the exporters print, warn and log."""
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in _LOGGERS}
     for logger in loggers:

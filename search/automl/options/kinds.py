@@ -248,6 +248,22 @@ def _input_shape(value: Any) -> tuple[int, ...]:
     return (1, *(int(part) for part in parts))
 
 
+#: What files of a network end in: ONNX, Python source, ExecuTorch, LiteRT.
+EXPORTS: Final = (".onnx", ".py", ".pte", ".tflite")
+
+
+def _export(value: Any) -> Path:
+    path = _path(value)
+    if path.suffix not in EXPORTS:
+        ends = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UsageError(
+            f"{path.name} {ends}, which says what is written: one of {', '.join(EXPORTS)}"
+        )
+    if path.suffix == ".py" and not path.stem.isidentifier():
+        raise UsageError(f"{path.name} cannot be imported: name it with letters, digits and _")
+    return path
+
+
 def _example(value: Any) -> str:
     if not isinstance(value, str):
         raise _expected("a name", value)
@@ -256,6 +272,7 @@ def _example(value: Any) -> str:
 
 SWITCH: Final = Kind(_switch)
 PATH: Final = Kind(_path, "FILE")
+EXPORT: Final = Kind(_export, "FILE")
 FOLDER: Final = Kind(_path, "FOLDER")
 DURATION: Final = Kind(_duration, "10min")
 BYTES: Final = Kind(_bytes, "2GB")

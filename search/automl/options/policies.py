@@ -7,7 +7,7 @@ from pathlib import Path
 
 from automl.errors import OptionError
 from automl.options.declare import Options, option
-from automl.options.kinds import PATH, SEED, SWITCH, whole
+from automl.options.kinds import EXPORT, PATH, SEED, SWITCH, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,9 @@ class ApplyOptions(Options):
     epochs: int = option(
         whole(0, "EPOCHS"), 0, help="Train after the refit.", unit="epochs", written="finetune"
     )
-    export: Path | None = option(PATH, None, help="Write an ONNX model, checked.")
+    export: Path | None = option(
+        EXPORT, None, help="Write the model, checked: .onnx, .py (source), .pte or .tflite."
+    )
     packed: Path | None = option(PATH, None, help="Write the weights in the bits they have.")
     huffman: bool = option(SWITCH, False, help="Entropy-code the packed weights.")
     out: Path | None = option(PATH, None, help="State dict.", shown="model.pt by the policy")

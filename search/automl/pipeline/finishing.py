@@ -6,11 +6,12 @@ from torch import nn
 
 from automl.compression import CompressionConfig, Compressor, QuantizedModel, in_half, is_rounded
 from automl.errors import UsageError
-from automl.export import export_onnx, onnx_bytes
+from automl.export import onnx_bytes
 from automl.latency import find_table, is_cpu_table
 from automl.network import Flow, TracedModel, fingerprint_of, trace_network
 from automl.options import CALIBRATION, MEMORY
 from automl.pipeline.counting import with_counts
+from automl.pipeline.delivering import check_format, described, export_as
 from automl.pipeline.labelling import labelled
 from automl.pipeline.networks import input_shape, size_notes, timed_onnx
 from automl.pipeline.ownership import refuse_running
@@ -40,16 +41,17 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     Raises:
         LockedError: A search is running in a folder that files are written to.
         PolicyError: The policy is for another model.
-        UsageError: Epochs for a policy that rounds.
-        ModelError: The ONNX file computes something else than the model.
+        UsageError: Epochs for a policy that rounds, or a file of floats for one that computes in
+            integers.
+        ModelError: The exported file computes something else than the model.
     """
     file, task, policy = request.policy, request.task, request.policy.policy
-    for path in (request.out, request.export, request.packed):
-        if path is not None:
-            refuse_running(path.parent)
+    for path in filter(None, (request.out, request.export, request.packed)):
+        refuse_running(path.parent)
     traced = _read(task, file)
     if request.epochs:
         _refuse_rounded(policy, traced)
+    check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, scheme = labelled(task.data.calibration), file.target.scheme
@@ -72,10 +74,10 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         on_event(Event("exporting", 2, 3))
         shape = input_shape(traced, policy)
         inputs = examples(task, policy, shape)
-        difference = export_onnx(model, shape, request.export, inputs, half=half)
-    packed = None
-    if request.packed is not None:
-        packed = save_packed(model, request.packed, policy, huffman=request.huffman)
+        difference = export_as(
+            request.export, model, shape, inputs, half=half, what=described(file)
+        )
+    packed = _packed(request, model)
     before, after = _metrics(file.dense, dense, None), _metrics(file.predicted, small, None)
     before, after, notes = with_counts(before, after, traced, model, policy)
     return ApplyResult(
@@ -139,6 +141,13 @@ def _differences(request: ApplyRequest, compressor: Compressor) -> tuple[str, ..
             f" {request.calibration:,}"
         )
     return tuple(notes)
+
+
+def _packed(request: ApplyRequest, model: nn.Module) -> int | None:
+    """Write the weights in the bits that they have where that was asked for; gives the bytes."""
+    if request.packed is None:
+        return None
+    return save_packed(model, request.packed, request.policy.policy, huffman=request.huffman)
 
 
 def _sizes(traced: TracedModel, task: Task) -> tuple[str, ...]:

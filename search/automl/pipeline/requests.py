@@ -73,7 +73,7 @@ class ApplyRequest:
         task: The dense model, and the data that it is refitted on.
         policy: A read policy file.
         out: Where the state dict goes.
-        export: Where the ONNX model goes, or None.
+        export: Where the exported model goes, or None; its ending says as what.
         packed: Where the weights go in the bits that the policy gave them, or None.
         huffman: Whether they are entropy-coded there.
         epochs: Epochs of fine-tuning on the training data after the refit; 0 for none.
@@ -240,8 +240,8 @@ class ApplyResult:
         dense, compressed: Metrics of the model as it came and of this one.
         scored_on: Which data the accuracies are from.
         weights_path, export_path, packed_path: Files that were written.
-        export_error: Largest difference of the ONNX outputs from the model's; of integers the mean,
-            relative to the largest output.
+        export_error: Largest difference of the file's outputs from the model's (of integers the
+            mean), relative to the largest output.
         integers: Whether the model computes in integers somewhere.
         packed_bytes: Size of the packed file.
         notes: What the user should know.
