@@ -117,6 +117,7 @@ def test_delivery(tmp_path: Path) -> None:
     printed = follow("docs/delivery.md", tmp_path)
     assert "source: smaller.py (largest difference from PyTorch" in printed[1]
     assert printed[2].endswith(" parameters\n")
+    assert "measured latency" in printed[4]
 
 
 def test_readme(tmp_path: Path) -> None:

@@ -145,6 +145,10 @@ class QuantizationError(AutomlError, ValueError):
     """Weights or activations that have no range to quantise, or a packed file that is no good."""
 
 
+class BundleError(AutomlError, ValueError):
+    """A delivered bundle that is not what its manifest says."""
+
+
 class TableError(AutomlError, ValueError):
     """A latency table that cannot be read or believed."""
 

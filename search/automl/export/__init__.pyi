@@ -1,3 +1,9 @@
+from .bundle import CARD as CARD
+from .bundle import Bundle as Bundle
+from .bundle import Manifest as Manifest
+from .bundle import digest_of_file as digest_of_file
+from .bundle import read_bundle as read_bundle
+from .bundle import write_bundle as write_bundle
 from .counting import CountedMacs as CountedMacs
 from .counting import count_macs as count_macs
 from .formed import FormedWeights as FormedWeights

@@ -10,6 +10,9 @@ from .finishing import making_of as making_of
 from .finishing import verify as verify
 from .front import check_front as check_front
 from .front import search_front as search_front
+from .packing import Packed as Packed
+from .packing import inspect as inspect
+from .packing import pack as pack
 from .profiling import profile as profile
 from .requests import ApplyRequest as ApplyRequest
 from .requests import ApplyResult as ApplyResult

@@ -35,6 +35,7 @@ from automl.pipeline.rivals import finish_best
 from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
     MadeWith,
+    Measured,
     Model,
     Policy,
     PolicyFile,
@@ -150,6 +151,7 @@ def _judged_and_written(
     _write_model(finished, network, request, half=half)
     log(Event("measuring the result", 0, 1))
     measured = _measured(network, model, policy, request.threads)
+    file = _with_times(file, network, measured, request)
     dense, compressed, counted = with_counts(
         metrics(network, costs.dense, before, measured.get("dense")),
         metrics(network, costs.cost(policy), after, measured.get("compressed")),
@@ -206,6 +208,26 @@ def _measured(
         "compressed": onnx_bytes(model, input_shape(traced, policy)),
     }
     return measure_here(models, threads)
+
+
+def _with_times(
+    file: PolicyFile, network: PricedNetwork, seconds: dict[str, float], request: SearchRequest
+) -> PolicyFile:
+    """The policy with what this machine took, written; as it is where nothing was measured."""
+    if not seconds:
+        return file
+    header = network.table.header
+    measured = Measured(
+        dense_seconds=seconds["dense"],
+        latency_seconds=seconds["compressed"],
+        device=header.device,
+        runtime=f"{header.runtime} {header.runtime_version}".strip(),
+        threads=request.threads,
+        clocks=header.clocks,
+    )
+    file = file.model_copy(update={"measured": measured})
+    write_policy(file, request.out / "policy.json")
+    return file
 
 
 def metrics(

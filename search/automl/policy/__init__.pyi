@@ -1,10 +1,12 @@
 from .file import MadeWith as MadeWith
+from .file import Measured as Measured
 from .file import Model as Model
 from .file import PolicyFile as PolicyFile
 from .file import PolicyTarget as PolicyTarget
 from .file import Predicted as Predicted
 from .file import check_fits as check_fits
 from .file import choices as choices
+from .file import parse_policy as parse_policy
 from .file import read_policy as read_policy
 from .file import write_policy as write_policy
 from .policy import Bits as Bits

@@ -8,10 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from automl.documents import fault_of, read_json, shown
+from automl.documents import fault_of, parse_json, read_json, shown
 from automl.errors import PolicyError, nearest
 from automl.files import write_whole
 from automl.network import Network
@@ -132,6 +141,25 @@ class Predicted(_Part):
     at_least: bool = False
 
 
+class Measured(_Part):
+    """What whole networks took, dense and compressed in turns.
+
+    Attributes:
+        dense_seconds, latency_seconds: Of the dense network and of the policy's.
+        device: What they were measured on.
+        runtime: With its version.
+        threads: Of the runtime.
+        clocks: As the device told them; "" where it did not.
+    """
+
+    dense_seconds: Cost
+    latency_seconds: Cost
+    device: str
+    runtime: str
+    threads: Positive
+    clocks: str = ""
+
+
 class PolicyFile(_Part):
     """A policy with its origin.
 
@@ -154,6 +182,7 @@ class PolicyFile(_Part):
         scored_on: On which data ("5,000 validation images").
         agent: Which agent found it.
         seed: With which seed.
+        measured: What the networks took where they were measured; None where they were not.
     """
 
     schema_version: Literal[2] = SCHEMA
@@ -173,6 +202,15 @@ class PolicyFile(_Part):
     scored_on: str = ""
     agent: str
     seed: Seed
+    measured: Measured | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields, that of what was measured where something was: earlier files have none."""
+        found: dict[str, Any] = write(self)
+        if self.measured is None:
+            del found["measured"]
+        return found
 
     @property
     def policy(self) -> Policy:
@@ -228,17 +266,30 @@ def read_policy(path: Path) -> PolicyFile:
             (with the nearest), or an option that it does not know.
     """
     found = read_json(path, PolicyError, "policy", most=POLICY_BYTES)
+    return _policy_of(found, f"policy {path}")
+
+
+def parse_policy(text: str, where: str) -> PolicyFile:
+    """A policy of a text, such as a bundle's; `where` is what errors call it.
+
+    Raises:
+        PolicyError: As `read_policy`.
+    """
+    if len(text) > POLICY_BYTES:
+        raise PolicyError(f"{where} has more than {POLICY_BYTES:,} characters")
+    return _policy_of(parse_json(text, where, PolicyError), where)
+
+
+def _policy_of(found: Any, where: str) -> PolicyFile:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if version not in (1, SCHEMA) or isinstance(version, bool | float):
         what = "no schema_version" if version is None else f"schema_version {shown(version)}"
-        raise PolicyError(f"policy {path} has {what}; this automl reads versions 1 and {SCHEMA}")
+        raise PolicyError(f"{where} has {what}; this automl reads versions 1 and {SCHEMA}")
     try:
         file = PolicyFile.model_validate(_upgraded(found) if version == 1 else found)
     except ValidationError as problem:
-        raise PolicyError(
-            f"policy {path}: {fault_of(problem, PolicyFile.model_fields)}"
-        ) from problem
-    check_further(file.further, f"policy {path}: further")
+        raise PolicyError(f"{where}: {fault_of(problem, PolicyFile.model_fields)}") from problem
+    check_further(file.further, f"{where}: further")
     return file
 
 

@@ -1,3 +1,4 @@
+from .archives import members as members
 from .data import Batches as Batches
 from .data import Data as Data
 from .digests import data_digest as data_digest
