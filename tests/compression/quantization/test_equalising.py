@@ -100,8 +100,8 @@ def test_the_network_computes_the_same(act: Callable[[Tensor], Tensor]) -> None:
     before = scaled_badly(chain(act))
     after = equalised(before)
     images = torch.randn((16, *SHAPE[1:]), generator=torch.Generator().manual_seed(1))
-    weights: Any = after.model.get_submodule("first")
-    assert not torch.equal(weights.weight, before.model.get_submodule("first").weight)
+    written: list[Any] = [each.model.get_submodule("first") for each in (before, after)]
+    assert not torch.equal(written[0].weight, written[1].weight)
     assert torch.allclose(after.model(images), before.model(images), atol=1e-5)
 
 
