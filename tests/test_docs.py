@@ -17,6 +17,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from made_runs import make_run, make_sweep
 from ray.scripts.scripts import start as start_ray
 from ray.scripts.symmetric_run import symmetric_run
 
@@ -99,6 +100,15 @@ def follow(document: str, folder: Path) -> list[str]:
                 if line.startswith("$ ") and not line[2:].startswith(NOT_HERE):
                     printed.append(execute(shlex.split(line[2:]), folder))
     return printed
+
+
+def test_the_page_on_reports_is_followed(tmp_path: Path) -> None:
+    for name in ("example-cpu-50pct", "other"):
+        make_run(tmp_path / "runs" / name)
+    make_sweep(tmp_path / "runs" / "small-sweep")
+    printed = follow("docs/report.md", tmp_path)
+    assert "Next: python -m webbrowser" in printed[0]
+    assert (tmp_path / "both.html").is_file()
 
 
 def test_tutorial(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents",),
     ("testing",),
     ("pipeline",),
-    ("sweep",),
+    ("sweep", "report"),
     ("api", "cli"),
     ("__main__",),
 )

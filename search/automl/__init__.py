@@ -13,6 +13,7 @@ What there is (docs/python.md has an example of each):
     prepare, search_problem   a search with a score of your own for each policy
     list_targets              devices that can be searched for
     list_methods              all that is chosen by name: list_methods("agents")
+    write_report              one page of what searches did
     read_policy               a policy file, which runs no code
     SearchOptions             every option, which `search` takes as arguments
 

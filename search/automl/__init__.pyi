@@ -7,6 +7,7 @@ from .api import search as search
 from .api import search_front as search_front
 from .api import search_problem as search_problem
 from .api import verify as verify
+from .api import write_report as write_report
 from .errors import AutomlError as AutomlError
 from .errors import DataError as DataError
 from .errors import InfeasibleError as InfeasibleError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING
@@ -12,7 +13,7 @@ from torch import nn
 
 from automl import pipeline
 from automl.agents import AGENTS, default_trials, make_agent
-from automl.errors import OptionError
+from automl.errors import AutomlError, OptionError
 from automl.latency import list_targets as list_targets
 from automl.methods import Method, registry
 from automl.options import (
@@ -46,6 +47,7 @@ from automl.pipeline import (
     task_of,
 )
 from automl.policy import Policy, PolicyFile, read_policy
+from automl.report import write_report as write_report
 from automl.study import (
     Problem,
     StudyResult,
@@ -163,7 +165,9 @@ def search(
     task = make_task(
         model, data, score, chosen.calibration, seed=chosen.seed, input_shape=input_shape
     )
-    return pipeline.search(make_request(task, chosen), on_event)
+    result = pipeline.search(make_request(task, chosen), on_event)
+    _report(result.out)
+    return result
 
 
 @takes_options(SearchOptions, without=("budget",))
@@ -202,7 +206,10 @@ def search_front(
     task = make_task(
         model, data, score, chosen.calibration, seed=chosen.seed, input_shape=input_shape
     )
-    return pipeline.search_front(make_request(task, chosen), limits, count, on_event)
+    request = make_request(task, chosen)
+    results = pipeline.search_front(request, limits, count, on_event)
+    _report(request.out)
+    return results
 
 
 @takes_options(ApplyOptions)
@@ -364,6 +371,12 @@ def list_methods(kind: str = "agents") -> tuple[Method, ...]:
         UnknownNameError: No such kind; names the nearest.
     """
     return registry(kind).describe()
+
+
+def _report(folder: Path) -> None:
+    """Write the page of a run that has ended; where it cannot be written, the run is whole."""
+    with contextlib.suppress(AutomlError):
+        write_report([folder])
 
 
 def _read(policy: PolicyFile | str | Path) -> PolicyFile:

@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], list[float]]:
 
         monkeypatch.setattr(searching, "price_request", priced)
         monkeypatch.setattr(on_the_clock, "time_policy", time_policy)
-        monkeypatch.setattr(results, "measure_here", lambda *_: {})
+        monkeypatch.setattr(results, "time_here", lambda *_: {})
         return timed
 
     return tells

@@ -122,7 +122,7 @@ def test_a_budget_that_the_dense_model_meets_is_said_so(board: Path, tmp_path: P
 def test_work_is_limited_without_measuring_operators(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("automl.pipeline.results.measure_here", lambda *_: {})
+    monkeypatch.setattr("automl.pipeline.results.time_here", lambda *_: {})
     events: list[Event] = []
     result = search(request("cpu", tmp_path / "run", "50%MACs", round_to=None), events.append)
     assert result.compressed.macs <= 0.5 * result.dense.macs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automl.cli.flags import Json, flags_of, takes_flags
+from automl.cli.reports import reported, say_look
 from automl.options import SearchOptions, TaskOptions
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _run_front(
 
     with Bar() as bar:
         results = pipeline.search_front(request, budgets, front, bar)
+    written = reported(request.out)
     if json:
         render.print_json(results)
     else:
@@ -75,6 +77,7 @@ def _run_front(
         for note in request.task.notes:
             render.say(f"note: {note}")
         render.say_next(f"automl show {results[0].policy_path}")
+        say_look(written)
     if results[-1].interrupted:
         raise typer.Exit(130)
 
@@ -86,10 +89,12 @@ def _run_one(request: SearchRequest, flags: list[str], json: bool) -> None:
 
     with Bar() as bar:
         result = pipeline.search(request, bar)
+    written = reported(result.out)
     if json:
         render.print_json(result)
     else:
         _print_result(request, result, flags)
+        say_look(written)
     if result.interrupted:
         raise typer.Exit(130)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.flags import Json
+from automl.cli.reports import reported, say_look
 from automl.cli.terminal import complain, leave_stdout, say
 from automl.errors import InfeasibleError, UsageError
 
@@ -49,12 +50,14 @@ def sweep(
         read = replace(read, out=out if "://" in out else str(Path(out).resolve()))
     leave_stdout()
     result = run_sweep(read, ray=ray, resume=resume, on_row=_tell)
+    written = None if "://" in result.out else reported(Path(result.out))
     if json:
         from automl.sweep import result_to_json
 
         say(result_to_json(result), end="")
     else:
         _print(result)
+        say_look(written)
     if result.interrupted:
         raise typer.Exit(130)
     if result.rows and all(row.score is None for row in result.rows):

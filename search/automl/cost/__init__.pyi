@@ -3,6 +3,8 @@ from .budget import Cost as Cost
 from .budget import Limit as Limit
 from .budget import named as named
 from .budget import resolve_budget as resolve_budget
+from .by_layer import LayerTime as LayerTime
+from .by_layer import time_layers as time_layers
 from .factors import COLUMNS as COLUMNS
 from .factors import LATENCY as LATENCY
 from .factors import MACS as MACS
@@ -17,4 +19,6 @@ from .model import CostModel as CostModel
 from .model import build_cost_model as build_cost_model
 from .model import required_keys as required_keys
 from .model import unpriced_options as unpriced_options
+from .operators import CONVERSIONS as CONVERSIONS
+from .operators import layer_operators as layer_operators
 from .operators import operators_of as operators_of

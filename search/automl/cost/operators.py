@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from automl.cost.conversions import conversion
 from automl.cost.grids import Lowered, Way, runs_on_integers
@@ -14,6 +15,9 @@ from automl.network import Block, LayerPlan, Network, chains, merged_plans
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
 from automl.space import further_choices, merges_of
 
+#: What conversions between precisions are called in place of a layer.
+CONVERSIONS: Final = "conversions"
+
 
 def operators_of(network: Network, policy: Policy, precisions: Precisions) -> list[OpKey]:
     """Operators and conversions of a policy's network, each once.
@@ -21,8 +25,21 @@ def operators_of(network: Network, policy: Policy, precisions: Precisions) -> li
     Raises:
         SpaceError: A choice of an unknown kind, or one that its kind cannot read.
     """
+    return list(dict.fromkeys(key for _, key in layer_operators(network, policy, precisions)))
+
+
+def layer_operators(
+    network: Network, policy: Policy, precisions: Precisions
+) -> list[tuple[str, OpKey]]:
+    """Each operator that a policy's network runs, with the layer that it runs for.
+
+    Layers that were made one have the name of the first; of a conversion it is `CONVERSIONS`.
+
+    Raises:
+        SpaceError: As `operators_of`.
+    """
     made = _Made(network, policy, precisions)
-    return list(dict.fromkeys((*made.layers(), *made.conversions())))
+    return [*made.layers(), *((CONVERSIONS, key) for key in made.conversions())]
 
 
 @dataclass(frozen=True)
@@ -33,8 +50,8 @@ class _Made:
     policy: Policy
     precisions: Precisions
 
-    def layers(self) -> Iterator[OpKey]:
-        """What runs, in network order."""
+    def layers(self) -> Iterator[tuple[str, OpKey]]:
+        """What runs, in network order, by layer."""
         made = chains(self.network.merges, self._made)
         gone = {
             name for each in self.network.merges if each.name in self._made for name in each.layers
@@ -43,10 +60,10 @@ class _Made:
             if plan.block in self.policy.removed and plan.block:
                 continue
             if plan.layer.name not in gone:
-                yield from self._layer(plan)
+                yield from ((plan.layer.name, key) for key in self._layer(plan))
         for each in merged_plans(self.network) if made else ():
             if each.chain in made:
-                yield from self._layer(each.plan)
+                yield from ((each.chain[0], key) for key in self._layer(each.plan))
 
     def _layer(self, plan: LayerPlan) -> Iterator[OpKey]:
         """What one layer runs as."""
@@ -63,6 +80,7 @@ class _Made:
         """Where a value is read in another precision than it is written in."""
         if self.precisions.simulated:
             return
+        converted = set[tuple[str, str]]()
         for boundary in self.network.boundaries:
             block = boundary.reader_block
             if block in self.policy.removed and block:
@@ -72,6 +90,9 @@ class _Made:
                 for layer in (boundary.producer, boundary.consumer)
             )
             if detail := conversion(written, [read]):
+                if boundary.value and (boundary.value, detail) in converted:
+                    continue
+                converted.add((boundary.value, detail))
                 layer = boundary.plan.at(self._channels, self._resolution)
                 yield op_key(replace(layer, detail=detail), "int8")
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from automl.files import locked
 from automl.latency import user_folder
+from automl.profiling import LocalRunner, Timing, measure_models
 
 #: How long one process waits for another that measures.
 WAIT_SECONDS: Final = 6 * 3600.0
@@ -28,3 +29,9 @@ def measuring_here() -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / f"measuring-on-{socket.gethostname()}", WAIT_SECONDS):
         yield
+
+
+def time_here(models: dict[str, bytes], threads: int, seconds: float = 12.0) -> dict[str, Timing]:
+    """Times of whole networks on this machine, interleaved, with their spread."""
+    with measuring_here(), LocalRunner(threads=threads) as runner:
+        return measure_models(models, runner, seconds_cap=seconds)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,6 +19,8 @@ from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
 
 _LONGEST: Final = 1 << 16  # bytes of a line that is read
+#: What a trial's line says of its predicted cost; the latency in seconds, or in cycles.
+_COSTS: Final = ("latency", "macs", "bytes")
 
 
 class Log:
@@ -62,15 +65,26 @@ class Log:
         """Whether the trial was told of before the run was resumed."""
         return trial.number in self._written
 
-    def trial(self, trial: Trial, best: Completed | None) -> None:
-        """Tell of a finished trial and the best so far."""
+    def trial(
+        self, trial: Trial, best: Completed | None, chosen: Sequence[int] | None = None
+    ) -> None:
+        """Tell of a finished trial and the best so far.
+
+        Args:
+            trial: What was finished.
+            best: The best of the study.
+            chosen: Per variable of the study's space, the index of the trial's option.
+        """
         self._trials += 1
         self._best = best.score if best is not None else None
         if trial.number not in self._written:
             score = trial.score if isinstance(trial, Completed) else None
             reason = trial.reason if isinstance(trial, Failed) else ""
-            line = {"trial": trial.number, "state": trial.state, "score": score}
-            self._write({**line, "seconds": round(trial.seconds, 3), "reason": reason})
+            line: dict[str, object] = {"trial": trial.number, "state": trial.state, "score": score}
+            cost = {name: _figures(getattr(trial.cost, name)) for name in _COSTS}
+            images = trial.images if isinstance(trial, Completed) else None
+            line |= {"seconds": round(trial.seconds, 3), "reason": reason, "images": images}
+            self._write({**line, **cost, "chosen": chosen})
         self(Event("searching", self._trials))
 
     def _write(self, line: dict[str, object]) -> None:
@@ -79,6 +93,11 @@ class Log:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a kill cut off
             file.write(json.dumps(stamped).encode() + b"\n")
+
+
+def _figures(value: float) -> float | None:
+    """A number to six figures; None where it is not known."""
+    return float(f"{value:.6g}") if isfinite(value) else None
 
 
 def _ends_whole(file: BinaryIO) -> bool:

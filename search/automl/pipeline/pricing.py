@@ -29,7 +29,7 @@ from automl.latency import (
 )
 from automl.network import TracedModel
 from automl.options import SearchOptions
-from automl.pipeline.clock import measuring_here
+from automl.pipeline.clock import measuring_here, time_here
 from automl.pipeline.forms import (
     PlainElsewhere,
     check_forms,
@@ -47,7 +47,6 @@ from automl.policy import Policy, Precisions
 from automl.profiling import (
     LocalRunner,
     is_settled,
-    measure_models,
     probe,
     profile,
     runtime_of_table,
@@ -155,7 +154,7 @@ def _priced(
     costs = build_cost_model(
         traced.network,
         space,
-        _pricer(table, options, here=here),
+        search_pricer(table, options, here=here),
         overhead=overhead,
         precisions=precisions,
         counts=COUNTS if here else MAXIMUM_OPTIONS + 1,  # lookups are free
@@ -228,7 +227,7 @@ def _space(
         forms=opened.forms,
         offered=_offered(table, options, bits, here=device is not None),
     )
-    pricer = _pricer(table, options, here=device is not None)
+    pricer = search_pricer(table, options, here=device is not None)
     if pricer is None or device is not None or "latency" not in options.limited:
         return open_space(network, settings), ()
     names, most = precisions_of(table.header), MAXIMUM_OPTIONS + 1
@@ -246,7 +245,7 @@ def _offered(
     return paying(pricer_of(table) if here else table, options.limited, sorted(names))
 
 
-def _pricer(table: LatencyTable, options: SearchOptions, *, here: bool) -> Pricer | None:
+def search_pricer(table: LatencyTable, options: SearchOptions, *, here: bool) -> Pricer | None:
     """What a search goes by; None where this machine need not be measured."""
     if here and "latency" not in options.limited:
         return None
@@ -391,6 +390,4 @@ def _header_error(table: LatencyTable, names: Sequence[str]) -> float | None:
 
 def measure_here(models: dict[str, bytes], threads: int, seconds: float = 12.0) -> dict[str, float]:
     """Seconds of whole networks on this machine, interleaved."""
-    with measuring_here(), LocalRunner(threads=threads) as runner:
-        times = measure_models(models, runner, seconds_cap=seconds)
-    return {name: timing.seconds for name, timing in times.items()}
+    return {name: each.seconds for name, each in time_here(models, threads, seconds).items()}

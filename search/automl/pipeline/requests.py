@@ -169,6 +169,8 @@ class Metrics:
         counted_macs: What fvcore counts in the network itself; None where it was not asked.
         at_least: Whether the target has no price for some operator with weights: what is predicted
             of latency and energy is a lower bound.
+        score_error: Standard error of the score, by the number of inputs; None where not known.
+        measured_spread: Relative half-width of the 68 % interval of what was measured.
     """
 
     score: float | None
@@ -181,6 +183,8 @@ class Metrics:
     predicted_cycles: float | None = None
     counted_macs: float | None = None
     at_least: bool = False
+    score_error: float | None = None
+    measured_spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,17 @@ from automl.compression import (
 from automl.cost import Cost
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
+from automl.pipeline.certainty import with_errors
+from automl.pipeline.clock import time_here
 from automl.pipeline.context import DenseScore, SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
 from automl.pipeline.networks import input_shape, size_notes
 from automl.pipeline.on_the_clock import over_on_the_clock
 from automl.pipeline.precision import floats_of, scheme_of
-from automl.pipeline.pricing import PricedNetwork, measure_here
-from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
+from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.record import write_outcome
+from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult, Task
 from automl.pipeline.rivals import finish_best
 from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
@@ -44,6 +47,7 @@ from automl.policy import (
     choices,
     write_policy,
 )
+from automl.profiling import Timing
 from automl.study import Completed, Ranking, StudyResult, chance_level, judge
 
 
@@ -143,24 +147,27 @@ def _judged_and_written(
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
     before = reference.value
     half, limit = floats_of(network.table.header) == "fp16", request.score_timeout
-    judged = in_half(model) if half else model
-    after = judge(judged, task.score, batches, policy.resolution, seconds=limit)
+    after = judge(
+        in_half(model) if half else model, task.score, batches, policy.resolution, seconds=limit
+    )
     file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))
     _write_model(finished, network, request, half=half)
     log(Event("measuring the result", 0, 1))
-    measured = _measured(network, model, policy, request.threads)
+    timings = _measured(network, model, policy, request.threads)
+    measured = {name: each.seconds for name, each in timings.items()}
     file = _with_times(file, network, measured, request)
+    over = over_on_the_clock(request.budget, measured)
     dense, compressed, counted = with_counts(
-        metrics(network, costs.dense, before, measured.get("dense")),
-        metrics(network, costs.cost(policy), after, measured.get("compressed")),
+        _known(network, costs.dense, before, timings.get("dense"), task),
+        _known(network, costs.cost(policy), after, timings.get("compressed"), task),
         network.traced,
         model,
         policy,
     )
     log(Event("done", 1, 1))
-    return SearchResult(
+    found = SearchResult(
         model=model.eval(),
         dense=dense,
         compressed=compressed,
@@ -171,15 +178,11 @@ def _judged_and_written(
         target=network.description,
         scored_on=scored_on,
         interrupted=finished.interrupted,
-        notes=(
-            *over_on_the_clock(request.budget, measured),
-            *counted,
-            *finished.notes,
-            *_short_notes(request, network.traced),
-            *_notes(request, network),
-        ),
+        notes=(*over, *counted, *finished.notes, *_notes(request, network)),
         stages=log.stages,
     )
+    write_outcome(found, network, policy, request)
+    return found
 
 
 def _write_model(
@@ -198,8 +201,8 @@ def _write_model(
 
 def _measured(
     network: PricedNetwork, model: nn.Module, policy: Policy, threads: int
-) -> dict[str, float]:
-    """Seconds of the dense and the finished network; none where the target is not this machine."""
+) -> dict[str, Timing]:
+    """Times of the dense and the finished network; none where the target is not this machine."""
     if not network.here:
         return {}
     traced = network.traced
@@ -207,7 +210,14 @@ def _measured(
         "dense": onnx_bytes(traced.model, traced.network.input_shape),
         "compressed": onnx_bytes(model, input_shape(traced, policy)),
     }
-    return measure_here(models, threads)
+    return time_here(models, threads)
+
+
+def _known(
+    network: PricedNetwork, cost: Cost, score: float, timing: Timing | None, task: Task
+) -> Metrics:
+    seconds = None if timing is None else timing.seconds
+    return with_errors(metrics(network, cost, score, seconds), task, timing)
 
 
 def _with_times(
@@ -379,4 +389,5 @@ def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
     task = request.task
     sizes = size_notes(task.input_shape, task.data.input_shape)
     ranked = filter(None, [ranked_otherwise(request.importance, network.traced)])
-    return (*task.notes, *without, *sizes, *ranked, *network.notes, *unprunable)
+    short = _short_notes(request, network.traced)
+    return (*short, *task.notes, *without, *sizes, *ranked, *network.notes, *unprunable)

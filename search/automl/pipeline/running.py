@@ -13,6 +13,7 @@ from automl.options import SearchOptions
 from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
+from automl.pipeline.record import write_start
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish, write_best
 from automl.pipeline.rivals import rivals_of
@@ -105,8 +106,9 @@ def run_agent(
             scored.append(best)
             if not log.knows(trial):
                 write_best(context, request, best)
-        log.trial(trial, best)
+        log.trial(trial, best, problem.space.encode(trial.policy).tolist())
 
+    write_start(context, problem, settings, request)
     try:
         return run_study(problem, agent, pool, settings, finished)
     except StorageError as error:

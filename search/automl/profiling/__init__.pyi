@@ -7,6 +7,7 @@ from .integer import SCHEMES as SCHEMES
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
 from .measuring import ProfileReport as ProfileReport
+from .measuring import Timing as Timing
 from .measuring import disagreements as disagreements
 from .measuring import measure_models as measure_models
 from .measuring import profile as profile

@@ -1,3 +1,4 @@
+from .address import without_password as without_password
 from .chance import chance_level as chance_level
 from .cluster import check_ray as check_ray
 from .cluster import connected as connected

@@ -1,0 +1,81 @@
+"""A sweep's results as plain values for a page, with what each agent's policies chose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from automl.documents import read_json
+from automl.errors import AutomlError, StudyError
+from automl.policy import PolicyFile, read_policy
+
+RESULTS: Final = "results.json"
+#: Bytes of results that are read: some ten thousand searches.
+_BYTES: Final = 1 << 24
+#: What a page shows of a search.
+_COLUMNS: Final = (
+    *("case", "model", "data", "target", "budget", "agent", "seed", "state", "score"),
+    *("dense_score", "predicted_seconds", "predicted_cycles", "at_least", "measured_seconds"),
+    *("macs", "bytes", "trials", "seconds", "cpu_seconds", "reason", "on_front"),
+)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is a sweep's."""
+    return (folder / RESULTS).is_file()
+
+
+def read_sweep(folder: Path, label: str = "") -> dict[str, Any]:
+    """All that a page shows of a sweep, as JSON values.
+
+    Args:
+        folder: Of the sweep.
+        label: What to call it; "" for the folder's name.
+
+    Raises:
+        StudyError: Its results cannot be read.
+    """
+    path = folder / RESULTS
+    found = read_json(path, StudyError, most=_BYTES)
+    rows = found.get("rows") if isinstance(found, dict) else None
+    if not isinstance(rows, list):
+        raise StudyError(f"{path} holds no rows of a sweep")
+    problems = list[str]()
+    known = [row for row in rows if isinstance(row, dict) and isinstance(row.get("case"), str)]
+    if len(known) < len(rows):
+        problems.append(f"{len(rows) - len(known)} rows of {path} are damaged and left out")
+    return {
+        "label": label or str(found.get("name") or folder.name),
+        "folder": str(folder),
+        "interrupted": found.get("interrupted") is True,
+        "problems": problems,
+        "rows": [
+            {name: row.get(name) for name in _COLUMNS} | {"chosen": _chosen(folder, row, problems)}
+            for row in known
+        ],
+    }
+
+
+def _chosen(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, float] | None:
+    """What a search's policy chose, in shares; None where it has none."""
+    path = folder / row["case"] / "policy.json"
+    if Path(row["case"]).name != row["case"] or not path.is_file():
+        return None
+    try:
+        return summary(read_policy(path))
+    except AutomlError as error:
+        problems.append(str(error))
+        return None
+
+
+def summary(policy: PolicyFile) -> dict[str, float]:
+    """Of a policy: the share of channels kept, mean bits of weights, blocks out, resolution."""
+    groups = policy.channels.values()
+    found: dict[str, float] = {"blocks left out": len(policy.removed)}
+    if dense := sum(each.dense for each in groups):
+        found["channels kept"] = sum(each.kept for each in groups) / dense
+    if bits := [each.weights for each in policy.bits.values()]:
+        found["mean bits of weights"] = sum(bits) / len(bits)
+    if policy.resolution:
+        found["resolution"] = policy.resolution
+    return found
