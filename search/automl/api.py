@@ -253,6 +253,8 @@ def verify(
     *,
     target: str = "cpu",
     threads: int = 1,
+    ssh: str | None = None,
+    python: str = "python3",
     on_event: OnEvent = ignore,
 ) -> VerifyResult:
     """Measure a policy's model beside the dense one.
@@ -262,14 +264,18 @@ def verify(
         model, data: As for `make_task`.
         target: Where it is measured.
         threads: Of the runtime.
+        ssh: The board to measure on, user@host; None for this machine.
+        python: The board's Python that has the runtime.
         on_event: Told of progress.
 
     Raises:
         PolicyError: A policy that cannot be read, or for another model.
-        MeasureError: A target that cannot be measured from here.
+        MeasureError: A board that does not measure.
     """
     task = make_task(model, data)
-    return pipeline.verify(VerifyRequest(task, _read(policy), target, threads), on_event)
+    boards = () if ssh is None else (ssh,)
+    request = VerifyRequest(task, _read(policy), target, threads, ssh=boards, python=python)
+    return pipeline.verify(request, on_event)
 
 
 @takes_options(ProfileOptions)

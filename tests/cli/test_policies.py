@@ -60,6 +60,10 @@ def test_verify_prints_predicted_beside_measured(
     assert "the prediction is -4.8 % from the measurement" in out
     automl("verify", "policy.json", *MODEL, "--target", "here", "--threads", "2")
     assert (fake.request.target, fake.request.threads) == ("here", 2)
+    assert (fake.request.ssh, fake.request.write) == ((), None)
+    _, out, _ = automl("verify", "policy.json", *MODEL, "--ssh", "me@board:22", "--write")
+    assert (fake.request.ssh, fake.request.write) == (("me@board:22",), Path("policy.json"))
+    assert "written to policy.json" in out
 
 
 def test_show_draws_what_is_kept(automl: Any) -> None:

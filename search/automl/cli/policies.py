@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from automl.cli.flags import Json, PolicyPath, flags_of, takes_flags
-from automl.options import ApplyOptions, SearchOptions, TaskOptions, values_of
+from automl.options import ApplyOptions, SearchOptions, TaskOptions, VerifyOptions, values_of
 
 if TYPE_CHECKING:
     from automl.pipeline import ApplyRequest, ApplyResult
@@ -75,10 +75,12 @@ _EXPORTED: Final = {
 
 
 @takes_flags(
-    *flags_of(TaskOptions, SearchOptions, only=("target", *TASK, "calibration", "threads"))
+    *flags_of(TaskOptions, SearchOptions, only=("target", *TASK, "calibration", "threads")),
+    *flags_of(SearchOptions, only=("ssh", "python", "answer_timeout")),
+    *flags_of(VerifyOptions),
 )
 def verify(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
-    """Measure a policy's model beside the dense one."""
+    """Measure a policy's model beside the dense one, here or on a board."""
     from automl import pipeline
     from automl.cli import render, resolve
     from automl.cli.progress import Bar
@@ -86,12 +88,16 @@ def verify(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     from automl.policy import read_policy
 
     file = read_policy(policy)
-    settings = resolve.settle(flags, example=resolve.example_for(file.model.name))
+    settings = resolve.settle(flags, VerifyOptions, example=resolve.example_for(file.model.name))
     request = VerifyRequest(
         task=resolve.load_task(settings),
         policy=file,
         target=settings.values.get("target", file.target.name),
         threads=settings.get("threads"),
+        ssh=settings.get("ssh"),
+        python=settings.get("python"),
+        answer_timeout=settings.get("answer_timeout"),
+        write=policy if settings.make(VerifyOptions).write else None,
     )
     with Bar() as bar:
         result = pipeline.verify(request, bar)
@@ -104,6 +110,8 @@ def verify(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     render.print_prediction_error(result.compressed)
     for note in result.notes:
         render.say(f"note: {note}")
+    if request.write is not None:
+        render.say(f"written to {request.write}")
     again = resolve.flags_again(settings)
     render.say_next(resolve.command("automl", "apply", policy, *again, "--export", "model.onnx"))
 

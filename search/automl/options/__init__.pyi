@@ -14,6 +14,7 @@ from .kinds import text as text
 from .kinds import texts as texts
 from .kinds import whole as whole
 from .policies import ApplyOptions as ApplyOptions
+from .policies import VerifyOptions as VerifyOptions
 from .search import CALIBRATION as CALIBRATION
 from .search import MEMORY as MEMORY
 from .search import SCORE_SECONDS as SCORE_SECONDS

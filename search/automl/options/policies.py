@@ -36,3 +36,10 @@ class ApplyOptions(Options):
             raise OptionError(
                 "huffman", "codes the packed weights, and none are written", options=("packed",)
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions(Options):
+    """What becomes of what a policy's network took."""
+
+    write: bool = option(SWITCH, False, help="Keep what was measured in the policy.")

@@ -14,6 +14,7 @@ from automl.pipeline.counting import with_counts
 from automl.pipeline.delivering import check_format, described, export_as
 from automl.pipeline.labelling import labelled
 from automl.pipeline.networks import input_shape, size_notes, timed_onnx
+from automl.pipeline.on_board import measure_on_board, timed_here
 from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
@@ -29,7 +30,7 @@ from automl.pipeline.requests import (
     ignore,
 )
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import Policy, PolicyFile, Predicted, check_fits
+from automl.policy import Measured, Policy, PolicyFile, Predicted, check_fits, write_policy
 from automl.recovery import RecoverySettings, recover
 from automl.study import judge
 from automl.userdata import EPOCH, has_classes, seeded
@@ -155,9 +156,11 @@ def _sizes(traced: TracedModel, task: Task) -> tuple[str, ...]:
 
 
 def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
-    """Measure a policy's network beside the dense one, where the target is this machine.
+    """Measure a policy's network beside the dense one, on a board or where the target is here.
 
     Raises:
+        MeasureError: A board that does not measure; the policy stays as it was.
+        UsageError: Nothing is measured, and it was to be written.
         PolicyError: The policy is for another model, or has bits that the target lacks.
         TargetError: No such target.
     """
@@ -166,27 +169,40 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     table = find_table(request.target, threads=threads)
     precisions = precisions_of(table.header)
     check_bits(file.policy, request.target, precisions)
-    here = is_cpu_table(table, threads)
+    here = is_cpu_table(table, threads) and not request.ssh
     notes = []
-    measured: dict[str, float] = {}
-    if here:
+    measured: Measured | None = None
+    if request.ssh:
+        on_event(Event("measuring on the board", 0, 1))
+        measured = measure_on_board(request, traced, table.header)
+    elif here:
         on_event(Event("measuring", 0, 1))
         models = {
             "dense": onnx_bytes(traced.model, traced.network.input_shape),
             "compressed": timed_onnx(traced, file.policy, table.header),
         }
-        measured = measure_here(models, threads, seconds=20.0)
+        measured = timed_here(table.header, measure_here(models, threads, seconds=20.0), threads)
+    elif request.write is not None:
+        raise UsageError(
+            f"{table.name} is not this machine: there is nothing measured to write; name its board",
+            options=("ssh",),
+        )
     else:
         notes.append(f"{table.name} is not this machine: nothing was measured here")
     if here and file.target.name not in ("cpu", table.name):
         notes.append(f"the prediction is for {file.target.name}, not for this machine")
+    if measured is not None and request.write is not None:
+        write_policy(file.model_copy(update={"measured": measured}), request.write)
     return VerifyResult(
-        dense=_metrics(file.dense, None, measured.get("dense")),
-        compressed=_metrics(file.predicted, None, measured.get("compressed")),
+        dense=_metrics(file.dense, None, None if measured is None else measured.dense_seconds),
+        compressed=_metrics(
+            file.predicted, None, None if measured is None else measured.latency_seconds
+        ),
         target=describe(
             table, used_names(file.policy.bits.values(), precisions), file.predicted.latency_error
         ),
         notes=tuple(notes),
+        measured=measured,
     )
 
 

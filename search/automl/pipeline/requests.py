@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
 
     from automl.latency import BoardComparison
-    from automl.policy import PolicyFile
+    from automl.policy import Measured, PolicyFile
     from automl.userdata import Batches, Data, Score
 
 
@@ -103,12 +103,20 @@ class VerifyRequest:
         policy: A read policy file.
         target: Name of the target to measure on.
         threads: Threads of the runtime.
+        ssh: The board, user@host; none for this machine.
+        python: The board's Python that has the runtime.
+        answer_timeout: Seconds that the board may be silent; None for the usual.
+        write: Where the policy is written with what was measured, or None.
     """
 
     task: Task
     policy: PolicyFile
     target: str
     threads: int = 1
+    ssh: tuple[str, ...] = ()
+    python: str = "python3"
+    answer_timeout: float | None = None
+    write: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +274,20 @@ class ApplyResult:
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """Predicted beside measured, in seconds. `target` says what was measured on and how."""
+    """Predicted beside measured, in seconds.
+
+    Attributes:
+        dense, compressed: Of both networks.
+        target: What was measured on and how.
+        notes: What the user should know.
+        measured: What a policy file keeps of it; None where nothing was measured.
+    """
 
     dense: Metrics
     compressed: Metrics
     target: str
     notes: tuple[str, ...] = ()
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)

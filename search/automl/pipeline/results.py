@@ -29,6 +29,7 @@ from automl.pipeline.context import DenseScore, SearchContext, config_of
 from automl.pipeline.counting import with_counts
 from automl.pipeline.log import Log
 from automl.pipeline.networks import input_shape, size_notes
+from automl.pipeline.on_board import timed_here
 from automl.pipeline.on_the_clock import over_on_the_clock
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
@@ -38,7 +39,6 @@ from automl.pipeline.rivals import finish_best
 from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
     MadeWith,
-    Measured,
     Model,
     Policy,
     PolicyFile,
@@ -226,15 +226,7 @@ def _with_times(
     """The policy with what this machine took, written; as it is where nothing was measured."""
     if not seconds:
         return file
-    header = network.table.header
-    measured = Measured(
-        dense_seconds=seconds["dense"],
-        latency_seconds=seconds["compressed"],
-        device=header.device,
-        runtime=f"{header.runtime} {header.runtime_version}".strip(),
-        threads=request.threads,
-        clocks=header.clocks,
-    )
+    measured = timed_here(network.table.header, seconds, request.threads)
     file = file.model_copy(update={"measured": measured})
     write_policy(file, request.out / "policy.json")
     return file
