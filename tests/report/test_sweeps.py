@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from made_runs import make_sweep
+from made_runs import make_sweep, policy
 
 from automl.errors import StudyError
 from automl.report.sweeps import is_sweep, read_sweep
@@ -19,6 +19,11 @@ def test_rows_are_read_with_their_policies(tmp_path: Path) -> None:
     assert len(found["rows"]) == 8
     chosen = {"blocks left out": 1, "channels kept": 0.75, "mean bits of weights": 8.0}
     assert found["rows"][0]["chosen"] == chosen
+    assert found["rows"][0]["source"] == "predicted"
+    fitted = policy()
+    fitted["predicted"] |= {"measured": 0.0, "interpolated": 0.0, "fitted": 1.0}
+    (folder / "case-1" / "policy.json").write_text(json.dumps(fitted))
+    assert read_sweep(folder)["rows"][1]["source"] == "fitted"
 
 
 def test_damaged_rows_and_policies_are_said(tmp_path: Path) -> None:

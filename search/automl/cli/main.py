@@ -10,7 +10,17 @@ from typing import Annotated, Final
 import typer
 
 import automl
-from automl.cli import bundles, devices, methods, policies, reports, searches, sweeps, tables
+from automl.cli import (
+    bundles,
+    comparisons,
+    devices,
+    methods,
+    policies,
+    reports,
+    searches,
+    sweeps,
+    tables,
+)
 from automl.cli.terminal import answering, complain, give_up, leave
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 from automl.interrupts import asked_to_end, endable
@@ -30,6 +40,7 @@ app.command("verify")(policies.verify)
 app.command("show")(policies.show)
 app.command("pack")(bundles.pack)
 app.command("inspect")(bundles.inspect)
+app.command("compare")(comparisons.compare)
 app.command("report")(reports.report)
 app.command("profile")(devices.profile)
 app.command("targets")(devices.targets)

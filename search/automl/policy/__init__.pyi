@@ -1,3 +1,5 @@
+from .compare import PolicyDifference as PolicyDifference
+from .compare import differences as differences
 from .file import MadeWith as MadeWith
 from .file import Measured as Measured
 from .file import Model as Model

@@ -50,22 +50,26 @@ def read_sweep(folder: Path, label: str = "") -> dict[str, Any]:
         "interrupted": found.get("interrupted") is True,
         "problems": problems,
         "rows": [
-            {name: row.get(name) for name in _COLUMNS} | {"chosen": _chosen(folder, row, problems)}
+            {name: row.get(name) for name in _COLUMNS} | _told(folder, row, problems)
             for row in known
         ],
     }
 
 
-def _chosen(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, float] | None:
-    """What a search's policy chose, in shares; None where it has none."""
+def _told(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """What a search's policy chose, in shares, and how its latency came about; where it has one."""
     path = folder / row["case"] / "policy.json"
+    unknown = {"chosen": None, "source": "predicted"}
     if Path(row["case"]).name != row["case"] or not path.is_file():
-        return None
+        return unknown
     try:
-        return summary(read_policy(path))
+        policy = read_policy(path)
     except AutomlError as error:
         problems.append(str(error))
-        return None
+        return unknown
+    source = "fitted" if policy.predicted.fitted > 0.5 else "predicted"
+    simulated = policy.predicted.latency_cycles is not None
+    return {"chosen": summary(policy), "source": "simulated" if simulated else source}
 
 
 def summary(policy: PolicyFile) -> dict[str, float]:

@@ -20,7 +20,10 @@ function costOfRow(row) {
 }
 
 function costTitle(rows) {
-  if (rows.some((row) => known(row.predicted_seconds))) return "predicted latency (ms)";
+  if (rows.some((row) => known(row.predicted_seconds))) {
+    const fitted = rows.some((row) => row.source === "fitted");
+    return `${fitted ? "fitted" : "predicted"} latency (ms)`;
+  }
   return rows.some((row) => known(row.predicted_cycles)) ? "cycles, simulated" : "MACs";
 }
 
@@ -35,7 +38,7 @@ function sweepFronts(rows) {
     const title = shortTarget(here[0].target);
     return makeFigure({
       title,
-      text: `Score against ${costTitle(here)}: ${here.length} searches by ${new Set(here.map((row) => row.agent)).size} agents; a line joins what no other of the same agent beats.`,
+      text: `Score against ${costTitle(here)}: ${here.length} searches by ${new Set(here.map((row) => row.agent)).size} agents; a line joins the searches of an agent.`,
       height: 320,
       plot: () => ({
         data: agents.map((agent, place) => agentLine(here.filter((row) => row.agent === agent), agent, place)).filter((each) => each.x.length),
@@ -71,8 +74,8 @@ function sweepTable(rows) {
     { title: "agent", value: (row) => row.agent, left: true },
     { title: "seed", value: (row) => row.seed },
     { title: "state", value: (row) => String(row.state).toLowerCase(), text: (row) => make("span", { title: row.reason || null }, String(row.state).toLowerCase()), left: true },
-    { title: "score", value: (row) => row.score, text: (row) => `${figures(row.score, 4)}${row.on_front ? " *" : ""}` },
-    { title: "predicted", value: costOfRow, text: (row) => (row.at_least ? "at least " : "") + (known(row.predicted_seconds) ? secondsText(row.predicted_seconds) : known(row.predicted_cycles) ? `${cyclesText(row.predicted_cycles)}, simulated` : "–") },
+    { title: "score", value: (row) => row.score, text: (row) => `${figures(row.score, 4)}${row.on_front ? "\u00a0*" : ""}` },
+    { title: "predicted", value: costOfRow, text: (row) => (row.at_least ? "at least " : "") + (known(row.predicted_seconds) ? `${secondsText(row.predicted_seconds)}${row.source === "fitted" ? "\u00a0fitted" : ""}` : known(row.predicted_cycles) ? `${cyclesText(row.predicted_cycles)}, simulated` : "–") },
     { title: "measured", value: (row) => row.measured_seconds, text: (row) => secondsText(row.measured_seconds) },
     { title: "size", value: (row) => row.bytes, text: (row) => bytesText(row.bytes) },
     { title: "work", value: (row) => row.macs, text: (row) => macsText(row.macs) },
