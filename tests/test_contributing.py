@@ -15,6 +15,7 @@ import torch
 from tiny import request
 
 import automl.compression
+import automl.recovery
 import automl.study
 import automl.testing
 from automl.agents import AGENTS
@@ -22,7 +23,7 @@ from automl.cli.flags import flags_of
 from automl.compression import FORMS, IMPORTANCES, QUANTIZERS, QuantizedModel
 from automl.errors import SpaceError
 from automl.methods import REGISTRIES, Registry, registry
-from automl.options.search import SearchOptions
+from automl.options import ApplyOptions, SearchOptions
 from automl.pipeline import SearchResult, search
 from automl.profiling import Runtime
 from automl.space import KINDS, kind_of
@@ -188,12 +189,12 @@ def test_every_path_is_there() -> None:
 
 
 def test_every_class_and_option_is_there() -> None:
-    places = (automl.study, automl.compression, automl.testing, automl.space)
+    places = (automl.study, automl.compression, automl.recovery, automl.testing, automl.space)
     known = {name for place in places for name in place.__all__}
     known |= {Runtime.__name__, SearchOptions.__name__, "AutomlError"}
     classes = set(named(r"[A-Z][a-z]\w+"))
     assert {"Agent", "KindContract", "SpaceSettings"} <= classes <= known
-    flags = {each.flag for each in flags_of(SearchOptions)}
+    flags = {each.flag for each in flags_of(SearchOptions, ApplyOptions)}
     assert set(named(r"--[a-z-]+")) <= flags
     assert {field.name for field in fields(SearchOptions)} >= {"kinds", "agent", "target"}
 

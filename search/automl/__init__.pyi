@@ -30,6 +30,9 @@ from .pipeline import Preparation as Preparation
 from .pipeline import ProfileResult as ProfileResult
 from .pipeline import SearchResult as SearchResult
 from .pipeline import VerifyResult as VerifyResult
+from .pipeline import delivered as delivered
+from .pipeline import recover as recover
+from .pipeline import trainable as trainable
 from .policy import Policy as Policy
 from .policy import PolicyFile as PolicyFile
 from .policy import read_policy as read_policy

@@ -241,6 +241,8 @@ REGISTRIES: Final[Mapping[str, str]] = {
     "quantizers": "automl.compression.quantization.registry:QUANTIZERS",
     "reconstructions": "automl.compression.reconstruction.registry:RECONSTRUCTIONS",
     "runtimes": "automl.profiling.runtimes:RUNTIMES",
+    "starts": "automl.recovery.starts.registry:STARTS",
+    "terms": "automl.recovery.terms.registry:TERMS",
 }
 
 

@@ -34,12 +34,12 @@ def test_apply_makes_the_smaller_model(
     )
     fake = Pipeline(answer)
     monkeypatch.setattr(pipeline, "apply", fake)
-    words = ("policy.json", *MODEL, "--finetune", "2", "--export", "m.onnx", "--seed", "4")
+    words = ("policy.json", *MODEL, "--recover", "kd+hints:2", "--export", "m.onnx", "--seed", "4")
     status, out, _ = automl("apply", *words)
     request = fake.request
     assert isinstance(request, ApplyRequest)
     assert request.policy.policy == POLICY
-    assert (request.epochs, request.export, request.seed) == (2, Path("m.onnx"), 4)
+    assert (request.recover, request.export, request.seed) == ("kd+hints:2", Path("m.onnx"), 4)
     assert status == 0
     assert "ONNX: m.onnx (largest difference from PyTorch 3e-07)" in out
     assert out.splitlines()[-1].startswith(
@@ -47,6 +47,12 @@ def test_apply_makes_the_smaller_model(
     )
     _, out, _ = automl("apply", *words, "--json")
     assert "model" not in json.loads(out)
+
+
+def test_a_misspelt_term_is_answered_with_the_nearest(automl: Any, folder: Path) -> None:
+    status, _, said = automl("apply", "policy.json", *MODEL, "--recover", "kd+hnts:2")
+    assert status == 2
+    assert "--recover: no term 'hnts' (did you mean hints?)" in " ".join(said.split())
 
 
 def test_verify_prints_predicted_beside_measured(

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from automl.errors import OptionError
-from automl.options.declare import options_of
+from automl.errors import OptionError, UsageError
 from automl.options.policies import ApplyOptions
 
 
 def test_paths_are_read_and_nothing_has_to_be_given() -> None:
     assert ApplyOptions(export="a.onnx").export == Path("a.onnx")
-    assert ApplyOptions() == ApplyOptions(epochs=0, huffman=False)
+    assert ApplyOptions() == ApplyOptions(recover="0", huffman=False)
 
 
 def test_only_what_is_written_is_coded() -> None:
@@ -23,5 +22,22 @@ def test_only_what_is_written_is_coded() -> None:
     assert ApplyOptions(huffman=True, packed="w").huffman
 
 
-def test_a_flag_may_be_called_otherwise() -> None:
-    assert {each.name: each.flag for each in options_of(ApplyOptions)}["epochs"] == "--finetune"
+@pytest.mark.parametrize("recover", ["20", 20, "kd+hints:20", "auto:30min", "mine.toml"])
+def test_recoveries_are_kept_as_they_are_written(recover: object) -> None:
+    assert ApplyOptions(recover=recover).recover == str(recover)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"recover": "kd+hint:20"}, r"recover: no term 'hint' \(did you mean hints"),
+        ({"recover": "atuo:20"}, r"recover: no term 'atuo' \(did you mean auto"),
+        ({"recover": True}, "expected a recovery such as"),
+        ({"recover": "5", "start": "scratsh"}, "no start 'scratsh' .*scratch"),
+        ({"start": "scratch"}, "start: is where a training of some epochs begins"),
+        ({"recover": "auto:1h", "start": "scratch"}, "start: is where a training of some epochs"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ApplyOptions(**given)

@@ -151,7 +151,7 @@ def test_fine_tuning_of_rounded_layers_is_refused_before_anything_is_made(
     found: SearchResult, tmp_path: Path
 ) -> None:
     stages: list[str] = []
-    asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", epochs=1)
-    with pytest.raises(UsageError, match="fine-tuning trains floats, and this policy rounds"):
+    asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", recover="1")
+    with pytest.raises(UsageError, match="recovery trains floats, and this policy rounds"):
         apply(asked, lambda event: stages.append(event.stage))
     assert not stages

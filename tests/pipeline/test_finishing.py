@@ -1,4 +1,4 @@
-"""Policies become models: made, fine-tuned, exported, measured."""
+"""Policies become models: made, trained, exported, measured."""
 
 from __future__ import annotations
 
@@ -60,16 +60,19 @@ def test_a_policy_becomes_a_smaller_model_that_is_written_and_exported(
     assert small < -1e-6
 
 
-def test_fine_tuning_reads_the_training_data_and_changes_the_weights(
-    policy: PolicyFile, tmp_path: Path
-) -> None:
+def test_a_recovery_reads_the_training_data_and_is_told(policy: PolicyFile, tmp_path: Path) -> None:
     events: list[Event] = []
     plain = apply(ApplyRequest(task(), policy, tmp_path / "plain.pt"))
-    asked = ApplyRequest(task(), policy, tmp_path / "tuned.pt", epochs=2)
+    asked = ApplyRequest(task(), policy, tmp_path / "tuned.pt", recover="kd+labels:2")
     tuned = apply(asked, events.append)
-    assert [event.done for event in events if event.stage == "fine-tuning"] == [1, 2]
+    told = [(event.done, event.total) for event in events if event.stage == "recovering"]
+    assert told[-1][0] == told[-1][1] == len(told)
     before, after = plain.model.state_dict(), tuned.model.state_dict()
-    assert any(not torch.equal(value, after[name]) for name, value in before.items())
+    assert before.keys() == after.keys()
+    assert any(note.startswith("recovery by kd+labels, ") for note in tuned.notes)
+    kept = any("made nothing better" in note for note in tuned.notes)
+    assert any(not torch.equal(value, after[name]) for name, value in before.items()) != kept
+    assert not (tmp_path / "tuned.pt.recovery").exists()
 
 
 def test_the_score_is_that_of_the_test_data_or_else_of_the_validation_data(
@@ -121,9 +124,9 @@ def test_data_without_a_training_part_is_tuned_on_the_calibration_inputs(
     with pytest.raises(
         DataError, match="training batch 0 has inputs that are NaN"
     ):  # so this is what is read
-        apply(ApplyRequest(given, policy, tmp_path / "a.pt", epochs=1))
+        apply(ApplyRequest(given, policy, tmp_path / "a.pt", recover="1"))
     given = dataclasses.replace(task(), data=dataclasses.replace(data, training=None))
-    result = apply(ApplyRequest(given, policy, tmp_path / "b.pt", epochs=1))
+    result = apply(ApplyRequest(given, policy, tmp_path / "b.pt", recover="1"))
     assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
 
 

@@ -1,114 +1,227 @@
-"""Recovery: the student comes nearer to its teacher."""
+"""The loop: the student comes nearer, what was killed ends the same, what is worse is not kept."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from recoverable import batches, pair
 from torch import Tensor, nn
 
-from automl.errors import DataError
-from automl.recovery.loop import RecoverySettings, distance, recover
+from automl.errors import DataError, StudyError
+from automl.recovery.loop import Recovered, RecoveryData, recover
+from automl.recovery.objective import Objective
+from automl.recovery.recipe import RecoveryRecipe
 
-Batch = tuple[Tensor, None]
-
-
-class Net(nn.Module):
-    """One convolution and a head; `outputs` returns the map as well."""
-
-    def __init__(self, outputs: int = 1) -> None:
-        super().__init__()
-        self.conv, self.head, self.outputs = nn.Conv2d(3, 8, 3), nn.Linear(8, 5), outputs
-        self.sizes: list[int] = []
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        self.sizes.append(x.shape[-1])
-        y = torch.relu(self.conv(x))
-        logits = self.head(y.mean((2, 3)))
-        return logits if self.outputs == 1 else (logits, y)
+RECIPE = RecoveryRecipe(epochs=4, learning_rate=0.02)
 
 
-def pair(outputs: int = 1) -> tuple[Net, Net]:
-    """A teacher and a student that is a spoilt copy of it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        teacher = Net(outputs).eval().requires_grad_(False)
-        for value in teacher.parameters():
-            value.mul_(3)
-        student = copy.deepcopy(teacher)
-        for value in student.parameters():
-            value.add_(0.3 * torch.randn_like(value))
-        return teacher, student
+def trained(
+    student: nn.Module,
+    recipe: RecoveryRecipe = RECIPE,
+    data: RecoveryData | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int | None], None] = lambda step, total: None,
+) -> Recovered:
+    objective = Objective(student, (pair()[0],), recipe.made_terms())
+    data = data or RecoveryData(batches())
+    return recover(objective, data, recipe, checkpoint=checkpoint, on_step=on_step)
 
 
-def batches(size: int = 8) -> list[Batch]:
-    generator = torch.Generator().manual_seed(1)
-    return [(torch.randn(16, 3, size, size, generator=generator), None) for _ in range(4)]
+def same(one: nn.Module, other: nn.Module) -> bool:
+    values = other.state_dict()
+    return all(torch.equal(value, values[name]) for name, value in one.state_dict().items())
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
-def test_the_student_comes_nearer(outputs: int) -> None:
-    teacher, student = pair(outputs)
-    before = copy.deepcopy(teacher.state_dict())
-    losses: list[float] = []
-    settings = RecoverySettings(epochs=6, learning_rate=0.02)
-    recover(
-        student, teacher, batches(), settings=settings, on_epoch=lambda _, loss: losses.append(loss)
+@pytest.mark.parametrize("terms", [("kd",), ("hints",), ("labels",), ("kd", "hints", "labels")])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_the_loss_falls_and_the_teacher_stays(terms: tuple[str, ...], optimiser: str) -> None:
+    teacher, student = pair()
+    before = copy.deepcopy(teacher)
+    rate = 0.02 if optimiser == "sgd" else 0.005
+    recipe = RecoveryRecipe(terms, 6, learning_rate=rate, optimiser=optimiser)  # type: ignore[arg-type]
+    found = recover(
+        Objective(student, (teacher,), recipe.made_terms()), RecoveryData(batches()), recipe
     )
-    assert len(losses) == 6
-    assert losses[-1] < 0.7 * losses[0]
-    assert not any(value.requires_grad for value in student.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert (found.steps, len(found.losses), found.stopped) == (24, 6, "")
+    assert found.losses[-1] < 0.95 * found.losses[0]
+    assert same(before, teacher)
+    assert not student.training
 
 
-def test_the_teacher_sees_the_dense_resolution_and_the_student_its_own() -> None:
-    teacher, student = pair()
-    recover(student, teacher, batches(), resolution=6, settings=RecoverySettings(epochs=1))
-    assert set(student.sizes) == {6}
-    assert set(teacher.sizes) == {8}
+def test_steps_are_told_and_may_be_limited() -> None:
+    told: list[tuple[int, int | None]] = []
+    recipe = replace(RECIPE, epochs=100, steps=6)
+    found = trained(pair()[1], recipe, on_step=lambda done, total: told.append((done, total)))
+    assert told == [(number, 6) for number in range(1, 7)]
+    assert found.steps == 6
 
 
-def test_a_loss_that_is_not_finite_is_an_error_and_the_weights_are_frozen_again() -> None:
-    teacher, student = pair()
-    wrong = [(torch.full((2, 3, 8, 8), torch.nan), None)]
-    with pytest.raises(DataError, match="lower the learning rate"):
-        recover(student, teacher, wrong)
-    assert not any(value.requires_grad for value in student.parameters())
+class Endless:
+    """Batches of a source that does not say how many they are."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from batches()
 
 
-def test_no_data_is_an_error() -> None:
-    teacher, student = pair()
+def test_a_source_without_a_length_is_trained_on() -> None:
+    told: list[int | None] = []
+    data = RecoveryData(Endless())
+    trained(pair()[1], replace(RECIPE, epochs=2), data, on_step=lambda _, total: told.append(total))
+    assert told == [None] * 4 + [8] * 4
+
+
+def test_no_data_is_an_error_and_no_epochs_change_nothing() -> None:
+    student = pair()[1]
     with pytest.raises(DataError, match="no training data"):
-        recover(student, teacher, [])
+        trained(student, data=RecoveryData([]))
+    before = copy.deepcopy(student)
+    assert trained(student, replace(RECIPE, epochs=0)).steps == 0
+    assert same(before, student)
 
 
-def test_no_epochs_change_nothing() -> None:
-    teacher, student = pair()
-    before = copy.deepcopy(student.state_dict())
-    recover(student, teacher, batches(), settings=RecoverySettings(epochs=0))
-    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+def test_norms_follow_the_batches_unless_these_are_small() -> None:
+    large, small = pair()[1], pair()[1]
+    before = large.blocks[0].bn1.running_mean.clone()  # type: ignore[union-attr, operator]
+    trained(large)
+    trained(small, data=RecoveryData(batches(images=1)))
+    assert not torch.equal(large.blocks[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(small.blocks[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
 
 
-CHOSEN = RecoverySettings()
+class Diverging:
+    """The third epoch's second batch is no number."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.epochs += 1
+        for number, (inputs, targets) in enumerate(batches()):
+            yield inputs * (torch.nan if (self.epochs, number) == (3, 1) else 1.0), targets
 
 
-def test_rows_that_are_no_classes_are_compared_as_numbers() -> None:
-    numbers = RecoverySettings(classes=False)
-    aim = torch.tensor([[1.0, 2.0], [0.0, 2.0]])
-    shifted = float(distance(aim + 1.5, aim, numbers))  # a softmax would not see it
-    assert shifted == pytest.approx(1.5**2 / 2.25)
-    assert float(distance(100 * aim + 150, 100 * aim, numbers)) == pytest.approx(shifted)
-    assert float(distance(torch.zeros(1, 2), torch.zeros(1, 2), numbers)) == 0.0
+def test_a_loss_that_is_no_number_ends_it_with_the_last_whole_epochs_weights() -> None:
+    student, whole = pair()[1], pair()[1]
+    found = trained(student, data=RecoveryData(Diverging()))
+    assert found.stopped.startswith(
+        "the loss was not finite at step 10: the weights are those of step 8"
+    )
+    assert (found.steps, found.kept) == (8, "last")
+    kept: list[dict[str, Tensor]] = []
+
+    def note(step: int, _: int | None) -> None:
+        if step == 8:
+            kept.append({name: each.clone() for name, each in whole.state_dict().items()})
+
+    trained(whole, on_step=note)
+    assert all(torch.equal(each, kept[0][name]) for name, each in student.state_dict().items())
 
 
-def test_distance_is_a_divergence_of_scores_and_mean_squares_elsewhere() -> None:
-    scores = torch.tensor([[1.0, 2.0, 0.0]])
-    assert float(distance(scores, scores, CHOSEN)) == pytest.approx(0.0, abs=1e-7)
-    shifted = distance(scores + 5.0, scores, CHOSEN)  # softmax does not see a shift
-    assert float(shifted) == pytest.approx(0.0, abs=1e-5)
-    p, q = (torch.softmax(each / 4, 1) for each in (scores, scores.flip(1)))
-    expected = 16 * float((p * (p / q).log()).sum())
-    assert float(distance(scores.flip(1), scores, CHOSEN)) == pytest.approx(expected, rel=1e-5)
-    maps = torch.zeros(1, 2, 2)
-    assert float(distance(maps + 3.0, maps, CHOSEN)) == pytest.approx(9.0)
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, replace(RECIPE, ema=0.9, optimiser="adamw"), replace(RECIPE, patience=9)]
+)
+def test_what_was_killed_goes_on_to_the_very_same_end(
+    recipe: RecoveryRecipe, tmp_path: Path
+) -> None:
+    whole, killed, path = pair()[1], pair()[1], tmp_path / "left.recovery"
+    first = batches()[0][0]
+    generator = torch.Generator()
+    flat = [
+        (one[None], label)
+        for part, labels in batches()
+        for one, label in zip(part, labels, strict=True)
+    ]
+    loader = torch.utils.data.DataLoader(
+        [(inputs[0], label) for inputs, label in flat], 16, shuffle=True, generator=generator
+    )
+
+    def score(network: nn.Module) -> float:
+        return -float(network(first).square().mean())
+
+    data = RecoveryData(loader, score, (loader,), seed=5)
+    expected = trained(whole, recipe, data)
+
+    def kill(step: int, _: int | None) -> None:
+        if step == 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(killed, recipe, data, path, kill)
+    assert path.is_file()
+    started = pair()[1]
+    found = trained(started, recipe, data, path)
+    assert same(started, whole)
+    assert replace(found, seconds=0.0) == replace(expected, seconds=0.0)
+    assert not path.exists()
+
+
+def test_the_checkpoint_of_another_recovery_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "left.recovery"
+
+    def kill(step: int, _: int | None) -> None:
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(pair()[1], checkpoint=path, on_step=kill)
+    with pytest.raises(StudyError, match="checkpoint of another recovery"):
+        trained(pair()[1], replace(RECIPE, learning_rate=0.01), checkpoint=path)
+    assert path.is_file()
+
+
+def test_weights_that_are_worse_than_the_first_are_not_kept() -> None:
+    student, scores = pair()[1], iter([2.0, 1.0])
+    before = copy.deepcopy(student)
+    found = trained(student, data=RecoveryData(batches(), lambda _: next(scores)))
+    assert (found.kept, found.before, found.after, found.reached) == ("first", 2.0, 2.0, 1.0)
+    assert same(before, student)
+    scores = iter([2.0, 1.0])  # what begins anew is not held against what it left
+    found = trained(
+        student, replace(RECIPE, start="scratch"), RecoveryData(batches(), lambda _: next(scores))
+    )
+    assert (found.kept, found.after) == ("last", 1.0)
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    scores = iter([0.0, 1.0, 3.0, 2.0, 2.5, 9.0])
+    seen: list[dict[str, Tensor]] = []
+
+    def score(network: nn.Module) -> float:
+        seen.append({name: each.clone() for name, each in network.state_dict().items()})
+        return next(scores)
+
+    student = pair()[1]
+    found = trained(student, replace(RECIPE, epochs=20, patience=2), RecoveryData(batches(), score))
+    assert (len(found.losses), found.after, found.kept) == (4, 3.0, "best")
+    assert "no better held-back score in 2 epochs" in found.stopped
+    assert all(torch.equal(each, seen[2][name]) for name, each in student.state_dict().items())
+
+
+def test_the_same_seed_gives_the_same_weights_and_chance_is_left_alone() -> None:
+    one, other = pair()[1], pair()[1]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    trained(one)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(4)
+    trained(other)
+    assert same(one, other)
+
+
+def test_the_average_of_weights_is_what_is_delivered() -> None:
+    plain, average = pair()[1], pair()[1]
+    trained(plain, replace(RECIPE, learning_rate=0.05))
+    trained(average, replace(RECIPE, learning_rate=0.05, ema=0.99))
+    assert not same(plain, average)

@@ -133,7 +133,7 @@ def _of_the_system(error: BaseException) -> str:
 
 
 #: Options that the command writes otherwise than Python does.
-_WRITTEN: Final = {"profile": "import", "epochs": "finetune"}
+_WRITTEN: Final = {"profile": "import"}
 
 
 def with_flags(error: AutomlError) -> str:

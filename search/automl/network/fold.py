@@ -21,6 +21,20 @@ Tensor = torch.Tensor
 _WEIGHTED = ("conv", "conv_transpose", "linear")
 
 
+class FoldedNorm(nn.Identity):
+    """Stands where a batch norm was, and hands on what it reads.
+
+    Args:
+        eps, momentum: Of the batch norm.
+        weight_norm: Mean Euclidean norm of the weights of an output channel of the layer before it,
+            before the batch norm was folded into it.
+    """
+
+    def __init__(self, eps: float, momentum: float | None, weight_norm: float) -> None:
+        super().__init__()
+        self.eps, self.momentum, self.weight_norm = eps, momentum, weight_norm
+
+
 def copied(model: nn.Module) -> nn.Module:
     """A copy in eval mode, without gradients.
 
@@ -61,11 +75,9 @@ def fold(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         held: Any = model.get_submodule(norm)
         if not leaf_kind(held) or held.running_mean is None:
             continue  # its class does more than normalise, or each input has statistics of its own
-        _fold(model.get_submodule(layer), held)
         ones = torch.ones_like(held.running_mean)
         scales[layer] = ones if held.weight is None else held.weight.detach().clone()
-        parent, _, leaf = norm.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, nn.Identity())
+        fold_norm(model, layer, norm)
     for call in trace.calls:
         if call.step.module and call.step.op in _WEIGHTED:
             _give_bias(model.get_submodule(call.step.module))
@@ -99,24 +111,56 @@ def _give_bias(layer: Any) -> None:
         layer.bias = nn.Parameter(zeros, requires_grad=False)
 
 
-def _fold(layer: Any, norm: Any) -> None:
+def fold_norm(model: nn.Module, layer: str, norm: str) -> None:
+    """Fold one batch norm into the layer before it, in place; a `FoldedNorm` stands there then.
+
+    Args:
+        model: The network.
+        layer: Name of the convolution or linear layer, which has no gradients.
+        norm: Name of the batch norm that alone reads it.
+    """
+    before: Any = model.get_submodule(layer)
+    held: Any = model.get_submodule(norm)
+    size = float(output_norms(before).mean())
     with torch.no_grad():
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        if norm.weight is not None:
-            scale = scale * norm.weight.double()
-        shift = -norm.running_mean.double() * scale
-        if norm.bias is not None:
-            shift = shift + norm.bias.double()
-        if layer.bias is not None:
-            shift = shift + layer.bias.double() * scale
-        weight = layer.weight.double()
-        if base_kind(layer) == "conv_transpose":
-            runs = layer.groups
-            shape = (1, weight.shape[1], *[1] * (weight.dim() - 2))
-            parts = zip(weight.chunk(runs), scale.chunk(runs), strict=True)
-            weight = torch.cat([part * factor.view(shape) for part, factor in parts])
-        else:
-            weight = weight * scale.view(-1, *[1] * (weight.dim() - 1))
-        kind = layer.weight.dtype
-        layer.weight = nn.Parameter(weight.to(kind), requires_grad=False)
-        layer.bias = nn.Parameter(shift.to(kind), requires_grad=False)
+        scale = (held.running_var.double() + held.eps).rsqrt()
+        if held.weight is not None:
+            scale = scale * held.weight.double()
+        shift = -held.running_mean.double() * scale
+        if held.bias is not None:
+            shift = shift + held.bias.double()
+        if before.bias is not None:
+            shift = shift + before.bias.double() * scale
+    scale_outputs(before, scale)
+    before.bias = nn.Parameter(shift.to(before.weight.dtype), requires_grad=False)
+    parent, _, leaf = norm.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, FoldedNorm(held.eps, held.momentum, size))
+
+
+def output_norms(layer: Any) -> Tensor:
+    """Euclidean norm of the weights that each output channel is computed by, float64 [channels]."""
+    lengths: Tensor = torch.linalg.vector_norm(_by_output(layer).flatten(1), dim=1)
+    return lengths
+
+
+def scale_outputs(layer: Any, factors: Tensor) -> None:
+    """Multiply the weights of each output channel, in place; the bias stays.
+
+    Args:
+        layer: A convolution, transposed or not, or a linear layer.
+        factors: One a channel, [channels].
+    """
+    weight, kind = _by_output(layer), layer.weight.dtype
+    weight = weight * factors.double().view(-1, *[1] * (weight.dim() - 1))
+    if base_kind(layer) == "conv_transpose":
+        weight = torch.cat([part.transpose(0, 1) for part in weight.chunk(layer.groups)])
+    with torch.no_grad():
+        layer.weight = nn.Parameter(weight.to(kind).contiguous(), requires_grad=False)
+
+
+def _by_output(layer: Any) -> Tensor:
+    """Weights with the output channels first, float64 [channels, ...]."""
+    weight: Tensor = layer.weight.detach().double()
+    if base_kind(layer) != "conv_transpose":
+        return weight
+    return torch.cat([part.transpose(0, 1) for part in weight.chunk(layer.groups)])

@@ -10,11 +10,13 @@ from .devices import ProfileOptions as ProfileOptions
 from .kinds import SWITCH as SWITCH
 from .kinds import Kind as Kind
 from .kinds import method as method
+from .kinds import recovery_of as recovery_of
 from .kinds import text as text
 from .kinds import texts as texts
 from .kinds import whole as whole
 from .policies import ApplyOptions as ApplyOptions
 from .policies import VerifyOptions as VerifyOptions
+from .recovering import AskedRecovery as AskedRecovery
 from .search import CALIBRATION as CALIBRATION
 from .search import MEMORY as MEMORY
 from .search import SCORE_SECONDS as SCORE_SECONDS

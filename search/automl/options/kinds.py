@@ -14,6 +14,7 @@ from automl.errors import UsageError
 from automl.example import find_example
 from automl.methods import registry
 from automl.options.choices import check_choices
+from automl.options.recovering import AskedRecovery, parse_recovery
 from automl.policy import parse_precisions
 from automl.units import MOST_SEED, parse_budget
 
@@ -270,7 +271,24 @@ def _example(value: Any) -> str:
     return find_example(value).name
 
 
+def recovery_of(text: str) -> AskedRecovery:
+    """What a recovery is asked for with.
+
+    Raises:
+        UsageError: It is nothing that can be asked for; names the nearest term.
+    """
+    return parse_recovery(text, _duration)
+
+
+def _recovery(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | Path | Integral):
+        raise _expected("a recovery such as 20, kd+hints:20 or auto:30min", value)
+    recovery_of(str(value))
+    return str(value)
+
+
 SWITCH: Final = Kind(_switch)
+RECOVERY: Final = Kind(_recovery, "EPOCHS|LIST:EPOCHS")
 PATH: Final = Kind(_path, "FILE")
 EXPORT: Final = Kind(_export, "FILE")
 FOLDER: Final = Kind(_path, "FOLDER")

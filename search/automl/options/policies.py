@@ -7,15 +7,34 @@ from pathlib import Path
 
 from automl.errors import OptionError
 from automl.options.declare import Options, option
-from automl.options.kinds import EXPORT, PATH, SEED, SWITCH, whole
+from automl.options.kinds import (
+    EXPORT,
+    PATH,
+    RECOVERY,
+    SEED,
+    SWITCH,
+    method,
+    recovery_of,
+    whole,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions(Options):
     """What is made of a policy, and where it goes."""
 
-    epochs: int = option(
-        whole(0, "EPOCHS"), 0, help="Train after the refit.", unit="epochs", written="finetune"
+    recover: str = option(
+        RECOVERY,
+        "0",
+        help="Train after the refit, towards the dense network: 20 epochs, kd+hints:20, auto:30min"
+        " (rungs, each kept where it helps), or a recipe.toml; see automl methods terms.",
+        shown="no training",
+    )
+    start: str | None = option(
+        method("starts"),
+        None,
+        help="Weights that the training begins with: see automl methods starts.",
+        shown="keep, or the recipe's",
     )
     export: Path | None = option(
         EXPORT, None, help="Write the model, checked: .onnx, .py (source), .pte or .tflite."
@@ -27,11 +46,19 @@ class ApplyOptions(Options):
         whole(1), None, help="Calibration inputs, of a policy that does not say how many."
     )
     seed: int | None = option(
-        SEED, None, help="Of fine-tuning.", shown="that of the policy's search"
+        SEED, None, help="Of the training.", shown="that of the policy's search"
     )
 
     def check_together(self) -> None:
-        """Refuse to code what is not written."""
+        """Refuse to code what is not written, and to begin what is not asked for."""
+        asked = recovery_of(self.recover)
+        none = not (asked.terms or asked.seconds or asked.file)
+        if self.start is not None and (none or (asked.seconds and self.start != "keep")):
+            raise OptionError(
+                "start",
+                "is where a training of some epochs begins, and none is asked for",
+                options=("recover",),
+            )
         if self.huffman and self.packed is None:
             raise OptionError(
                 "huffman", "codes the packed weights, and none are written", options=("packed",)

@@ -45,3 +45,6 @@ from .tables import diff_tables as diff_tables
 from .tables import merge_tables as merge_tables
 from .tasks import load_task as load_task
 from .tasks import task_of as task_of
+from .training import delivered as delivered
+from .training import recover as recover
+from .training import trainable as trainable

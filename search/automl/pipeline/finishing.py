@@ -18,6 +18,7 @@ from automl.pipeline.on_board import measure_on_board, timed_here
 from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
+from automl.pipeline.recovering import plan_recovery, recovered
 from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
@@ -31,27 +32,25 @@ from automl.pipeline.requests import (
 )
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import Measured, Policy, PolicyFile, Predicted, check_fits, write_policy
-from automl.recovery import RecoverySettings, recover
 from automl.study import judge
-from automl.userdata import EPOCH, has_classes, seeded
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
-    """Make a policy's model: smaller tensors, refitted, fine-tuned if asked, written, exported.
+    """Make a policy's model: smaller tensors, refitted, trained if asked, written, exported.
 
     Raises:
         LockedError: A search is running in a folder that files are written to.
         PolicyError: The policy is for another model.
-        UsageError: Epochs for a policy that rounds, or a file of floats for one that computes in
-            integers.
+        UsageError: A recovery that cannot be: of a policy that rounds, or without what it needs; a
+            file of floats for a policy that computes in integers.
         ModelError: The exported file computes something else than the model.
     """
     file, task, policy = request.policy, request.task, request.policy.policy
     for path in filter(None, (request.out, request.export, request.packed)):
         refuse_running(path.parent)
     traced = _read(task, file)
-    if request.epochs:
-        _refuse_rounded(policy, traced)
+    plan = plan_recovery(request)
+    _refuse_rounded(plan, policy, traced)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
@@ -61,7 +60,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     on_event(Event("finishing", 1, 3))
     model, differing = compressor.make(policy), _differences(request, compressor)
     traced = compressor.traced  # what is inside of it is what the model's layers aim at
-    trained = _recover(request, traced, model, on_event) if request.epochs else ()
+    model, trained = recovered(plan, request, traced, model, on_event)
     batches = task.judged_on
     half = file.target.floats == "fp16"
     models = map(in_half, (traced.model, model)) if half else (traced.model, model)
@@ -226,41 +225,17 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     return traced
 
 
-def _refuse_rounded(policy: Policy, traced: TracedModel) -> None:
-    """Raise UsageError where a layer that stays is rounded: what is trained are floats."""
+def _refuse_rounded(plan: object | None, policy: Policy, traced: TracedModel) -> None:
+    """Raise UsageError where a layer that stays is to be trained and is rounded."""
+    if plan is None:
+        return
     left = Flow(traced.trace, policy.removed).layers
     rounded = [name for name, bits in policy.bits.items() if name in left and is_rounded(bits)]
     if rounded:
         raise UsageError(
-            f"fine-tuning trains floats, and this policy rounds {rounded[0]}: leave it out",
-            options=("epochs",),
+            f"recovery trains floats, and this policy rounds {rounded[0]}: leave it out",
+            options=("recover",),
         )
-
-
-def _recover(
-    request: ApplyRequest, traced: TracedModel, model: nn.Module, on_event: OnEvent
-) -> tuple[str, ...]:
-    """Fine-tune the model in place; gives what the user should know."""
-    training = request.task.data.training
-    batches = request.task.data.calibration if training is None else training
-    loaders = () if training is None else (training.source,)
-    with seeded(request.policy.seed if request.seed is None else request.seed, *loaders):
-        recover(
-            model,
-            traced.model,
-            batches,
-            resolution=request.policy.resolution,
-            settings=RecoverySettings(
-                epochs=request.epochs, classes=has_classes(traced.model, request.task.data)
-            ),
-            on_epoch=lambda epoch, _: on_event(Event("fine-tuning", epoch, request.epochs)),
-        )
-    if training is None or not training.cut:
-        return ()
-    return (
-        f"the training data does not say how much it is: an epoch was {EPOCH:,} inputs, and the"
-        " next went on behind them",
-    )
 
 
 def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:

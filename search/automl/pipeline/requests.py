@@ -76,10 +76,11 @@ class ApplyRequest:
         export: Where the exported model goes, or None; its ending says as what.
         packed: Where the weights go in the bits that the policy gave them, or None.
         huffman: Whether they are entropy-coded there.
-        epochs: Epochs of fine-tuning on the training data after the refit; 0 for none.
+        recover: Training after the refit, as `recovery_of` reads it; "0" for none.
+        start: Which weights it begins with; None for the recipe's.
         calibration: Most calibration inputs that were asked for, None for the usual. A policy that
             says how many it was made with is made with those.
-        seed: Of the order of the fine-tuning's data, and of all else that the policy does not say;
+        seed: Of the order of the training data, and of all else that the policy does not say;
             None for that of its search.
     """
 
@@ -89,7 +90,8 @@ class ApplyRequest:
     export: Path | None = None
     packed: Path | None = None
     huffman: bool = False
-    epochs: int = 0
+    recover: str = "0"
+    start: str | None = None
     calibration: int | None = None
     seed: int | None = None
 

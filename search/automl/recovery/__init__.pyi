@@ -1,2 +1,15 @@
-from .loop import RecoverySettings as RecoverySettings
+from .base import Beginning as Beginning
+from .base import Start as Start
+from .base import Step as Step
+from .base import Term as Term
+from .loop import Recovered as Recovered
+from .loop import RecoveryData as RecoveryData
 from .loop import recover as recover
+from .objective import Objective as Objective
+from .objective import losses as losses
+from .recipe import RecoveryRecipe as RecoveryRecipe
+from .recipe import read_recipe as read_recipe
+from .rungs import Climber as Climber
+from .rungs import Rung as Rung
+from .starts.registry import STARTS as STARTS
+from .terms.registry import TERMS as TERMS

@@ -1,138 +1,345 @@
-"""Recovery: a compressed network trained for a while with the dense one as its teacher."""
+"""Recovery: a compressed network trained for a while, most often with the dense one as teacher."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import length_hint
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from automl.compression import resized
 from automl.errors import DataError
-from automl.network import output_tensors
+from automl.recovery.averages import Averages
+from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkpoint
+from automl.recovery.objective import Objective
+from automl.recovery.recipe import RecoveryRecipe
+from automl.userdata import seeded
 
 Tensor = torch.Tensor
-#: Smallest mean square that a difference is divided by.
-_SMALL: Final = 1e-12
+#: Batches of fewer inputs have no statistics worth the name: norms stay as they are.
+FEWEST: Final = 8
+#: Kinds of modules that behave otherwise while they are trained, and are meant to.
+_NORMS: Final = nn.modules.batchnorm._BatchNorm
+#: Epochs have seeds of their own: one that is begun again after a kill draws what it drew.
+_STRIDE: Final = 1_000_003
 
 
 @dataclass(frozen=True, slots=True)
-class RecoverySettings:
-    """Knobs of the training.
+class RecoveryData:
+    """What a recovery runs on.
 
     Attributes:
-        epochs: Passes over the data.
-        learning_rate: At the start; falls to zero along a cosine.
-        momentum, weight_decay: Of SGD.
-        temperature: Of the teacher's and the student's logits.
-        clip: Largest norm of a step's gradients.
-        classes: Whether outputs of rows are scores of classes; else they are numbers, such as
-            embeddings.
+        training: Batches of (inputs, targets), iterated once an epoch.
+        held_back: Score of a network on data that is not trained on, larger is better; None where
+            there is none, and what was trained is believed.
+        loaders: The user's own loaders behind the batches, whose generators are seeded each epoch.
+        seed: Of the order of the data.
     """
 
-    epochs: int = 10
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    temperature: float = 4.0
-    clip: float = 1.0
-    classes: bool = True
+    training: Iterable[tuple[Tensor, Any]]
+    held_back: Callable[[nn.Module], float] | None = None
+    loaders: Sequence[object] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery came to.
+
+    Attributes:
+        steps: Done.
+        losses: Mean of each epoch.
+        before, after: Held-back scores of the first weights and of those that the student has now;
+            None where nothing is held back.
+        reached: Of the weights that were trained, kept or not.
+        kept: Whose weights the student has: "last", "best", or "first" where training made the
+            score no better.
+        stopped: Why it ended early; "" where it did not.
+        seconds: Wall time.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    before: float | None
+    after: float | None
+    reached: float | None
+    kept: str
+    stopped: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What changes from epoch to epoch, and is written."""
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    before: float | None = None
+    best: float | None = None
+    reached: float | None = None
+    since: int = 0
+    stopped: str = ""
 
 
 def recover(
-    student: nn.Module,
-    teacher: nn.Module,
-    batches: Iterable[tuple[Tensor, Any]],
+    objective: Objective,
+    data: RecoveryData,
+    recipe: RecoveryRecipe,
     *,
-    resolution: int = 0,
-    settings: RecoverySettings | None = None,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> None:
-    """Train the student in place towards the teacher's outputs; labels are not needed.
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, int | None], None] = lambda step, total: None,
+) -> Recovered:
+    """Train the objective's student in place; where there is a GPU, there and in mixed precision.
 
-    Batch norms are folded by now, so nothing but weights and biases changes.
+    Norms take the statistics of batches of `FEWEST` inputs and more; all else of the student stays
+    in evaluation mode. The last weights are kept; where a held-back score is there to say that they
+    are worse than the first (and the start was "keep"), the first are. A loss that is not finite
+    ends the training with the weights of the last epoch that was whole.
 
     Args:
-        student: The compressed network.
-        teacher: The dense network, shown the same inputs at the dense resolution.
-        batches: Training data, iterated once per epoch; targets are not read.
-        resolution: The student's input size; 0 for the dense one.
-        settings: Knobs.
-        on_epoch: Told (epochs done, mean loss) after each.
+        objective: What is minimised.
+        data: What it runs on.
+        recipe: How.
+        checkpoint: Written after each epoch and read at the start, so that what was killed goes on
+            and ends with the same weights; removed at the end. None for none. A source that does
+            not say how long it is begins anew.
+        on_step: Told (steps done, steps in all where known) after each.
 
     Raises:
-        DataError: The loss is not finite, or there is no data.
+        DataError: There is no data, or it lacks what a loss needs.
+        StudyError: The checkpoint is of another recovery, or broken.
+        OSError: It cannot be written.
     """
-    chosen = settings or RecoverySettings()
-    for parameter in student.parameters():
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.SGD(
-        student.parameters(),
-        lr=chosen.learning_rate,
-        momentum=chosen.momentum,
-        weight_decay=chosen.weight_decay,
-        nesterov=True,
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(chosen.epochs, 1))
+    run = _Run(objective, data, recipe, checkpoint, on_step)
     try:
-        for epoch in range(chosen.epochs):
-            losses = [
-                _step(student, teacher, inputs, resolution, optimiser, chosen)
-                for inputs, _ in batches
-            ]
-            if not losses:
-                raise DataError("there is no training data to recover on")
-            schedule.step()
-            on_epoch(epoch + 1, sum(losses) / len(losses))
+        return run.all()
     finally:
-        for parameter in student.parameters():
-            parameter.requires_grad_(False)
+        objective.rest()
 
 
-def _step(
-    student: nn.Module,
-    teacher: nn.Module,
-    inputs: Tensor,
-    resolution: int,
-    optimiser: torch.optim.Optimizer,
-    settings: RecoverySettings,
-) -> float:
-    with torch.no_grad():
-        aim = teacher(inputs)
-    found = student(resized(inputs, resolution))
-    pairs = zip(_floats(found), _floats(aim), strict=True)
-    loss = torch.stack([distance(*pair, settings) for pair in pairs]).sum()
-    if not torch.isfinite(loss):
-        raise DataError("recovery diverged: the loss is not finite; lower the learning rate")
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(student.parameters(), settings.clip)
-    optimiser.step()
-    return float(loss.detach())
+class _Run:
+    """One recovery."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        data: RecoveryData,
+        recipe: RecoveryRecipe,
+        checkpoint: Path | None,
+        on_step: Callable[[int, int | None], None],
+    ) -> None:
+        self._objective, self._data, self._recipe = objective, data, recipe
+        self._student = objective.student.requires_grad_(True)
+        self._checkpoint, self._on_step = checkpoint, on_step
+        told = identity_of(self._student, recipe.digest, data.seed) if checkpoint else ""
+        self._identity = told
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._student.to(self._device)
+        self._optimiser = _optimiser(self._student, recipe)
+        self._average = Averages(self._student, recipe.ema) if recipe.ema else None
+        self._first = self._good = self._best = _copied(self._student)
+        self._progress = _Progress()
+        known = length_hint(data.training, -1)
+        self._length: int | None = known if known >= 0 else None
+
+    def all(self) -> Recovered:
+        """From the start, or from the checkpoint, to the end."""
+        start, progress = time.monotonic(), self._progress
+        if not self._resume():
+            progress.before = progress.best = self._held_back()
+        while not self._over():
+            self._epoch()
+            if self._checkpoint is not None:
+                save_checkpoint(self._checkpoint, self._identity, self._state())
+        kept, after, reached = self._choose()
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)
+        return Recovered(
+            progress.step,
+            tuple(progress.losses),
+            progress.before,
+            after,
+            reached,
+            kept,
+            progress.stopped,
+            time.monotonic() - start,
+        )
+
+    def _over(self) -> bool:
+        recipe, progress = self._recipe, self._progress
+        done = progress.epoch >= recipe.epochs
+        return done or bool(progress.stopped) or 0 < recipe.steps <= progress.step
+
+    def _epoch(self) -> None:
+        progress, recipe = self._progress, self._recipe
+        seed, found = self._data.seed + _STRIDE * (progress.epoch + 1), list[float]()
+        with seeded(seed % (1 << 63), *self._data.loaders):
+            for number, (inputs, targets) in enumerate(self._data.training):
+                if 0 < recipe.steps <= progress.step:
+                    break
+                loss = self._step(inputs, targets, number)
+                if not math.isfinite(loss):
+                    progress.stopped = (
+                        f"the loss was not finite at step {progress.step + 1}: the weights are"
+                        f" those of step {progress.step - number}; lower the learning rate"
+                    )
+                    progress.step -= number
+                    self._load(self._good)
+                    return
+                found.append(loss)
+                progress.step += 1
+                self._on_step(progress.step, self._total())
+        if not found:
+            raise DataError("there is no training data to recover on")
+        self._length = self._length or len(found)
+        progress.losses.append(sum(found) / len(found))
+        progress.epoch += 1
+        self._good = self._delivered()
+        if recipe.patience:
+            self._look()
+
+    def _step(self, inputs: Tensor, targets: Any, number: int) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._recipe.learning_rate * self._rate(number)
+        _train_norms(self._student, len(inputs) >= FEWEST)
+        inputs = inputs.to(self._device)
+        with self._mixed():
+            loss = self._objective(inputs, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value
+        self._optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._student.parameters(), self._recipe.clip)
+        self._optimiser.step()
+        if self._average is not None:
+            self._average.update(self._student)
+        return value
+
+    def _mixed(self) -> torch.autocast:
+        """Brain floats on a GPU that has them: they need no scaled loss."""
+        able = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=able)
+
+    def _total(self) -> int | None:
+        """Steps in all."""
+        epochs = None if self._length is None else self._recipe.epochs * self._length
+        known = [each for each in (epochs, self._recipe.steps or None) if each is not None]
+        return min(known, default=None)
+
+    def _rate(self, number: int) -> float:
+        """Share of the learning rate at a step of this epoch."""
+        total, recipe = self._total(), self._recipe
+        done = self._progress.epoch / recipe.epochs if total is None else 0.0
+        if total is not None:
+            done = min(1.0, (self._progress.step + 0.5) / total)
+        elif recipe.epochs == 1:
+            done = 0.5 * number / (number + 100)  # nobody knows how long it is
+        if done < recipe.warmup:
+            return done / recipe.warmup
+        return 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
+
+    def _delivered(self) -> dict[str, Tensor]:
+        """A copy of the weights that would be delivered now."""
+        if self._average is None:
+            return _copied(self._student)
+        return {name: each.clone() for name, each in self._average.values.items()}
+
+    def _held_back(self) -> float | None:
+        """Score of the student as it is."""
+        if self._data.held_back is None:
+            return None
+        self._student.cpu().eval().requires_grad_(False)
+        score = self._data.held_back(self._student)
+        self._student.requires_grad_(True).to(self._device)
+        return score
+
+    def _look(self) -> None:
+        """Whether this epoch's weights are the best, and whether others are to be waited for."""
+        progress, now = self._progress, _copied(self._student)
+        self._load(self._good)
+        score = progress.reached = self._held_back()
+        if score is not None and progress.best is not None and score > progress.best:
+            progress.best, progress.since, self._best = score, 0, self._good
+        else:
+            progress.since += 1
+            if progress.since >= self._recipe.patience:
+                progress.stopped = f"no better held-back score in {progress.since} epochs"
+        self._load(now)
+
+    def _choose(self) -> tuple[str, float | None, float | None]:
+        """Put in the weights to keep; whose they are, their score, and that of the trained ones."""
+        progress = self._progress
+        if self._recipe.patience and self._data.held_back is not None:
+            self._load(self._best)
+            kept = "first" if self._best is self._first else "best"
+            return kept, progress.best, progress.reached
+        self._load(self._good)
+        after = self._held_back()
+        worse = after is not None and progress.before is not None and after < progress.before
+        if worse and self._recipe.start == "keep":
+            self._load(self._first)
+            return "first", progress.before, after
+        return "last", after, after
+
+    def _load(self, values: dict[str, Tensor]) -> None:
+        self._student.load_state_dict(values)
+
+    def _state(self) -> dict[str, Any]:
+        progress = self._progress
+        return {
+            "student": _copied(self._student),
+            "optimiser": self._optimiser.state_dict(),
+            "average": None if self._average is None else self._average.state(),
+            "good": self._good,
+            "best": None if self._best is self._first else self._best,
+            "progress": {name: getattr(progress, name) for name in progress.__slots__},
+            "length": self._length,
+        }
+
+    def _resume(self) -> bool:
+        """Take up what a checkpoint says; False where there is none."""
+        path = self._checkpoint
+        found = None if path is None else load_checkpoint(path, self._identity)
+        if found is None:
+            return False
+        self._load(found["student"])
+        self._optimiser.load_state_dict(found["optimiser"])
+        if self._average is not None:
+            self._average.restore(**found["average"])
+        self._good = found["good"]
+        self._best = self._first if found["best"] is None else found["best"]
+        for name, value in found["progress"].items():
+            setattr(self._progress, name, value)
+        self._length = found["length"]
+        return True
 
 
-def _floats(output: object) -> list[Tensor]:
-    return [each for each in output_tensors(output) if each.is_floating_point()]
-
-
-def distance(found: Tensor, aim: Tensor, settings: RecoverySettings) -> Tensor:
-    """How far outputs are from the teacher's, [images, ...].
-
-    Kullback-Leibler divergence of softened class scores; mean squares of maps and tokens; of rows
-    that are no classes mean squares relative to the aim's, for their scale is anything.
-    """
-    if found.dim() != 2:
-        return F.mse_loss(found, aim)
-    if not settings.classes:
-        return F.mse_loss(found, aim) / aim.square().mean().clamp_min(_SMALL)
-    temperature = settings.temperature
-    soft = F.kl_div(
-        F.log_softmax(found / temperature, 1),
-        F.log_softmax(aim / temperature, 1),
-        reduction="batchmean",
-        log_target=True,
+def _optimiser(student: nn.Module, recipe: RecoveryRecipe) -> torch.optim.Optimizer:
+    values = [*student.parameters()]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(
+            values, recipe.learning_rate, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
+        values,
+        recipe.learning_rate,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
     )
-    return soft * temperature**2
+
+
+def _train_norms(student: nn.Module, train: bool) -> None:
+    for module in student.modules():
+        module.training = train and isinstance(module, _NORMS)
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: each.detach().clone() for name, each in model.state_dict().items()}

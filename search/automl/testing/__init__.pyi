@@ -16,4 +16,6 @@ from .networks import made_images as made_images
 from .networks import made_network as made_network
 from .quantizers import QuantizerContract as QuantizerContract
 from .reconstructions import ReconstructionContract as ReconstructionContract
+from .recoveries import StartContract as StartContract
+from .recoveries import TermContract as TermContract
 from .runtimes import RuntimeContract as RuntimeContract

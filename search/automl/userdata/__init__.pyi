@@ -35,6 +35,7 @@ from .scores import ImageScore as ImageScore
 from .scores import Logits as Logits
 from .scores import PeakSignalToNoise as PeakSignalToNoise
 from .scores import Score as Score
+from .scores import class_indices as class_indices
 from .scores import only_tensor as only_tensor
 from .scores import psnr as psnr
 from .scores import top1_accuracy as top1_accuracy

@@ -75,7 +75,7 @@ class Data:
         calibration: Statistics and refits read these inputs; their targets are not needed.
         validation: Candidates are scored on these.
         test: Read only for the final figures; None where the user gave none.
-        training: What fine-tuning runs over, once an epoch; None where it can be read only once,
+        training: What a recovery trains on, once an epoch; None where it can be read only once,
             and the calibration batches must serve.
     """
 

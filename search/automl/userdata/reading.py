@@ -133,7 +133,7 @@ def _copied(value: Any) -> Any:
 
 
 class TrainingBatches:
-    """What fine-tuning runs over: one epoch each time that it is iterated.
+    """What a recovery trains on: one epoch each time that it is iterated.
 
     Where the source does not say how many batches it has, an epoch ends after `EPOCH` inputs, and
     the next one goes on from there: it may never end.
@@ -151,6 +151,11 @@ class TrainingBatches:
         self.source, self.cut = source, False
         self._form = form
         self._left: Iterator[Any] | None = None
+
+    def __length_hint__(self) -> int:
+        """Batches of an epoch, where the source says it."""
+        length = length_hint(self.source, -1)
+        return length if length >= 0 else NotImplemented
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         length = length_hint(self.source, -1)

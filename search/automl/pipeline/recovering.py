@@ -1,0 +1,163 @@
+"""What `apply` trains: the made network, with the dense one as teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from automl.compression import resized
+from automl.errors import OptionError
+from automl.network import TracedModel, with_norms, without_norms
+from automl.options import AskedRecovery, recovery_of
+from automl.pipeline.requests import ApplyRequest, Event, OnEvent
+from automl.pipeline.writing import packs
+from automl.recovery import (
+    TERMS,
+    Beginning,
+    Climber,
+    Objective,
+    Recovered,
+    RecoveryData,
+    RecoveryRecipe,
+    Rung,
+    read_recipe,
+    recover,
+)
+from automl.study import judge
+from automl.userdata import EPOCH, has_classes
+
+Tensor = torch.Tensor
+#: What the stage is called.
+STAGE = "recovering"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRecovery:
+    """What is to be done, known to be possible.
+
+    Attributes:
+        recipe: Losses and the rest; of rungs the usual, which is not read.
+        seconds: Of rungs; 0 for the recipe.
+    """
+
+    recipe: RecoveryRecipe
+    seconds: float = 0.0
+
+
+def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
+    """What a request asks for; None where nothing is trained.
+
+    Raises:
+        UsageError: A recipe that cannot be read, or a term without what it needs.
+    """
+    asked = recovery_of(request.recover)
+    if asked == AskedRecovery():
+        return None
+    if packs(request.policy.policy):
+        raise OptionError(
+            "recover",
+            "training changes all weights, and the policy's forms hold some of them where they are",
+        )
+    recipe = RecoveryRecipe(asked.terms, asked.epochs) if asked.terms else RecoveryRecipe()
+    if asked.file is not None:
+        recipe = read_recipe(asked.file)
+    if request.start is not None:
+        recipe = replace(recipe, start=request.start)
+    labelled = all(targets is not None for _, targets in request.task.data.validation)
+    for text in recipe.terms:
+        method = TERMS.get(TERMS.check(text).name)
+        if "labels" in method.needs and not labelled:
+            raise OptionError("recover", f"{method.name} needs targets, and the data has none")
+    return PlannedRecovery(recipe, asked.seconds)
+
+
+def recovered(
+    plan: PlannedRecovery | None,
+    request: ApplyRequest,
+    traced: TracedModel,
+    model: nn.Module,
+    on_event: OnEvent,
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The model, trained where that is planned; and what the user should know.
+
+    Raises:
+        DataError: The training data is not as described.
+        StudyError: A checkpoint of another recovery is in the way.
+    """
+    if plan is None:
+        return model, ()
+    task, resolution = request.task, request.policy.policy.resolution
+    seed = (request.policy.seed if request.seed is None else request.seed) or 0
+    calibration = [*task.data.calibration]
+    shown = (resized(inputs, resolution) for inputs, _ in calibration)
+    student = with_norms(model, shown)
+    training = task.data.training
+    data = RecoveryData(
+        calibration if training is None else training,
+        lambda network: judge(network, task.score, task.data.validation, resolution),
+        () if training is None else (training.source,),
+        seed,
+    )
+    classes = has_classes(traced.model, task.data)
+    if plan.seconds:
+        climber = Climber(student, traced.model, calibration, data, resolution, classes)
+        rungs = climber.climb(plan.seconds, lambda name, done, of: on_event(Event(name, done, of)))
+        said = tuple(map(_told_rung, rungs))
+    else:
+        plan.recipe.made_start().begin(Beginning(student, seed=seed))
+        terms = plan.recipe.made_terms()
+        objective = Objective(
+            student, (traced.model,), terms, resolution=resolution, classes=classes
+        )
+        found = recover(
+            objective,
+            data,
+            plan.recipe,
+            checkpoint=checkpoint_of(request.out),
+            on_step=lambda done, of: on_event(Event(STAGE, done, of)),
+        )
+        said = _told(found, plan.recipe)
+    cut = training is not None and training.cut
+    return without_norms(student), (*said, *((_CUT,) if cut else ()))
+
+
+_CUT = (
+    f"the training data does not say how much it is: an epoch was {EPOCH:,} inputs, and the next"
+    " went on behind them"
+)
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Where a recovery is written while it lasts, beside the weights that it will give."""
+    return out.with_name(f"{out.name}.recovery")
+
+
+def _told(found: Recovered, recipe: RecoveryRecipe) -> tuple[str, ...]:
+    """What training came to."""
+    what = "+".join(text.partition(":")[0] for text in recipe.terms)
+    took = f"{found.steps:,} steps in {_duration(found.seconds)}"
+    scores = ""
+    if found.before is not None and found.reached is not None:
+        scores = f": {found.before:.4g} before, {found.reached:.4g} after, on the validation data"
+    said = [f"recovery by {what}, {took}{scores}"]
+    if found.stopped:
+        said.append(f"recovery ended early: {found.stopped}")
+    if found.kept == "first":
+        said.append("the training made nothing better: the weights are those from before it")
+    return tuple(said)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _told_rung(rung: Rung) -> str:
+    kept = "kept" if rung.kept else "not kept"
+    steps = f"{rung.steps:,} steps, " if rung.steps else ""
+    return (
+        f"recovery, {rung.name}: {rung.before:.4g} to {rung.after:.4g} on the validation data"
+        f" ({steps}{_duration(rung.seconds)}; {kept})"
+    )

@@ -1,0 +1,104 @@
+"""A compressed network in the hands of its user's own training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.compression import QuantizedModel
+from automl.errors import UsageError
+from automl.network import with_norms, without_norms
+from automl.options import CALIBRATION
+from automl.recovery import TERMS, Objective, losses
+from automl.userdata import TrainingBatches
+
+Tensor = torch.Tensor
+
+
+def trainable(model: nn.Module, data: Iterable[Any]) -> nn.Module:
+    """A copy of a compressed network that can be trained: its batch norms are back.
+
+    Its outputs are those of the model until it is trained. Train it by any recipe, then give it to
+    `delivered`.
+
+    Args:
+        model: From a search or from `apply`.
+        data: Batches of (inputs, targets) or of inputs, of which the norms take their statistics:
+            some hundred inputs will do, and at most 2,000 are read.
+
+    Raises:
+        UsageError: The model computes in integers.
+        DataError: A batch is not as described, or there is none.
+        ModelError: The model cannot be copied.
+    """
+    if isinstance(model, QuantizedModel):
+        raise UsageError(
+            "the model computes in integers, and what is trained are floats: make it of a policy"
+            " without bits"
+        )
+    return with_norms(model, _first(data, CALIBRATION))
+
+
+def delivered(model: nn.Module) -> nn.Module:
+    """A copy of a trained network with its norms folded again, in evaluation mode.
+
+    Its tensors are named and shaped as those of the model that `trainable` was given: it is priced,
+    exported and written as that one.
+
+    Args:
+        model: From `trainable`, out of what it was wrapped in.
+
+    Raises:
+        ModelError: It is another network.
+    """
+    return without_norms(model)
+
+
+def recover(
+    student: nn.Module,
+    teachers: nn.Module | Sequence[nn.Module],
+    data: Iterable[Any],
+    terms: str = "kd",
+    *,
+    epochs: int = 1,
+    resolution: int = 0,
+    classes: bool = True,
+) -> Iterator[Tensor]:
+    """The loss of each batch, for a training loop of your own: you step, at any rate.
+
+    Optimiser, schedule, devices and checkpoints are the loop's. Teachers are put into evaluation
+    mode, and follow the inputs to their device.
+
+    Args:
+        student: From `trainable`.
+        teachers: The dense network, or several, that one first.
+        data: Batches of (inputs, targets) or of inputs, iterated once an epoch.
+        terms: Losses that are added, by name: "kd", "kd+hints", "labels+kd:temperature=2".
+        epochs: Passes over the data.
+        resolution: What the student's inputs are resized to; 0 for none.
+        classes: Whether outputs of rows are scores of classes; else they are numbers, such as
+            embeddings.
+
+    Raises:
+        UsageError: No such term; names the nearest.
+        DataError: A batch is not as described, or lacks what a term needs.
+    """
+    made = [TERMS.build(text) for text in terms.split("+")]
+    several = [teachers] if isinstance(teachers, nn.Module) else [*teachers]
+    for teacher in several:
+        teacher.eval()
+    objective = Objective(student, several, made, resolution=resolution, classes=classes)
+    return losses(objective, TrainingBatches(data, None), epochs)
+
+
+def _first(data: Iterable[Any], inputs: int) -> Iterator[Tensor]:
+    """Inputs of batches until there are so many."""
+    seen = 0
+    for batch, _ in TrainingBatches(data, None):
+        yield batch
+        seen += len(batch)
+        if seen >= inputs:
+            return

@@ -1,0 +1,110 @@
+"""What a recovery minimises: a module that gives the loss of a batch, for any training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.compression import resized
+from automl.network import output_tensors
+from automl.recovery.base import Step, Term
+from automl.recovery.places import agreeing_places, watching
+
+Tensor = torch.Tensor
+
+
+class Objective(nn.Module):
+    """The sum of losses of a student; its parameters are the student's.
+
+    Args:
+        student: What is trained.
+        teachers: Dense networks, the first one that the student was made of. They are not trained,
+            and follow the inputs to their device.
+        terms: Losses.
+        resolution: What the student's inputs are resized to; 0 for none.
+        classes: Whether outputs of rows are scores of classes.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teachers: Sequence[nn.Module],
+        terms: Sequence[Term],
+        *,
+        resolution: int = 0,
+        classes: bool = True,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self._teachers = (tuple(teachers),)  # in a tuple, so that they are no part of this module
+        self._terms = tuple(terms)
+        self._resolution, self._classes = resolution, classes
+        self._places: tuple[str, ...] | None = None
+
+    def forward(self, inputs: Tensor, targets: Any = None) -> Tensor:
+        """The loss of a batch, a scalar.
+
+        Args:
+            inputs: As the teachers are shown them, [images, ...].
+            targets: As the terms read them.
+        """
+        teachers, shown = self._teachers[0], resized(inputs, self._resolution)
+        if not any(term.reads_teachers for term in self._terms):
+            teachers = ()
+        for teacher in teachers:
+            teacher.to(inputs.device)
+        places = self._agreed(inputs, shown)
+        cut = any(term.local for term in self._terms)
+        with watching(self.student, places, cut=cut) as features:
+            found = _floats(self.student(shown))
+        aims: list[list[Tensor]] = []
+        wanted: dict[str, Tensor] = {}
+        for number, teacher in enumerate(teachers):
+            with torch.no_grad(), watching(teacher, () if number else places) as seen:
+                aims.append(_floats(teacher(inputs)))
+                wanted |= seen
+        pairs = {name: (features[name], wanted[name]) for name in places}
+        step = Step(inputs, targets, found, aims, pairs, self._classes)
+        return torch.stack([term(step) for term in self._terms]).sum()
+
+    def rest(self) -> None:
+        """Bring all networks back to the processor, in evaluation mode."""
+        for network in (self.student, *self._teachers[0]):
+            network.cpu().eval()
+
+    def places(self, inputs: Tensor) -> tuple[str, ...]:
+        """Names of modules whose outputs its terms compare; () where none does, or none agree.
+
+        Args:
+            inputs: As the teachers are shown them, [images, ...].
+        """
+        return self._agreed(inputs, resized(inputs, self._resolution))
+
+    def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
+        """Places of features, found on the first batch."""
+        if self._places is None:
+            self._places = ()
+            if any(term.reads_features for term in self._terms):
+                few, small = inputs[:2], shown[:2]
+                training = [each for each in self.student.modules() if each.training]
+                self.student.eval()
+                self._places = agreeing_places(self.student, self._teachers[0][0], few, small)
+                for module in training:
+                    module.training = True
+        return self._places
+
+
+def losses(
+    objective: Objective, batches: Iterable[tuple[Tensor, Any]], epochs: int
+) -> Iterator[Tensor]:
+    """The loss of each batch, epoch after epoch, for a loop that steps by itself."""
+    for _ in range(epochs):
+        for inputs, targets in batches:
+            yield objective(inputs, targets)
+
+
+def _floats(output: object) -> list[Tensor]:
+    return [each for each in output_tensors(output) if each.is_floating_point()]

@@ -1,0 +1,152 @@
+"""A recovery in rungs: from what costs least to what costs most, each kept where it helps."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from automl.network import match_norms
+from automl.recovery.loop import Recovered, RecoveryData, recover
+from automl.recovery.objective import Objective
+from automl.recovery.recipe import RecoveryRecipe
+
+Tensor = torch.Tensor
+#: Share of the time that blocks are distilled for; the rest is for all of it end to end.
+_BLOCKS: Final = 0.25
+#: What the rungs minimise.
+_LOCAL: Final = ("hints:local=true",)
+_WHOLE: Final = ("kd", "hints")
+#: Passes over the data that no time allows.
+_ENDLESS: Final = 1_000_000
+#: Steps that are timed.
+_TIMED: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """What one rung came to.
+
+    Attributes:
+        name: What was done.
+        before, after: Held-back scores; `after` is what it came to, kept or not.
+        kept: Whether the student has its weights.
+        seconds: Wall time.
+        steps: Of training.
+    """
+
+    name: str
+    before: float
+    after: float
+    kept: bool
+    seconds: float
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Climber:
+    """A student on its way up.
+
+    Attributes:
+        student: With its norms put back; trained in place.
+        dense: The traced model that it was made of.
+        calibration: Batches of (inputs, targets) that its weights were fitted on.
+        data: What the whole network is trained on, with a held-back score.
+        resolution: What the student's inputs are resized to; 0 for none.
+        classes: Whether outputs of rows are scores of classes.
+    """
+
+    student: nn.Module
+    dense: nn.Module
+    calibration: Sequence[tuple[Tensor, Any]]
+    data: RecoveryData
+    resolution: int = 0
+    classes: bool = True
+
+    def climb(
+        self, seconds: float, on_rung: Callable[[str, int, int], None] = lambda name, done, of: None
+    ) -> tuple[Rung, ...]:
+        """Norms matched, then blocks distilled where any agree, then all of it end to end.
+
+        Args:
+            seconds: Of wall time in all. What one step takes is measured, and as many are made as
+                there is time for: other machines, other weights.
+            on_rung: Told (rung, steps done, steps in all).
+
+        Raises:
+            DataError: There is no data.
+        """
+        start = time.monotonic()
+        rungs = [self._norms()]
+        blocks = replace(self.data, training=self.calibration, loaders=())
+        local = self._objective(_LOCAL)
+        comparable = bool(self.calibration and local.places(self.calibration[0][0]))
+        whole = self._objective(_WHOLE if comparable else _WHOLE[:1])
+        steps = [("end to end", whole, self.data, 1.0)]
+        if comparable:
+            steps.insert(0, ("blocks", local, blocks, _BLOCKS))
+        for name, objective, data, share in steps:
+            left = seconds - (time.monotonic() - start)
+            if left > 0:
+                rungs.append(self._trained(name, objective, data, left * share, on_rung))
+        return tuple(rungs)
+
+    def _objective(self, terms: tuple[str, ...]) -> Objective:
+        return Objective(
+            self.student,
+            (self.dense,),
+            RecoveryRecipe(terms=terms).made_terms(),
+            resolution=self.resolution,
+            classes=self.classes,
+        )
+
+    def _norms(self) -> Rung:
+        judge = self.data.held_back
+        assert judge is not None
+        start = time.monotonic()
+        first = {name: each.clone() for name, each in self.student.state_dict().items()}
+        self.student.eval()
+        before = judge(self.student)
+        batches = [inputs for inputs, _ in self.calibration]
+        matched = 0 if self.resolution else match_norms(self.student, self.dense, batches)
+        after = judge(self.student) if matched else before
+        if after <= before:
+            self.student.load_state_dict(first)
+        return Rung("norms", before, after, after > before, time.monotonic() - start)
+
+    def _trained(
+        self,
+        name: str,
+        objective: Objective,
+        data: RecoveryData,
+        seconds: float,
+        on_rung: Callable[[str, int, int], None],
+    ) -> Rung:
+        start = time.monotonic()
+        each = _step_seconds(objective, data.training)
+        steps = max(1, int((seconds - (time.monotonic() - start)) / max(each, 1e-6)))
+        recipe = RecoveryRecipe(epochs=_ENDLESS, steps=steps)
+        found: Recovered = recover(
+            objective, data, recipe, on_step=lambda done, _: on_rung(name, done, steps)
+        )
+        assert found.before is not None
+        reached = found.before if found.reached is None else found.reached
+        kept = found.kept != "first"
+        return Rung(name, found.before, reached, kept, time.monotonic() - start, found.steps)
+
+
+def _step_seconds(objective: Objective, batches: Iterable[tuple[Tensor, Any]]) -> float:
+    """What a step takes about: the median of some, the first of which is not counted."""
+    took = []
+    for inputs, targets in itertools.islice(batches, _TIMED):
+        start = time.monotonic()
+        objective(inputs, targets).backward()
+        took.append(time.monotonic() - start)
+    objective.zero_grad()
+    return median(took[1:] or took or [0.0])

@@ -1,0 +1,1 @@
+"""What weights a recovery begins with, one file each."""

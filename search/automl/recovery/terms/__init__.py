@@ -1,0 +1,1 @@
+"""Losses that a recovery is made of, one file each."""

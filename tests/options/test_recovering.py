@@ -1,0 +1,48 @@
+"""What a recovery is asked for with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from automl.errors import UsageError
+from automl.options.kinds import recovery_of
+from automl.options.recovering import AskedRecovery
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("0", AskedRecovery()),
+        ("20", AskedRecovery(("kd",), 20)),
+        (" kd+hints:20 ", AskedRecovery(("kd", "hints"), 20)),
+        ("labels:1", AskedRecovery(("labels",), 1)),
+        ("auto:30min", AskedRecovery(seconds=1800.0)),
+        ("auto:90", AskedRecovery(seconds=90.0)),
+        ("recipes/mine.toml", AskedRecovery(file=Path("recipes/mine.toml"))),
+    ],
+)
+def test_what_is_written_is_read(text: str, asked: AskedRecovery) -> None:
+    assert recovery_of(text) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kd+hint:20", r"no term 'hint' \(did you mean hints\?\)"),
+        ("aut:30min", r"no term 'aut' \(did you mean auto\?\)"),
+        ("kd+hints", r"write kd\+hints:20"),
+        ("kd:0", "write kd:20"),
+        ("kd:-3", "write kd:20"),
+        ("kd+kd:3", "names a term twice"),
+        ("", "no term ''"),
+        ("-1", "no term '-1'"),
+        ("auto", "write auto:30min"),
+        ("auto:soon", "expected a time such as"),
+        ("99999999", "more than anybody waits for"),
+    ],
+)
+def test_what_is_wrong_is_answered_with_what_would_do(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        recovery_of(text)

@@ -1,0 +1,84 @@
+"""What `apply` trains: planned before anything is made, told in full, left as small as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import request, task, write_table
+
+from automl.errors import StudyError, UsageError
+from automl.pipeline import apply, search
+from automl.pipeline.recovering import checkpoint_of, plan_recovery
+from automl.pipeline.requests import ApplyRequest
+from automl.policy.file import PolicyFile
+from automl.recovery import RecoveryRecipe
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> PolicyFile:
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOML_HOME", str(folder / "home"))
+        patch.setattr("automl.pipeline.results.export_onnx", lambda *_, **__: 0.0)
+        return search(request(write_table(folder / "board.jsonl"), folder / "run", "60%")).policy
+
+
+def asked(
+    policy: PolicyFile, tmp_path: Path, recover: str, start: str | None = None
+) -> ApplyRequest:
+    return ApplyRequest(task(), policy, tmp_path / "model.pt", recover=recover, start=start)
+
+
+def test_what_is_asked_for_becomes_a_recipe(policy: PolicyFile, tmp_path: Path) -> None:
+    assert plan_recovery(asked(policy, tmp_path, "0")) is None
+    planned = plan_recovery(asked(policy, tmp_path, "kd+hints:7", "scratch"))
+    assert planned is not None
+    assert planned.recipe == RecoveryRecipe(("kd", "hints"), 7, start="scratch")
+    (tmp_path / "mine.toml").write_text("epochs = 2\n[terms.hints]\n")
+    planned = plan_recovery(asked(policy, tmp_path, str(tmp_path / "mine.toml")))
+    assert planned is not None
+    assert planned.recipe == RecoveryRecipe(("hints",), 2)
+    planned = plan_recovery(asked(policy, tmp_path, "auto:1min"))
+    assert planned is not None
+    assert planned.seconds == 60.0
+
+
+def test_labels_that_are_not_there_are_missed_before_anything_is_made(
+    policy: PolicyFile, tmp_path: Path
+) -> None:
+    given = task()
+    bare = dataclasses.replace(
+        given.data.validation, pairs=tuple((each, None) for each, _ in given.data.validation.pairs)
+    )
+    given = dataclasses.replace(given, data=dataclasses.replace(given.data, validation=bare))
+    wrong = dataclasses.replace(asked(policy, tmp_path, "kd+labels:2"), task=given)
+    with pytest.raises(UsageError, match="labels needs targets, and the data has none"):
+        apply(wrong)
+
+
+def test_rungs_are_told_each_with_what_it_brought(policy: PolicyFile, tmp_path: Path) -> None:
+    result = apply(asked(policy, tmp_path, "auto:1s"))
+    told = [note for note in result.notes if note.startswith("recovery, ")]
+    assert {note.split(":")[0] for note in told} >= {"recovery, norms", "recovery, end to end"}
+    stored = torch.load(result.weights_path, weights_only=True)
+    assert stored.keys() == result.model.state_dict().keys()
+
+
+def test_what_a_start_gives_is_trained(policy: PolicyFile, tmp_path: Path) -> None:
+    plain = apply(asked(policy, tmp_path, "0"))
+    result = apply(asked(policy, tmp_path, "1", "scratch"))
+    before, after = plain.model.state_dict(), result.model.state_dict()
+    assert {n: v.shape for n, v in before.items()} == {n: v.shape for n, v in after.items()}
+    assert all(
+        not torch.equal(each, after[name]) for name, each in before.items() if each.dim() > 1
+    )
+
+
+def test_a_checkpoint_that_is_anothers_is_in_the_way(policy: PolicyFile, tmp_path: Path) -> None:
+    checkpoint_of(tmp_path / "model.pt").write_bytes(b"not one")
+    with pytest.raises(StudyError, match=r"model\.pt\.recovery is no checkpoint"):
+        apply(asked(policy, tmp_path, "1"))
+    assert not (tmp_path / "model.pt").exists()
