@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from small_tables import conv
 from torch import nn
 
 from automl.errors import AutomlError
+from automl.export.bundle import CARD, write_bundle
 from automl.export.packed import (
     IntegerWeights,
     SharedWeights,
@@ -44,6 +46,7 @@ from automl.options.search import SearchOptions, TaskOptions
 from automl.pipeline.calibrating import _read_timings
 from automl.pipeline.log import Log
 from automl.pipeline.on_the_clock import _kept_factor
+from automl.pipeline.packing import inspect
 from automl.pipeline.pricing import _read_overhead
 from automl.pipeline.profiling import read_operators
 from automl.policy.file import check_fits, read_policy
@@ -644,6 +647,17 @@ OPERATORS = [
     {"op": "linear", "in_channels": 3, "out_channels": 8},
 ]
 
+
+def _bundles() -> list[bytes]:
+    """A bundle with a policy, its card and a few weights."""
+    policy = policy_file().model_dump_json()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.zip"
+        files = {"policy.json": policy, CARD: "# Card\n", "model.onnx": "network"}
+        write_bundle(path, files, "0.1.0")
+        return [path.read_bytes()]
+
+
 READERS: tuple[Reader, ...] = (
     Reader("policy", "policy.json", _policy, _policies, of_json),
     Reader("table", "table.jsonl", _table, _tables, of_lines),
@@ -685,6 +699,7 @@ READERS: tuple[Reader, ...] = (
     Reader("holder", "x.holder", read_holder, lambda: [json.dumps(HOLDER).encode()], of_json),
     Reader("arrays", "arrays.npz", _arrays, _array_files, of_archive),
     Reader("weights", "weights.pt", _weights, _weight_files, of_weights),
+    Reader("bundle", "model.zip", inspect, _bundles, of_archive),
 )
 
 

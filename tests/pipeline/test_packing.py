@@ -50,7 +50,7 @@ def test_the_card_says_what_was_promised_and_what_was_measured(run: Path) -> Non
     write_policy(file.model_copy(update={"measured": took}), run / "policy.json")
     card = pack(run).card
     assert "| measured latency | 2.00 ms | 1.00 ms |" in card
-    assert "Board  x , onnxruntime 1.31, 1 threads, 1.5 GHz" in card
+    assert "Board  x , onnxruntime 1.31, 1 thread, 1.5 GHz" in card
 
 
 def test_what_is_no_finished_run_is_refused(run: Path, tmp_path: Path) -> None:

@@ -136,9 +136,10 @@ def _origin(file: PolicyFile) -> Iterator[str]:
         yield "- measured: nothing was, of the whole network"
         return
     clocks = f", {_plain(file.measured.clocks)}" if file.measured.clocks else ""
+    threads = "thread" if file.measured.threads == 1 else "threads"
     yield (
         f"- measured on: {_plain(file.measured.device)}, {_plain(file.measured.runtime)},"
-        f" {file.measured.threads} threads{clocks}"
+        f" {file.measured.threads} {threads}{clocks}"
     )
 
 
