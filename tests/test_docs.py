@@ -130,6 +130,11 @@ def test_delivery(tmp_path: Path) -> None:
     assert "measured latency" in printed[4]
 
 
+def test_recovery(tmp_path: Path) -> None:
+    printed = follow("docs/recovery.md", tmp_path)
+    assert "note: recovery by kd, " in " ".join(printed[1].split())
+
+
 def test_readme(tmp_path: Path) -> None:
     printed = follow("README.md", tmp_path)
     assert any("measured latency" in text for text in printed)
