@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -227,11 +227,11 @@ def _pretty(node: fx.Node, name: str, overload: str, write: Write) -> str | None
     return None
 
 
-def _infix(args: tuple[Any, ...], sign: str, write: Write) -> str:
+def _infix(args: Sequence[Any], sign: str, write: Write) -> str:
     return f"{written(args[0], write)} {sign} {written(args[1], write)}"
 
 
-def _indexed(name: str, args: tuple[Any, ...], write: Write) -> str | None:
+def _indexed(name: str, args: Sequence[Any], write: Write) -> str | None:
     """A selection in square brackets; None where the dimension is counted from the end."""
     dim = args[1] if len(args) > 1 else 0
     if not isinstance(dim, int) or not 0 <= dim <= 3:
@@ -249,7 +249,7 @@ def _indexed(name: str, args: tuple[Any, ...], write: Write) -> str | None:
     return f"{write(args[0])}[{', '.join([':'] * dim + [inside])}]"
 
 
-def _interpolated(mode: str, args: tuple[Any, ...], write: Write) -> str:
+def _interpolated(mode: str, args: Sequence[Any], write: Write) -> str:
     value, size, *rest = args
     factors = rest[-1] if rest else None
     given = [write(value)]

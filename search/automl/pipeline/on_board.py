@@ -37,7 +37,8 @@ def measure_on_board(request: VerifyRequest, traced: TracedModel, header: TableH
         MeasureError: The board cannot be reached, its key is not known, it lacks the runtime or has
             one that is older than the file, or it was lost.
     """
-    if len(request.ssh) > 1:
+    board, *others = request.ssh
+    if others:
         raise UsageError("a policy is verified on one board: name one", options=("ssh",))
     if not find_runtime(header.runtime).takes_onnx:
         raise UsageError(
@@ -67,7 +68,7 @@ def measure_on_board(request: VerifyRequest, traced: TracedModel, header: TableH
     return Measured(
         dense_seconds=times["dense"],
         latency_seconds=times["compressed"],
-        device=request.ssh[0].rpartition("@")[2] if state is None else state.processor,
+        device=board.rpartition("@")[2] if state is None else state.processor,
         runtime=f"{info.runtime} {info.version}",
         threads=info.threads,
         clocks="" if state is None else state.clocks,
