@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from automl.errors import ModelError
+from automl.export import matching
 from automl.export.float_onnx import float_onnx
-from automl.export.matching import find_operations, lost, record_values, run_all
+from automl.export.matching import Value, find_operations, lost, record_values, run_all
 from automl.network.forward_tracer import Address, LeafCall
+from automl.network.trace import record
 
 SHAPE = (1, 3, 6, 6)
 
@@ -37,10 +40,15 @@ def example() -> Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of more than sixteen elements are large, and asked for by themselves."""
+    monkeypatch.setattr(matching, "KEPT", 16)
+    monkeypatch.setattr(matching, "TOGETHER", 16)
+
+
 def addresses(network: nn.Module) -> dict[str, Address]:
     """Where the network's operations are, by their names."""
-    from automl.network.trace import record
-
     return {call.step.op: call.step.address for call in record(network, example()).calls}
 
 
@@ -49,9 +57,39 @@ def test_what_was_read_and_written_is_kept(network: nn.Module) -> None:
     recorded = record_values(network, [at["conv"], at["add"]], example())
     assert set(recorded.steps) == {at["conv"], at["add"]}
     (image,) = recorded.inputs[at["conv"]]
-    assert (image == example().numpy()).all()
+    assert (image.kept == example().numpy()).all()
     first, second = recorded.inputs[at["add"]]
-    assert (first + second == recorded.outputs[at["add"]]).all()
+    assert (first.kept + second.kept == recorded.outputs[at["add"]].kept).all()
+
+
+def test_of_large_values_some_channels_are_kept_and_the_range_of_all(few: None) -> None:
+    whole = np.zeros((1, 12, 4, 4), np.float32)
+    whole[0, 3], whole[0, 5] = 2.0, -8.0
+    value = Value.of(whole)
+    assert (value.shape, value.step, value.kept.shape) == ((1, 12, 4, 4), 16, (1, 1, 4, 4))
+    assert (value.low, value.high, value.mean, value.scale) == (-8.0, 2.0, -0.5, 8.0)
+    assert value.finite
+    whole[0, 7, 1, 1] = np.nan
+    assert not Value.of(whole).finite
+    assert Value.of(np.zeros((0, 3), np.float32)).scale == 0.0
+
+
+@pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
+def test_large_values_are_found_by_what_is_kept_of_them(few: None, thorough: bool) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.ZeroPad2d(1), nn.Conv2d(8, 8, 3))
+    network = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        for layer in (layers[0], layers[1]):
+            for parameter in layer.parameters():
+                parameter[0] = 0.0  # of both, the channels that are kept are all zeros
+    calls = record(network, example()).calls
+    wanted = [call.step.address for call in calls if call.step.op == "conv"]
+    model = onnx.load_from_string(float_onnx(network, SHAPE, thorough=thorough))
+    found = find_operations(model, record_values(network, wanted, example()))
+    convolutions = [node.output[0] for node in model.graph.node if node.op_type == "Conv"]
+    assert [found[each].value for each in wanted] == convolutions
+    assert [found[each].positions[0] for each in wanted] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])
@@ -68,7 +106,7 @@ def test_operations_are_found_whatever_they_are_called(network: nn.Module, thoro
     values = run_all(model, example().numpy())
     recorded = record_values(network, [at["add"]], example())
     for name, expected in zip(operands, recorded.inputs[at["add"]], strict=True):
-        assert abs(values[name] - expected).max() < 1e-4
+        assert abs(values[name] - expected.kept).max() < 1e-4
 
 
 @pytest.mark.parametrize("thorough", [False, True], ids=["recorded", "captured"])

@@ -7,6 +7,7 @@ input, and what computed the same numbers is the same.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,6 +26,10 @@ from automl.profiling import MOVES
 
 Array = NDArray[np.float32]
 
+#: Most elements of a value that is kept whole; of a larger one only some of its channels are.
+KEPT: Final = 1 << 18
+#: Elements of values that a file is asked for at once.
+TOGETHER: Final = 1 << 25
 #: Values of the two runtimes may differ by this share of the value's scale.
 _TOLERANCE: Final = 1e-4
 _RELUS: Final = names("relu hardtanh clamp clamp_min threshold")
@@ -57,6 +62,48 @@ class OperationMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """What is kept of a tensor to tell it from others.
+
+    Attributes:
+        shape: Of the whole tensor.
+        low, high, mean: Of all its elements; 0 where there are none.
+        step: Of its channels (the second dimension) each so many-th is kept, a power of two.
+        kept: These channels.
+    """
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    mean: float
+    step: int
+    kept: Array
+
+    @classmethod
+    def of(cls, whole: Array) -> Value:
+        """What is kept of a tensor; a copy."""
+        step = 1
+        if whole.ndim > 1:
+            most = 1 << (whole.shape[1] - 1).bit_length()
+            step = min(most, 1 << (-(-whole.size // KEPT) - 1).bit_length())
+        if not whole.size:
+            return cls(whole.shape, 0.0, 0.0, 0.0, 1, whole.copy())
+        mean = float(whole.sum(dtype=np.float64)) / whole.size
+        kept = (whole[:, ::step] if step > 1 else whole).copy()
+        return cls(whole.shape, float(whole.min()), float(whole.max()), mean, step, kept)
+
+    @property
+    def scale(self) -> float:
+        """The largest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
+    @property
+    def finite(self) -> bool:
+        """Whether all elements are numbers."""
+        return bool(np.isfinite((self.low, self.high)).all())
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedValues:
     """Inputs and outputs of operations of a network in one pass.
 
@@ -69,8 +116,8 @@ class RecordedValues:
 
     example: Feed
     steps: Mapping[Address, LeafCall]
-    inputs: Mapping[Address, Sequence[Array]]
-    outputs: Mapping[Address, Array]
+    inputs: Mapping[Address, Sequence[Value]]
+    outputs: Mapping[Address, Value]
 
 
 def record_values(
@@ -95,7 +142,7 @@ def find_operations(
     Raises:
         ModelError: If an operation is not there, naming it.
     """
-    finder = _Finder(model, run_all(model, recorded.example))
+    finder = _Finder(model, _all_values(model, recorded.example))
     return {
         address: finder.match(step, recorded.inputs[address], recorded.outputs[address])
         for address, step in recorded.steps.items()
@@ -104,20 +151,54 @@ def find_operations(
 
 def run_all(model: onnx.ModelProto, example: Feed) -> dict[str, Array]:
     """Every float value of the model on one input, computed without optimisations."""
+    produced = [name for node in model.graph.node for name in node.output if name]
+    found = _run(model, produced, example)
+    return {name: value for name, value in found.items() if value.dtype == np.float32}
+
+
+def _run(model: onnx.ModelProto, wanted: Sequence[str], example: Feed) -> dict[str, Array]:
+    """What is given and these values, by name, computed without optimisations."""
     import onnxruntime
 
-    produced = [name for node in model.graph.node for name in node.output if name]
     options = checking_options()
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.graph_optimization_level = level
     session = onnxruntime.InferenceSession(
-        _giving(model, produced), options, providers=["CPUExecutionProvider"]
+        _giving(model, wanted), options, providers=["CPUExecutionProvider"]
     )
     given = by_name(session, example)
-    computed = map(np.asarray, session.run(produced, given))
-    found = {**given, **dict(zip(produced, computed, strict=True))}
-    return {name: value for name, value in found.items() if value.dtype == np.float32}
+    computed = map(np.asarray, session.run(wanted, given))
+    return {**given, **dict(zip(wanted, computed, strict=True))}
+
+
+def _all_values(model: onnx.ModelProto, example: Feed) -> dict[str, Value]:
+    """What is kept of every float value; asked for a few at a time, for together they are as
+    much as training the network takes.
+    """
+    sizes = _sizes(model)
+    found: dict[str, Value] = {}
+    batch, elements = list[str](), 0
+    produced = [name for node in model.graph.node for name in node.output if name]
+    for name in produced:
+        size = sizes.get(name, 1)
+        if batch and elements + size > TOGETHER:
+            found |= _kept_of(_run(model, batch, example))
+            batch, elements = [], 0
+        batch.append(name)
+        elements += size
+    return found | _kept_of(_run(model, batch, example))
+
+
+def _kept_of(values: Mapping[str, Array]) -> dict[str, Value]:
+    floats = {name: value for name, value in values.items() if value.dtype == np.float32}
+    return {name: Value.of(value) for name, value in floats.items()}
+
+
+def _sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Elements of the values whose shapes the file tells."""
+    told = {each.name: each.type.tensor_type.shape.dim for each in model.graph.value_info}
+    return {name: math.prod(max(dim.dim_value, 1) for dim in dims) for name, dims in told.items()}
 
 
 def _giving(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
@@ -150,14 +231,14 @@ class _Values(ForwardTracer):
         super().__init__(network)
         self._wanted = frozenset(wanted)
         self.steps: dict[Address, LeafCall] = {}
-        self.inputs: dict[Address, list[Array]] = {}
-        self.outputs: dict[Address, Array] = {}
+        self.inputs: dict[Address, list[Value]] = {}
+        self.outputs: dict[Address, Value] = {}
 
     def given(
         self, step: LeafCall, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if step.address in self._wanted:
-            self.inputs[step.address] = _arrays((args, kwargs))
+            self.inputs[step.address] = _values((args, kwargs))
         return args, kwargs
 
     def after(
@@ -165,24 +246,24 @@ class _Values(ForwardTracer):
     ) -> None:
         if step.address in self._wanted:
             self.steps[step.address] = step
-            self.outputs[step.address] = _arrays(output)[0]
+            self.outputs[step.address] = _values(output)[0]
 
 
-def _arrays(tree: Any) -> list[Array]:
-    """Copies of the tensors, for some operations work in place."""
+def _values(tree: Any) -> list[Value]:
+    """What is kept of the tensors."""
     leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-    return [leaf.detach().clone().numpy() for leaf in leaves]
+    return [Value.of(leaf.detach().numpy()) for leaf in leaves]
 
 
 class _Finder:
-    def __init__(self, model: onnx.ModelProto, values: dict[str, Array]) -> None:
+    def __init__(self, model: onnx.ModelProto, values: dict[str, Value]) -> None:
         self._values = values
         self._producers: dict[str, onnx.NodeProto] = {
             name: node for node in model.graph.node for name in node.output
         }
         self._taken: set[str] = set()
 
-    def match(self, step: LeafCall, inputs: Sequence[Array], output: Array) -> OperationMatch:
+    def match(self, step: LeafCall, inputs: Sequence[Value], output: Value) -> OperationMatch:
         value = self._value(step, output)
         node = self._producers[value]
         if step.op == "linear" and node.op_type == "Add":
@@ -201,7 +282,7 @@ class _Finder:
             positions.append(near[0] if near else None)
         return OperationMatch(node, value, tuple(positions))
 
-    def _value(self, step: LeafCall, output: Array) -> str:
+    def _value(self, step: LeafCall, output: Value) -> str:
         """The first value with the same numbers, of an operator that the operation may become."""
         near = [
             name for name in self._producers if name not in self._taken and self._near(name, output)
@@ -221,28 +302,43 @@ class _Finder:
                 return self._producers[name]
         return addition
 
-    def _inside(self, name: str, padded: Array) -> bool:
+    def _inside(self, name: str, padded: Value) -> bool:
         """Whether a value with zeros around it is this one: exporters let convolutions pad."""
         value = self._values.get(name)
-        if value is None or value.ndim != padded.ndim or value.shape[:2] != padded.shape[:2]:
+        if value is None or len(value.shape) != len(padded.shape):
+            return False
+        if value.shape[:2] != padded.shape[:2]:
             return False
         room = [after - before for before, after in zip(value.shape, padded.shape, strict=True)]
         if min(room) < 0:
             return False
+        inner, outer = _common(value, padded)
         for corner in itertools.product(*(range(extent + 1) for extent in room)):
-            ends = zip(corner, value.shape, strict=True)
+            ends = zip(corner, inner.shape, strict=True)
             place = tuple(slice(first, first + extent) for first, extent in ends)
-            rest = padded.copy()
+            rest = outer.copy()
             rest[place] = 0
-            if not rest.any() and _alike(value, padded[place]):
+            if not rest.any() and _alike(inner, outer[place], padded.scale):
                 return True
         return False
 
-    def _near(self, name: str, wanted: Array) -> bool:
+    def _near(self, name: str, wanted: Value) -> bool:
         value = self._values.get(name)
-        return value is not None and value.shape == wanted.shape and _alike(value, wanted)
+        if value is None or value.shape != wanted.shape:
+            return False
+        ends = (value.low - wanted.low, value.high - wanted.high, value.mean - wanted.mean)
+        if max(map(abs, ends)) > _TOLERANCE * wanted.scale:
+            return False
+        return _alike(value.kept, wanted.kept, wanted.scale)
 
 
-def _alike(value: Array, wanted: Array) -> bool:
-    scale = float(np.abs(wanted).max(initial=0.0))
+def _common(one: Value, other: Value) -> tuple[Array, Array]:
+    """The channels that are kept of both; steps are powers of two."""
+    step = max(one.step, other.step)
+    if step == 1:
+        return one.kept, other.kept
+    return one.kept[:, :: step // one.step], other.kept[:, :: step // other.step]
+
+
+def _alike(value: Array, wanted: Array, scale: float) -> bool:
     return float(np.abs(value - wanted).max(initial=0.0)) <= _TOLERANCE * scale

@@ -76,8 +76,8 @@ def record_plan(network: torch.nn.Module, plan: Plan, input_shape: Sequence[int]
 
 
 def _finite(recorded: RecordedValues) -> bool:
-    read = (each for values in recorded.inputs.values() for each in values if each is not None)
-    return all(bool(np.isfinite(each).all()) for each in (*read, *recorded.outputs.values()))
+    read = (each for values in recorded.inputs.values() for each in values)
+    return all(each.finite for each in (*read, *recorded.outputs.values()))
 
 
 def quantized_onnx(content: bytes, model: QuantizedModel, recorded: RecordedValues) -> bytes:

@@ -21,7 +21,7 @@ from automl.compression import (
 )
 from automl.errors import QuantizationError, nearest
 from automl.export.float_onnx import float_onnx
-from automl.export.matching import Array, RecordedValues
+from automl.export.matching import RecordedValues, Value
 from automl.export.qdq import quantized_onnx, record_plan
 from automl.export.session import Session, fed
 from automl.network import FLOAT_BITS, Flow, example_of
@@ -97,7 +97,7 @@ def _weight_qparams(layer: nn.Module, shared: bool) -> QParams:
 
 def _qparams(plan: Plan, recorded: RecordedValues, signed: bool) -> dict[Source, ActivationQParams]:
     """QParams that span the recorded values."""
-    values: dict[Source, Array] = {}
+    values: dict[Source, Value] = {}
     for address, sources in plan.inputs.items():
         for source, value in zip(sources, recorded.inputs[address], strict=True):
             if source is not None:
@@ -107,8 +107,8 @@ def _qparams(plan: Plan, recorded: RecordedValues, signed: bool) -> dict[Source,
     return {source: _span(value, signed) for source, value in values.items()}
 
 
-def _span(values: Array, signed: bool) -> ActivationQParams:
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+def _span(values: Value, signed: bool) -> ActivationQParams:
+    low, high = min(values.low, 0.0), max(values.high, 0.0)
     if signed:
         scale = float(np.float32(max(high, -low) / 127 or 1.0))
         return ActivationQParams(scale, 0, -128, 127)
