@@ -15,6 +15,8 @@
 # make bench-trust     what docs/trust.md says: kills, faults, changed files, integers on other processors, budgets on the
 #                      clock, errors of devices; goes on where it stopped, and writes the page
 #                      (TRUST="--only kills --minutes 20")
+# make bench-recovery  what training brings back: ResNet-56 and -20 at half of their MACs in given CPU minutes, the example;
+#                      goes on where it stopped (RECOVERY="--networks resnet20 --minutes 5 --seeds 0")
 # make scoreboard      every method shown to work, a row each: what has no result yet, and docs/scoreboard.md
 #                      (SCOREBOARD="--rows rank-spatial-half --seeds 0")
 # make fuzz            readers fed with changed files, a million of them (FUZZ="--inputs 10000"); goes on where it stopped
@@ -28,7 +30,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust scoreboard fuzz clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust bench-recovery scoreboard fuzz clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -96,6 +98,11 @@ TRUST ?=
 
 bench-trust: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_trust.py $(TRUST)
+
+RECOVERY ?=
+
+bench-recovery: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_recovery.py $(RECOVERY)
 
 SCOREBOARD ?=
 

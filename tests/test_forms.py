@@ -52,6 +52,20 @@ def test_a_search_chooses_forms_within_the_budget(found: SearchResult) -> None:
     assert found.compressed.bytes == 4 * sizes
 
 
+def test_a_network_of_forms_is_trained_and_keeps_its_parts(
+    found: SearchResult, tmp_path: Path
+) -> None:
+    made = apply(
+        ApplyRequest(
+            task=task(), policy=found.policy, out=tmp_path / "m.pt", recover="kd:3", start="keep"
+        )
+    )
+    before, after = found.model.state_dict(), made.model.state_dict()
+    assert {n: v.shape for n, v in before.items()} == {n: v.shape for n, v in after.items()}
+    assert made.compressed.counted_macs == found.compressed.counted_macs
+    assert made.notes[0].startswith("recovery by kd")
+
+
 def test_channels_in_another_order_are_searched_and_exported(tmp_path: Path) -> None:
     found = searched(tmp_path / "run", choices="grouped,ghost,shift")
     chosen = {text.partition(":")[0] for text in formed(found.policy.policy).values()}

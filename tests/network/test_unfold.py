@@ -129,6 +129,20 @@ def test_a_network_without_norms_is_copied() -> None:
     assert torch.equal(without_norms(trained)(batches()[0]), traced.model(batches()[0]))
 
 
+def test_of_several_layers_in_one_place_the_last_has_the_norm(folded: nn.Module) -> None:
+    """As low-rank and separable forms are."""
+    folded.point = nn.Sequential(nn.Conv2d(8, 3, 1, bias=False), nn.Conv2d(3, 6, 1))
+    for value in folded.parameters():
+        value.requires_grad_(False)
+    trained = with_norms(folded, batches())
+    assert isinstance(trained.point_norm, nn.BatchNorm2d)
+    inputs = batches()[0]
+    torch.testing.assert_close(trained(inputs), folded(inputs), rtol=1e-4, atol=1e-5)
+    delivered = without_norms(trained)
+    torch.testing.assert_close(delivered(inputs), folded(inputs), rtol=1e-4, atol=1e-5)
+    assert delivered.state_dict().keys() == folded.state_dict().keys()
+
+
 def test_a_place_whose_layer_is_gone_stays_without_a_norm(folded: nn.Module) -> None:
     folded.point = nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU())
     trained = with_norms(folded, batches())
