@@ -111,6 +111,12 @@ def test_the_page_on_reports_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "both.html").is_file()
 
 
+def test_the_page_on_the_terminal_is_followed(tmp_path: Path) -> None:
+    printed = follow("docs/terminal.md", tmp_path)
+    assert "nothing that is needed is broken" in printed[0]
+    assert json.loads(printed[1])["problems"] == []
+
+
 def test_tutorial(tmp_path: Path) -> None:
     printed = follow("docs/tutorial.md", tmp_path)
     assert (tmp_path / "small.onnx").is_file()

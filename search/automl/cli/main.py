@@ -14,6 +14,7 @@ from automl.cli import (
     bundles,
     comparisons,
     devices,
+    doctor,
     methods,
     policies,
     reports,
@@ -44,6 +45,7 @@ app.command("compare")(comparisons.compare)
 app.command("report")(reports.report)
 app.command("profile")(devices.profile)
 app.command("targets")(devices.targets)
+app.command("doctor")(doctor.doctor)
 app.command("agents")(methods.agents)
 app.command("methods")(methods.methods)
 app.add_typer(tables.app, name="table")

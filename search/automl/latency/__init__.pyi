@@ -15,6 +15,7 @@ from .header import FittedOverhead as FittedOverhead
 from .header import KnownError as KnownError
 from .header import TableHeader as TableHeader
 from .host import CPU_RUNTIME as CPU_RUNTIME
+from .host import cpu_fields as cpu_fields
 from .keys import MISSING as MISSING
 from .keys import SOURCES as SOURCES
 from .keys import OpKey as OpKey

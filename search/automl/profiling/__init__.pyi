@@ -6,6 +6,9 @@ from .imports import import_profile as import_profile
 from .integer import SCHEMES as SCHEMES
 from .integer import placed as placed
 from .integer import weight_axis as weight_axis
+from .machine import EXTRAS as EXTRAS
+from .machine import Examination as Examination
+from .machine import examine as examine
 from .measuring import ProfileReport as ProfileReport
 from .measuring import Timing as Timing
 from .measuring import disagreements as disagreements
