@@ -158,3 +158,16 @@ def test_an_unexpected_error_is_one_line_unless_debugging(folder: Path) -> None:
 
 def test_version(automl: Any) -> None:
     assert automl("--version") == (0, "automl 0.1.0\n", "")
+
+
+def test_a_shell_is_told_how_a_line_may_go_on(automl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_AUTOML_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "automl sea")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert automl() == (0, "search\n", "")
+
+
+def test_the_script_for_a_shell_is_shown(automl: Any) -> None:
+    status, out, err = automl("--show-completion", "bash")
+    assert (status, err) == (0, "")
+    assert "complete -o default -F _automl_completion automl" in out

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -50,6 +55,35 @@ def test_a_file_sees_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
             time.sleep(0.01)
     lines = text.getvalue().splitlines()
     assert lines[-1] == lines[-2] == "0 s: measuring operators, 41 of 1,183, best 0.8765"
+
+
+PROGRESS = """
+from automl.cli.progress import Bar
+from automl.pipeline import Event
+with Bar() as bar:
+    bar(Event("study", 3, 4, 0.87654))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("plain", [True, False])
+def test_no_color_has_a_terminal_shown_no_colours(plain: bool) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
+    environment.pop("NO_COLOR", None)
+    if plain:
+        environment["NO_COLOR"] = "1"
+    subprocess.run([sys.executable, "-c", PROGRESS], stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # Linux ends a pseudo-terminal with an error
+        while part := os.read(ours, 65536):
+            text += part
+    os.close(ours)
+    assert b"best 0.8765" in text
+    assert (re.search(rb"\x1b\[[0-9;]*[34]\d[0-9;]*m", text) is None) is plain
 
 
 def test_a_line_leaves_out_what_is_not_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from automl.cli.flags import Json, flags_of, takes_flags
@@ -21,18 +22,20 @@ def targets(json: Json = False) -> None:
     if json:
         render.print_json(found)
         return
-    header = ("target", "device", "runtime", "precision", "rows", "error")
-    render.print_table(header, [_target_row(target) for target in found], left=4)
+    header = ("target", "runtime", "precision", "rows", "error")
+    render.print_table(header, [_target_row(target) for target in found], left=3)
     for target in found:
         if target.problem:
             render.say(f"note: {target.name} cannot be used: {target.problem}")
+    render.say("target: its name, its other names, and its device where that is none of them.")
     render.say("rows: measured operators; 0 where all is fitted or nothing was measured yet.")
     render.say("error: mean of whole networks' predictions, where it is known.")
     render.say_next("automl search --target cpu --budget 50%")
 
 
-#: Longest alias that is listed; this machine's table has its processor and runtime in its name.
-_WIDEST = 20
+#: Columns of names; longer ones are left out: this machine's table has its processor and runtime in
+#: its name.
+_WIDEST = 28
 
 
 def _several(names: tuple[str, ...]) -> str:
@@ -40,9 +43,10 @@ def _several(names: tuple[str, ...]) -> str:
 
 
 def _target_row(target: Target) -> tuple[str, ...]:
+    names = [target.name, *(name for name in target.aliases if len(name) <= _WIDEST)]
+    device = [] if target.device in names else textwrap.wrap(f"({target.device})", _WIDEST)
     return (
-        "\n".join((target.name, *(name for name in target.aliases if len(name) <= _WIDEST))),
-        target.device,
+        "\n".join((*names, *device)),
         target.runtime,
         _several(target.precisions),
         f"{target.rows:,}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from types import TracebackType
@@ -26,10 +27,14 @@ from automl.cli.terminal import answering, complain, give_up, leave
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 from automl.interrupts import asked_to_end, endable
 
+_NAME: Final = "automl"
+#: Set by a shell that asks how a line may go on, and what tells a shell to ask.
+_COMPLETING: Final = "_AUTOML_COMPLETE"
+_COMPLETION: Final = frozenset(("--install-completion", "--show-completion"))
+
 app = typer.Typer(
-    name="automl",
+    name=_NAME,
     help="Find the most accurate compressed model that meets a budget on your device.",
-    add_completion=False,
     rich_markup_mode=None,  # plain help: rich costs a third of the time that --help may take
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,6 +80,8 @@ def run() -> None:
     asked it to end; 1: an error of ours. Each error is one line on stderr; `--debug` shows the
     traceback.
     """
+    if _COMPLETING in os.environ or {*sys.argv[1:2]} & _COMPLETION:
+        typer.main.get_command(app).main(sys.argv[1:], _NAME)  # ends the process
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
     if not debug:
@@ -85,7 +92,7 @@ def run() -> None:
             with answering():
                 # not app(): that would put typer's own excepthook in place of ours
                 command = typer.main.get_command(app)
-                status = command.main(words or ["--help"], "automl", standalone_mode=False) or 0
+                status = command.main(words or ["--help"], _NAME, standalone_mode=False) or 0
         except _TOLD as error:
             if debug:
                 raise
