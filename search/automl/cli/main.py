@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -23,6 +24,7 @@ from automl.cli import (
     sweeps,
     tables,
 )
+from automl.cli.manner import speaking, split_manner
 from automl.cli.terminal import answering, complain, give_up, leave
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 from automl.interrupts import asked_to_end, endable
@@ -65,12 +67,16 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
+    log_format: Annotated[
+        str, typer.Option("--log-format", metavar="text|json", help="Of the lines on stderr.")
+    ] = "text",
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
-    del debug, version  # `run` takes --debug off the line, wherever it stands
+    del debug, quiet, log_format, version  # `run` takes these off the line, wherever they stand
 
 
 def run() -> None:
@@ -82,13 +88,15 @@ def run() -> None:
     """
     if _COMPLETING in os.environ or {*sys.argv[1:2]} & _COMPLETION:
         typer.main.get_command(app).main(sys.argv[1:], _NAME)  # ends the process
-    words = [word for word in sys.argv[1:] if word != "--debug"]
-    debug = len(words) < len(sys.argv) - 1
+    given = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(given) < len(sys.argv) - 1
     if not debug:
         sys.excepthook = _one_line
     known = threading.enumerate()
-    with endable(give_up):
+    with endable(give_up), contextlib.ExitStack() as stack:
         try:
+            words, manner = split_manner(given)
+            stack.enter_context(speaking(manner))
             with answering():
                 # not app(): that would put typer's own excepthook in place of ours
                 command = typer.main.get_command(app)

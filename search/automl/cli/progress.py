@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from automl.cli.manner import manner
 from automl.errors import printable
 from automl.pipeline import Event
 
@@ -32,13 +34,15 @@ class Bar:
     """Listens to events; one line per stage. Use as a context manager.
 
     Where stderr is no terminal (CI, nohup, a pipe) a line every ten seconds says what is being done
-    and how much of it is left, also while a stage has nothing to tell. What is printed meanwhile,
+    and how much of it is left, also while a stage has nothing to tell; so it does as JSON wherever
+    that is asked for, and nothing is shown where only results are. What is printed meanwhile,
     by the user's code or by Ray of a worker that died, goes to stderr: stdout holds the answer
     alone.
     """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
+        drawn = console.is_terminal and not (manner().quiet or manner().as_json)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<12}", markup=False),
@@ -48,9 +52,9 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}", markup=False),
             console=console,
-            disable=not console.is_terminal,
+            disable=not drawn,
         )
-        self._lines = None if console.is_terminal else _Lines(console)
+        self._lines = None if drawn or manner().quiet else _Lines(console)
         self._tasks: dict[str, TaskID] = {}
         self._meanwhile = contextlib.redirect_stdout(sys.stderr)
 
@@ -103,7 +107,9 @@ class _Lines:
         while not self._over.wait(LINE_SECONDS):
             if self.event is not None:
                 seconds = time.monotonic() - self._start
-                self._console.print(line(self.event, seconds), markup=False, highlight=False)
+                write = json_line if manner().as_json else line
+                text = write(self.event, seconds)
+                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def line(event: Event, seconds: float) -> str:
@@ -114,3 +120,9 @@ def line(event: Event, seconds: float) -> str:
     if event.best is not None:
         words.append(f"best {event.best:.4g}")
     return ", ".join(words)
+
+
+def json_line(event: Event, seconds: float) -> str:
+    """The same as a JSON object; what is not known is null."""
+    said = {"seconds": round(seconds, 1), "stage": event.stage, "done": event.done}
+    return json.dumps({**said, "total": event.total, "best": event.best})

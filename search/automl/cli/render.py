@@ -15,6 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from automl.cli.manner import manner
+from automl.cli.terminal import hint
 from automl.cli.terminal import say as say  # one import for commands
 from automl.errors import printable
 from automl.pipeline import Metrics
@@ -61,7 +63,7 @@ def to_json(value: Any) -> Any:
 
 def say_next(command: str) -> None:
     """The last line of a command: what to type next."""
-    say(f"\nNext: {command}")
+    hint(f"\nNext: {command}")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> None:
@@ -156,7 +158,7 @@ def print_stages(stages: Sequence[StageCost]) -> None:
     """What each stage of a second or more took, and the most memory until its end."""
     shown = [each for each in stages if each.seconds >= 1.0]
     rows = [(each.name, f"{each.seconds:.0f} s", _memory(each.peak_bytes)) for each in shown]
-    if rows:
+    if rows and not manner().quiet:
         print_table(("stage", "time", "peak memory"), rows)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl.cli.flags import Json
-from automl.cli.terminal import complain, say
+from automl.cli.terminal import complain, hint, say
 from automl.errors import AutomlError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def report(folders: Folders, out: Out = None, open_: Open = False, json: Json = 
     if open_ and not _open(written.path):
         complain(f"automl: note: no browser was found here; {written.path} opens in any")
     if not (json or open_):
-        say(f"\nNext: {shlex.join(('python', '-m', 'webbrowser', str(written.path)))}")
+        hint(f"\nNext: {shlex.join(('python', '-m', 'webbrowser', str(written.path)))}")
 
 
 def _open(path: Path) -> bool:
@@ -79,4 +79,4 @@ def reported(folder: Path) -> Reported | None:
 def say_look(written: Reported | None) -> None:
     """The last line of what leaves a report: the command that opens it."""
     if written is not None:
-        say(f"Look: {shlex.join(('automl', 'report', str(written.path.parent), '--open'))}")
+        hint(f"Look: {shlex.join(('automl', 'report', str(written.path.parent), '--open'))}")

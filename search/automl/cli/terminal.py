@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any, Final, NoReturn, TextIO
 
 import typer
 
+from automl.cli.manner import manner
 from automl.errors import OutputError, UsageError, printable
 from automl.interrupts import OverTime
 
@@ -99,8 +101,19 @@ def say(text: str = "", *, end: str = "\n") -> None:
 
 def complain(text: str) -> None:
     """Print one line on stderr, as far as there is somebody to read it."""
+    shown = json.dumps({"message": text}) if manner().as_json else printable(text)
     with contextlib.suppress(OSError, ValueError, OutputError):
-        typer.echo(printable(text), err=True)
+        typer.echo(shown, err=True)
+
+
+def hint(text: str) -> None:
+    """Print a line on what to do next, unless only results are asked for.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if not manner().quiet:
+        say(text)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,75 @@
+"""How the command speaks, whichever it is: with progress and hints or without, in words or JSON."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from automl.errors import OptionError, nearest
+
+#: What stderr is written in.
+FORMATS: Final = ("text", "json")
+_QUIET: Final = ("-q", "--quiet")
+_FORMAT: Final = "--log-format"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the command speaks.
+
+    Attributes:
+        quiet: Whether only results and errors are told: no progress, no stages, no next command.
+        as_json: Whether each line on stderr is a JSON object.
+    """
+
+    quiet: bool = False
+    as_json: bool = False
+
+
+class _Chosen:
+    """How the command that runs speaks."""
+
+    manner = Manner()
+
+
+def manner() -> Manner:
+    """How the command that runs speaks."""
+    return _Chosen.manner
+
+
+@contextlib.contextmanager
+def speaking(chosen: Manner) -> Iterator[None]:
+    """Speak so until the block ends."""
+    before, _Chosen.manner = _Chosen.manner, chosen
+    try:
+        yield
+    finally:
+        _Chosen.manner = before
+
+
+def split_manner(words: Sequence[str]) -> tuple[list[str], Manner]:
+    """The words of a line without those on how to speak, wherever they stand; and how to.
+
+    Raises:
+        OptionError: A format that there is not; names the nearest.
+    """
+    rest, chosen = list[str](), Manner()
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if word in _QUIET:
+            chosen = replace(chosen, quiet=True)
+        elif name == _FORMAT:
+            chosen = replace(chosen, as_json=_format(value if equals else next(left, "")) == "json")
+        else:
+            rest.append(word)
+    return rest, chosen
+
+
+def _format(value: str) -> str:
+    if value not in FORMATS:
+        valid = " or ".join(FORMATS)
+        raise OptionError("log_format", f"{valid} is expected{nearest(value, FORMATS)}")
+    return value
