@@ -10,7 +10,7 @@ import pytest
 from sums import every_assignment, random_sum, totals
 
 from automl.solver import bucket_elimination as elimination
-from automl.solver.bucket_elimination import Chain, Factor, Floats, build_chain
+from automl.solver.bucket_elimination import Chain, Factor, Floats, build_chain, undominated
 from automl.solver.lagrangian_dual import minimise
 
 
@@ -62,7 +62,7 @@ def test_the_order_keeps_a_chain_narrow() -> None:
     ]
     chain = build_chain([8] * 200, parts, 2)
     assert chain is not None
-    assert max(len(step.gain) for step in chain.steps) <= 8**3
+    assert max(step.after.size for step in chain.steps) <= 8**3
 
 
 def test_one_variable_in_every_part_does_not_widen_the_chain() -> None:
@@ -73,4 +73,19 @@ def test_one_variable_in_every_part_does_not_widen_the_chain() -> None:
     sizes = [8 if variable % 2 or not variable else 2 for variable in range(61)]
     chain = build_chain(sizes, parts, 2)
     assert chain is not None
-    assert max(len(step.gain) for step in chain.steps) <= 8 * 8 * 2
+    assert max(step.after.size for step in chain.steps) <= 8 * 8 * 2
+
+
+def test_options_that_another_is_never_worse_than_are_left_out() -> None:
+    # sensitivity and cost of three options of the first variable, against two of the second
+    table = np.array([[[1.0, 4.0], [1.0, 4.0]], [[2.0, 4.0], [1.0, 5.0]], [[3.0, 1.0], [3.0, 1.0]]])
+    useful = undominated([3, 2], [Factor((0, 1), table)])
+    assert [each.tolist() for each in useful] == [[0, 2], [0, 1]]
+    alone = Factor((0,), np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 9.0]]))
+    assert undominated([3, 2], [Factor((0, 1), table), alone])[0].tolist() == [0, 2]
+    reward = Factor((0,), np.array([[9.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    assert undominated([3, 2], [Factor((0, 1), table), reward])[0].tolist() == [0, 1, 2]
+    small = Factor((0, 1), table).restricted(useful)
+    assert small.table.tolist() == [[[1.0, 4.0], [1.0, 4.0]], [[3.0, 1.0], [3.0, 1.0]]]
+    equal = Factor((0,), np.array([[2.0, 1.0], [2.0, 1.0], [3.0, 1.0]]))
+    assert undominated([3], [equal])[0].tolist() == [1]  # of equal ones the last

@@ -34,6 +34,37 @@ class Factor:
     scope: tuple[int, ...]
     table: Floats
 
+    def restricted(self, useful: Sequence[Integers]) -> Factor:
+        """The same of some options of each variable."""
+        return Factor(self.scope, self.table[np.ix_(*(useful[each] for each in self.scope))])
+
+
+def undominated(sizes: Sequence[int], parts: Sequence[Factor]) -> list[Integers]:
+    """Per variable, the options that are best for some weights and options of the others.
+
+    An option is left out where another has no greater term of any part, whatever the other
+    variables take; of equal ones the last stays, which is the densest.
+    """
+    rows: list[list[Floats]] = [[] for _ in sizes]
+    for part in parts:
+        for axis, variable in enumerate(part.scope):
+            rows[variable].append(np.moveaxis(part.table, axis, 0).reshape(sizes[variable], -1))
+    return [
+        _best_rows(np.concatenate(each, axis=1)) if each else np.arange(size)
+        for size, each in zip(sizes, rows, strict=True)
+    ]
+
+
+def _best_rows(rows: Floats) -> Integers:
+    """Indices of the rows that no other row is nowhere above; of equal ones the last."""
+    kept = list[int]()
+    for index in reversed(range(len(rows))):
+        row, earlier, later = rows[index], rows[:index], rows[kept]
+        better = (earlier <= row).all(axis=1) & (earlier < row).any(axis=1)
+        if not better.any() and not (later <= row).all(axis=1).any():
+            kept.append(index)
+    return np.array(kept[::-1], dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class EliminationStep:
@@ -41,14 +72,12 @@ class EliminationStep:
 
     Attributes:
         variable: The one introduced.
-        size: Its number of options.
-        gain: [frontier before x options, terms]: the parts that are complete now.
-        after: For each row of `gain`, the index of its assignment of the frontier afterwards.
+        gain: [terms, options, assignments of the frontier before]: the parts that are complete now.
+        after: [options, assignments of the frontier before]: index of that of the frontier after.
         frontiers: Number of assignments of the frontier afterwards.
     """
 
     variable: int
-    size: int
     gain: Floats
     after: Integers
     frontiers: int
@@ -74,8 +103,11 @@ class Chain:
         rest = np.zeros(1)
         tables = [rest]
         for step in reversed(self.steps):
-            total = step.gain @ weights + rest[step.after]
-            rest = total.reshape(-1, step.size).min(axis=1)
+            total = rest[step.after]
+            for weight, gain in zip(weights.tolist(), step.gain, strict=True):
+                if weight:
+                    total += weight * gain
+            rest = total.min(axis=0)
             tables.append(rest)
         return tables[::-1]
 
@@ -86,12 +118,11 @@ class Chain:
         terms = np.zeros(self.terms)
         state = 0
         for step, rest in zip(self.steps, tables[1:], strict=True):
-            rows = slice(state * step.size, (state + 1) * step.size)
-            total = step.gain[rows] @ weights + rest[step.after[rows]]
-            option = int(np.argmin(total))
+            gain, after = step.gain[:, :, state], step.after[:, state]
+            option = int(np.argmin(weights @ gain + rest[after]))
             assignment[step.variable] = option
-            terms += step.gain[rows][option]
-            state = int(step.after[rows][option])
+            terms += gain[:, option]
+            state = int(after[option])
         return assignment, terms
 
 
@@ -109,7 +140,7 @@ def build_chain(sizes: Sequence[int], parts: Sequence[Factor], terms: int) -> Ch
     frontier: tuple[int, ...] = ()
     entries = 0
     for position, variable in enumerate(order):
-        scope = (*frontier, variable)
+        scope = (variable, *frontier)
         shape = tuple(sizes[each] for each in scope)
         entries += math.prod(shape)
         if entries > WIDEST:
@@ -119,7 +150,6 @@ def build_chain(sizes: Sequence[int], parts: Sequence[Factor], terms: int) -> Ch
         steps.append(
             EliminationStep(
                 variable,
-                sizes[variable],
                 _gain(scope, shape, due[position], terms),
                 _project(shape, kept),
                 math.prod(shape[i] for i in kept),
@@ -155,19 +185,19 @@ def _entries(order: Sequence[int], sizes: Sequence[int], scopes: Sequence[tuple[
 def _gain(
     scope: tuple[int, ...], shape: tuple[int, ...], parts: Sequence[Factor], terms: int
 ) -> Floats:
-    total = np.zeros((*shape, terms))
+    total = np.zeros((terms, *shape))
     for part in parts:
         axes = [scope.index(variable) for variable in part.scope]
         order = np.argsort(axes)
         along = [1] * len(shape)
         for axis in axes:
             along[axis] = shape[axis]
-        total += part.table.transpose(*order, len(axes)).reshape(*along, terms)
-    return total.reshape(-1, terms)
+        total += part.table.transpose(len(axes), *order).reshape(terms, *along)
+    return total.reshape(terms, shape[0], -1)
 
 
 def _project(shape: tuple[int, ...], kept: Sequence[int]) -> Integers:
-    """For each assignment of `shape` in C order, the index of its assignment of the kept axes."""
+    """[first axis, others]: for each assignment of `shape`, the index of that of the kept axes."""
     index = np.zeros(shape, dtype=np.int64)
     stride = 1
     for axis in reversed(kept):
@@ -175,7 +205,7 @@ def _project(shape: tuple[int, ...], kept: Sequence[int]) -> Integers:
         along[axis] = shape[axis]
         index += stride * np.arange(shape[axis]).reshape(along)
         stride *= shape[axis]
-    return index.ravel()
+    return index.reshape(shape[0], -1)
 
 
 def _order(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]], settling: bool) -> list[int]:

@@ -100,12 +100,12 @@ def close_gap(
 
 def _extend(entries: _Entries, step: EliminationStep) -> tuple[_Entries, Integers, Integers]:
     """All entries with all options of the step's variable; parents and options of the new ones."""
-    count = len(entries.states)
-    rows = (entries.states[:, None] * step.size + np.arange(step.size)).ravel()
-    terms = np.repeat(entries.terms, step.size, axis=0) + step.gain[rows]
-    parents = np.repeat(np.arange(count), step.size)
-    options = np.tile(np.arange(step.size), count)
-    return _Entries(step.after[rows], terms), parents, options
+    count, size = len(entries.states), len(step.after)
+    gain = step.gain[:, :, entries.states].transpose(2, 1, 0).reshape(count * size, len(step.gain))
+    terms = np.repeat(entries.terms, size, axis=0) + gain
+    parents = np.repeat(np.arange(count), size)
+    options = np.tile(np.arange(size), count)
+    return _Entries(step.after[:, entries.states].T.ravel(), terms), parents, options
 
 
 def _undominated(states: Integers, terms: Floats) -> Integers:

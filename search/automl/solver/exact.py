@@ -16,7 +16,7 @@ import numpy as np
 
 from automl.cost import Budget, CostFactor, CostModel
 from automl.errors import InfeasibleError
-from automl.solver.bucket_elimination import Factor, Floats, Integers
+from automl.solver.bucket_elimination import Factor, Floats, Integers, undominated
 from automl.solver.lagrangian_dual import minimise
 from automl.solver.local_search import AdditiveProblem, improve, repair
 from automl.space import Pairwise, Vectors
@@ -92,15 +92,18 @@ def _by_factors(problem: AdditiveProblem, factors: Sequence[CostFactor]) -> Solu
         else:
             constant = constant + table
     limits = problem.limits - constant
+    useful = undominated([len(options) for options in allowed], parts)
+    parts = [each.restricted(useful) for each in parts]
     for _ in range(_ROUNDINGS):
-        found = minimise([len(options) for options in allowed], parts, limits)
+        found = minimise([len(options) for options in useful], parts, limits)
         if found is None:
             return None
         if found.assignment is None:
             if found.proven:
                 raise _infeasible(problem, found.least + constant)
             return None
-        vector = _vector(problem, found.assignment)
+        chosen = [int(useful[place][option]) for place, option in enumerate(found.assignment)]
+        vector = _vector(problem, np.array(chosen))
         if problem.excess_of(vector) <= 0.0:
             return _solution(problem, vector, found.bound, found.proven)
         # Sums in another order differ by rounding: leave room for it.

@@ -63,7 +63,8 @@ def minimise(sizes: Sequence[int], parts: Sequence[Factor], limits: Floats) -> O
     hub = _hub(sizes, parts)
     if hub is None:
         chain = build_chain(sizes, parts, 1 + len(limits))
-        return None if chain is None else _minimise(chain, limits, math.inf)
+        none = np.zeros(len(limits))
+        return None if chain is None else _minimise(chain, limits, math.inf, none)[0]
     chains: list[Chain] = []
     for option in range(sizes[hub]):
         chain = build_chain(*_condition(sizes, parts, hub, option), 1 + len(limits))
@@ -78,8 +79,9 @@ def _best_of(chains: Sequence[Chain], hub: int, limits: Floats) -> Optimum:
     free = np.eye(1 + len(limits))[0]
     floors = [float(chain.remaining(free)[0][0]) for chain in chains]
     best = Optimum(None, math.inf, math.inf, True, np.full(len(limits), math.inf))
+    near = np.zeros(len(limits))
     for option in np.argsort(floors, kind="stable").tolist():
-        found = _minimise(chains[option], limits, best.sensitivity)
+        found, near = _minimise(chains[option], limits, best.sensitivity, near)
         assignment, sensitivity = best.assignment, best.sensitivity
         if found.assignment is not None and found.sensitivity < sensitivity:
             assignment, sensitivity = found.assignment.copy(), found.sensitivity
@@ -128,16 +130,23 @@ def _condition(
     return left, settled
 
 
-def _minimise(chain: Chain, limits: Floats, known: float) -> Optimum:
-    """The optimum of one chain if it is below `known`."""
+def _minimise(chain: Chain, limits: Floats, known: float, near: Floats) -> tuple[Optimum, Floats]:
+    """The optimum of one chain if it is below `known`, and its multipliers.
+
+    Multipliers `near` them may tell at once that it is not: whatever they are, they give a bound.
+    """
     terms = chain.terms
     least = np.array([chain.remaining(row)[0][0] for row in np.eye(terms)[1:]])
     if (least > limits).any():
-        return Optimum(None, math.inf, math.inf, True, least)
+        return Optimum(None, math.inf, math.inf, True, least), near
+    if math.isfinite(known):
+        floor = float(chain.remaining(np.array([1.0, *near]))[0][0] - near @ limits)
+        if floor >= known:
+            return Optimum(None, math.inf, floor, True, least), near
     dual = _one_multiplier if terms == 2 else _multipliers
     multipliers, bound, assignment, sensitivity = dual(chain, limits)
     if bound >= known:
-        return Optimum(None, math.inf, bound, True, least)
+        return Optimum(None, math.inf, bound, True, least), multipliers
     slack = _SLACK * max(1.0, abs(bound), abs(sensitivity) if math.isfinite(sensitivity) else 0.0)
     best = min(sensitivity, known)
     proven = sensitivity <= bound + slack
@@ -150,7 +159,7 @@ def _minimise(chain: Chain, limits: Floats, known: float) -> Optimum:
             best = min(best, sensitivity)
         proven = closing.complete or closing.bound >= best - slack
         bound = best if proven else max(bound, min(closing.bound, best))
-    return Optimum(assignment, sensitivity, bound, proven, least)
+    return Optimum(assignment, sensitivity, bound, proven, least), multipliers
 
 
 _Dual = tuple[Floats, float, Integers | None, float]
