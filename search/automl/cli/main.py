@@ -15,6 +15,7 @@ import automl
 from automl.cli import (
     bundles,
     comparisons,
+    dashboard,
     devices,
     doctor,
     methods,
@@ -52,6 +53,7 @@ app.command("compare")(comparisons.compare)
 app.command("report")(reports.report)
 app.command("profile")(devices.profile)
 app.command("targets")(devices.targets)
+app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("agents")(methods.agents)
 app.command("methods")(methods.methods)

@@ -30,6 +30,7 @@ EXTRAS: Final = {
     "safetensors": ("safetensors", "weights in .safetensors files"),
     "ray": ("ray", "searches and sweeps on a cluster"),
     "postgresql": ("psycopg", "studies in PostgreSQL"),
+    "dashboard": ("optuna-dashboard", "automl dashboard"),
     "tensorrt": ("tensorrt", "measuring with TensorRT; a Jetson's comes with JetPack"),
     "executorch": ("executorch", "delivery as .pte files"),
     "litert": ("litert-torch", "delivery as .tflite files"),
