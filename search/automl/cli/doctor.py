@@ -47,7 +47,7 @@ def _print(found: Examination) -> None:
         if not each.needed:
             _say(each.name, f"{each.version or 'not installed'}: {each.purpose}")
             if not each.version:
-                _say("", f"{'':{_COLUMN}}{each.install}")
+                _say("", f"{'':{_COLUMN + 1}}{each.install}")
     render.say("\nfolders:")
     for folder in found.folders:
         state = "" if folder.exists else " (not there yet)"
