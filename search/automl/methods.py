@@ -243,6 +243,7 @@ REGISTRIES: Final[Mapping[str, str]] = {
     "runtimes": "automl.profiling.runtimes:RUNTIMES",
     "starts": "automl.recovery.starts.registry:STARTS",
     "terms": "automl.recovery.terms.registry:TERMS",
+    "trained-quantizers": "automl.recovery.quantizers.registry:TRAINED_QUANTIZERS",
 }
 
 

@@ -147,11 +147,34 @@ def named(file: PolicyFile, layer: str) -> PolicyFile:
     return file.model_copy(update={"bits": {layer: Precision(weights=8, activations=8)}})
 
 
-def test_fine_tuning_of_rounded_layers_is_refused_before_anything_is_made(
+def test_weights_that_are_rounded_alone_are_not_trained_and_nothing_is_made(
     found: SearchResult, tmp_path: Path
 ) -> None:
     stages: list[str] = []
-    asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", recover="1")
-    with pytest.raises(UsageError, match="recovery trains floats, and this policy rounds"):
+    alone = {**found.policy.bits, "head": Precision(weights=4)}
+    file = found.policy.model_copy(update={"bits": alone})
+    asked = ApplyRequest(task(), file, tmp_path / "tuned.pt", recover="1")
+    with pytest.raises(UsageError, match="rounds those of head alone: leave it out"):
         apply(asked, lambda event: stages.append(event.stage))
     assert not stages
+
+
+@pytest.mark.parametrize("recover", ["kd:2", "auto:1s"])
+def test_integers_are_trained_and_exported(
+    found: SearchResult, tmp_path: Path, recover: str
+) -> None:
+    asked = ApplyRequest(
+        task(), found.policy, tmp_path / "tuned.pt", tmp_path / "tuned.onnx", recover=recover
+    )
+    result = apply(asked)
+    assert result.integers
+    assert result.export_path is not None
+    assert result.export_path.is_file()
+    assert isinstance(result.model, QuantizedModel)
+    assert any(note.startswith("recovery") for note in result.notes)
+
+
+def test_integers_are_not_compared_inside(found: SearchResult, tmp_path: Path) -> None:
+    asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", recover="kd+hints:1")
+    with pytest.raises(UsageError, match="integers learn from outputs alone: kd, labels"):
+        apply(asked)

@@ -37,6 +37,7 @@ from .kinds.base import compression_kind as compression_kind
 from .labelled import Labelled as Labelled
 from .layer_matrix import matrix as matrix
 from .layer_matrix import set_matrix as set_matrix
+from .layer_matrix import weight_of as weight_of
 from .memory import image_bytes as image_bytes
 from .memory import room as room
 from .merging import Merging as Merging

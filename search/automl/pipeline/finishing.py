@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from automl.compression import CompressionConfig, Compressor, QuantizedModel, in_half, is_rounded
+from automl.compression import CompressionConfig, Compressor, QuantizedModel, in_half
 from automl.errors import UsageError
 from automl.export import onnx_bytes
 from automl.latency import find_table, is_cpu_table
@@ -31,7 +31,15 @@ from automl.pipeline.requests import (
     ignore,
 )
 from automl.pipeline.writing import examples, save_packed, save_weights
-from automl.policy import Measured, Policy, PolicyFile, Predicted, check_fits, write_policy
+from automl.policy import (
+    Measured,
+    Policy,
+    PolicyFile,
+    Predicted,
+    check_fits,
+    is_weight_only,
+    write_policy,
+)
 from automl.study import judge
 
 
@@ -41,8 +49,8 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     Raises:
         LockedError: A search is running in a folder that files are written to.
         PolicyError: The policy is for another model.
-        UsageError: A recovery that cannot be: of a policy that rounds, or without what it needs; a
-            file of floats for a policy that computes in integers.
+        UsageError: A recovery that cannot be: of a policy that rounds weights alone, or without
+            what it needs; a file of floats for a policy that computes in integers.
         ModelError: The exported file computes something else than the model.
     """
     file, task, policy = request.policy, request.task, request.policy.policy
@@ -50,7 +58,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         refuse_running(path.parent)
     traced = _read(task, file)
     plan = plan_recovery(request)
-    _refuse_rounded(plan, policy, traced)
+    _refuse_codebooks(plan, policy, traced)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
@@ -225,15 +233,16 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     return traced
 
 
-def _refuse_rounded(plan: object | None, policy: Policy, traced: TracedModel) -> None:
-    """Raise UsageError where a layer that stays is to be trained and is rounded."""
+def _refuse_codebooks(plan: object | None, policy: Policy, traced: TracedModel) -> None:
+    """Raise UsageError where a layer that stays is to be trained and has bits of weights alone."""
     if plan is None:
         return
     left = Flow(traced.trace, policy.removed).layers
-    rounded = [name for name, bits in policy.bits.items() if name in left and is_rounded(bits)]
-    if rounded:
+    alone = [name for name, bits in policy.bits.items() if name in left and is_weight_only(bits)]
+    if alone:
         raise UsageError(
-            f"recovery trains floats, and this policy rounds {rounded[0]}: leave it out",
+            f"recovery trains no shared weights, and this policy rounds those of {alone[0]} alone:"
+            " leave it out",
             options=("recover",),
         )
 

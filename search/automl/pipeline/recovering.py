@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from automl.compression import resized
+from automl.compression import QuantizedModel, is_rounded, resized
 from automl.errors import OptionError
 from automl.network import TracedModel, with_norms, without_norms
 from automl.options import AskedRecovery, recovery_of
@@ -16,9 +17,11 @@ from automl.pipeline.requests import ApplyRequest, Event, OnEvent
 from automl.pipeline.writing import packs
 from automl.recovery import (
     TERMS,
+    TRAINED_QUANTIZERS,
     Beginning,
     Climber,
     Objective,
+    QuantizedStudent,
     Recovered,
     RecoveryData,
     RecoveryRecipe,
@@ -71,6 +74,9 @@ def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
         method = TERMS.get(TERMS.check(text).name)
         if "labels" in method.needs and not labelled:
             raise OptionError("recover", f"{method.name} needs targets, and the data has none")
+    rounds = any(map(is_rounded, request.policy.policy.bits.values()))
+    if rounds and any(term.reads_features for term in recipe.made_terms()):
+        raise OptionError("recover", "integers learn from outputs alone: kd, labels")
     return PlannedRecovery(recipe, asked.seconds)
 
 
@@ -92,8 +98,7 @@ def recovered(
     task, resolution = request.task, request.policy.policy.resolution
     seed = (request.policy.seed if request.seed is None else request.seed) or 0
     calibration = [*task.data.calibration]
-    shown = (resized(inputs, resolution) for inputs, _ in calibration)
-    student = with_norms(model, shown)
+    student = _student(model, plan.recipe, [resized(each, resolution) for each, _ in calibration])
     training = task.data.training
     data = RecoveryData(
         calibration if training is None else training,
@@ -121,7 +126,18 @@ def recovered(
         )
         said = _told(found, plan.recipe)
     cut = training is not None and training.cut
-    return without_norms(student), (*said, *((_CUT,) if cut else ()))
+    told = (*said, *((_CUT,) if cut else ()))
+    if isinstance(student, QuantizedStudent):
+        return student.frozen(), told
+    return without_norms(student), told
+
+
+def _student(model: nn.Module, recipe: RecoveryRecipe, inputs: Sequence[Tensor]) -> nn.Module:
+    """What is trained: of integers with steps to learn, of floats with norms put back."""
+    if isinstance(model, QuantizedModel):
+        quantizer = TRAINED_QUANTIZERS.build(recipe.quantizer)
+        return QuantizedStudent(model, quantizer, inputs[0])
+    return with_norms(model, inputs)
 
 
 _CUT = (

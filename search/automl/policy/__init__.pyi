@@ -21,6 +21,7 @@ from .precisions import described as described
 from .precisions import fineness as fineness
 from .precisions import format_bits as format_bits
 from .precisions import is_float as is_float
+from .precisions import is_weight_only as is_weight_only
 from .precisions import parse_precision as parse_precision
 from .precisions import parse_precisions as parse_precisions
 from .precisions import plain_precision as plain_precision

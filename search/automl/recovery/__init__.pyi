@@ -2,11 +2,14 @@ from .base import Beginning as Beginning
 from .base import Start as Start
 from .base import Step as Step
 from .base import Term as Term
+from .base import TrainedQuantizer as TrainedQuantizer
 from .loop import Recovered as Recovered
 from .loop import RecoveryData as RecoveryData
 from .loop import recover as recover
 from .objective import Objective as Objective
 from .objective import losses as losses
+from .quantised import QuantizedStudent as QuantizedStudent
+from .quantizers.registry import TRAINED_QUANTIZERS as TRAINED_QUANTIZERS
 from .recipe import RecoveryRecipe as RecoveryRecipe
 from .recipe import read_recipe as read_recipe
 from .rungs import Climber as Climber

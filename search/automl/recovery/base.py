@@ -1,4 +1,4 @@
-"""What a recovery is made of: losses, and the weights that it begins with."""
+"""What a recovery is made of: losses, the weights that it begins with, and rounding."""
 
 from __future__ import annotations
 
@@ -83,4 +83,39 @@ class Start(ABC):
 
         Raises:
             UsageError: It needs what is not there.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The integers that a value may take, counted from the zero point.
+
+    Attributes:
+        low, high: The smallest and the largest.
+        binary: Whether there are none but these two.
+    """
+
+    low: int
+    high: int
+    binary: bool = False
+
+    def nearest(self, units: Tensor) -> Tensor:
+        """The nearest ones, halves to even; of two alone, by the sign."""
+        if self.binary:
+            return torch.where(units < 0, float(self.low), float(self.high))
+        return units.round().clamp(self.low, self.high)
+
+
+class TrainedQuantizer(ABC):
+    """How values are rounded while a network is trained, and what gradients do there."""
+
+    @abstractmethod
+    def __call__(self, values: Tensor, step: Tensor, levels: Levels, sharing: int) -> Tensor:
+        """Values rounded: integers of `levels` times the step, exactly; with gradients.
+
+        Args:
+            values: Weights or activations.
+            step: Between two integers, in a shape that expands to that of the values.
+            levels: The integers.
+            sharing: How many values have one step: of activations, those of one input.
         """

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from automl.documents import fault_of, read_toml
 from automl.errors import UsageError
 from automl.recovery.base import Start, Term
+from automl.recovery.quantizers.registry import TRAINED_QUANTIZERS
 from automl.recovery.starts.registry import STARTS
 from automl.recovery.terms.registry import TERMS
 
@@ -33,6 +34,7 @@ class RecoveryRecipe:
         patience: Epochs without a better held-back score after which it ends, the best epoch's
             weights kept; 0 for never, and the held-back data is looked at before and after alone.
         start: Which weights it begins with.
+        quantizer: How rounding is trained, of networks that compute in integers.
     """
 
     terms: tuple[str, ...] = ("kd",)
@@ -47,6 +49,7 @@ class RecoveryRecipe:
     ema: float = 0.0
     patience: int = 0
     start: str = "keep"
+    quantizer: str = "lsq"
 
     def made_terms(self) -> tuple[Term, ...]:
         """The losses.
@@ -86,6 +89,7 @@ class _Stated(BaseModel):
     ema: float = Field(default=0.0, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     start: str = "keep"
+    quantizer: str = "lsq"
 
 
 def read_recipe(path: Path) -> RecoveryRecipe:
@@ -110,6 +114,7 @@ def read_recipe(path: Path) -> RecoveryRecipe:
     try:
         made.made_terms()
         made.made_start()
+        TRAINED_QUANTIZERS.build(made.quantizer)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return made

@@ -199,7 +199,7 @@ class FakeQuantizeMode(ForwardTracer):
                 # an operation in place writes to its first operand, whatever it is given
                 inside = step.op.endswith("_") and index == tensors[0]
                 out = leaves[index] if inside else None
-                leaves[index] = self.rounded(leaves[index], self.qparams[source], out)
+                leaves[index] = self.rounded(leaves[index], source, out)
         args, kwargs = tree_unflatten(leaves, layout)
         return args, kwargs
 
@@ -209,11 +209,11 @@ class FakeQuantizeMode(ForwardTracer):
         bits = self.plan.rounding.outputs.get(step.address)
         if bits is not None:
             value = first_tensor(output)
-            self.rounded(value, self.qparams[step.address, bits], value)
+            self.rounded(value, (step.address, bits), value)
 
-    def rounded(self, values: Tensor, qparams: ActivationQParams, out: Tensor | None) -> Tensor:
+    def rounded(self, values: Tensor, source: Source, out: Tensor | None) -> Tensor:
         """What an operation reads or wrote, rounded; in place where `out` is given."""
-        return fake_quantize(values, qparams, out)
+        return fake_quantize(values, self.qparams[source], out)
 
 
 def first_tensor(output: Any) -> Tensor:

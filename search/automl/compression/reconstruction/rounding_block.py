@@ -11,11 +11,11 @@ import torch
 from torch.func import functional_call
 
 from automl.compression.layer_matrix import matrix, weight_of
-from automl.compression.quantization.activation_ranges import ActivationQParams
 from automl.compression.quantization.qparams import QParams, centred
 from automl.compression.quantization.simulation import (
     FakeQuantizeMode,
     QuantizedModel,
+    Source,
     fake_quantize,
 )
 from automl.compression.reconstruction.rounding_units import UnitValues
@@ -135,9 +135,9 @@ class _Learner(FakeQuantizeMode):
             return func(*args, **(kwargs or {}))
         return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def rounded(self, values: Tensor, qparams: ActivationQParams, out: Tensor | None) -> Tensor:
+    def rounded(self, values: Tensor, source: Source, out: Tensor | None) -> Tensor:
         with torch.no_grad():
-            found = fake_quantize(values, qparams)
+            found = fake_quantize(values, self.qparams[source])
             if self._drop:
                 drawn = torch.rand(values.shape, generator=self._generator)
                 found = torch.where(drawn < self._drop, values, found)

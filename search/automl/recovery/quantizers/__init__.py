@@ -1,0 +1,1 @@
+"""Rounding with gradients: how the steps of integers are trained."""
