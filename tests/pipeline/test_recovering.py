@@ -59,6 +59,18 @@ def test_labels_that_are_not_there_are_missed_before_anything_is_made(
         apply(wrong)
 
 
+def test_hints_without_a_width_in_common_are_missed_before_anything_is_made(
+    policy: PolicyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.pipeline.finishing.Compressor", None)
+    thin = {name: group.model_copy(update={"kept": 8}) for name, group in policy.channels.items()}
+    changed = policy.model_copy(update={"channels": thin, "removed": ()})
+    with pytest.raises(UsageError, match="has changed the width of all of that"):
+        apply(asked(changed, tmp_path, "kd+hints:2"))
+    with pytest.raises(TypeError):  # what kd asks for is not looked for
+        apply(asked(changed, tmp_path, "kd:2"))
+
+
 def test_rungs_are_told_each_with_what_it_brought(policy: PolicyFile, tmp_path: Path) -> None:
     result = apply(asked(policy, tmp_path, "auto:1s"))
     told = [note for note in result.notes if note.startswith("recovery, ")]

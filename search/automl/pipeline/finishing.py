@@ -18,7 +18,12 @@ from automl.pipeline.on_board import measure_on_board, timed_here
 from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
-from automl.pipeline.recovering import plan_recovery, recovered
+from automl.pipeline.recovering import (
+    PlannedRecovery,
+    check_places,
+    plan_recovery,
+    recovered,
+)
 from automl.pipeline.requests import (
     ApplyRequest,
     ApplyResult,
@@ -58,7 +63,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         refuse_running(path.parent)
     traced = _read(task, file)
     plan = plan_recovery(request)
-    _refuse_codebooks(plan, policy, traced)
+    _check_recovery(plan, policy, traced)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
     counts = {name: (kept,) for name, kept in policy.channels.items()}
@@ -233,8 +238,8 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     return traced
 
 
-def _refuse_codebooks(plan: object | None, policy: Policy, traced: TracedModel) -> None:
-    """Raise UsageError where a layer that stays is to be trained and has bits of weights alone."""
+def _check_recovery(plan: PlannedRecovery | None, policy: Policy, traced: TracedModel) -> None:
+    """Raise UsageError where weights are shared that are trained, or terms have nothing to read."""
     if plan is None:
         return
     left = Flow(traced.trace, policy.removed).layers
@@ -245,6 +250,7 @@ def _refuse_codebooks(plan: object | None, policy: Policy, traced: TracedModel) 
             " leave it out",
             options=("recover",),
         )
+    check_places(plan, traced, policy)
 
 
 def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:

@@ -13,8 +13,10 @@ from automl.compression import QuantizedModel, is_rounded, resized
 from automl.errors import OptionError
 from automl.network import TracedModel, with_norms, without_norms
 from automl.options import AskedRecovery, recovery_of
+from automl.pipeline.networks import network_of
 from automl.pipeline.requests import ApplyRequest, Event, OnEvent
 from automl.pipeline.writing import packs
+from automl.policy import Policy
 from automl.recovery import (
     TERMS,
     TRAINED_QUANTIZERS,
@@ -78,6 +80,25 @@ def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
     if rounds and any(term.reads_features for term in recipe.made_terms()):
         raise OptionError("recover", "integers learn from outputs alone: kd, labels")
     return PlannedRecovery(recipe, asked.seconds)
+
+
+def check_places(plan: PlannedRecovery | None, traced: TracedModel, policy: Policy) -> None:
+    """Whether losses that compare features find any, on a network of the policy's shapes.
+
+    Raises:
+        OptionError: No place is of one width in both networks.
+    """
+    terms = () if plan is None else plan.recipe.made_terms()
+    if not any(term.reads_features for term in terms):
+        return
+    student, _ = network_of(traced, policy)
+    objective = Objective(student, (traced.model,), terms, resolution=policy.resolution)
+    if not objective.places(torch.zeros(2, *traced.network.input_shape[1:])):
+        raise OptionError(
+            "recover",
+            "hints compares what both networks write inside, and this policy has changed the width"
+            " of all of that: ask for kd",
+        )
 
 
 def recovered(
