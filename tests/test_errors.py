@@ -44,7 +44,7 @@ def test_no_text_outside_the_command_names_a_flag() -> None:
     for path, tree in library():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = "" if node.value.startswith("automl ") else node.value  # whole commands
+                text = node.value
                 for other in OTHERS:
                     text = text.replace(other, "")
                 if re.search("--[a-z]", text):

@@ -35,10 +35,7 @@ NAMED = {
     "profiling/trtexec.py": "whose file it is, for a table's header",
     "profiling/ort_profile.py": "whose file it is, for a table's header",
     "profiling/tflite_profile.py": "whose file it is, for a table's header",
-    "profiling/machine.py": "packages that a machine has, by the names they are installed by",
-    "export/runtime_files.py": "the package that writes a file, by the name it is installed by",
-    "pipeline/packing.py": "packages whose versions a bundle's card tells",
-    "pipeline/record.py": "packages whose versions a run's record tells",
+    "profiling/machine.py": "names of extras, and of what pip installs for them",
 }
 
 

@@ -12,6 +12,11 @@ from automl.cli.flags import Json
 if TYPE_CHECKING:
     from automl.pipeline import Packed
 
+#: What a card tells to make the model again.
+_AGAIN = tuple(
+    f"automl {what} policy.json --model FILE.py:NAME --data FILE.py:NAME{rest}"
+    for what, rest in (("apply", " --export model.onnx"), ("verify", ""))
+)
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a search that is done.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="What automl pack wrote.")]
 Out = Annotated[
@@ -25,7 +30,7 @@ def pack(run: RunPath, out: Out = None, json: Json = False) -> None:
     from automl import pipeline
     from automl.cli import render, resolve
 
-    packed = pipeline.pack(run, out)
+    packed = pipeline.pack(run, out, _AGAIN)
     if json:
         render.print_json(packed)
         return

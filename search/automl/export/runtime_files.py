@@ -43,11 +43,9 @@ def export_executorch(model: nn.Module, input_shape: Sequence[int], path: Path) 
         ModelError: It refuses the network, or the file computes something else.
         OSError: The file cannot be written.
     """
-    exir = _module("executorch.exir", "ExecuTorch", "executorch")
-    xnnpack = _module(
-        "executorch.backends.xnnpack.partition.xnnpack_partitioner", "ExecuTorch", "executorch"
-    )
-    runtime = _module("executorch.runtime", "ExecuTorch", "executorch")
+    exir = _module("executorch.exir", "ExecuTorch")
+    xnnpack = _module("executorch.backends.xnnpack.partition.xnnpack_partitioner", "ExecuTorch")
+    runtime = _module("executorch.runtime", "ExecuTorch")
 
     def make(file: Path, taken: BetweenTensors) -> None:
         program = torch.export.export(taken.network, taken.given, strict=False)
@@ -68,8 +66,8 @@ def export_litert(model: nn.Module, input_shape: Sequence[int], path: Path) -> f
 
     Inputs and outputs keep the order of dimensions that PyTorch has.
     """
-    litert = _module("litert_torch", "LiteRT", "litert")
-    interpreter = _module("ai_edge_litert.interpreter", "LiteRT", "litert")
+    litert = _module("litert_torch", "LiteRT")
+    interpreter = _module("ai_edge_litert.interpreter", "LiteRT")
 
     def make(file: Path, taken: BetweenTensors) -> None:
         litert.convert(taken.network, taken.given).export(str(file))
@@ -101,14 +99,14 @@ def refuse_integers(model: nn.Module, what: str) -> None:
         )
 
 
-def _module(name: str, runtime: str, extra: str) -> Any:
+def _module(name: str, runtime: str) -> Any:
     found = attempt(lambda: importlib.import_module(name))
     if not isinstance(found, Raised):
         return found
     if isinstance(found.error, ModuleNotFoundError):
         raise UsageError(
             f"{found.error.name}, which writes files for {runtime}, is not installed: pip install"
-            f" 'automl[{extra}]'"
+            f" 'automl[{runtime.lower()}]'"
         ) from found.error
     raise UsageError(f"{name} of {runtime} cannot be imported: {found}") from found.error
 

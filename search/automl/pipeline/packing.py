@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from automl.errors import BundleError, PolicyError, printable
 from automl.export import CARD, Manifest, digest_of_file, read_bundle, write_bundle
 from automl.pipeline.ownership import refuse_running
 from automl.policy import PolicyFile, parse_policy, read_policy
+from automl.profiling import working_versions
 from automl.units import format_bytes, format_macs, format_seconds
 
 _POLICY: Final = "policy.json"
@@ -45,12 +45,13 @@ class Packed:
     card: str
 
 
-def pack(run: Path, out: Path | None = None) -> Packed:
+def pack(run: Path, out: Path | None = None, again: Sequence[str] = ()) -> Packed:
     """Pack what a search left in its folder, and write a model card.
 
     Args:
         run: The run folder.
         out: The bundle; None for model.zip in the run folder.
+        again: Commands that make the model again, as the card tells them.
 
     Raises:
         LockedError: The search is running.
@@ -72,7 +73,7 @@ def pack(run: Path, out: Path | None = None) -> Packed:
         )
     files[_POLICY] = run / _POLICY
     card = model_card(
-        policy, {name: each for name, each in files.items() if isinstance(each, Path)}
+        policy, {name: each for name, each in files.items() if isinstance(each, Path)}, again
     )
     files[CARD] = card
     path = out or run / "model.zip"
@@ -94,12 +95,13 @@ def inspect(path: Path) -> Packed:
     return Packed(path, bundle.manifest, policy, bundle.texts[CARD])
 
 
-def model_card(file: PolicyFile, files: dict[str, Path]) -> str:
+def model_card(file: PolicyFile, files: dict[str, Path], again: Sequence[str] = ()) -> str:
     """What a model is, from what it was made and what it costs, as Markdown.
 
     Args:
         file: Its policy.
         files: What is delivered beside the card.
+        again: Commands that make the model again from the policy.
     """
     lines = [f"# {_plain(file.model.name)}, compressed", "", *_origin(file), ""]
     lines += ["| | dense | compressed |", "|---|---|---|", *_costs(file), ""]
@@ -111,16 +113,12 @@ def model_card(file: PolicyFile, files: dict[str, Path]) -> str:
         size = f"{files[name].stat().st_size:,}"
         lines.append(f"| `{name}` | {what} | {size} | `{digest_of_file(files[name])}` |")
     shape = "x".join(map(str, file.model.input_shape[1:]))
-    again = "automl apply policy.json --model FILE.py:NAME --data FILE.py:NAME --export model.onnx"
     lines += ["", "## Again", "", "The model is made again from the policy, the dense model"]
     lines += [f"(fingerprint `{_plain(file.model.fingerprint)}`, inputs of {shape}) and its data:"]
-    lines += [
-        "",
-        "```",
-        again,
-        "automl verify policy.json --model FILE.py:NAME --data FILE.py:NAME",
-    ]
-    lines += ["```", "", f"Packed with {', '.join(_versions())}; searched with automl"]
+    if again:
+        lines += ["", "```", *again, "```"]
+    packed = {"automl": __version__} | working_versions()
+    lines += ["", f"Packed with {', '.join(map(' '.join, packed.items()))}; searched with automl"]
     lines += [f"{_plain(file.automl)} (agent {_plain(file.agent)}, seed {file.seed})."]
     return "\n".join(lines) + "\n"
 
@@ -157,14 +155,6 @@ def _costs(file: PolicyFile) -> Iterator[str]:
         yield f"| measured latency | {one} | {two} |"
     yield f"| work | {format_macs(dense.macs)} | {format_macs(small.macs)} |"
     yield f"| weights | {format_bytes(dense.bytes)} | {format_bytes(small.bytes)} |"
-
-
-def _versions() -> Iterator[str]:
-    for name in ("automl", "torch", "onnx", "onnxruntime"):
-        try:
-            yield f"{name} {version(name)}"
-        except PackageNotFoundError:
-            continue
 
 
 def _plain(text: str) -> str:

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +29,7 @@ from automl.pipeline.precision import precisions_of
 from automl.pipeline.pricing import PricedNetwork, search_pricer
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.policy import Policy
+from automl.profiling import working_versions
 from automl.space import Variable, kind_of, merges_of
 from automl.study import Problem, StudySettings, without_password
 
@@ -37,8 +37,6 @@ from automl.study import Problem, StudySettings, without_password
 START: Final = "run.json"
 OUTCOME: Final = "outcome.json"
 SCHEMA: Final = 1
-#: Packages that scores and times come from.
-_PACKAGES: Final = ("torch", "onnxruntime", "onnx", "numpy", "scipy", "optuna")
 
 
 def write_start(
@@ -168,13 +166,8 @@ def _plain(value: object) -> object:
 
 
 def _versions() -> dict[str, str]:
-    found = {"automl": automl.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | {"system": platform.platform()}
+    own = {"automl": automl.__version__, "python": platform.python_version()}
+    return own | working_versions() | {"system": platform.platform()}
 
 
 def _variable(variable: Variable) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from .integer import weight_axis as weight_axis
 from .machine import EXTRAS as EXTRAS
 from .machine import Examination as Examination
 from .machine import examine as examine
+from .machine import working_versions as working_versions
 from .measuring import ProfileReport as ProfileReport
 from .measuring import Timing as Timing
 from .measuring import disagreements as disagreements

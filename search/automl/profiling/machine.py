@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from automl.errors import MeasureError, TargetError
-from automl.latency import cpu_fields, user_folder
+from automl.latency import CPU_RUNTIME, cpu_fields, user_folder
 from automl.profiling.device import Conditions, conditions
 from automl.profiling.pipe import Pipe
 from automl.profiling.protocol import Hello, parse_hello
@@ -47,6 +47,8 @@ _INSTRUCTIONS: Final = {
     "asimddp": "dot product",
     "i8mm": "INT8 matrix",
 }
+#: Packages that weights, scores and times come from.
+_WORKING: Final = ("torch", CPU_RUNTIME, "onnx", "numpy", "scipy", "optuna")
 _NAME: Final = "automl"
 _REQUIREMENT: Final = re.compile(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)[^;]*(;.*extra\b.*)?")
 
@@ -137,7 +139,7 @@ def examine() -> Examination:
         f"{platform.system()} {platform.machine()}",
         platform.python_version(),
         instructions(cpu_fields()),
-        None if hello is None else hello.saturates.get("onnxruntime"),
+        None if hello is None else hello.saturates.get(CPU_RUNTIME),
         total,
         available,
         conditions(),
@@ -196,6 +198,12 @@ def version_of(package: str) -> str:
         return ""
 
 
+def working_versions() -> dict[str, str]:
+    """Versions of the packages that a model's weights, scores and times come from."""
+    found = {name: version_of(name) for name in _WORKING}
+    return {name: version for name, version in found.items() if version}
+
+
 def is_older(version: str, least: str) -> bool:
     """Whether a version comes before another, by their numbers."""
     return _numbers(version) < _numbers(least)
@@ -212,8 +220,8 @@ def _hello(problems: list[str]) -> Hello | None:
     except MeasureError as error:
         problems.append(f"the process that measures: {error}")
         return None
-    if not isinstance(hello.runtimes.get("onnxruntime"), str) and version_of("onnxruntime"):
-        problems.append("onnxruntime: it is installed and cannot be loaded")
+    if not isinstance(hello.runtimes.get(CPU_RUNTIME), str) and version_of(CPU_RUNTIME):
+        problems.append(f"{CPU_RUNTIME}: it is installed and cannot be loaded")
     return hello
 
 

@@ -1,4 +1,5 @@
 from .base import Beginning as Beginning
+from .base import Levels as Levels
 from .base import Start as Start
 from .base import Step as Step
 from .base import Term as Term

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -64,13 +64,10 @@ class Beginning:
 
     Attributes:
         student: The compressed network, its norms put back. It is changed in place.
-        initial: Makes the network of the same policy, without compensation, of the weights from
-            before training, its norms folded; None where these are not known.
         seed: Of what is drawn.
     """
 
     student: nn.Module
-    initial: Callable[[], nn.Module] | None = None
     seed: int = 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
@@ -85,21 +86,20 @@ class Climber:
         start = time.monotonic()
         rungs = [self._norms()]
         blocks = replace(self.data, training=self.calibration, loaders=())
-        local = self._objective(_LOCAL)
+        local = self._objective(_LOCAL, self.student)
         comparable = bool(self.calibration and local.places(self.calibration[0][0]))
-        whole = self._objective(_WHOLE if comparable else _WHOLE[:1])
-        steps = [("end to end", whole, self.data, 1.0)]
+        steps = [("end to end", _WHOLE if comparable else _WHOLE[:1], self.data, 1.0)]
         if comparable:
-            steps.insert(0, ("blocks", local, blocks, _BLOCKS))
-        for name, objective, data, share in steps:
+            steps.insert(0, ("blocks", _LOCAL, blocks, _BLOCKS))
+        for name, terms, data, share in steps:
             left = seconds - (time.monotonic() - start)
             if left > 0:
-                rungs.append(self._trained(name, objective, data, left * share, on_rung))
+                rungs.append(self._trained(name, terms, data, left * share, on_rung))
         return tuple(rungs)
 
-    def _objective(self, terms: tuple[str, ...]) -> Objective:
+    def _objective(self, terms: tuple[str, ...], student: nn.Module) -> Objective:
         return Objective(
-            self.student,
+            student,
             (self.dense,),
             RecoveryRecipe(terms=terms).made_terms(),
             resolution=self.resolution,
@@ -123,30 +123,40 @@ class Climber:
     def _trained(
         self,
         name: str,
-        objective: Objective,
+        terms: tuple[str, ...],
         data: RecoveryData,
         seconds: float,
         on_rung: Callable[[str, int, int], None],
     ) -> Rung:
         start = time.monotonic()
-        each = _step_seconds(objective, data.training)
-        steps = max(1, int((seconds - (time.monotonic() - start)) / max(each, 1e-6)))
-        recipe = RecoveryRecipe(epochs=_ENDLESS, steps=steps)
+        each, judging = self._step_seconds(terms, data)
+        left = seconds - (time.monotonic() - start) - judging
+        steps = max(1, int(left / max(each, 1e-6)))
         found: Recovered = recover(
-            objective, data, recipe, on_step=lambda done, _: on_rung(name, done, steps)
+            self._objective(terms, self.student),
+            data,
+            RecoveryRecipe(epochs=_ENDLESS, steps=steps),
+            on_step=lambda done, _: on_rung(name, done, steps),
         )
         assert found.before is not None
         reached = found.before if found.reached is None else found.reached
         kept = found.kept != "first"
         return Rung(name, found.before, reached, kept, time.monotonic() - start, found.steps)
 
+    def _step_seconds(self, terms: tuple[str, ...], data: RecoveryData) -> tuple[float, float]:
+        """What a step takes about, and what looking at held-back data before and after does.
 
-def _step_seconds(objective: Objective, batches: Iterable[tuple[Tensor, Any]]) -> float:
-    """What a step takes about: the median of some, the first of which is not counted."""
-    took = []
-    for inputs, targets in itertools.islice(batches, _TIMED):
+        Some steps of a copy are made: the first is not counted, of the others it is the median.
+        """
+        copied, moments = copy.deepcopy(self.student), [time.monotonic()]
+        recover(
+            self._objective(terms, copied),
+            replace(data, held_back=None),
+            RecoveryRecipe(epochs=_ENDLESS, steps=_TIMED),
+            on_step=lambda done, of: moments.append(time.monotonic()),
+        )
+        took = [after - before for before, after in pairwise(moments)]
+        assert data.held_back is not None
         start = time.monotonic()
-        objective(inputs, targets).backward()
-        took.append(time.monotonic() - start)
-    objective.zero_grad()
-    return median(took[1:] or took or [0.0])
+        data.held_back(copied.cpu().eval().requires_grad_(False))
+        return median(took[1:] or took), 2 * (time.monotonic() - start)

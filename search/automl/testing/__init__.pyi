@@ -18,4 +18,5 @@ from .quantizers import QuantizerContract as QuantizerContract
 from .reconstructions import ReconstructionContract as ReconstructionContract
 from .recoveries import StartContract as StartContract
 from .recoveries import TermContract as TermContract
+from .recoveries import TrainedQuantizerContract as TrainedQuantizerContract
 from .runtimes import RuntimeContract as RuntimeContract

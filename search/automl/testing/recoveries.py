@@ -1,4 +1,4 @@
-"""What every loss and every start of a recovery has to hold to; see `automl.testing`."""
+"""What all losses, starts and trained roundings have to hold to; see `automl.testing`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import torch
 from torch import nn
 
 from automl.network import with_norms
-from automl.recovery import STARTS, TERMS, Beginning, Objective, Term
+from automl.recovery import (
+    STARTS,
+    TERMS,
+    TRAINED_QUANTIZERS,
+    Beginning,
+    Levels,
+    Objective,
+    Term,
+    TrainedQuantizer,
+)
 from automl.testing.networks import made_images, made_network
 
 Tensor = torch.Tensor
@@ -109,3 +118,50 @@ class StartContract:
         one, other = self.begun(3), self.begun(3)
         assert torch.equal(torch.get_rng_state(), state)
         assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+class TrainedQuantizerContract:
+    """Three promises. Inherit it, and override what differs.
+
+    Attributes:
+        name: The quantizer's, as it is asked for.
+    """
+
+    name: ClassVar[str]
+
+    def make(self) -> TrainedQuantizer:
+        """The quantizer."""
+        return TRAINED_QUANTIZERS.build(self.name)
+
+    def rounded(self, levels: Levels, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Drawn values [8, 6], steps [8, 1], and what the quantizer makes of both."""
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(8, 6, generator=generator).requires_grad_()
+        step = (0.1 + torch.rand(8, 1, generator=generator)).requires_grad_()
+        return values, step, self.make()(values, step, levels, values.numel() // 8)
+
+    def test_values_are_the_nearest_integers_of_the_range_times_the_step(self) -> None:
+        """As calibration rounds: a training begins with the outputs of the rounded network."""
+        for levels in (Levels(-7, 7), Levels(0, 15), Levels(-1, 1, binary=True)):
+            values, step, found = self.rounded(levels, 0)
+            torch.testing.assert_close(found, levels.nearest(values / step) * step)
+
+    def test_gradients_of_values_and_steps_are_finite_and_not_all_zero(self) -> None:
+        """And of their shapes."""
+        values, step, found = self.rounded(Levels(-7, 7), 1)
+        found.square().sum().backward()
+        for each in (values, step):
+            assert each.grad is not None
+            assert each.grad.shape == each.shape
+            assert torch.isfinite(each.grad).all()
+            assert each.grad.abs().max() > 0
+
+    def test_the_same_values_are_rounded_the_same_and_stay_as_they_are(self) -> None:
+        """It keeps nothing, draws nothing and works on copies."""
+        quantizer, levels = self.make(), Levels(-7, 7)
+        values, step, _ = self.rounded(levels, 2)
+        before = values.detach().clone(), step.detach().clone()
+        found = [quantizer(values, step, levels, 6).detach() for _ in range(2)]
+        assert torch.equal(found[0], found[1])
+        assert torch.equal(values.detach(), before[0])
+        assert torch.equal(step.detach(), before[1])

@@ -6,6 +6,11 @@ import torch
 
 from automl.recovery.base import Levels
 from automl.recovery.quantizers.lsq import LearnedSteps
+from automl.testing import TrainedQuantizerContract
+
+
+class TestLsq(TrainedQuantizerContract):
+    name = "lsq"
 
 
 def test_gradients_are_those_of_the_paper() -> None:
