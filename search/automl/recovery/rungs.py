@@ -22,8 +22,8 @@ Tensor = torch.Tensor
 #: Share of the time that blocks are distilled for; the rest is for all of it end to end.
 _BLOCKS: Final = 0.25
 #: What the rungs minimise.
-_LOCAL: Final = ("hints:local=true",)
-_WHOLE: Final = ("kd", "hints")
+_LOCAL: Final[tuple[str, ...]] = ("hints:local=true",)
+_WHOLE: Final[tuple[str, ...]] = ("kd", "hints")
 #: Passes over the data that no time allows.
 _ENDLESS: Final = 1_000_000
 #: Steps that are timed.
