@@ -22,8 +22,8 @@ Tensor = torch.Tensor
 #: Share of the time that blocks are distilled for; the rest is for all of it end to end.
 _BLOCKS: Final = 0.25
 #: What the rungs minimise.
-_LOCAL: Final[tuple[str, ...]] = ("hints:local=true",)
-_WHOLE: Final[tuple[str, ...]] = ("kd", "hints")
+_LOCAL: Final = ("hints:local=true",)
+_WHOLE: Final = ("kd", "hints")
 #: Passes over the data that no time allows.
 _ENDLESS: Final = 1_000_000
 #: Steps that are timed.
@@ -88,9 +88,10 @@ class Climber:
         blocks = replace(self.data, training=self.calibration, loaders=())
         local = self._objective(_LOCAL, self.student)
         comparable = bool(self.calibration and local.places(self.calibration[0][0]))
-        steps = [("end to end", _WHOLE if comparable else _WHOLE[:1], self.data, 1.0)]
-        if comparable:
-            steps.insert(0, ("blocks", _LOCAL, blocks, _BLOCKS))
+        whole = _WHOLE if comparable else _WHOLE[:1]
+        steps: list[tuple[str, tuple[str, ...], RecoveryData, float]]
+        steps = [("blocks", _LOCAL, blocks, _BLOCKS)] if comparable else []
+        steps.append(("end to end", whole, self.data, 1.0))
         for name, terms, data, share in steps:
             left = seconds - (time.monotonic() - start)
             if left > 0:
