@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -320,8 +320,9 @@ def _layer_info(path: Path) -> None:
 
 def _timings(path: Path) -> None:
     path.with_name("ops.json").write_text(json.dumps(OPERATORS))
-    for _ in _read_timings(path, "fp32", read_operators):
-        pass
+    with chdir(path.parent):  # its first column names files as the command line does
+        for _ in _read_timings(Path(path.name), "fp32", read_operators):
+            pass
 
 
 def _record(path: Path) -> None:
