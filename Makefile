@@ -19,6 +19,8 @@
 #                      goes on where it stopped (RECOVERY="--networks resnet20 --minutes 5 --seeds 0")
 # make scoreboard      every method shown to work, a row each: what has no result yet, and docs/scoreboard.md
 #                      (SCOREBOARD="--rows rank-spatial-half --seeds 0")
+# make docs            these pages as a site, in build/site
+# make dist            the wheel and the source that are published, in dist/
 # make fuzz            readers fed with changed files, a million of them (FUZZ="--inputs 10000"); goes on where it stopped
 #
 # torch from PyPI brings CUDA along. For the CPU build alone:
@@ -30,7 +32,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust bench-recovery scoreboard fuzz clean
+.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust bench-recovery scoreboard fuzz docs dist clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -114,6 +116,13 @@ FUZZ ?= --inputs 1000000
 fuzz: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_fuzz.py $(FUZZ)
 
+docs: $(VENV)/.ready-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+dist: $(VENV)/.ready-dev
+	@$(BIN)/python -m hatchling build
+
 clean:
 	rm -rf $(VENV)
 
@@ -122,6 +131,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (once)"
+	@$(BIN)/python -m pip uninstall --quiet --quiet --yes automl  # what automl-latency was called before 0.2
 	@$(INSTALL) -e .
 	@touch $@
 

@@ -11,12 +11,14 @@ import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Final, Protocol, TypeVar
 
 from automl.interrupts import OverTime, asked_to_end
 
 T = TypeVar("T")
 
+#: What the package index calls us: there `automl`, the import and the command, is another's.
+DISTRIBUTION: Final = "automl-latency"
 #: Characters of a name that is compared or shown among others, and of a message.
 _NAME, _MESSAGE = 120, 1500
 
@@ -250,6 +252,11 @@ class InfeasibleError(AutomlError, ValueError):
         super().__init__(f"{text}; {advice}" if advice else text, options=options)
         self.budget, self.least = budget, dict(least)
         self.args = (budget, self.least)  # what a pickled error is made from anew
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of ours brings."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def nearest(found: str, valid: Iterable[str], count: int = 3) -> str:

@@ -47,7 +47,7 @@ def test_what_lacks_is_said_with_what_installs_it(
     monkeypatch.setattr(dashboard, "find_spec", lambda _: None)
     status, out, err = automl("dashboard", "run")
     assert (status, out) == (2, "")
-    assert err.endswith("not installed: pip install 'automl[dashboard]'\n")
+    assert err.endswith("not installed: pip install 'automl-latency[dashboard]'\n")
 
 
 def test_a_folder_without_trials_is_refused(automl: Any, monkeypatch: pytest.MonkeyPatch) -> None:

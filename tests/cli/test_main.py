@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command import BUDGET, MODEL, Pipeline
 
-from automl import pipeline
+from automl import __version__, pipeline
 from automl.cli.main import run
 from automl.cost import Budget, Limit
 from automl.errors import InfeasibleError, StudyError, TargetError
@@ -157,7 +157,7 @@ def test_an_unexpected_error_is_one_line_unless_debugging(folder: Path) -> None:
 
 
 def test_version(automl: Any) -> None:
-    assert automl("--version") == (0, "automl 0.1.0\n", "")
+    assert automl("--version") == (0, f"automl {__version__}\n", "")
 
 
 def test_a_shell_is_told_how_a_line_may_go_on(automl: Any, monkeypatch: pytest.MonkeyPatch) -> None:

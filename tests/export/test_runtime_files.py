@@ -23,7 +23,7 @@ def test_a_package_that_lacks_is_named(package: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
     path = tmp_path / "model.file"
-    with pytest.raises(UsageError, match=rf"^{package}.* pip install 'automl\["):
+    with pytest.raises(UsageError, match=rf"^{package}.* pip install 'automl-latency\["):
         WRITERS[package](nn.Conv2d(3, 4, 3).eval(), SHAPE, path)
     assert not path.exists()
 

@@ -21,7 +21,7 @@ def test_what_to_install_is_said_where_there_is_no_ray(monkeypatch: pytest.Monke
     monkeypatch.setattr(cluster, "find_spec", lambda name: importlib.util.find_spec(f"no_{name}"))
     with pytest.raises(UsageError) as error:
         check_ray("a sweep on a cluster")
-    assert str(error.value) == "a sweep on a cluster needs Ray: pip install 'automl[ray]'"
+    assert str(error.value) == "a sweep on a cluster needs Ray: pip install 'automl-latency[ray]'"
 
 
 def test_an_address_where_nothing_listens_is_named_with_how_long_it_was_tried(

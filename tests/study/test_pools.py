@@ -29,7 +29,10 @@ def test_several_need_ray_and_it_is_said_what_to_install(
     monkeypatch.setattr(cluster, "find_spec", lambda name: importlib.util.find_spec(f"no_{name}"))
     with pytest.raises(UsageError) as error, open_pool(lambda policy: 1.0, settings):
         pass
-    assert str(error.value) == "scoring in several workers needs Ray: pip install 'automl[ray]'"
+    assert (
+        str(error.value)
+        == "scoring in several workers needs Ray: pip install 'automl-latency[ray]'"
+    )
 
 
 def test_what_cannot_be_sent_is_named_before_anything_is_started() -> None:

@@ -205,7 +205,9 @@ def test_our_own_errors_are_handed_on() -> None:
 
 def test_a_driver_that_is_missing_is_named_with_what_brings_it() -> None:
     missing = ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
-    with pytest.raises(StudyError, match=r"psycopg is not installed: pip install 'automl\[post"):
+    with pytest.raises(
+        StudyError, match=r"psycopg is not installed: pip install 'automl-latency\[post"
+    ):
         wait_for(once(missing), "here", opening=True)
 
 

@@ -53,7 +53,7 @@ def test_without_ray_it_is_said_what_to_install(
     found = importlib.util.find_spec
     monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "ray" else found(name))
     asked = recipe(common={"budget": "60%", "agent": "uniform"}, grid={"seed": [0, 1]})
-    with pytest.raises(UsageError, match=r"pip install 'automl\[ray\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'automl-latency\[ray\]'"):
         run_sweep(asked, ray="local")
     one = recipe(common={"budget": "60%", "agent": "uniform"})
     assert run_sweep(one, ray="local").rows[0].state == "COMPLETE"  # which needs none

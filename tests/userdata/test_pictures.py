@@ -114,7 +114,7 @@ def test_without_pillow_it_is_said_what_to_install(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(DataError, match=r"pip install 'automl\[images\]'"):
+    with pytest.raises(DataError, match=r"pip install 'automl-latency\[images\]'"):
         load_data(f"folder:{photos}", 10)
 
 

@@ -111,7 +111,9 @@ def test_safetensors_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ModelError, match=r"w.bin cannot be read as safetensors: "):
         load_weights(small(), tmp_path / "w.bin")
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(ModelError, match=r"not installed: pip install 'automl\[safetensors\]'"):
+    with pytest.raises(
+        ModelError, match=r"not installed: pip install 'automl-latency\[safetensors\]'"
+    ):
         load_weights(small(), tmp_path / "w.safetensors")
 
 

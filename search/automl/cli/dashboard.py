@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 
 from automl.cli.terminal import hint, say
-from automl.errors import Raised, StudyError, UsageError, attempt
+from automl.errors import Raised, StudyError, UsageError, attempt, install_command
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
@@ -35,8 +35,8 @@ def dashboard(run: Run, host: Host = "127.0.0.1", port: Port = 8080) -> None:
     """Show a run's trials in optuna-dashboard until Ctrl-C, also while it searches."""
     if find_spec("optuna_dashboard") is None:
         raise UsageError(
-            "trials are shown by optuna-dashboard, which is not installed:"
-            " pip install 'automl[dashboard]'"
+            "trials are shown by optuna-dashboard, which is not installed: "
+            f"{install_command('dashboard')}"
         )
     study = run / _STUDY
     if not study.is_file():

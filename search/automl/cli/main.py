@@ -22,8 +22,10 @@ from automl.cli import (
     policies,
     reports,
     searches,
+    starting,
     sweeps,
     tables,
+    worked,
 )
 from automl.cli.manner import speaking, split_manner
 from automl.cli.terminal import answering, complain, give_up, leave
@@ -43,6 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(searches.search)
+app.command("init")(starting.init)
+app.command("examples")(worked.examples)
 app.command("sweep")(sweeps.sweep)
 app.command("apply")(policies.apply)
 app.command("verify")(policies.verify)

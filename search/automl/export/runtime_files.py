@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from automl.compression import QuantizedModel
-from automl.errors import ModelError, Raised, UsageError, attempt
+from automl.errors import ModelError, Raised, UsageError, attempt, install_command
 from automl.export.float_onnx import BetweenTensors, between_tensors, cause_of, quiet
 from automl.files import scratch_folder, write_whole
 from automl.network import example_of, named_tensors
@@ -105,8 +105,8 @@ def _module(name: str, runtime: str) -> Any:
         return found
     if isinstance(found.error, ModuleNotFoundError):
         raise UsageError(
-            f"{found.error.name}, which writes files for {runtime}, is not installed: pip install"
-            f" 'automl[{runtime.lower()}]'"
+            f"{found.error.name}, which writes files for {runtime}, is not installed: "
+            f"{install_command(runtime.lower())}"
         ) from found.error
     raise UsageError(f"{name} of {runtime} cannot be imported: {found}") from found.error
 

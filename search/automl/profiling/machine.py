@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from automl.errors import MeasureError, TargetError
+from automl.errors import DISTRIBUTION, MeasureError, TargetError, install_command
 from automl.latency import CPU_RUNTIME, cpu_fields, user_folder
 from automl.profiling.device import Conditions, conditions
 from automl.profiling.pipe import Pipe
@@ -49,7 +49,6 @@ _INSTRUCTIONS: Final = {
 }
 #: Packages that weights, scores and times come from.
 _WORKING: Final = ("torch", CPU_RUNTIME, "onnx", "numpy", "scipy", "optuna")
-_NAME: Final = "automl"
 _REQUIREMENT: Final = re.compile(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)[^;]*(;.*extra\b.*)?")
 
 
@@ -180,7 +179,7 @@ def requirements() -> dict[str, tuple[str, bool]]:
     Nothing where it runs without having been installed.
     """
     try:
-        lines = metadata.requires(_NAME) or []
+        lines = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return {}
     found = [match for line in lines if (match := _REQUIREMENT.fullmatch(line.replace(" ", "")))]
@@ -239,7 +238,7 @@ def _packages() -> Iterator[Package]:
     for name, (extra, purpose) in brought.items():
         least = asked.get(name, ("", False))[0]
         version = version_of(name)
-        yield Package(name, version, least, purpose, f"pip install 'automl[{extra}]'", False)
+        yield Package(name, version, least, purpose, install_command(extra), False)
 
 
 def _folders() -> Iterator[Folder]:

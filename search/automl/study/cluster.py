@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Final
 
-from automl.errors import ClusterError, Raised, UsageError, attempt
+from automl.errors import ClusterError, Raised, UsageError, attempt, install_command
 
 #: How long a cluster is waited for that does not answer.
 REACH_SECONDS: Final = 15.0
@@ -28,7 +28,7 @@ def check_ray(purpose: str) -> None:
         UsageError: It is not; says what to install.
     """
     if find_spec("ray") is None:
-        raise UsageError(f"{purpose} needs Ray: pip install 'automl[ray]'")
+        raise UsageError(f"{purpose} needs Ray: {install_command('ray')}")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,14 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from automl.errors import AutomlError, Raised, StorageError, StudyError, attempt
+from automl.errors import (
+    AutomlError,
+    Raised,
+    StorageError,
+    StudyError,
+    attempt,
+    install_command,
+)
 
 T = TypeVar("T")
 
@@ -161,5 +168,5 @@ def _first_line(error: BaseException) -> str:
 def _advised(raised: Raised) -> str:
     error = raised.error
     if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
-        return f"{error.name} is not installed: pip install 'automl[postgresql]'"
+        return f"{error.name} is not installed: {install_command('postgresql')}"
     return str(raised)

@@ -4,6 +4,7 @@ from .data import Data as Data
 from .digests import data_digest as data_digest
 from .digests import weights_digest as weights_digest
 from .exported import from_exported as from_exported
+from .first_settings import settings_text as settings_text
 from .inputs import Inputs as Inputs
 from .labels import has_classes as has_classes
 from .labels import tensor_of_targets as tensor_of_targets

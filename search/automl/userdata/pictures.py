@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from automl.errors import DataError, Raised, attempt
+from automl.errors import DataError, Raised, attempt, install_command
 from automl.userdata.sources import (
     BATCH,
     PARTS,
@@ -183,5 +183,5 @@ def _need_pillow() -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise DataError(
-            "pictures are read by Pillow, which is not installed: pip install 'automl[images]'"
+            f"pictures are read by Pillow, which is not installed: {install_command('images')}"
         ) from None

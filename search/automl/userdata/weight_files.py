@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import torch
 
 from automl.documents import open_file, shown
-from automl.errors import ModelError, Raised, attempt
+from automl.errors import ModelError, Raised, attempt, install_command
 from automl.userdata.archives import members
 
 #: What files begin with that hold no state dict, and what to do with each.
@@ -79,8 +79,8 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
     except ImportError:
         raise ModelError(
-            f"{path} is read by safetensors, which is not installed: pip install"
-            " 'automl[safetensors]'"
+            f"{path} is read by safetensors, which is not installed: "
+            f"{install_command('safetensors')}"
         ) from None
     found = attempt(lambda: load_file(path))
     if isinstance(found, Raised):
