@@ -21,6 +21,10 @@ from made_runs import make_run, make_sweep
 from ray.scripts.scripts import start as start_ray
 from ray.scripts.symmetric_run import symmetric_run
 
+from automl.cost import Budget, Limit
+from automl.errors import InfeasibleError
+from automl.units import parse_budget
+
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Seconds after which a command hangs; a busy machine may take minutes for what is quick elsewhere.
@@ -123,10 +127,50 @@ def test_tutorial(tmp_path: Path) -> None:
     assert any("measured latency" in text for text in printed)
 
 
+def test_start(tmp_path: Path) -> None:
+    printed = follow("docs/start.md", tmp_path)
+    assert "Next: automl examples detector" in printed[1]
+    assert "Next: cd first && python train.py && automl search" in printed[2]
+    assert printed[3].endswith("Next: automl search\n")
+    assert "predicted latency" in printed[4]
+    assert (tmp_path / "small.onnx").is_file()
+
+
 def test_own(tmp_path: Path) -> None:
     printed = follow("docs/own.md", tmp_path)
+    assert len(printed) == 2
+    assert (tmp_path / "runs" / "wider" / "policy.json").is_file()
+
+
+def test_data(tmp_path: Path) -> None:
+    printed = follow("docs/data.md", tmp_path)
     assert "note: the dense network is at chance" in " ".join(printed[1].split())
     assert "note: the data has no labels" in " ".join(printed[2].split())
+
+
+def test_device(tmp_path: Path) -> None:
+    printed = follow("docs/device.md", tmp_path)
+    assert any(each["name"] == "rpi4-1t" for each in json.loads(printed[1]))
+    assert (tmp_path / ".automl" / "tables").is_dir()
+
+
+def test_budgets(tmp_path: Path) -> None:
+    printed = follow("docs/budgets.md", tmp_path)
+    assert "70% and 80%size" in printed[1]
+    text = (ROOT / "docs/budgets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*`) \| ([\w-]+) \|", text, re.MULTILINE)
+    called = {"latency": "latency", "multiply-accumulates": "macs", "size": "bytes"}
+    assert {limits for _, limits in rows} == called.keys()
+    for written, limits in rows:
+        for limit in re.findall(r"`([^`]+)`", written):
+            assert parse_budget(limit).quantity == called[limits]
+    said = str(InfeasibleError(Budget((Limit("latency", 1e-5),)), {"latency": 2e-3}))
+    assert said in text
+
+
+def test_choices(tmp_path: Path) -> None:
+    printed = follow("docs/choices.md", tmp_path)
+    assert "rank-spatial" in printed[1]
 
 
 def test_delivery(tmp_path: Path) -> None:
