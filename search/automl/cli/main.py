@@ -28,7 +28,7 @@ from automl.cli import (
     worked,
 )
 from automl.cli.manner import speaking, split_manner
-from automl.cli.terminal import answering, complain, give_up, leave
+from automl.cli.terminal import answering, complain, give_up, leave, logging_shown
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 from automl.interrupts import asked_to_end, endable
 
@@ -74,6 +74,10 @@ def _print_version(wanted: bool) -> None:
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Also each stage, each trial and what is logged."),
+    ] = False,
     log_format: Annotated[
         str, typer.Option("--log-format", metavar="text|json", help="Of the lines on stderr.")
     ] = "text",
@@ -82,7 +86,13 @@ def _main(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
-    del debug, quiet, log_format, version  # `run` takes these off the line, wherever they stand
+    del (
+        debug,
+        quiet,
+        verbose,
+        log_format,
+        version,
+    )  # `run` takes these off the line, wherever they stand
 
 
 def run() -> None:
@@ -103,6 +113,7 @@ def run() -> None:
         try:
             words, manner = split_manner(given)
             stack.enter_context(speaking(manner))
+            stack.enter_context(logging_shown(manner.verbose))
             with answering():
                 # not app(): that would put typer's own excepthook in place of ours
                 command = typer.main.get_command(app)

@@ -12,6 +12,7 @@ from automl.errors import OptionError, nearest
 #: What stderr is written in.
 FORMATS: Final = ("text", "json")
 _QUIET: Final = ("-q", "--quiet")
+_VERBOSE: Final = ("-v", "--verbose")
 _FORMAT: Final = "--log-format"
 
 
@@ -22,10 +23,12 @@ class Manner:
     Attributes:
         quiet: Whether only results and errors are told: no progress, no stages, no next command.
         as_json: Whether each line on stderr is a JSON object.
+        verbose: Whether each stage and each trial has a line, and what the package logs is shown.
     """
 
     quiet: bool = False
     as_json: bool = False
+    verbose: bool = False
 
 
 class _Chosen:
@@ -53,7 +56,7 @@ def split_manner(words: Sequence[str]) -> tuple[list[str], Manner]:
     """The words of a line without those on how to speak, wherever they stand; and how to.
 
     Raises:
-        OptionError: A format that there is not; names the nearest.
+        OptionError: A format that there is not; names the nearest. Less and more at once.
     """
     rest, chosen = list[str](), Manner()
     left = iter(words)
@@ -61,10 +64,14 @@ def split_manner(words: Sequence[str]) -> tuple[list[str], Manner]:
         name, equals, value = word.partition("=")
         if word in _QUIET:
             chosen = replace(chosen, quiet=True)
+        elif word in _VERBOSE:
+            chosen = replace(chosen, verbose=True)
         elif name == _FORMAT:
             chosen = replace(chosen, as_json=_format(value if equals else next(left, "")) == "json")
         else:
             rest.append(word)
+    if chosen.quiet and chosen.verbose:
+        raise OptionError("verbose", "it asks for more, and quiet for less", options=("quiet",))
     return rest, chosen
 
 

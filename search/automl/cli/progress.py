@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar in a terminal, elsewhere a line every ten seconds."""
+"""Progress on stderr: a view that is drawn anew in a terminal, elsewhere now and then a line."""
 
 from __future__ import annotations
 
@@ -11,56 +11,46 @@ from dataclasses import replace
 from typing import Final
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from automl.cli.durations import duration
+from automl.cli.live import View
 from automl.cli.manner import manner
+from automl.cli.terminal import drawing
 from automl.errors import printable
-from automl.pipeline import Event
+from automl.pipeline import Event, TrialPoint
+from automl.units import format_macs, format_quantity
 
 #: Between two lines where there is no terminal.
 LINE_SECONDS: Final = 10.0
 
 
 class Bar:
-    """Listens to events; one line per stage. Use as a context manager.
+    """Listens to events; shows one line per stage, and the front. Use as a context manager.
 
     Where stderr is no terminal (CI, nohup, a pipe) a line every ten seconds says what is being done
     and how much of it is left, also while a stage has nothing to tell; so it does as JSON wherever
-    that is asked for, and nothing is shown where only results are. What is printed meanwhile,
+    that is asked for, and nothing is shown where only results are. Where more is asked for, each
+    stage that begins and each trial that ends has a line as well. What is printed meanwhile,
     by the user's code or by Ray of a worker that died, goes to stderr: stdout holds the answer
     alone.
     """
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        drawn = console.is_terminal and not (manner().quiet or manner().as_json)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<12}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}", markup=False),
-            console=console,
-            disable=not drawn,
-        )
-        self._lines = None if drawn or manner().quiet else _Lines(console)
-        self._tasks: dict[str, TaskID] = {}
+        self._console = Console(stderr=True)
+        terminal = self._console.is_terminal and not self._console.is_dumb_terminal
+        drawn = terminal and not (manner().quiet or manner().as_json)
+        self._view = View(self._console) if drawn else None
+        self._lines = None if drawn or manner().quiet else _Lines(self._console)
+        self._start, self._stage = time.monotonic(), ""
         self._meanwhile = contextlib.redirect_stdout(sys.stderr)
+        self._drawing: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
     def __enter__(self) -> Bar:
         self._meanwhile.__enter__()
-        self._progress.start()
+        if self._view is not None:
+            self._drawing = drawing(lambda: self._console.show_cursor(True))
+            self._drawing.__enter__()
+            self._view.start()
         if self._lines is not None:
             self._lines.start()
         return self
@@ -68,20 +58,31 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self._lines is not None:
             self._lines.stop()
-        self._progress.stop()
+        if self._view is not None:
+            self._view.stop()
+            self._drawing.__exit__(None, None, None)
         self._meanwhile.__exit__(None, None, None)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         event = replace(event, stage=printable(event.stage))
+        if manner().verbose:
+            self._tell(event)
         if self._lines is not None:
             self._lines.event = event
-        if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, best="")
-        best = "" if event.best is None else f"best {event.best:.4g}"
-        self._progress.update(
-            self._tasks[event.stage], completed=event.done, total=event.total, best=best
-        )
+        if self._view is not None:
+            self._view.show(event)
+
+    def _tell(self, event: Event) -> None:
+        """A line of each stage that begins and each trial that ends."""
+        seconds = time.monotonic() - self._start
+        if event.stage != self._stage:
+            self._stage = event.stage
+            write = json_line if manner().as_json else line
+            _print(self._console, write(replace(event, trial=None), seconds))
+        if event.trial is not None:
+            tell = json_trial if manner().as_json else trial_line
+            _print(self._console, tell(event.trial, seconds))
 
 
 class _Lines:
@@ -108,8 +109,11 @@ class _Lines:
             if self.event is not None:
                 seconds = time.monotonic() - self._start
                 write = json_line if manner().as_json else line
-                text = write(self.event, seconds)
-                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+                _print(self._console, write(self.event, seconds))
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def line(event: Event, seconds: float) -> str:
@@ -119,10 +123,31 @@ def line(event: Event, seconds: float) -> str:
         words.append(f"{event.done:,} of {event.total:,}")
     if event.best is not None:
         words.append(f"best {event.best:.4g}")
+    if event.left_seconds is not None:
+        words.append(f"at most {duration(event.left_seconds)} left")
     return ", ".join(words)
 
 
 def json_line(event: Event, seconds: float) -> str:
     """The same as a JSON object; what is not known is null."""
     said = {"seconds": round(seconds, 1), "stage": event.stage, "done": event.done}
-    return json.dumps({**said, "total": event.total, "best": event.best})
+    left = None if event.left_seconds is None else round(event.left_seconds, 1)
+    return json.dumps({**said, "total": event.total, "best": event.best, "left_seconds": left})
+
+
+def trial_line(trial: TrialPoint, seconds: float) -> str:
+    """One trial: what it scored, or why it did not, and what it costs."""
+    words = [f"{seconds:.0f} s: trial {trial.number}"]
+    words.append(f"score {trial.score:.4g}" if trial.score is not None else trial.state.lower())
+    if trial.latency is not None:
+        words.append(format_quantity("latency", trial.latency, trial.course.unit))
+    words += [format_macs(trial.macs), f"in {trial.seconds:.2g} s"]
+    return printable(", ".join(words) + (f": {trial.reason}" if trial.reason else ""))
+
+
+def json_trial(trial: TrialPoint, seconds: float) -> str:
+    """The same as a JSON object; what is not known is null."""
+    said = {"seconds": round(seconds, 1), "trial": trial.number, "state": trial.state}
+    costs = {"latency": trial.latency, "macs": trial.macs, "bytes": trial.bytes}
+    took = {"took_seconds": round(trial.seconds, 3), "reason": trial.reason}
+    return json.dumps({**said, "score": trial.score, **costs, **took})

@@ -9,11 +9,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn, TextIO
 
 import typer
@@ -88,6 +89,22 @@ class _Answer:
     stream: TextIO | None = None
 
 
+class _Drawn:
+    """What leaves the terminal whole where the process is ended at once."""
+
+    undo: Callable[[], object] = staticmethod(lambda: None)
+
+
+@contextlib.contextmanager
+def drawing(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` where the process is ended within the block; what leaves it does so itself."""
+    _Drawn.undo = staticmethod(undo)
+    try:
+        yield
+    finally:
+        _Drawn.undo = staticmethod(lambda: None)
+
+
 def say(text: str = "", *, end: str = "\n") -> None:
     """Print a line of the answer on stdout.
 
@@ -104,6 +121,33 @@ def complain(text: str) -> None:
     shown = json.dumps({"message": text}) if manner().as_json else printable(text)
     with contextlib.suppress(OSError, ValueError, OutputError):
         typer.echo(shown, err=True)
+
+
+class _Told(logging.Handler):
+    """Shows what the package logs as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        complain(f"automl: {record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextlib.contextmanager
+def logging_shown(shown: bool) -> Iterator[None]:
+    """Show all that the package logs, down to DEBUG, until the block ends; else as it is set."""
+    if not shown:
+        yield
+        return
+    log, handler = logging.getLogger("automl"), _Told()
+    level, spread = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = spread
 
 
 def hint(text: str) -> None:
@@ -188,6 +232,7 @@ def give_up(error: OverTime) -> None:
         f"automl: code of the model or of its data hangs and cannot be interrupted: {error};"
         " what was found so far is in the run folder"
     )
+    _Drawn.undo()
     os._exit(UsageError.exit_status)
 
 

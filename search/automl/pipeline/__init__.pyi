@@ -13,6 +13,8 @@ from .front import search_front as search_front
 from .packing import Packed as Packed
 from .packing import inspect as inspect
 from .packing import pack as pack
+from .points import Course as Course
+from .points import TrialPoint as TrialPoint
 from .profiling import profile as profile
 from .requests import ApplyRequest as ApplyRequest
 from .requests import ApplyResult as ApplyResult

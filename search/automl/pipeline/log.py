@@ -15,6 +15,7 @@ from automl.documents import open_file, parse_json
 from automl.errors import StudyError
 from automl.files import naming
 from automl.heap import give_back, peak_bytes
+from automl.pipeline.points import Course, TrialPoint
 from automl.pipeline.requests import Event, OnEvent, StageCost
 from automl.study import Completed, Failed, Trial
 
@@ -40,6 +41,9 @@ class Log:
         self._stages: dict[str, StageCost] = {}
         self._best: float | None = None
         self._trials = 0
+        self._course = Course()
+        self._until: int | None = None
+        self._pace = _Pace()
 
     def __call__(self, event: Event) -> None:
         if event.stage != self._stage:
@@ -60,6 +64,11 @@ class Log:
         before = self._stages.get(self._stage)
         seconds = time.monotonic() - self._began + (before.seconds if before else 0.0)
         self._stages[self._stage] = StageCost(self._stage, seconds, peak_bytes())
+
+    def expect(self, course: Course) -> None:
+        """Tell of the study that begins, whose trials come next."""
+        self._course, self._pace = course, _Pace(course.seconds)
+        self._until = None if course.trials is None else self._trials + course.trials
 
     def knows(self, trial: Trial) -> bool:
         """Whether the trial was told of before the run was resumed."""
@@ -85,7 +94,26 @@ class Log:
             images = trial.images if isinstance(trial, Completed) else None
             line |= {"seconds": round(trial.seconds, 3), "reason": reason, "images": images}
             self._write({**line, **cost, "chosen": chosen})
-        self(Event("searching", self._trials))
+        point = self._point(trial)
+        self._pace.count(point)
+        until = None if self._until is None else max(self._until, self._trials)
+        missing = None if until is None else until - self._trials
+        left = self._pace.left(missing)
+        self(Event("searching", self._trials, until, left_seconds=left, trial=point))
+
+    def _point(self, trial: Trial) -> TrialPoint:
+        return TrialPoint(
+            number=trial.number,
+            state=trial.state,
+            score=trial.score if isinstance(trial, Completed) else None,
+            latency=_figures(trial.cost.latency),
+            macs=trial.cost.macs,
+            bytes=trial.cost.bytes,
+            seconds=trial.seconds,
+            reason=trial.reason if isinstance(trial, Failed) else "",
+            course=self._course,
+            stored=self.knows(trial),
+        )
 
     def _write(self, line: dict[str, object]) -> None:
         stamped = {"at_seconds": round(time.monotonic() - self._start, 2), **line}
@@ -93,6 +121,32 @@ class Log:
             if file.tell() and not _ends_whole(file):
                 file.write(b"\n")  # after a line that a kill cut off
             file.write(json.dumps(stamped).encode() + b"\n")
+
+
+class _Pace:
+    """How fast trials come, and how long the study still takes at the most.
+
+    Args:
+        seconds: That it may take; None for no limit.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._start, self._seconds, self._done = time.monotonic(), seconds, 0
+
+    def count(self, point: TrialPoint) -> None:
+        """Take in a trial; those from before the run was resumed cost no time."""
+        if point.stored:
+            self._start = time.monotonic()
+        else:
+            self._done += 1
+
+    def left(self, trials: int | None) -> float | None:
+        """Seconds until so many more are done or the time is over; None where nothing says it."""
+        gone = time.monotonic() - self._start
+        limits = [] if self._seconds is None else [max(0.0, self._seconds - gone)]
+        if trials is not None and self._done:
+            limits.append(gone / self._done * trials)
+        return min(limits, default=None)
 
 
 def _figures(value: float) -> float | None:

@@ -12,6 +12,7 @@ from automl.errors import LockedError, StudyError
 from automl.files import LOCK_FILES, locked
 from automl.pipeline.log import Log
 from automl.pipeline.requests import OnEvent, SearchRequest
+from automl.pipeline.scalars import FOLDER, with_scalars
 from automl.study import leased
 
 #: In the run folder: its log.
@@ -25,6 +26,7 @@ def open_run(request: SearchRequest, on_event: OnEvent) -> Iterator[Log]:
     Raises:
         LockedError: Another process works in the folder, or searches the study of its name.
         StudyError: The folder holds a study, and it is not to be resumed; or it cannot be written.
+        UsageError: TensorBoard's scalars are asked for, and it is not installed.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_folder(request.out))
@@ -37,6 +39,8 @@ def open_run(request: SearchRequest, on_event: OnEvent) -> Iterator[Log]:
             )
         if request.storage is not None:
             stack.enter_context(leased(*stored_study(request)))
+        if request.tensorboard:
+            on_event = stack.enter_context(with_scalars(request.out / FOLDER, on_event))
         yield Log(request.out / LOG, on_event, resume=request.resume)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from automl.latency import CPU_RUNTIME
 from automl.options import ProfileOptions, SearchOptions, SpaceOptions, values_of
+from automl.pipeline.points import TrialPoint
 
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
     from torch import nn
@@ -347,12 +348,21 @@ class ProfileResult:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Progress of a stage. `best` is the best score so far, None before there is one."""
+    """Progress of a stage.
+
+    Attributes:
+        stage, done, total: What is done, and how much of it; `total` is None where it is not known.
+        best: The best score so far, None before there is one.
+        left_seconds: Until the stage is over, at the most, as far as that can be told.
+        trial: What was finished, where it is that of which this tells.
+    """
 
     stage: str
     done: int
     total: int | None = None
     best: float | None = None
+    left_seconds: float | None = None
+    trial: TrialPoint | None = None
 
 
 OnEvent = Callable[[Event], None]

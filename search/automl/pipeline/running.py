@@ -13,6 +13,7 @@ from automl.options import SearchOptions
 from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
+from automl.pipeline.points import Course
 from automl.pipeline.record import write_start
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish, write_best
@@ -22,11 +23,13 @@ from automl.study import (
     Completed,
     Failed,
     Known,
+    Problem,
     ScoringPool,
     StudyResult,
     StudySettings,
     Trial,
     WorkerSettings,
+    front_quantity,
     open_pool,
     reached_workers,
     run_study,
@@ -109,6 +112,7 @@ def run_agent(
         log.trial(trial, best, problem.space.encode(trial.policy).tolist())
 
     write_start(context, problem, settings, request)
+    log.expect(_course(context, problem, settings))
     try:
         return run_study(problem, agent, pool, settings, finished)
     except StorageError as error:
@@ -118,6 +122,13 @@ def run_agent(
             else "nothing was scored before"
         )
         raise StorageError(f"{error}; {found}", options=error.options) from error
+
+
+def _course(context: SearchContext, problem: Problem, settings: StudySettings) -> Course:
+    quantity = front_quantity(problem)
+    limits = [each.value for each in problem.budget.limits if each.quantity == quantity]
+    unit = context.network.table.header.unit
+    return Course(settings.trials, settings.seconds, quantity, unit, min(limits, default=None))
 
 
 def workers_of(options: SearchOptions) -> WorkerSettings:

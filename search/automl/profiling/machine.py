@@ -31,6 +31,8 @@ EXTRAS: Final = {
     "ray": ("ray", "searches and sweeps on a cluster"),
     "postgresql": ("psycopg", "studies in PostgreSQL"),
     "dashboard": ("optuna-dashboard", "automl dashboard"),
+    "tensorboard": ("tensorboard", "scalars of a search in TensorBoard"),
+    "notebook": ("ipywidgets", "progress bars in notebooks"),
     "tensorrt": ("tensorrt", "measuring with TensorRT; a Jetson's comes with JetPack"),
     "executorch": ("executorch", "delivery as .pte files"),
     "litert": ("litert-torch", "delivery as .tflite files"),

@@ -11,6 +11,7 @@ from .lease import leased as leased
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings
 from .loop import batch_size as batch_size
+from .loop import front_quantity as front_quantity
 from .loop import run_study as run_study
 from .optuna_logging import quiet_optuna as quiet_optuna
 from .pools import WorkerSettings as WorkerSettings
