@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("network", "example"),
     ("policy", "latency"),
-    ("options",),
+    ("options", "report"),
     ("userdata", "space", "profiling"),
     ("compression",),
     ("cost", "recovery", "export"),
@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("agents",),
     ("testing",),
     ("pipeline",),
-    ("sweep", "report"),
+    ("sweep",),
     ("api", "cli"),
     ("__main__",),
 )

@@ -44,6 +44,7 @@ from automl.pipeline import (
     make_request,
     making_of,
     profile_request,
+    shown_in_notebooks,
     task_of,
 )
 from automl.policy import Policy, PolicyFile, read_policy
@@ -140,6 +141,7 @@ def make_task(
 
 
 @takes_options(SearchOptions)
+@shown_in_notebooks
 def search(
     model: nn.Module | str,
     data: Any,
@@ -171,6 +173,7 @@ def search(
 
 
 @takes_options(SearchOptions, without=("budget",))
+@shown_in_notebooks
 def search_front(
     model: nn.Module | str,
     data: Any,
@@ -213,6 +216,7 @@ def search_front(
 
 
 @takes_options(ApplyOptions)
+@shown_in_notebooks
 def apply(
     policy: PolicyFile | str | Path,
     model: nn.Module | str,
@@ -246,6 +250,7 @@ def apply(
     return pipeline.apply(ApplyRequest(task=task, policy=file, **given), on_event)
 
 
+@shown_in_notebooks
 def verify(
     policy: PolicyFile | str | Path,
     model: nn.Module | str,
@@ -279,6 +284,7 @@ def verify(
 
 
 @takes_options(ProfileOptions)
+@shown_in_notebooks
 def profile(
     model: nn.Module | None = None,
     input_shape: Sequence[int] = (),
@@ -306,6 +312,7 @@ def profile(
 
 
 @takes_options(SearchOptions)
+@shown_in_notebooks
 def prepare(
     model: nn.Module | str,
     data: Any,

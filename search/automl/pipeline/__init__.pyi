@@ -10,6 +10,7 @@ from .finishing import making_of as making_of
 from .finishing import verify as verify
 from .front import check_front as check_front
 from .front import search_front as search_front
+from .notebook import shown_in_notebooks as shown_in_notebooks
 from .packing import Packed as Packed
 from .packing import inspect as inspect
 from .packing import pack as pack

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from automl.latency import CPU_RUNTIME
 from automl.options import ProfileOptions, SearchOptions, SpaceOptions, values_of
 from automl.pipeline.points import TrialPoint
+from automl.pipeline.showing import result_figure, result_html
 
 if TYPE_CHECKING:  # the command builds requests before torch is loaded
+    from plotly.graph_objects import Figure
     from torch import nn
 
     from automl.latency import BoardComparison
@@ -244,6 +246,18 @@ class SearchResult:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     stages: tuple[StageCost, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return result_html(self)
+
+    def plot(self) -> Figure:
+        """Every scored trial of the run, score against latency, as a figure of plotly.
+
+        Raises:
+            StudyError: No trial of the run has a score and a latency.
+            UsageError: plotly is not installed.
+        """
+        return result_figure(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,5 +26,9 @@ from .precisions import parse_precision as parse_precision
 from .precisions import parse_precisions as parse_precisions
 from .precisions import plain_precision as plain_precision
 from .precisions import with_kernel as with_kernel
+from .showing import UNKNOWN as UNKNOWN
+from .showing import html_notes as html_notes
+from .showing import html_table as html_table
+from .showing import policy_html as policy_html
 from .sizes import operators_bytes as operators_bytes
 from .sizes import packed_bytes as packed_bytes

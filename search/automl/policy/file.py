@@ -26,6 +26,7 @@ from automl.files import write_whole
 from automl.network import Network
 from automl.policy.further import check_further
 from automl.policy.policy import Bits, Policy
+from automl.policy.showing import policy_html
 from automl.units import MOST_SEED
 
 SCHEMA: Final = 2
@@ -211,6 +212,9 @@ class PolicyFile(_Part):
         if self.measured is None:
             del found["measured"]
         return found
+
+    def _repr_html_(self) -> str:
+        return policy_html(self)
 
     @property
     def policy(self) -> Policy:

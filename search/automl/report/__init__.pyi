@@ -4,3 +4,7 @@ from .reporting import Reported as Reported
 from .reporting import write_report as write_report
 from .runs import read_run as read_run
 from .sweeps import read_sweep as read_sweep
+from .thinning import front as front
+from .thinning import thinned as thinned
+from .trial_log import LoggedTrial as LoggedTrial
+from .trial_log import read_log as read_log
