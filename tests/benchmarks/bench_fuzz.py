@@ -27,7 +27,10 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / each) for each in ("search", "tests", "tests/latency", "tests/userdata")]
+sys.path[:0] = [
+    str(ROOT / each)
+    for each in ("search", "tests", "tests/latency", "tests/report", "tests/userdata")
+]
 
 import torch  # noqa: E402
 from hostile import READERS, Reader, inputs, verdict  # noqa: E402

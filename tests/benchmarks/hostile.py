@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_runs import outcome, start
 from small_tables import conv
 from torch import nn
 
-from automl.errors import AutomlError
+from automl.errors import AutomlError, StudyError
 from automl.export.bundle import CARD, write_bundle
 from automl.export.packed import (
     IntegerWeights,
@@ -51,6 +52,8 @@ from automl.pipeline.pricing import _read_overhead
 from automl.pipeline.profiling import read_operators
 from automl.policy.file import check_fits, read_policy
 from automl.profiling.imports import import_profile
+from automl.report.page import in_script
+from automl.report.runs import read_run
 from automl.sweep.recipe import read_recipe
 from automl.sweep.results import row_from_json
 from automl.userdata.loading import load_data
@@ -327,13 +330,32 @@ def _timings(path: Path) -> None:
 
 def _record(path: Path) -> None:
     from automl.documents import read_json
-    from automl.errors import StudyError
 
     repr(row_from_json(read_json(path, StudyError)))
 
 
 def _log(path: Path) -> None:
     Log(path, lambda event: None, resume=True)
+
+
+def _kept(path: Path) -> None:
+    """A run's folder that holds one file: what cannot be read of it is said, the rest is shown."""
+    with TemporaryDirectory() as place:
+        (Path(place) / path.name).symlink_to(path)
+        _shown(Path(place))
+
+
+def _trials(path: Path) -> None:
+    with TemporaryDirectory() as place:
+        (Path(place) / "log.jsonl").symlink_to(path)
+        _shown(Path(place))
+
+
+def _shown(folder: Path) -> None:
+    run = read_run(folder)
+    in_script(run)
+    if run["problems"]:
+        raise StudyError(run["problems"][0])
 
 
 def _arrays(path: Path) -> None:
@@ -696,6 +718,15 @@ READERS: tuple[Reader, ...] = (
     Reader(
         "clock", "clock.txt", lambda path: _kept_factor(path.parent), lambda: [b"0.93\n"], of_bytes
     ),
+    Reader("kept of a run", "run.json", _kept, lambda: [json.dumps(start()).encode()], of_json),
+    Reader(
+        "outcome of a run",
+        "outcome.json",
+        _kept,
+        lambda: [json.dumps(outcome()).encode()],
+        of_json,
+    ),
+    Reader("trials of a report", "report.jsonl", _trials, lambda: [LOG], of_lines),
     Reader("log", "log.jsonl", _log, lambda: [LOG], of_lines),
     Reader("holder", "x.holder", read_holder, lambda: [json.dumps(HOLDER).encode()], of_json),
     Reader("arrays", "arrays.npz", _arrays, _array_files, of_archive),

@@ -13,6 +13,7 @@ from tiny import request, write_table
 from automl.cost import Cost
 from automl.pipeline import search
 from automl.pipeline.log import Log
+from automl.pipeline.points import TrialPoint
 from automl.pipeline.requests import Event, ignore
 from automl.policy.policy import Policy
 from automl.study.problem import Completed
@@ -73,7 +74,8 @@ def test_stages_are_logged_once_and_events_tell_the_best(tmp_path: Path) -> None
         "calibrating",
         "searching",
     ]
-    assert events[-1] == Event("searching", 1, best=0.5)
+    told = TrialPoint(0, "COMPLETE", 0.5, 1.0, 2.0, 3.0, 0.1)
+    assert events[-1] == Event("searching", 1, best=0.5, trial=told)
 
 
 def test_each_stage_tells_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,10 @@ def test_rows_are_read_with_their_policies(tmp_path: Path) -> None:
     assert len(found["rows"]) == 8
     chosen = {"blocks left out": 1, "channels kept": 0.75, "mean bits of weights": 8.0}
     assert found["rows"][0]["chosen"] == chosen
+    parts = found["rows"][0]["parts"]
+    assert parts["channels of l0"] == "8"
+    assert parts["bits of l0"] == "8, 8"
+    assert parts["block b1"] == "left out"
     assert found["rows"][0]["source"] == "predicted"
     fitted = policy()
     fitted["predicted"] |= {"measured": 0.0, "interpolated": 0.0, "fitted": 1.0}

@@ -92,17 +92,21 @@ class _Answer:
 class _Drawn:
     """What leaves the terminal whole where the process is ended at once."""
 
-    undo: Callable[[], object] = staticmethod(lambda: None)
+    def __init__(self) -> None:
+        self.undo: Callable[[], object] | None = None
+
+
+_drawn: Final = _Drawn()
 
 
 @contextlib.contextmanager
 def drawing(undo: Callable[[], object]) -> Iterator[None]:
     """Call `undo` where the process is ended within the block; what leaves it does so itself."""
-    _Drawn.undo = staticmethod(undo)
+    _drawn.undo = undo
     try:
         yield
     finally:
-        _Drawn.undo = staticmethod(lambda: None)
+        _drawn.undo = None
 
 
 def say(text: str = "", *, end: str = "\n") -> None:
@@ -232,7 +236,8 @@ def give_up(error: OverTime) -> None:
         f"automl: code of the model or of its data hangs and cannot be interrupted: {error};"
         " what was found so far is in the run folder"
     )
-    _Drawn.undo()
+    if _drawn.undo is not None:
+        _drawn.undo()
     os._exit(UsageError.exit_status)
 
 

@@ -12,6 +12,8 @@ from automl.policy import PolicyFile, read_policy
 RESULTS: Final = "results.json"
 #: Bytes of results that are read: some ten thousand searches.
 _BYTES: Final = 1 << 24
+#: Parts of a policy that a page shows beside those of other agents.
+_PARTS: Final = 400
 #: What a page shows of a search.
 _COLUMNS: Final = (
     *("case", "model", "data", "target", "budget", "agent", "seed", "state", "score"),
@@ -59,7 +61,7 @@ def read_sweep(folder: Path, label: str = "") -> dict[str, Any]:
 def _told(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """What a search's policy chose, in shares, and how its latency came about; where it has one."""
     path = folder / row["case"] / "policy.json"
-    unknown = {"chosen": None, "source": "predicted"}
+    unknown = {"chosen": None, "parts": {}, "source": "predicted"}
     if Path(row["case"]).name != row["case"] or not path.is_file():
         return unknown
     try:
@@ -69,7 +71,21 @@ def _told(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, A
         return unknown
     source = "fitted" if policy.predicted.fitted > 0.5 else "predicted"
     simulated = policy.predicted.latency_cycles is not None
-    return {"chosen": summary(policy), "source": "simulated" if simulated else source}
+    found = {"chosen": summary(policy), "parts": parts(policy)}
+    return found | {"source": "simulated" if simulated else source}
+
+
+def parts(policy: PolicyFile) -> dict[str, str]:
+    """What a policy chose of each part, in words, by choice and part; of very many the first."""
+    found = {f"channels of {name}": str(each.kept) for name, each in policy.channels.items()}
+    for name, bits in policy.bits.items():
+        found[f"bits of {name}"] = f"{bits.weights}, {bits.activations}"
+    found |= {f"block {name}": "left out" for name in policy.removed}
+    for kind, options in policy.further.items():
+        found |= {f"{kind} of {name}": option for name, option in options.items()}
+    if policy.resolution:
+        found["resolution"] = str(policy.resolution)
+    return dict(list(found.items())[:_PARTS])
 
 
 def summary(policy: PolicyFile) -> dict[str, float]:

@@ -142,6 +142,15 @@ function latencyBars(run, found, predicted) {
       ? "Bars with their errors: of predictions the known error, of the clock the 68 % interval of the median."
       : `Bars with the known error of what is ${word}; nothing was measured on the device.`,
     height: 210,
+    table: () => makeTable(
+      "Latency with its errors",
+      [
+        { title: "", value: (row) => row, left: true },
+        { title: word, value: (row) => predicted(found[row]), text: (row) => withError(latency.write(predicted(found[row])), predicted(found[row]), found[row].error) },
+        { title: "measured", value: (row) => found[row].measured_seconds, text: (row) => withError(secondsText(found[row].measured_seconds), found[row].measured_seconds, found[row].measured_spread) },
+      ],
+      names,
+    ),
     plot: () => ({
       data: [
         bars(word, predicted, (each) => each.error, 0),
@@ -166,6 +175,7 @@ function answerWords(run) {
   const scored = (run.outcome && run.outcome.scored_on) || (policy && policy.scored_on) || "";
   const states = Object.entries(run.states).map(([state, count]) => `${count} ${state.toLowerCase()}`);
   const error = run.outcome && known(run.outcome.compressed.score_error);
+  const found = metricsOf(run);
   return [
     pairs("What was asked for", [
       ["target", target],
@@ -174,11 +184,18 @@ function answerWords(run) {
       ["agent", agent && `${agent}, seed ${seed}`],
       ["trials", states.join(", ")],
       ["scored on", scored + (error ? "; ± is the standard error of so many" : "")],
+      ["standard error", found && known(found.compressed.score) && !error ? whyNoError(run) : ""],
     ]),
     run.outcome && run.outcome.notes.length
       ? make("ul", { class: "notes" }, run.outcome.notes.map((each) => make("li", {}, each)))
       : null,
   ];
+}
+
+// Why a score has no standard error.
+function whyNoError(run) {
+  if (scoreOf(run).accurate) return "not kept by this run";
+  return "not known: of this score the run keeps one number for all inputs, not one an input";
 }
 
 function layerFigures(run) {

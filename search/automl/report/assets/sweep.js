@@ -9,7 +9,7 @@ function sweepContent(sweep) {
     problemList(sweep.problems),
     section("Fronts", sweepFronts(rows)),
     section("All searches", sweepTable(rows)),
-    section("Where agents differ", agentsTable(rows)),
+    section("Where agents differ", agentsTable(rows), partsChooser(rows)),
   ].filter(Boolean);
 }
 
@@ -40,6 +40,7 @@ function sweepFronts(rows) {
       title,
       text: `Score against ${costTitle(here)}: ${here.length} searches by ${new Set(here.map((row) => row.agent)).size} agents; a line joins the searches of an agent.`,
       height: 320,
+      table: () => make("div", {}, sweepTable(here)),
       plot: () => ({
         data: agents.map((agent, place) => agentLine(here.filter((row) => row.agent === agent), agent, place)).filter((each) => each.x.length),
         layout: layout({ xaxis: { title: costTitle(here) }, yaxis: { title: "score" } }),
@@ -155,6 +156,45 @@ function agentsTable(rows) {
   );
 }
 
+// Searches that differ in the agent alone, part by part: what each agent chose where they differ.
+function partsChooser(rows) {
+  const groups = new Map();
+  for (const row of rows) {
+    if (!Object.keys(row.parts || {}).length) continue;
+    const key = JSON.stringify([row.model, row.data, row.target, row.budget, row.seed]);
+    groups.set(key, [...(groups.get(key) || []), row]);
+  }
+  const several = [...groups.values()].filter((group) => new Set(group.map((row) => row.agent)).size > 1);
+  if (!several.length) return null;
+  const models = new Set(several.map(([row]) => row.model)).size > 1;
+  const name = ([row]) => [models ? row.model : "", shortTarget(row.target), (row.budget || []).join(" and "), `seed ${row.seed}`].filter(Boolean).join(", ");
+  const shown = make("div", { class: "detail", "aria-live": "polite" });
+  const select = make("select", { onchange: () => shown.replaceChildren(...partsTable(several[Number(select.value)])) });
+  several.forEach((group, place) => select.append(make("option", { value: String(place) }, name(group))));
+  shown.append(...partsTable(several[0]));
+  return make("div", {}, make("h4", {}, "Part by part"), make("label", { class: "choose" }, "Where agents chose otherwise: ", select), shown);
+}
+
+function partsTable(group) {
+  const names = [...new Set(group.flatMap((row) => Object.keys(row.parts)))];
+  const chosen = (row, name) => row.parts[name] ?? (name.startsWith("block ") ? "stays" : "as it was");
+  const differ = names.filter((name) => new Set(group.map((row) => chosen(row, name))).size > 1);
+  const text = `${differ.length} of ${names.length} parts differ.`;
+  if (!differ.length) return [make("p", {}, text)];
+  return [
+    make("p", {}, text),
+    makeTable(
+      "What each agent chose, where they differ",
+      [
+        { title: "part", value: (row) => row.name, left: true },
+        ...group.map((row, place) => ({ title: row.agent, value: (each) => each.chosen[place] })),
+      ],
+      differ.map((name) => ({ name, chosen: group.map((row) => chosen(row, name)) })),
+      { sorts: true, most: 500 },
+    ),
+  ];
+}
+
 // Several runs in one table and in one figure.
 function comparison(runs) {
   const rows = runs.map((run) => ({ run, found: metricsOf(run) }));
@@ -190,6 +230,20 @@ function frontsFigure(runs) {
     title: "Fronts",
     text: `The front of each run: ${score.search} on validation inputs against latency, as each target predicts it.`,
     height: 380,
+    table: () => makeTable(
+      "Trials of the fronts",
+      [
+        { title: "run", value: (row) => row.run.label, left: true },
+        { title: "latency (ms)", value: (row) => row.cost, text: (row) => figures(row.cost, 4) },
+        { title: score.search, value: (row) => row.score, text: (row) => (accurate ? percent(row.score) : figures(row.score, 4)) },
+      ],
+      runs.flatMap((run) => {
+        const trials = scoredTrials(run);
+        const cost = costOf(run, trials);
+        return frontOf(trials, cost).map((each) => ({ run, cost: cost.value(each), score: each.score }));
+      }),
+      { sorts: true, most: 500 },
+    ),
     plot: () => ({
       data: runs.map((run, place) => {
         const trials = scoredTrials(run);

@@ -1,0 +1,222 @@
+"""The page under real clicks and keys, in both colour schemes and on a phone's width.
+
+Chromium is driven by its DevTools protocol, on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import make_run, make_sweep, policy
+from test_browser import QUIET
+
+from automl.report import write_report
+
+client = pytest.importorskip("websockets.sync.client")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+class Page:
+    """One page of a browser."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket, self._numbers = socket, itertools.count(1)
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while (answer := json.loads(self._socket.recv(60))).get("id") != number:
+            pass
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def value(self, script: str) -> Any:
+        """What an expression is, as JSON."""
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def open(self, path: Path) -> None:
+        self.call("Page.navigate", url=path.as_uri())
+        self.until(f"location.href === {json.dumps(path.as_uri())}")
+        self.until("document.documentElement.dataset.drawn === 'all'")
+
+    def until(self, script: str) -> None:
+        deadline = time.monotonic() + 60
+        while not self.value(script):
+            assert time.monotonic() < deadline, script
+            time.sleep(0.05)
+
+    def click(self, x: float, y: float) -> None:
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            time.sleep(0.1)  # plotly takes what is under the pointer a little later
+
+    def press(self, key: str, code: int) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("browser")
+    assert CHROMIUM is not None
+    words = [CHROMIUM, *QUIET, f"--user-data-dir={folder}", "--remote-debugging-port=0"]
+    browser = subprocess.Popen(
+        [*words, "--window-size=1100,1400", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        port = folder / "DevToolsActivePort"
+        deadline = time.monotonic() + 60
+        while not (port.is_file() and "\n" in port.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json"
+        with urllib.request.urlopen(address) as answer:
+            pages = [each for each in json.load(answer) if each["type"] == "page"]
+        with client.connect(pages[0]["webSocketDebuggerUrl"], max_size=None) as socket:
+            yield Page(socket)
+    finally:
+        browser.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            browser.wait(20)
+        browser.kill()
+        browser.wait()
+
+
+PLACE = """(() => {
+  const area = document.querySelectorAll(".chart")[1];
+  area.scrollIntoView({ block: "center", behavior: "instant" });
+  const box = area.getBoundingClientRect(), { xaxis, yaxis } = area._fullLayout;
+  const front = area.data[1], at = front.x.length - 1;
+  return [box.x + xaxis._offset + xaxis.d2p(front.x[at]),
+    box.y + yaxis._offset + yaxis.d2p(front.y[at]), front.customdata[at]];
+})()"""
+
+
+def test_a_click_on_a_point_shows_its_layers(page: Page, tmp_path: Path) -> None:
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    assert page.value("document.querySelector('.detail').textContent") == ""
+    x, y, number = page.value(PLACE)
+    page.click(x, y)
+    page.until("document.querySelector('.detail').textContent !== ''")
+    shown = page.value("document.querySelector('.detail').innerText")
+    assert shown.startswith(f"trial {number}: ")
+    for part in ("b1", "l0", "l1", "l2"):
+        assert part in shown
+
+
+FOCUSED = """(() => { const e = document.activeElement;
+  return [e.tagName, e.className, e.innerText.slice(0, 40), e.matches(":focus-visible")]; })()"""
+
+
+def test_keys_reach_all_in_order_and_choose_a_trial(page: Page, tmp_path: Path) -> None:
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    seen = []
+    for _ in range(60):
+        page.press("Tab", 9)
+        tag, kind, text, visible = page.value(FOCUSED)
+        if tag == "BODY":
+            break
+        seen.append((tag, kind, text))
+        assert visible, (tag, text)
+    assert seen[0] == ("A", "skip", "Skip to the content")
+    assert [text for tag, _, text in seen if tag == "A"][1:3] == ["The answer", "The front"]
+    assert any(tag == "SELECT" for tag, _, _ in seen)
+    summaries = [text for tag, _, text in seen if tag == "SUMMARY"]
+    figures = page.value("document.querySelectorAll('figure').length")
+    assert summaries == ["The numbers as a table"] * figures
+    page.value("document.querySelector('select').focus()")
+    page.press("ArrowDown", 40)
+    page.until("document.querySelector('.detail').textContent.startsWith('trial ')")
+
+
+#: Opens what is closed, what that holds as well; true once nothing is.
+OPENED = """(() => {
+  const closed = [...document.querySelectorAll("details:not([open])")];
+  closed.forEach((each) => { each.open = true; });
+  return !closed.length;
+})()"""
+ORDER = """[...document.querySelectorAll("[tabindex]")]
+  .filter((each) => Number(each.getAttribute("tabindex")) > 0).length"""
+UNNAMED = """[...document.querySelectorAll(".chart, figure, table, select, input, section, nav")]
+  .filter((e) => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby")
+    || e.querySelector("caption") || (e.labels && e.labels.length))).map((e) => e.outerHTML)"""
+CONTRAST = """(() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (e) => {
+    for (let each = e; each; each = each.parentElement) {
+      const found = parts(getComputedStyle(each).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const e of document.querySelectorAll("body *:not(script):not(style)")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || e.closest("svg") || !e.getClientRects().length) continue;
+    const [a, b] = [light(parts(getComputedStyle(e).color)), light(behind(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) found.push([ratio.toFixed(2), e.tagName, e.textContent.slice(0, 30)]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_by_everybody(page: Page, tmp_path: Path, scheme: str) -> None:
+    written = write_report(
+        [make_run(tmp_path / "run"), make_sweep(tmp_path / "sweep")], tmp_path / "all.html"
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    page.open(written.path)
+    page.until(OPENED)
+    assert page.value("document.querySelectorAll('table').length") > 10
+    time.sleep(0.3)
+    assert page.value(CONTRAST) == []
+    assert page.value(UNNAMED) == []
+    assert page.value(ORDER) == 0
+    page.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        **{"width": 375, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+    )
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    assert page.value("document.scrollingElement.scrollWidth") <= 375
+    page.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_agents_are_told_apart_part_by_part(page: Page, tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "sweep")
+    changed = policy(channels={"l0": {"dense": 16, "kept": 4}, "l1": {"dense": 16, "kept": 16}})
+    (folder / "case-1" / "policy.json").write_text(json.dumps(changed | {"removed": []}))
+    page.open(write_report([folder]).path)
+    shown = page.value("document.querySelector('.detail').innerText")
+    assert "2 of 4 parts differ" in shown
+    assert "channels of l0" in shown
+    assert "stays" in shown
+    page.value("document.querySelector('select').focus()")
+    page.press("ArrowDown", 40)
+    page.until("document.querySelector('.detail').innerText.includes('0 of 4 parts differ')")
