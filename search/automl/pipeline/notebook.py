@@ -77,4 +77,5 @@ def _bar_class() -> Callable[..., Any] | None:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    return tqdm  # type: ignore[no-any-return]
+    found: Callable[..., Any] = tqdm
+    return found

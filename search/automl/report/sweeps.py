@@ -61,7 +61,7 @@ def read_sweep(folder: Path, label: str = "") -> dict[str, Any]:
 def _told(folder: Path, row: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """What a search's policy chose, in shares, and how its latency came about; where it has one."""
     path = folder / row["case"] / "policy.json"
-    unknown = {"chosen": None, "parts": {}, "source": "predicted"}
+    unknown: dict[str, Any] = {"chosen": None, "parts": {}, "source": "predicted"}
     if Path(row["case"]).name != row["case"] or not path.is_file():
         return unknown
     try:
