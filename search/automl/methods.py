@@ -235,6 +235,7 @@ def _described(point: EntryPoint) -> Method:
 #: Every registry by its kind: "module:name". A new kind of methods is one line here.
 REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
+    "blocks": "automl.compression.blocks.registry:BLOCKS",
     "forms": "automl.compression.forms.registry:FORMS",
     "importances": "automl.compression.importance.registry:IMPORTANCES",
     "kinds": "automl.space.registry:KINDS",

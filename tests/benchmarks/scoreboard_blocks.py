@@ -20,6 +20,7 @@ from automl.pipeline.pricing import measure_here
 from automl.policy import Policy
 
 USUAL = "channels,blocks,resolution"
+LIBRARY = "fire,separable-relu,half-width"
 
 
 def merged(*names: str) -> Policy:
@@ -83,10 +84,10 @@ def price(bench: Bench) -> Figures:
     return figures | {"least": min(figures[f"over_pair_{each}"] for each in (16, 32, 64))}
 
 
-def searched(bench: Bench, target: str, budget: str) -> Figures:
-    """The plain command with merges and without."""
+def searched(bench: Bench, target: str, budget: str, further: str = "merge") -> Figures:
+    """The plain command with merges, or other choices, and without."""
     figures: dict[str, float] = {}
-    for name, choices in (("without", USUAL), ("with", f"{USUAL},merge")):
+    for name, choices in (("without", USUAL), ("with", f"{USUAL},{further}")):
         flags = ["--precisions", "float", "--choices", choices]
         found = search(bench.network, target, budget, bench.seed, flags)
         figures |= {name: found["accuracy"], f"seconds_{name}": found["cpu_seconds"]}
@@ -146,6 +147,17 @@ ROWS = (
         partial(searched, target="cpu", budget="50%MACs"),
         (Check("gain", at_least=-0.3),),
         seeds=(0,),
+    ),
+    *(
+        Row(
+            f"search-library-{share}",
+            "kinds/alternative",
+            f"ResNet-20 at {share} % of the MACs, without training: the library does no harm",
+            partial(searched, target="cpu", budget=f"{share}%MACs", further=LIBRARY),
+            (Check("gain", at_least=-0.3),),
+            seeds=(0,),
+        )
+        for share in (50, 35)
     ),
     Row(
         "search-merge-example",

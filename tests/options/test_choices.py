@@ -74,3 +74,11 @@ def test_words_that_open_nothing_are_refused(value: Any, said: str) -> None:
 def test_options_that_contradict_the_choices_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         options(**values)
+
+
+def test_alternatives_of_blocks_open_their_kind() -> None:
+    one = opened_by(("channels", "fire"), (), True)
+    assert (one.kinds, one.alternatives) == (("alternative",), ("fire",))
+    every = opened_by(("channels", "fire", "alternative"), (), True)
+    assert (every.kinds, every.alternatives) == (("alternative",), ())
+    assert opened_by(("auto",), (), True, ("macs",)).kinds == ()

@@ -1,3 +1,12 @@
+from .blocks.base import BlockForm as BlockForm
+from .blocks.base import Stage as Stage
+from .blocks.building import Built as Built
+from .blocks.building import build as build
+from .blocks.building import put as put
+from .blocks.library import Library as Library
+from .blocks.library import chosen_alternatives as chosen_alternatives
+from .blocks.registry import BLOCKS as BLOCKS
+from .blocks.registry import block_form as block_form
 from .compressor import Compressor as Compressor
 from .compressor import digest_of as digest_of
 from .compressor import images_used as images_used

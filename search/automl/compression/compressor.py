@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from automl.compression.blocks.library import Library, chosen_alternatives
 from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database, database_of
 from automl.compression.feature_store import FeatureStore
@@ -47,7 +48,15 @@ from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
 from automl.compression.statistics import Excerpt, Features, collect
 from automl.errors import QuantizationError, SpaceError, nearest
-from automl.network import Chain, Flow, TracedModel, kept_positions, merged_trace, replace_layer
+from automl.network import (
+    Chain,
+    Flow,
+    TracedModel,
+    kept_positions,
+    merged_trace,
+    replace_layer,
+    units_of,
+)
 from automl.policy import Bits, Policy
 
 Tensor = torch.Tensor
@@ -139,6 +148,11 @@ class Compressor:
         return Merging(self.traced, lambda: self.features(0))
 
     @cached_property
+    def library(self) -> Library:
+        """Trains what can run in units' places."""
+        return Library(self.traced, self.images, self.config.seed)
+
+    @cached_property
     def inputs_digest(self) -> str:
         """Of the calibration inputs that are used: other inputs, or another order, differ in it."""
         return digest_of(self.images)
@@ -186,7 +200,9 @@ class Compressor:
             SpaceError: A further choice that cannot be made.
         """
         parts = further_parts(self.traced.model, policy)
-        made = merged_chains(self.traced, policy, parts)
+        merged = merged_chains(self.traced, policy, parts)
+        others = chosen_alternatives(self.traced, policy, parts)
+        made = (*merged, *(self.library.units[name].chain for name in others))
         runs, plan = self._planned(policy, parts, made)
         if plan.bits and not (finish or parts or made):
             shown = self._memory.parts(
@@ -194,7 +210,9 @@ class Compressor:
             )
             return self.joint.candidate(policy, plan, self._outputs(policy), shown)
         model = self.database.candidate(policy)
-        self.merging.put(model, made, self._kept(policy))
+        kept = self._kept(policy)
+        self.merging.put(model, merged, kept)
+        self.library.put(model, others, kept)
         if not (finish or plan.bits):
             return in_place(model, parts, lambda name: self.joint.moments_read(name, policy))
         if not (plan.bits or parts or made or policy.removed or self.database.kept(policy)):
@@ -229,7 +247,10 @@ class Compressor:
             SpaceError: A further choice that cannot be made.
         """
         parts = further_parts(self.traced.model, policy)
-        return self._planned(policy, parts, merged_chains(self.traced, policy, parts))[1]
+        units = {unit.name: unit for unit in units_of(self.traced.network)}
+        others = chosen_alternatives(self.traced, policy, parts)
+        made = merged_chains(self.traced, policy, parts)
+        return self._planned(policy, parts, (*made, *(units[name].chain for name in others)))[1]
 
     def _planned(
         self, policy: Policy, parts: Sequence[FurtherPart], made: Sequence[Chain] = ()

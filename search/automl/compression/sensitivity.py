@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 
+from automl.compression.blocks.library import Library
 from automl.compression.database import Database
 from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.merging import Merging
@@ -30,6 +31,7 @@ def measure_sensitivity(
     *,
     rounded: JointDatabase | None = None,
     merging: Merging | None = None,
+    library: Library | None = None,
     on_choice: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sensitivity:
     """The sensitivity of every choice alone, and of pairs of choices where their kinds know it.
@@ -41,6 +43,7 @@ def measure_sensitivity(
         images: Calibration inputs; a few dozen are enough.
         rounded: The database's rounded weights, for spaces with bits.
         merging: Makes layers into one, for spaces with merges.
+        library: For spaces with alternatives of units.
         on_choice: Told (choices done, choices in all).
 
     Returns:
@@ -70,7 +73,7 @@ def measure_sensitivity(
             most = resident_bytes() + _FREED  # what measurers hold by now stays
         on_choice(done := done + 1, total)
 
-    bench = Bench(model, database, rounded, images, change, merging)
+    bench = Bench(model, database, rounded, images, change, merging, library)
     measurers = {
         name: compression_kind(kind_of(name)).measurer(space, bench) for name in space.kinds
     }

@@ -30,7 +30,7 @@ from automl.network import (
     merged_plans,
 )
 from automl.policy import FLOAT_BITS, Bits, Precisions, bits_of, packed_bytes
-from automl.space import Space, bit_options, kind_of
+from automl.space import AnyKind, Space, Variable, bit_options, kind_of
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -260,6 +260,20 @@ class Builder:
         if self.space.of_kind("merge"):
             for each in merged_plans(self.network):
                 yield self.table(each.plan, self._ways(each.plan), self._made(each))
+        for position, variable, kind in self._replacing:
+            for number, option in enumerate(variable.options[:-1]):
+                chosen = tuple(place == number for place in range(len(variable.options)))
+                for plan in kind.running(option, self.network, variable.name):
+                    gates = ((position, chosen), *self._block_gate(plan))
+                    yield self.table(plan, self._ways(plan), gates)
+
+    @cached_property
+    def _replacing(self) -> tuple[tuple[int, Variable, AnyKind], ...]:
+        """Variables whose options make others run in the place of layers."""
+        some = (
+            (place, each, kind_of(each.kind)) for place, each in enumerate(self.space.variables)
+        )
+        return tuple(each for each in some if each[2].replaces)
 
     def table(
         self, plan: LayerPlan, ways: Ways, gates: tuple[Gate, ...] | None = None
@@ -280,11 +294,27 @@ class Builder:
         return LayerTable(settled, resolutions, ways, axes, resolution, gates)
 
     def _gates(self, plan: LayerPlan) -> tuple[Gate, ...]:
-        """A layer runs where its block is kept and it became no part of another layer."""
+        """A layer runs where its block is kept and nothing else runs in its place."""
         merges = [name for name, layers in self._merged.items() if plan.layer.name in layers]
         parts = [("block", plan.block), *(("merge", name) for name in merges)]
         positions = self.space.positions
-        return tuple((positions[part], _DENSE) for part in parts if part in positions)
+        gates = [(positions[part], _DENSE) for part in parts if part in positions]
+        return (*gates, *(gate for gate, gone in self._replaced if plan.layer.name in gone))
+
+    @cached_property
+    def _replaced(self) -> tuple[tuple[Gate, frozenset[str]], ...]:
+        """Per variable that has others run: when its layers do, and which they are."""
+        return tuple(
+            (
+                (position, (*[False] * (len(variable.options) - 1), True)),
+                kind.gone(self.network, variable.name),
+            )
+            for position, variable, kind in self._replacing
+        )
+
+    def _block_gate(self, plan: LayerPlan) -> tuple[Gate, ...]:
+        position = self.space.positions.get(("block", plan.block))
+        return () if position is None else ((position, _DENSE),)
 
     def _made(self, merged: MergedPlan) -> tuple[Gate, ...]:
         """It runs where all its merges are made, and none that would make more of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from automl.cost.conversions import conversion
 from automl.cost.grids import Lowered, Way, runs_on_integers
@@ -13,7 +13,7 @@ from automl.cost.layer_tables import runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Block, LayerPlan, Network, chains, merged_plans
 from automl.policy import Bits, Policy, Precisions, bits_of, is_float
-from automl.space import further_choices, merges_of
+from automl.space import AnyKind, further_choices, merges_of
 
 #: What conversions between precisions are called in place of a layer.
 CONVERSIONS: Final = "conversions"
@@ -59,11 +59,15 @@ class _Made:
         for plan in self.network.plans:
             if plan.block in self.policy.removed and plan.block:
                 continue
-            if plan.layer.name not in gone:
+            if plan.layer.name not in gone | self._replaced:
                 yield from ((plan.layer.name, key) for key in self._layer(plan))
         for each in merged_plans(self.network) if made else ():
             if each.chain in made:
                 yield from ((each.chain[0], key) for key in self._layer(each.plan))
+        for kind, part, option in self._replacing:
+            for plan in kind.running(option, self.network, part):
+                if not (plan.block in self.policy.removed and plan.block):
+                    yield from ((part, key) for key in self._layer(plan))
 
     def _layer(self, plan: LayerPlan) -> Iterator[OpKey]:
         """What one layer runs as."""
@@ -125,6 +129,22 @@ class _Made:
         """Merges that are made."""
         chosen = merges_of(self.policy)
         return chosen.difference(*(each.merges for each in self._removed))
+
+    @cached_property
+    def _replacing(self) -> tuple[tuple[AnyKind, str, Any], ...]:
+        """Choices that have others run in the place of layers: (kind, part, option)."""
+        chosen = (
+            (*each, each[0].running(each[2], self.network, each[1]))
+            for each in further_choices(self.policy)
+            if each[0].replaces
+        )
+        return tuple((kind, part, option) for kind, part, option, runs in chosen if runs)
+
+    @cached_property
+    def _replaced(self) -> frozenset[str]:
+        """Layers in whose place others run."""
+        each = (kind.gone(self.network, part) for kind, part, _ in self._replacing)
+        return frozenset().union(*each)
 
     @cached_property
     def _channels(self) -> Mapping[str, int]:

@@ -29,9 +29,11 @@ from .layers import Side as Side
 from .layers import Width as Width
 from .merges import Chain as Chain
 from .merges import MergedPlan as MergedPlan
+from .merges import Window as Window
 from .merges import chains as chains
 from .merges import merged_plans as merged_plans
 from .merges import rows_of as rows_of
+from .merges import window_of as window_of
 from .merging import merge_layers as merge_layers
 from .merging import merged_trace as merged_trace
 from .operators import base_name as base_name
@@ -65,3 +67,5 @@ from .traced_model import trace_network as trace_network
 from .unfold import match_norms as match_norms
 from .unfold import with_norms as with_norms
 from .unfold import without_norms as without_norms
+from .units import BlockUnit as BlockUnit
+from .units import units_of as units_of

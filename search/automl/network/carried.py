@@ -65,10 +65,20 @@ for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv"
 
 
 class Carry(nn.Module):
-    """In a first layer's place: sends on what the layer would read."""
+    """In a first layer's place: sends on what the layer would read.
+
+    Args:
+        before: What is done to that first; None for nothing.
+    """
+
+    def __init__(self, before: nn.Module | None = None) -> None:
+        super().__init__()
+        self.before = before
 
     def forward(self, values: Tensor) -> Carried:
         """The value, as it passes what is between."""
+        if self.before is not None:
+            values = self.before(values)
         return Carried(values, values.new_zeros(()))
 
 

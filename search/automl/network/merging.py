@@ -231,19 +231,25 @@ def _works(model: nn.Module, found: Sequence[Chain], example: Tensor) -> bool:
     return not isinstance(answer, Raised) and answer
 
 
-def merge_layers(model: nn.Module, chain: Chain, merged: nn.Module | None = None) -> None:
+def merge_layers(
+    model: nn.Module,
+    chain: Chain,
+    merged: nn.Module | None = None,
+    before: nn.Module | None = None,
+) -> None:
     """Run one layer in place of a chain, in place: it is where the last one was.
 
     Args:
         model: With the chain's layers.
         chain: Their names.
         merged: The one; None for the product of their weights (`composed`).
+        before: What runs before it, where the first one was; None for nothing.
     """
     layers = [model.get_submodule(name) for name in chain]
     made = composed(layers) if merged is None else merged
     made.train(layers[-1].training)
     made.register_forward_pre_hook(unload)
-    replace_layer(model, chain[0], Carry())
+    replace_layer(model, chain[0], Carry(before))
     for name in chain[1:-1]:
         replace_layer(model, name, nn.Identity())
     replace_layer(model, chain[-1], made)

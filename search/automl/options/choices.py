@@ -13,6 +13,8 @@ from automl.methods import registry
 WORDS: Final = ("channels", "blocks", "bits", "resolution", "forms")
 #: Kinds that these words open.
 _WORDED: Final = ("channels", "block", "bits", "resolution", "form")
+#: The kind that alternatives of units are options of.
+_ALTERNATIVE: Final = "alternative"
 #: All kinds, as far as the other options leave them open; forms where they are known to pay, and no
 #: further kinds.
 AUTO: Final = ("auto",)
@@ -29,6 +31,7 @@ class Opened:
         channels, blocks, bits, resolution: Whether these are.
         forms: Names of forms that layers may take.
         kinds: Names of further kinds.
+        alternatives: Names of what units may become, where that kind is among these; () for all.
         paying: Whether forms are open only where they cost less than the layer on the target.
         said: Whether the forms were asked for, in words.
     """
@@ -39,6 +42,7 @@ class Opened:
     resolution: bool = True
     forms: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     paying: bool = False
     said: bool = True
 
@@ -57,7 +61,7 @@ def check_choices(value: Any) -> tuple[str, ...]:
     if words == AUTO:
         return words
     forms, kinds = _forms(), _kinds()
-    known = (*WORDS, *forms, *kinds)
+    known = (*WORDS, *forms, *kinds, *registry("blocks").names())
     for word in words:
         if word == AUTO[0]:
             raise UsageError("auto opens what is usual by itself: give it alone")
@@ -89,7 +93,12 @@ def opened_by(
         named += [
             each.name for each in registry("forms").ours.values() if each.details.get("usual")
         ]
-    further = [word for word in words if word not in (*WORDS, *forms)]
+    alternatives = tuple(word for word in words if word in registry("blocks").names())
+    further = [word for word in words if word not in (*WORDS, *forms, *alternatives)]
+    if alternatives:
+        further.append(_ALTERNATIVE)
+    if _ALTERNATIVE in (*words, *kinds):
+        alternatives = ()  # all
     return Opened(
         channels="channels" in words,
         blocks="blocks" in words,
@@ -97,6 +106,7 @@ def opened_by(
         resolution="resolution" in words,
         forms=tuple(dict.fromkeys(named)),
         kinds=tuple(dict.fromkeys((*kinds, *further))),
+        alternatives=alternatives,
         paying="forms" in words,
     )
 

@@ -272,6 +272,10 @@ def make_context(
         orders=None if prepared is None else prepared.orders,
         features=features,
     )
+    if prepared is None:
+        compressor.library.train(
+            network.space, lambda done, total: on_event(Event("distilling blocks", done, total))
+        )
     sensitivity = (
         measure_sensitivity(
             compressor.database,
@@ -279,6 +283,7 @@ def make_context(
             request.task.data.validation.head(SENSITIVITY_IMAGES).inputs,
             rounded=compressor.joint,
             merging=compressor.merging,
+            library=compressor.library,
             on_choice=lambda done, total: on_event(Event("sensitivity", done, total)),
         )
         if prepared is None
@@ -320,7 +325,7 @@ def make_compressor(
     on_event(Event("calibrating", 0, 1))
     images = labelled(request.task.data.calibration)
     config = config_of(request)
-    return Compressor(
+    made = Compressor(
         traced,
         images,
         counts,
@@ -330,6 +335,8 @@ def make_compressor(
         orders=orders,
         features=features,
     )
+    made.library.keep(request.out / "library")
+    return made
 
 
 def config_of(request: SearchRequest) -> CompressionConfig:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from automl.compression import further_parts, in_place, merged_chains, running
+from automl.compression import (
+    block_form,
+    build,
+    chosen_alternatives,
+    further_parts,
+    in_place,
+    merged_chains,
+    put,
+    running,
+)
 from automl.cost import LATENCY, Overhead, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
 from automl.heap import give_back
@@ -21,7 +30,15 @@ from automl.latency import (
     TableHeader,
     Timings,
 )
-from automl.network import Flow, TracedModel, merge_layers, merged_trace, smaller
+from automl.network import (
+    Flow,
+    TracedModel,
+    kept_positions,
+    merge_layers,
+    merged_trace,
+    smaller,
+    units_of,
+)
 from automl.pipeline.precision import floats_of, precisions_of, scheme_of
 from automl.pipeline.requests import Event, NetworkTime, OnEvent
 from automl.policy import Policy, is_float
@@ -172,6 +189,8 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
             running(traced, further_parts(traced.model, policy)),
             merged_chains(traced, policy),
         )
+        units = {unit.name: unit for unit in units_of(traced.network)}
+        made += tuple(units[name].chain for name in chosen_alternatives(traced, policy))
         flow = Flow(merged_trace(runs.trace, traced.model, made), policy.removed)
         content = uncalibrated_onnx(model, flow, runs.bits(flow, policy.bits), scheme, shape)
     else:
@@ -192,6 +211,10 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
     model = smaller(traced.model, groups, kept, frozenset(policy.removed))
     for chain in merged_chains(traced, policy):
         merge_layers(model, chain)
+    units = {unit.name: unit for unit in units_of(traced.network)}
+    positions = kept_positions(traced.model, groups, kept)
+    for name, form in chosen_alternatives(traced, policy).items():
+        put(model, units[name], build(block_form(form), units[name]), positions)
     model = in_place(model, further_parts(traced.model, policy))
     return model, input_shape(traced, policy)
 

@@ -225,6 +225,7 @@ def _space(
         keep_first_last=bits.keep_first_last,
         kinds=opened.kinds,
         forms=opened.forms,
+        alternatives=opened.alternatives,
         offered=_offered(table, options, bits, here=device is not None),
     )
     pricer = search_pricer(table, options, here=device is not None)

@@ -12,6 +12,7 @@ from .kind import sixteenth as sixteenth
 from .parameters import parameter_name as parameter_name
 from .parameters import parameter_values as parameter_values
 from .registry import KINDS as KINDS
+from .registry import alternatives_of as alternatives_of
 from .registry import further_choices as further_choices
 from .registry import kind_of as kind_of
 from .registry import merges_of as merges_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from automl.errors import SpaceError
-from automl.network import Block, MergeableLayers, Network
+from automl.network import Block, BlockUnit, MergeableLayers, Network, units_of
 from automl.policy import Bits, is_float
 from automl.space.kind import SpaceSettings, Variable, bit_options
 from automl.space.registry import kind_of
@@ -62,9 +62,11 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
         )
     _refuse_two_forms(variables)
     _refuse_merged_integers(network, variables)
+    _refuse_two_replacements(variables)
     positions = {(variable.kind, variable.name): i for i, variable in enumerate(variables)}
     parts = [
         *((("block", block.name), block) for block in network.blocks),
+        *((("alternative", unit.name), _as_block(unit)) for unit in units_of(network)),
         *((("merge", each.name), _as_block(each)) for each in network.merges),
     ]
     nested = [
@@ -83,9 +85,20 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
     return Space(tuple(variables), tuple(nested))
 
 
-def _as_block(merge: MergeableLayers) -> Block:
-    """What is chosen of layers that become one means nothing then, as in a block that is gone."""
-    return Block(merge.name, merge.layers, merge.groups)
+def _as_block(some: MergeableLayers | BlockUnit) -> Block:
+    """What is chosen of layers that are replaced means nothing then, as in a block that is gone."""
+    return Block(some.name, some.layers, some.groups)
+
+
+def _refuse_two_replacements(variables: Sequence[Variable]) -> None:
+    """Layers become one, or something else.
+
+    Raises:
+        SpaceError: Both are open.
+    """
+    kinds = {each.kind for each in variables}
+    if {"merge", "alternative"} <= kinds:
+        raise SpaceError("merge and alternatives of units cannot both be open: choose one of them")
 
 
 def _refuse_merged_integers(network: Network, variables: Sequence[Variable]) -> None:
@@ -94,13 +107,15 @@ def _refuse_merged_integers(network: Network, variables: Sequence[Variable]) -> 
     Raises:
         SpaceError: A layer that could be merged and has no float among its bits.
     """
-    open_to = {each.name for each in variables if each.kind == "merge"}
-    layers = {name for each in network.merges if each.name in open_to for name in each.chain}
+    open_to = {(each.kind, each.name) for each in variables}
+    chains = {("merge", each.name): each.chain for each in network.merges}
+    chains |= {("alternative", unit.name): unit.chain for unit in units_of(network)}
+    layers = {name: part[0] for part in chains if part in open_to for name in chains[part]}
     for each in variables:
         if each.kind == "bits" and each.name in layers and not is_float(bit_options(each)[-1]):
             raise SpaceError(
-                f"merge and bits of {each.name!r} cannot both be chosen: merged layers compute in"
-                " float, which is not among its bits"
+                f"{layers[each.name]} and bits of {each.name!r} cannot both be chosen: what runs in"
+                " their place computes in float, which is not among its bits"
             )
 
 

@@ -58,6 +58,8 @@ class SpaceSettings:
             where 8 bits are not offered.
         kinds: Names of further kinds that are open.
         forms: Names of forms that layers may take.
+        alternatives: Names of alternatives that units may become; () for all, where that kind is
+            open.
         offered: Which of their parameters are offered; None for all.
         refused: Per layer, forms with their parameters that are not: what has no price there.
     """
@@ -71,6 +73,7 @@ class SpaceSettings:
     keep_first_last: bool = False
     kinds: Sequence[str] = ()
     forms: Sequence[str] = ()
+    alternatives: Sequence[str] = ()
     offered: Offered | None = None
     refused: Mapping[str, Collection[Hashable]] = field(default_factory=dict)
 
@@ -83,6 +86,7 @@ class ChoiceKind(ABC, Generic[T]):
         ordered: Whether an option between two others does something in between. Agents that draw
             along a line sort the options of other kinds by their sensitivity.
         lowers: Whether an option makes its layer run as other operators (`lower`).
+        replaces: Whether an option makes others run in the place of several layers (`running`).
         lowers_arrays: Whether `lower` takes a layer with arrays of channels and groups in place of
             numbers, and gives such: prices of many widths are then asked for at once.
     """
@@ -90,6 +94,7 @@ class ChoiceKind(ABC, Generic[T]):
     name: ClassVar[str]
     ordered: ClassVar[bool] = False
     lowers: ClassVar[bool] = False
+    replaces: ClassVar[bool] = False
     lowers_arrays: ClassVar[bool] = False
 
     @abstractmethod
@@ -141,6 +146,17 @@ class ChoiceKind(ABC, Generic[T]):
     def lower(self, option: T, layer: Layer) -> tuple[Layer, ...]:
         """The operators that a layer runs as, in their order; biases belong to the last of them."""
         return (layer,)
+
+    def gone(self, network: Network, part: str) -> frozenset[str]:
+        """Names of layers that are no more where an option of a part is other than the dense one.
+
+        Of kinds that replace layers.
+        """
+        return frozenset()
+
+    def running(self, option: T, network: Network, part: str) -> tuple[LayerPlan, ...]:
+        """What runs in their place, in order; it computes in float. Of the dense option nothing."""
+        return ()
 
     def takes_bits(self, option: T, bits: Bits) -> bool:
         """Whether what a layer runs as can be rounded to bits and still be what was chosen."""

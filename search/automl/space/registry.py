@@ -60,6 +60,12 @@ KINDS: Final = Registry[AnyKind](
             "Fu et al., DepthShrinker, 2022; Kim et al., LayerMerge, 2024",
             "Whether layers that follow each other become one, without what is between them.",
         ),
+        _entry(
+            "alternative",
+            "alternative:AlternativeKind",
+            "Molchanov et al., LANA, 2022; Bercovich et al., Puzzle, 2024",
+            "What runs in the place of convolutions in a row; see automl methods blocks.",
+        ),
     ),
     "kind of choice",
 )
@@ -104,6 +110,16 @@ def merges_of(policy: Policy) -> frozenset[str]:
     """
     chosen = choices_of(kind_of("merge"), policy)
     return frozenset(name for name, apart in chosen.items() if not apart)
+
+
+def alternatives_of(policy: Policy) -> dict[str, str]:
+    """What a policy has run in the place of units, by their names.
+
+    Raises:
+        SpaceError: A text that is none of their options.
+    """
+    kind = kind_of("alternative")
+    return {unit: form for unit, form in choices_of(kind, policy).items() if form != "dense"}
 
 
 def choices_of(kind: AnyKind, policy: Policy) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from .agents import made_problem as made_problem
 from .agents import run as run
 from .agents import sensitivity_of as sensitivity_of
 from .agents import trial as trial
+from .blocks import BlockContract as BlockContract
 from .forms import FormContract as FormContract
 from .importances import ImportanceContract as ImportanceContract
 from .kinds import MADE_UP as MADE_UP

@@ -21,8 +21,8 @@ from automl.cost import (
     CostModel,
     build_cost_model,
     join,
+    layer_operators,
     lookup_of,
-    operators_of,
 )
 from automl.methods import Method
 from automl.network import Network
@@ -116,7 +116,12 @@ class KindContract:
     def sensitivity(self, made: Compressor, space: Space) -> Sensitivity:
         """Of each choice, on the compressor's own images."""
         return measure_sensitivity(
-            made.database, space, made.images[:], rounded=made.joint, merging=made.merging
+            made.database,
+            space,
+            made.images[:],
+            rounded=made.joint,
+            merging=made.merging,
+            library=made.library,
         )
 
     def alone(self, space: Space) -> Iterator[tuple[int, int, Policy]]:
@@ -164,8 +169,8 @@ class KindContract:
             model = made.make(policy)
             found = costs.cost(policy)
             assert found.bytes == 4 * sum(each.numel() for each in model.parameters())
-            keys = operators_of(made.traced.network, policy, FP32)
-            assert found.macs == sum(key.macs for key in keys)
+            runs = layer_operators(made.traced.network, policy, FP32)
+            assert found.macs == sum(key.macs for _, key in runs)
 
     def test_its_model_computes_what_was_measured(self) -> None:
         """Before the finishing step: its sensitivity is the change of the outputs that it makes."""

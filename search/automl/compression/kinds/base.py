@@ -21,6 +21,7 @@ from automl.space import ChoiceKind, Pairwise, Space, SpaceSettings, Variable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from automl.compression.blocks.library import Library
     from automl.compression.database import Database
     from automl.compression.merging import Merging
     from automl.compression.quantization.joint_database import JointDatabase
@@ -45,6 +46,7 @@ class Bench:
         images: Calibration inputs.
         change: How much a network's outputs on some inputs differ from the dense ones.
         merging: Makes layers into one.
+        library: Has trained what can run in units' places.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Bench:
     images: Tensor
     change: Callable[[Callable[[Tensor], Any], Tensor], float]
     merging: Merging | None = None
+    library: Library | None = None
 
 
 class Measurer(Protocol):

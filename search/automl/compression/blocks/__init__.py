@@ -1,0 +1,1 @@
+"""Alternatives of a block that are not linear: one file each."""

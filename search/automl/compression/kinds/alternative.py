@@ -1,0 +1,103 @@
+"""Alternatives: something else in the place of convolutions that follow each other, distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from automl.compression.blocks.registry import BLOCKS, block_form
+from automl.compression.kinds.base import DENSE, Bench, CompressionKind, Measurer, OneByOne
+from automl.errors import SpaceError
+from automl.network import Block, BlockUnit, LayerPlan, Network, units_of
+from automl.space import Space, SpaceSettings, Variable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class AlternativeKind(CompressionKind[str]):
+    """What runs in a unit's place, named by its first convolution: an alternative, or itself.
+
+    Source: LANA (Molchanov et al. 2022) and Puzzle (Bercovich et al. 2024): a library of
+    alternatives, each trained alone, of which a solver picks. Differs: it picks with all other
+    choices, and by measured prices.
+    """
+
+    name = "alternative"
+    by_part = False
+    replaces = True
+
+    def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:
+        """One for each unit that can become something, where the kind is open."""
+        if self.name not in settings.kinds:
+            return []
+        names = settings.alternatives or BLOCKS.names()
+        found = []
+        for unit in units_of(network):
+            forms = tuple(name for name in BLOCKS.names() if name in names and _can(name, unit))
+            if forms:
+                found.append(Variable(self.name, unit.name, (*forms, DENSE)))
+        return found
+
+    def format(self, option: str) -> str:
+        """A name, or "dense"."""
+        return option
+
+    def parse(self, text: str) -> str:
+        """A name, or "dense"."""
+        if text != DENSE and text not in BLOCKS.names():
+            raise ValueError(
+                f"{text!r} is neither {DENSE!r} nor one of {', '.join(BLOCKS.names())}"
+            )
+        return text
+
+    def inside(self, block: Block) -> Sequence[str]:
+        """Units in the block: they begin with a merge of it."""
+        return block.merges
+
+    def changes(self, option: str) -> bool:
+        """Whether something else runs."""
+        return option != DENSE
+
+    def gone(self, network: Network, part: str) -> frozenset[str]:
+        """The unit's layers, with what is between them."""
+        return frozenset(_unit(network, part).layers)
+
+    def running(self, option: str, network: Network, part: str) -> tuple[LayerPlan, ...]:
+        """The operators of the stages."""
+        if option == DENSE:
+            return ()
+        stages = block_form(option).stages(_unit(network, part))
+        return tuple(plan for stage in stages for plan in stage.operators)
+
+    def measurer(self, space: Space, bench: Bench) -> Measurer:
+        """The network with a trained alternative in one unit's place."""
+        if bench.library is None:
+            raise SpaceError("the space has alternatives: they cannot be measured untrained")
+        bench.library.train(space)
+        return OneByOne(bench, _in_place)
+
+
+@contextmanager
+def _in_place(bench: Bench, name: str, option: str) -> Iterator[Tensor]:
+    from automl.compression.blocks.building import put
+
+    assert bench.library is not None
+    unit = bench.library.units[name]
+    undo = put(bench.model, unit, bench.library.made(unit, option))
+    try:
+        yield bench.images
+    finally:
+        undo()
+
+
+def _can(name: str, unit: BlockUnit) -> bool:
+    return bool(block_form(name).stages(unit))
+
+
+def _unit(network: Network, name: str) -> BlockUnit:
+    found = {unit.name: unit for unit in units_of(network)}
+    if name not in found:
+        raise SpaceError(f"alternative of {name!r}: no convolutions in a row begin there")
+    return found[name]
