@@ -245,7 +245,7 @@ def apply(
     making = making_of(file, chosen.calibration, chosen.seed)
     beside = Path() if isinstance(policy, PolicyFile) else Path(policy).parent
     given = values_of(chosen)
-    given["out"] = chosen.out or beside / "model.pt"
+    given |= {"out": chosen.out or beside / "model.pt", "beside": beside}
     task = make_task(model, data, score, making.calibration, seed=making.seed)
     return pipeline.apply(ApplyRequest(task=task, policy=file, **given), on_event)
 

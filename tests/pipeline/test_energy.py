@@ -14,7 +14,7 @@ from automl.cost import build_cost_model, resolve_budget
 from automl.errors import InfeasibleError, UsageError
 from automl.latency.keys import OpKey, op_key
 from automl.latency.table import LatencyTable
-from automl.pipeline.searching import search
+from automl.pipeline import search
 from automl.policy.file import read_policy
 from automl.space import build_space
 from automl.units import parse_budget

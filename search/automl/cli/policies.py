@@ -30,6 +30,7 @@ def apply(policy: PolicyPath, *, json: Json = False, **flags: Any) -> None:
     making = pipeline.making_of(file, chosen.calibration, chosen.seed)
     given = values_of(chosen)
     given["out"] = chosen.out or policy.with_name("model.pt")
+    given["beside"] = policy.parent
     request = ApplyRequest(task=resolve.load_task(settings, making), policy=file, **given)
     with Bar() as bar:
         result = pipeline.apply(request, bar)

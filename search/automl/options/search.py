@@ -25,16 +25,19 @@ from automl.options.kinds import (
     INPUT_SHAPE,
     PATH,
     PRECISIONS,
+    RECOVERY,
     RESOLUTIONS,
     SEED,
     SWITCH,
     method,
     method_with_options,
     methods,
+    recovery_of,
     text,
     texts,
     whole,
 )
+from automl.options.recovering import AskedRecovery
 from automl.units import Quantity, parse_budget
 
 #: Calibration inputs where no number is asked for.
@@ -213,6 +216,16 @@ class SearchOptions(SpaceOptions):
         SWITCH, False, help="Measure what the best use, until the winner is measured."
     )
 
+    stages: int = option(
+        whole(1, most=20), 1, help="Prune and train in so many stages to the budget."
+    )
+    recover: str = option(
+        RECOVERY,
+        "0",
+        help="Training after each stage: as for automl apply; stages need it.",
+        shown="no training",
+    )
+
     workers: int = option(whole(1), 1, help="Candidates scored at once; several need Ray.")
     ray: str | None = option(
         text("ADDRESS"),
@@ -256,6 +269,10 @@ class SearchOptions(SpaceOptions):
                 "keep_first_last",
                 "holds layers in 8 bits, and none are chosen",
                 options=("precisions",),
+            )
+        if self.stages > 1 and recovery_of(self.recover) == AskedRecovery():
+            raise OptionError(
+                "stages", "are trained, and it is not said how", options=("stages", "recover")
             )
         if self.ssh and not self.measure:
             raise OptionError(

@@ -13,6 +13,7 @@ from automl.options import CALIBRATION, MEMORY
 from automl.pipeline.counting import with_counts
 from automl.pipeline.delivering import check_format, described, export_as
 from automl.pipeline.labelling import labelled
+from automl.pipeline.lineage import PolicyFolder, staged_model
 from automl.pipeline.networks import input_shape, size_notes, timed_onnx
 from automl.pipeline.on_board import measure_on_board, timed_here
 from automl.pipeline.ownership import refuse_running
@@ -66,13 +67,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     _check_recovery(plan, policy, traced)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
-    counts = {name: (kept,) for name, kept in policy.channels.items()}
-    images, scheme = labelled(task.data.calibration), file.target.scheme
-    config = making_of(file, request.calibration, request.seed)
-    compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
-    on_event(Event("finishing", 1, 3))
-    model, differing = compressor.make(policy), _differences(request, compressor)
-    traced = compressor.traced  # what is inside of it is what the model's layers aim at
+    traced, model, differing = _made(request, traced, on_event)
     model, trained = recovered(plan, request, traced, model, on_event)
     batches = task.judged_on
     half = file.target.floats == "fp16"
@@ -106,6 +101,23 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         packed_bytes=packed,
         notes=(*task.notes, *differing, *trained, *notes, *_sizes(traced, task)),
     )
+
+
+def _made(
+    request: ApplyRequest, traced: TracedModel, on_event: OnEvent
+) -> tuple[TracedModel, nn.Module, tuple[str, ...]]:
+    """What the policy's network is made from, the network, and what the user should know."""
+    file, policy = request.policy, request.policy.policy
+    if file.lineage is not None:
+        return traced, staged_model(traced, file, PolicyFolder(request.beside)), ()
+    counts = {name: (kept,) for name, kept in policy.channels.items()}
+    images, scheme = labelled(request.task.data.calibration), file.target.scheme
+    config = making_of(file, request.calibration, request.seed)
+    compressor = Compressor(traced, images, counts, config=config, scheme=scheme)
+    on_event(Event("finishing", 1, 3))
+    model = compressor.make(policy)
+    # what is inside of the compressor's network is what the model's layers aim at
+    return compressor.traced, model, _differences(request, compressor)
 
 
 def making_of(file: PolicyFile, calibration: int | None, seed: int | None) -> CompressionConfig:

@@ -94,6 +94,8 @@ def check_front(options: SearchOptions, budgets: Sequence[tuple[str, ...]], coun
             "makes the prices of one budget better, and not those of a front",
             options=("budget",),
         )
+    if options.stages > 1 or options.recover != "0":
+        raise OptionError("stages", "end at one budget, and a front has several")
     if not budgets or not all(budgets):
         raise OptionError("budgets", "at least one is needed")
     if count < 0:

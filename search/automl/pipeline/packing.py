@@ -22,6 +22,7 @@ _FILES: Final = {
     "model.onnx": "the network, as its runtime runs it",
     "model.pt": "weights: a state dict, loads with weights_only=True",
     "model.py": "Python source of the network, of plain torch",
+    "staged.pt": "weights that the policy's network is made from, of a search in stages",
     "model.weights": "weights in the bits and forms that the policy gave them",
     "model.pte": "the network for ExecuTorch",
     "model.tflite": "the network for LiteRT",

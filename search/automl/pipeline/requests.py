@@ -85,6 +85,7 @@ class ApplyRequest:
             says how many it was made with is made with those.
         seed: Of the order of the training data, and of all else that the policy does not say;
             None for that of its search.
+        beside: Folder of the policy's file, of one that is made from weights beside it.
     """
 
     task: Task
@@ -97,6 +98,7 @@ class ApplyRequest:
     start: str | None = None
     calibration: int | None = None
     seed: int | None = None
+    beside: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from automl.policy import Policy
 from automl.study import Problem
 
 
-def search(
+def search_once(
     request: SearchRequest, on_event: OnEvent = ignore, sharing: Sharing | None = None
 ) -> SearchResult:
     """Find, finish, measure and write the best policy within the budget.
@@ -73,10 +73,10 @@ class Preparation:
 
 
 def prepare(request: SearchRequest, on_event: OnEvent = ignore) -> Preparation:
-    """All that `search` does before its study.
+    """All that a search does before its study.
 
     Raises:
-        AutomlError: As `search`.
+        AutomlError: As `search_once`.
     """
     network = price_request(request, on_event)
     budget = reachable_budget(network, request.budget)

@@ -1,5 +1,7 @@
 from .compare import PolicyDifference as PolicyDifference
 from .compare import differences as differences
+from .file import Channels as Channels
+from .file import Lineage as Lineage
 from .file import MadeWith as MadeWith
 from .file import Measured as Measured
 from .file import Model as Model

@@ -161,6 +161,25 @@ class Measured(_Part):
     clocks: str = ""
 
 
+class Lineage(_Part):
+    """Of a search in stages: the policy's network is made from weights that training left.
+
+    Attributes:
+        stage, stages: Which of how many.
+        parent: SHA-256 of the policy of the stage before, as its file is written; "" of the first.
+        recovered: What it was trained with.
+        weights: Name of the file beside the policy.
+        weights_digest: SHA-256 of that file.
+    """
+
+    stage: Positive
+    stages: Positive
+    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    recovered: str
+    weights: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    weights_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class PolicyFile(_Part):
     """A policy with its origin.
 
@@ -184,6 +203,8 @@ class PolicyFile(_Part):
         agent: Which agent found it.
         seed: With which seed.
         measured: What the networks took where they were measured; None where they were not.
+        lineage: Of the last stage, where there were several; the network is then made from the
+            weights that it names. None where it is made from the dense network.
     """
 
     schema_version: Literal[2] = SCHEMA
@@ -204,13 +225,15 @@ class PolicyFile(_Part):
     agent: str
     seed: Seed
     measured: Measured | None = None
+    lineage: Lineage | None = None
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All fields, that of what was measured where something was: earlier files have none."""
+        """All fields, those that earlier files lack where they say something."""
         found: dict[str, Any] = write(self)
-        if self.measured is None:
-            del found["measured"]
+        for name in ("measured", "lineage"):
+            if getattr(self, name) is None:
+                del found[name]
         return found
 
     def _repr_html_(self) -> str:
