@@ -271,8 +271,8 @@ def first(header: dict[str, object]) -> dict[str, object]:
             r"tensors\.0\.shape is missing",
         ),
         (
-            lambda data: rewritten(data, lambda header: first(header).update(odd=1)),
-            r"unknown key 'tensors\.0\.odd'",
+            lambda data: rewritten(data, lambda header: first(header).update(peculiar=1)),
+            r"unknown key 'tensors\.0\.peculiar'",
         ),
         (
             lambda data: rewritten(data, lambda header: first(header).update(dtype="float4")),

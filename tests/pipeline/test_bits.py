@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,32 @@ def named(file: PolicyFile, layer: str) -> PolicyFile:
     return file.model_copy(update={"bits": {layer: Precision(weights=8, activations=8)}})
 
 
-def test_weights_that_are_rounded_alone_are_not_trained_and_nothing_is_made(
+def test_weights_that_are_rounded_alone_are_trained_by_what_fits_them(
+    found: SearchResult, tmp_path: Path
+) -> None:
+    alone = {"head": Precision(weights=2)}
+    file = found.policy.model_copy(update={"bits": alone})
+    for quantizer in ("lsq", "ttq:threshold=0.1", "ternary"):
+        out = tmp_path / "tuned.pt"
+        packed = tmp_path / "tuned.bin"
+        asked = ApplyRequest(task(), file, out, packed=packed, recover="kd:1", quantizer=quantizer)
+        result = apply(asked)
+        weights = torch.load(out, weights_only=True)["head.weight"]
+        assert all(len(row.unique()) <= 4 for row in weights)
+        assert torch.equal(state_dict(read_packed(packed))["head.weight"], weights)
+        assert any(note.startswith("recovery") for note in result.notes)
+
+
+def test_a_quantizer_that_fits_no_layer_is_refused_and_nothing_is_made(
     found: SearchResult, tmp_path: Path
 ) -> None:
     stages: list[str] = []
-    alone = {**found.policy.bits, "head": Precision(weights=4)}
-    file = found.policy.model_copy(update={"bits": alone})
-    asked = ApplyRequest(task(), file, tmp_path / "tuned.pt", recover="1")
-    with pytest.raises(UsageError, match="rounds those of head alone: leave it out"):
+    asked = ApplyRequest(task(), found.policy, tmp_path / "t.pt", recover="1", quantizer="ttq")
+    with pytest.raises(UsageError, match=r"three values .* w2, and the layers have int8"):
         apply(asked, lambda event: stages.append(event.stage))
+    floats = found.policy.model_copy(update={"bits": {}})
+    with pytest.raises(UsageError, match="quantizer: the policy rounds no layer"):
+        apply(replace(asked, policy=floats))
     assert not stages
 
 
@@ -174,7 +192,6 @@ def test_integers_are_trained_and_exported(
     assert any(note.startswith("recovery") for note in result.notes)
 
 
-def test_integers_are_not_compared_inside(found: SearchResult, tmp_path: Path) -> None:
+def test_integers_are_compared_inside(found: SearchResult, tmp_path: Path) -> None:
     asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", recover="kd+hints:1")
-    with pytest.raises(UsageError, match="integers learn from outputs alone: kd, labels"):
-        apply(asked)
+    assert any(note.startswith("recovery by kd+hints") for note in apply(asked).notes)

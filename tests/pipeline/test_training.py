@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from recoverable import batches, pair
 from torch import nn
 
 import automl
-from automl.compression import QuantizedModel
+from automl.compression import QParams, QuantizedModel
 from automl.errors import DataError, UsageError
-from automl.network.traced_model import trace_network
+from automl.network.traced_model import TracedModel, trace_network
+from automl.policy.policy import Bits
+from quantised import all_layers, images, quantised, traced
+
+__all__ = ["traced"]
 
 
 @pytest.fixture
@@ -56,7 +58,22 @@ def test_few_inputs_are_read_of_data_without_an_end(small: nn.Module) -> None:
         automl.trainable(small, [])
 
 
-def test_integers_are_not_trained(small: nn.Module, tmp_path: Path) -> None:
-    rounded = QuantizedModel.__new__(QuantizedModel)
-    with pytest.raises(UsageError, match="computes in integers"):
-        automl.trainable(rounded, batches())
+def test_bits_are_trained_by_the_quantizer_that_is_named(traced: TracedModel) -> None:
+    model = quantised(traced, all_layers(traced, Bits(4, 4)), None)
+    data = [*images(32).split(16)]
+    with pytest.raises(UsageError, match=r"no trained-quantizer 'pcat'.*pact"):
+        automl.trainable(model, data, quantizer="pcat")
+    with pytest.raises(UsageError, match="w2, and the layers have w4a4"):
+        automl.trainable(model, data, quantizer="ttq")
+    with pytest.raises(DataError, match="no inputs"):
+        automl.trainable(model, [])
+    student = automl.trainable(model, data, quantizer="pact", dense=traced.model)
+    optimiser = torch.optim.SGD(student.parameters(), 0.01)
+    for loss in automl.recover(student, traced.model, data):
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    made = automl.delivered(student)
+    assert isinstance(made, QuantizedModel)
+    assert all(isinstance(each, QParams) and each.odd for each in made.weights.values())
+    torch.testing.assert_close(made(images(4)), student.eval()(images(4)).detach())

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import Tensor
 
-from automl.recovery import Levels, Step, Term, TrainedQuantizer
+from automl.compression import ActivationQParams, Codebook, QParams
+from automl.policy import Bits
+from automl.recovery import (
+    ActivationRounding,
+    GivenActivations,
+    GivenWeights,
+    Step,
+    Term,
+    TrainedQuantizer,
+    WeightRounding,
+)
 from automl.testing import TermContract, TrainedQuantizerContract
 
 
@@ -34,16 +45,38 @@ def test_a_loss_that_teaches_nothing_is_refused() -> None:
             promise()
 
 
+class Half(WeightRounding):
+    """Draws by torch's own chance, exports something else, and gives no gradient."""
+
+    def forward(self, weights: Tensor) -> Tensor:
+        weights.data.add_(1)
+        return (weights * torch.rand_like(weights)).detach() + 0 * weights
+
+    def frozen(self, weights: Tensor) -> tuple[Tensor, QParams | Codebook]:
+        return weights, QParams(torch.ones(2, 4, 1), 4)
+
+
 class Loose(TrainedQuantizer):
-    """Rounds in place and down, half of the time, and gives no gradient to steps."""
+    """Rounds nothing."""
 
-    calls = 0
+    def refusal(self, bits: Bits) -> str:
+        return "it rounds nothing"
 
-    def __call__(self, values: Tensor, step: Tensor, levels: Levels, sharing: int) -> Tensor:
-        Loose.calls += 1
-        held = step.detach()
-        values.data.copy_((values.detach() / held).floor() * held + Loose.calls)
+    def weights(self, given: GivenWeights) -> WeightRounding:
+        return Half()
+
+    def activations(self, given: GivenActivations) -> ActivationRounding:
+        return HalfActivations()
+
+
+class HalfActivations(ActivationRounding):
+    """Lets everything through."""
+
+    def forward(self, values: Tensor) -> Tensor:
         return values * 1.0
+
+    def frozen(self) -> ActivationQParams:
+        return ActivationQParams(0.15, 0, 0, 15)
 
 
 def test_rounding_that_is_none_is_refused() -> None:
@@ -53,9 +86,11 @@ def test_rounding_that_is_none_is_refused() -> None:
     mine = Mine()
     mine.make = Loose  # type: ignore[method-assign]
     for promise in (
-        mine.test_values_are_the_nearest_integers_of_the_range_times_the_step,
-        mine.test_gradients_of_values_and_steps_are_finite_and_not_all_zero,
-        mine.test_the_same_values_are_rounded_the_same_and_stay_as_they_are,
+        mine.test_it_rounds_layers_of_its_bits,
+        mine.test_what_is_computed_is_what_is_exported,
+        mine.test_gradients_are_finite_and_not_all_zero,
+        mine.test_the_same_state_rounds_the_same_and_numbers_stay_as_they_are,
+        mine.test_activations_are_integers_of_the_range_times_the_exported_step,
     ):
         with pytest.raises(AssertionError):
             promise()

@@ -45,6 +45,7 @@ from .kinds.base import OneByOne as OneByOne
 from .kinds.base import compression_kind as compression_kind
 from .labelled import Labelled as Labelled
 from .layer_matrix import matrix as matrix
+from .layer_matrix import matrix_of as matrix_of
 from .layer_matrix import set_matrix as set_matrix
 from .layer_matrix import weight_of as weight_of
 from .memory import image_bytes as image_bytes

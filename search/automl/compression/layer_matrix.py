@@ -29,12 +29,16 @@ def runs_of(module: nn.Module) -> int:
 
 def matrix(module: Any) -> Tensor:
     """The weights as [runs, outputs of a run, inputs of a run], a copy."""
-    weight: Tensor = module.weight.detach()
+    return matrix_of(module, module.weight.detach()).clone()
+
+
+def matrix_of(module: Any, weight: Tensor) -> Tensor:
+    """A tensor of the shape of the layer's weight as `matrix` has it, with gradients."""
     runs = runs_of(module)
     if is_transposed(module):
         parts = weight.view(runs, weight.shape[0] // runs, -1)  # inputs, outputs x positions
-        return parts.transpose(1, 2).clone()
-    return weight.reshape(runs, weight.shape[0] // runs, -1).clone()
+        return parts.transpose(1, 2)
+    return weight.reshape(runs, weight.shape[0] // runs, -1)
 
 
 def weight_of(module: Any, values: Tensor) -> Tensor:

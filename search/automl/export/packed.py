@@ -70,6 +70,7 @@ class _Entry(BaseModel):
     parameter: str = ""
     kernel: Annotated[tuple[Size, ...], Field(max_length=5)] = ()
     parts: Annotated[tuple[Stretch, ...], Field(max_length=16)] = ()
+    odd: bool = False
 
     @property
     def places(self) -> int:
@@ -86,7 +87,7 @@ class _Entry(BaseModel):
 
     @property
     def is_later(self) -> bool:
-        return self.is_sparse or self.kind == "formed"
+        return self.is_sparse or self.kind == "formed" or self.odd
 
     @property
     def mask(self) -> int:
@@ -202,7 +203,8 @@ def _stored(name: str, stored: Stored, huffman: bool) -> tuple[_Entry, bytes]:
         return _sparse(name, stored, huffman)
     if isinstance(stored, IntegerWeights):
         table, symbols = stored.scale, _symbols(name, stored)
-        entry = _Entry(name=name, kind="integers", shape=stored.integers.shape, bits=bits)
+        shape, odd = stored.integers.shape, stored.odd
+        entry = _Entry(name=name, kind="integers", shape=shape, bits=bits, odd=odd)
     else:
         used, symbols = len(stored.entries), stored.indices.flatten().numpy()
         if (len(symbols) and symbols.max() >= used) or used > 1 << bits:
@@ -253,8 +255,9 @@ def _sparse(name: str, stored: SparseWeights, huffman: bool) -> tuple[_Entry, by
 
 def _symbols(name: str, stored: IntegerWeights) -> Bytes:
     integers, half = stored.integers.flatten().to(torch.int16), 1 << (stored.bits - 1)
-    symbols = (integers + 1) // 2 if stored.bits == 1 else integers + half
-    back = 2 * symbols - 1 if stored.bits == 1 else symbols - half
+    odd = stored.odd or stored.bits == 1
+    symbols = (integers + 2 * half - 1) // 2 if odd else integers + half
+    back = 2 * symbols - (2 * half - 1) if odd else symbols - half
     fits = not symbols.numel() or (int(symbols.min()) >= 0 and int(symbols.max()) < 2 * half)
     if not fits or not torch.equal(back, integers):
         raise QuantizationError(f"{name}: integers beyond {stored.bits} bits")
@@ -291,11 +294,14 @@ def _restored(entry: _Entry, content: memoryview) -> Stored:
             raise QuantizationError(f"indices beyond a codebook of {entry.used} entries")
         found = torch.from_numpy(symbols).view(entry.shape)
         return SharedWeights(table[: entry.used], found, entry.bits)
-    if entry.bits == 1:  # in place: of one bit each, integers take eight times the file
+    odd = entry.odd or entry.bits == 1
+    if entry.odd and entry.bits > 7:
+        raise QuantizationError("odd integers of more than 7 bits")
+    if odd:  # in place: of one bit each, integers take eight times the file
         symbols *= 2
-    symbols -= 1 << max(entry.bits - 1, 0)  # below 0 as int8 has it
+    symbols -= (1 << entry.bits) - 1 if odd else 1 << (entry.bits - 1)  # below 0 as int8 has it
     integers = torch.from_numpy(symbols.view(np.int8)).view(entry.shape)
-    return IntegerWeights(integers, table, entry.bits)
+    return IntegerWeights(integers, table, entry.bits, entry.odd)
 
 
 def _restored_sparse(entry: _Entry, where: memoryview, content: memoryview) -> SparseWeights:

@@ -34,6 +34,7 @@ from automl.export.matching import (
     record_values,
 )
 from automl.network import example_of
+from automl.policy import is_float
 from automl.profiling import (
     Pairs,
     ValueQParams,
@@ -115,7 +116,9 @@ def _pairs(proto: onnx.ModelProto, model: QuantizedModel, recorded: RecordedValu
                 raise lost(recorded.steps[address], "reads")
             inputs[match.node.output[0], position] = _value_grid(model.qparams[source])
         layer = recorded.steps[address].module
-        if isinstance(model.weights.get(layer), QParams) and match.node.input[1] in constants:
+        integer = layer in model.bits and not is_float(model.bits[layer])
+        known = model.weights.get(layer) if integer else None  # of weights alone, floats run
+        if isinstance(known, QParams) and match.node.input[1] in constants:
             weights[match.node.output[0]] = _layer_weights(model, layer, match, sources)
     return Pairs(written, inputs, weights)
 

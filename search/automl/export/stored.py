@@ -23,11 +23,14 @@ class IntegerWeights:
             2^(bits-1) - 1; at 1 bit -1 and 1.
         scale: float32, one an output channel.
         bits: 1 to 8.
+        odd: Whether the integers are the odd ones from -(2^bits - 1) to 2^bits - 1, of at most 7
+            bits.
     """
 
     integers: Tensor
     scale: Tensor
     bits: int
+    odd: bool = False
 
     def values(self) -> Tensor:
         """The weights, float32."""

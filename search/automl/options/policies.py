@@ -14,6 +14,7 @@ from automl.options.kinds import (
     SEED,
     SWITCH,
     method,
+    method_with_options,
     recovery_of,
     whole,
 )
@@ -36,6 +37,13 @@ class ApplyOptions(Options):
         help="Weights that the training begins with: see automl methods starts.",
         shown="keep, or the recipe's",
     )
+    quantizer: str | None = option(
+        method_with_options("trained-quantizers"),
+        None,
+        help="How the rounding of a policy with bits is trained: see automl methods"
+        " trained-quantizers.",
+        shown="lsq, or the recipe's",
+    )
     export: Path | None = option(
         EXPORT, None, help="Write the model, checked: .onnx, .py (source), .pte or .tflite."
     )
@@ -57,6 +65,12 @@ class ApplyOptions(Options):
             raise OptionError(
                 "start",
                 "is where a training of some epochs begins, and none is asked for",
+                options=("recover",),
+            )
+        if self.quantizer is not None and (none or (asked.seconds and self.quantizer != "lsq")):
+            raise OptionError(
+                "quantizer",
+                "rounds in a training of some epochs, and none is asked for",
                 options=("recover",),
             )
         if self.huffman and self.packed is None:

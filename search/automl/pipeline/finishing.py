@@ -8,7 +8,7 @@ from automl.compression import CompressionConfig, Compressor, QuantizedModel, in
 from automl.errors import UsageError
 from automl.export import onnx_bytes
 from automl.latency import find_table, is_cpu_table
-from automl.network import Flow, TracedModel, fingerprint_of, trace_network
+from automl.network import TracedModel, fingerprint_of, trace_network
 from automl.options import CALIBRATION, MEMORY
 from automl.pipeline.counting import with_counts
 from automl.pipeline.delivering import check_format, described, export_as
@@ -20,7 +20,6 @@ from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.recovering import (
-    PlannedRecovery,
     check_places,
     plan_recovery,
     recovered,
@@ -39,11 +38,9 @@ from automl.pipeline.requests import (
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import (
     Measured,
-    Policy,
     PolicyFile,
     Predicted,
     check_fits,
-    is_weight_only,
     write_policy,
 )
 from automl.study import judge
@@ -64,7 +61,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         refuse_running(path.parent)
     traced = _read(task, file)
     plan = plan_recovery(request)
-    _check_recovery(plan, policy, traced)
+    check_places(plan, traced, policy)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
     traced, model, differing = _made(request, traced, on_event)
@@ -248,21 +245,6 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     )
     check_fits(file, traced.network)
     return traced
-
-
-def _check_recovery(plan: PlannedRecovery | None, policy: Policy, traced: TracedModel) -> None:
-    """Raise UsageError where weights are shared that are trained, or terms have nothing to read."""
-    if plan is None:
-        return
-    left = Flow(traced.trace, policy.removed).layers
-    alone = [name for name, bits in policy.bits.items() if name in left and is_weight_only(bits)]
-    if alone:
-        raise UsageError(
-            f"recovery trains no shared weights, and this policy rounds those of {alone[0]} alone:"
-            " leave it out",
-            options=("recover",),
-        )
-    check_places(plan, traced, policy)
 
 
 def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:

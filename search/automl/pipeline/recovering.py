@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from automl.compression import QuantizedModel, is_rounded, resized
-from automl.errors import OptionError
+from automl.errors import OptionError, UsageError
 from automl.network import TracedModel, with_norms, without_norms
 from automl.options import AskedRecovery, recovery_of
 from automl.pipeline.networks import network_of
@@ -28,6 +28,7 @@ from automl.recovery import (
     RecoveryData,
     RecoveryRecipe,
     Rung,
+    check_quantizer,
     read_recipe,
     recover,
 )
@@ -76,10 +77,22 @@ def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
         method = TERMS.get(TERMS.check(text).name)
         if "labels" in method.needs and not labelled:
             raise OptionError("recover", f"{method.name} needs targets, and the data has none")
-    rounds = any(map(is_rounded, request.policy.policy.bits.values()))
-    if rounds and any(term.reads_features for term in recipe.made_terms()):
-        raise OptionError("recover", "integers learn from outputs alone: kd, labels")
+    if request.quantizer is not None:
+        recipe = replace(recipe, quantizer=request.quantizer)
+    _check_rounding(recipe, request)
     return PlannedRecovery(recipe, asked.seconds)
+
+
+def _check_rounding(recipe: RecoveryRecipe, request: ApplyRequest) -> None:
+    """Raise OptionError where the recipe's quantizer rounds no layer, or is named for nothing."""
+    rounded = [each for each in request.policy.policy.bits.values() if is_rounded(each)]
+    if not rounded and request.quantizer is not None:
+        raise OptionError("quantizer", "the policy rounds no layer")
+    if rounded:
+        try:
+            check_quantizer(TRAINED_QUANTIZERS.build(recipe.quantizer), rounded)
+        except UsageError as error:
+            raise OptionError("quantizer", str(error)) from None
 
 
 def check_places(plan: PlannedRecovery | None, traced: TracedModel, policy: Policy) -> None:
@@ -119,7 +132,8 @@ def recovered(
     task, resolution = request.task, request.policy.policy.resolution
     seed = (request.policy.seed if request.seed is None else request.seed) or 0
     calibration = [*task.data.calibration]
-    student = _student(model, plan.recipe, [resized(each, resolution) for each, _ in calibration])
+    shown = [resized(each, resolution) for each, _ in calibration]
+    student = _student(model, plan.recipe, shown, traced.model, seed)
     training = task.data.training
     data = RecoveryData(
         calibration if training is None else training,
@@ -153,11 +167,13 @@ def recovered(
     return without_norms(student), told
 
 
-def _student(model: nn.Module, recipe: RecoveryRecipe, inputs: Sequence[Tensor]) -> nn.Module:
-    """What is trained: of integers with steps to learn, of floats with norms put back."""
+def _student(
+    model: nn.Module, recipe: RecoveryRecipe, inputs: Sequence[Tensor], dense: nn.Module, seed: int
+) -> nn.Module:
+    """What is trained: of few bits with what rounds to learn, of floats with norms put back."""
     if isinstance(model, QuantizedModel):
         quantizer = TRAINED_QUANTIZERS.build(recipe.quantizer)
-        return QuantizedStudent(model, quantizer, inputs[0])
+        return QuantizedStudent(model, quantizer, inputs, dense=dense, seed=seed)
     return with_norms(model, inputs)
 
 

@@ -81,6 +81,7 @@ class ApplyRequest:
         huffman: Whether they are entropy-coded there.
         recover: Training after the refit, as `recovery_of` reads it; "0" for none.
         start: Which weights it begins with; None for the recipe's.
+        quantizer: How rounding is trained; None for the recipe's.
         calibration: Most calibration inputs that were asked for, None for the usual. A policy that
             says how many it was made with is made with those.
         seed: Of the order of the training data, and of all else that the policy does not say;
@@ -96,6 +97,7 @@ class ApplyRequest:
     huffman: bool = False
     recover: str = "0"
     start: str | None = None
+    quantizer: str | None = None
     calibration: int | None = None
     seed: int | None = None
     beside: Path = Path()

@@ -9,17 +9,33 @@ import torch
 from torch import nn
 
 from automl.compression import QuantizedModel
-from automl.errors import UsageError
+from automl.errors import DataError
 from automl.network import with_norms, without_norms
 from automl.options import CALIBRATION
-from automl.recovery import TERMS, Objective, losses
+from automl.recovery import (
+    TERMS,
+    TRAINED_QUANTIZERS,
+    Objective,
+    QuantizedStudent,
+    losses,
+)
 from automl.userdata import TrainingBatches
 
 Tensor = torch.Tensor
 
 
-def trainable(model: nn.Module, data: Iterable[Any]) -> nn.Module:
+def trainable(
+    model: nn.Module,
+    data: Iterable[Any],
+    *,
+    quantizer: str = "lsq",
+    dense: nn.Module | None = None,
+    seed: int = 0,
+) -> nn.Module:
     """A copy of a compressed network that can be trained: its batch norms are back.
+
+    Of a network with bits, what rounds it is trained with it; its norms stay folded where
+    activations are rounded.
 
     Its outputs are those of the model until it is trained. Train it by any recipe, then give it to
     `delivered`.
@@ -28,22 +44,29 @@ def trainable(model: nn.Module, data: Iterable[Any]) -> nn.Module:
         model: From a search or from `apply`.
         data: Batches of (inputs, targets) or of inputs, of which the norms take their statistics:
             some hundred inputs will do, and at most 2,000 are read.
+        quantizer: How the rounding of a network with bits is trained, by name:
+            "lsq", "ttq:threshold=0.1".
+        dense: The dense network, from whose weights some quantizers begin; None for none.
+        seed: Of what quantizers draw.
 
     Raises:
-        UsageError: The model computes in integers.
+        UsageError: No such quantizer, or it rounds none of the network's layers.
         DataError: A batch is not as described, or there is none.
         ModelError: The model cannot be copied.
     """
     if isinstance(model, QuantizedModel):
-        raise UsageError(
-            "the model computes in integers, and what is trained are floats: make it of a policy"
-            " without bits"
-        )
+        inputs = [*_first(data, CALIBRATION)]
+        if not inputs:
+            raise DataError("there are no inputs to see that the network can be trained on")
+        built = TRAINED_QUANTIZERS.build(quantizer)
+        return QuantizedStudent(model, built, inputs, dense=dense, seed=seed)
     return with_norms(model, _first(data, CALIBRATION))
 
 
 def delivered(model: nn.Module) -> nn.Module:
     """A copy of a trained network with its norms folded again, in evaluation mode.
+
+    Of one with bits: the `QuantizedModel` that computes what was trained.
 
     Its tensors are named and shaped as those of the model that `trainable` was given: it is priced,
     exported and written as that one.
@@ -54,7 +77,7 @@ def delivered(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: It is another network.
     """
-    return without_norms(model)
+    return model.frozen() if isinstance(model, QuantizedStudent) else without_norms(model)
 
 
 def recover(

@@ -115,7 +115,9 @@ def stored(model: nn.Module, policy: Policy = _PLAIN) -> dict[str, Stored]:
                 qparams.entries, qparams.indices.view(weight.shape), qparams.bits
             )
         else:
-            tensors[name] = IntegerWeights(model.integers(layer), model.scales(layer), qparams.bits)
+            tensors[name] = IntegerWeights(
+                model.integers(layer), model.scales(layer), qparams.bits, qparams.odd
+            )
     return tensors
 
 

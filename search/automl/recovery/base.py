@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from automl.compression import ActivationQParams, Codebook, QParams
+from automl.policy import Bits
+
 Tensor = torch.Tensor
 
 
@@ -103,16 +106,131 @@ class Levels:
         return units.round().clamp(self.low, self.high)
 
 
-class TrainedQuantizer(ABC):
-    """How values are rounded while a network is trained, and what gradients do there."""
+@dataclass(frozen=True, slots=True)
+class GivenWeights:
+    """A layer's weights, before their rounding is trained.
+
+    Attributes:
+        weights: As the policy's network has them, rounded: [runs, outputs, columns].
+        known: What they stand on: integers with scales, or for weights alone a codebook.
+        bits: Of the layer, as it is stored.
+        shared: Whether all of them have one scale, as some targets want it.
+        dense: The dense network's in the same place and shape; None where it has none.
+        seed: Of what is drawn.
+    """
+
+    weights: Tensor
+    known: QParams | Codebook
+    bits: Bits
+    shared: bool = False
+    dense: Tensor | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GivenActivations:
+    """A tensor of activations, before its rounding is trained.
+
+    Attributes:
+        known: The integers, with the step that calibration chose.
+        seen: Some of its values before they are rounded, flat.
+        seed: Of what is drawn.
+    """
+
+    known: ActivationQParams
+    seen: Tensor
+    seed: int = 0
+
+    @property
+    def levels(self) -> Levels:
+        """The integers, counted from the zero point."""
+        known = self.known
+        return Levels(known.low - known.zero_point, known.high - known.zero_point)
+
+
+class TrainedRounding(nn.Module):
+    """Rounds with gradients; may draw while it is trained, and never in evaluation mode.
+
+    What it draws hangs on its seed and on how often it has drawn, which its state has: a training
+    that was killed goes on with the same numbers.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._seed = seed
+        self._drawn: Tensor
+        self.register_buffer("_drawn", torch.zeros((), dtype=torch.int64))
+
+    def uniform(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Numbers between 0 and 1, neither of them among these, drawn for this call."""
+        seed = self._seed * 1_000_003 + int(self._drawn)
+        generator = torch.Generator().manual_seed(seed % (1 << 63))
+        self._drawn += 1
+        least = torch.finfo(torch.float32).eps
+        return torch.rand(tuple(shape), generator=generator).clamp(least, 1 - least).to(like)
+
+
+class WeightRounding(TrainedRounding, ABC):
+    """Rounds the weights of one layer from numbers that training moves."""
+
+    def begin(self, given: GivenWeights) -> Tensor:
+        """The numbers that training begins with, [runs, outputs, columns]."""
+        return given.weights
 
     @abstractmethod
-    def __call__(self, values: Tensor, step: Tensor, levels: Levels, sharing: int) -> Tensor:
-        """Values rounded: integers of `levels` times the step, exactly; with gradients.
+    def forward(self, weights: Tensor) -> Tensor:
+        """Weights rounded, with gradients; in evaluation mode exactly those of `frozen`.
 
         Args:
-            values: Weights or activations.
-            step: Between two integers, in a shape that expands to that of the values.
-            levels: The integers.
-            sharing: How many values have one step: of activations, those of one input.
+            weights: The numbers that training moves, [runs, outputs, columns].
         """
+
+    @abstractmethod
+    def frozen(self, weights: Tensor) -> tuple[Tensor, QParams | Codebook]:
+        """The rounded weights, and what they stand on, of the given kind.
+
+        Args:
+            weights: As of `forward`.
+        """
+
+    def variance(self, weights: Tensor) -> Tensor | None:
+        """How much each weight varies, where the layer's outputs are to be drawn; else None."""
+        return None
+
+
+class ActivationRounding(TrainedRounding, ABC):
+    """Rounds one tensor of activations."""
+
+    @abstractmethod
+    def forward(self, values: Tensor) -> Tensor:
+        """Values rounded, with gradients; in evaluation mode exactly as `frozen` says."""
+
+    @abstractmethod
+    def frozen(self) -> ActivationQParams:
+        """The given integers, with the step that was trained."""
+
+
+class TrainedQuantizer(ABC):
+    """How values are rounded while a network is trained, and what gradients do there.
+
+    Attributes:
+        by_channel: Whether it gives weights alone integers with a scale an output channel, into
+            which norms can be folded; where not, they get a codebook.
+    """
+
+    by_channel: ClassVar[bool] = False
+
+    def refusal(self, bits: Bits) -> str:
+        """Why it rounds no layer of these bits, as "it has three weights: w2"; "" where it does.
+
+        Layers that it refuses are trained with `lsq` beside those that it takes.
+        """
+        return ""
+
+    @abstractmethod
+    def weights(self, given: GivenWeights) -> WeightRounding:
+        """What rounds the weights of a layer whose bits it takes."""
+
+    @abstractmethod
+    def activations(self, given: GivenActivations) -> ActivationRounding:
+        """What rounds a tensor of activations."""

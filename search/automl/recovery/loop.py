@@ -15,6 +15,7 @@ from torch import nn
 
 from automl.errors import DataError
 from automl.recovery.averages import Averages
+from automl.recovery.base import TrainedRounding
 from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
@@ -97,10 +98,10 @@ def recover(
 ) -> Recovered:
     """Train the objective's student in place; where there is a GPU, there and in mixed precision.
 
-    Norms take the statistics of batches of `FEWEST` inputs and more; all else of the student stays
-    in evaluation mode. The last weights are kept; where a held-back score is there to say that they
-    are worse than the first (and the start was "keep"), the first are. A loss that is not finite
-    ends the training with the weights of the last epoch that was whole.
+    Norms take the statistics of batches of `FEWEST` inputs and more, and what rounds may draw; all
+    else of the student stays in evaluation mode. The last weights are kept; where a held-back score
+    is there to say that they are worse than the first (and the start was "keep"), the first are. A
+    loss that is not finite ends the training with the weights of the last epoch that was whole.
 
     Args:
         objective: What is minimised.
@@ -338,7 +339,9 @@ def _optimiser(student: nn.Module, recipe: RecoveryRecipe) -> torch.optim.Optimi
 
 def _train_norms(student: nn.Module, train: bool) -> None:
     for module in student.modules():
-        module.training = train and isinstance(module, _NORMS)
+        module.training = (train and isinstance(module, _NORMS)) or isinstance(
+            module, TrainedRounding
+        )
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:

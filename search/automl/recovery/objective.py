@@ -12,6 +12,7 @@ from automl.compression import resized
 from automl.network import output_tensors
 from automl.recovery.base import Step, Term
 from automl.recovery.places import agreeing_places, watching
+from automl.recovery.quantised import QuantizedStudent
 
 Tensor = torch.Tensor
 
@@ -58,7 +59,7 @@ class Objective(nn.Module):
             teacher.to(inputs.device)
         places = self._agreed(inputs, shown)
         cut = any(term.local for term in self._terms)
-        with watching(self.student, places, cut=cut) as features:
+        with watching(self._inner, places, cut=cut) as features:
             found = _floats(self.student(shown))
         aims: list[list[Tensor]] = []
         wanted: dict[str, Tensor] = {}
@@ -83,6 +84,12 @@ class Objective(nn.Module):
         """
         return self._agreed(inputs, resized(inputs, self._resolution))
 
+    @property
+    def _inner(self) -> nn.Module:
+        """The network whose modules have the teacher's names: of a student that rounds, inside."""
+        student = self.student
+        return student.network if isinstance(student, QuantizedStudent) else student
+
     def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
         """Places of features, found on the first batch."""
         if self._places is None:
@@ -91,7 +98,8 @@ class Objective(nn.Module):
                 few, small = inputs[:2], shown[:2]
                 training = [each for each in self.student.modules() if each.training]
                 self.student.eval()
-                self._places = agreeing_places(self.student, self._teachers[0][0], few, small)
+                pair = self._inner, self._teachers[0][0]
+                self._places = agreeing_places(*pair, few, small, run=self.student)
                 for module in training:
                     module.training = True
         return self._places

@@ -46,7 +46,12 @@ def watching(
 
 @torch.no_grad()
 def agreeing_places(
-    student: nn.Module, teacher: nn.Module, inputs: Tensor, shown: Tensor
+    student: nn.Module,
+    teacher: nn.Module,
+    inputs: Tensor,
+    shown: Tensor,
+    *,
+    run: nn.Module | None = None,
 ) -> tuple[str, ...]:
     """Names of modules whose outputs are of one width in both networks, in the order of names.
 
@@ -57,12 +62,13 @@ def agreeing_places(
         student, teacher: Both have modules of those names.
         inputs: As the teacher is shown them.
         shown: As the student is.
+        run: What runs the student, where that is not itself.
     """
     common = {name for name, _ in student.named_modules() if name}
     common &= {name for name, _ in teacher.named_modules()}
     ordered = [name for name, _ in teacher.named_modules() if name in common]
     with watching(student, ordered) as found, watching(teacher, ordered) as aims:
-        ends = [*output_tensors(student(shown)), *output_tensors(teacher(inputs))]
+        ends = [*output_tensors((run or student)(shown)), *output_tensors(teacher(inputs))]
     agreeing = _distinct(
         {name: found[name] for name in ordered if _agree(found.get(name), aims.get(name))}, ends
     )

@@ -1,4 +1,4 @@
-"""Integer networks in training: what a `QuantizedModel` computes, with gradients.
+"""Networks of few bits in training: what a `QuantizedModel` computes, with gradients.
 
 torch shows a tracer what runs beneath its autograd, where nothing that the tracer does has a
 gradient. Here autograd is moved: left out around the network, and on for each operation and for
@@ -8,115 +8,175 @@ each rounding by itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from automl.compression import (
+    Codebook,
     FakeQuantizeMode,
     QParams,
     QuantizedModel,
     Source,
-    highest,
     is_per_tensor,
     matrix,
-    round_to,
+    matrix_of,
     set_matrix,
     weight_of,
 )
 from automl.errors import ModelError, UsageError
-from automl.network import output_tensors
-from automl.recovery.base import Levels, TrainedQuantizer
+from automl.network import output_tensors, with_norms, without_norms
+from automl.policy import Bits, format_bits
+from automl.recovery.base import (
+    ActivationRounding,
+    GivenActivations,
+    GivenWeights,
+    Levels,
+    TrainedQuantizer,
+    WeightRounding,
+)
+from automl.recovery.quantizers.lsq import LearnedSteps
 
 Tensor = torch.Tensor
 _KEYS: Final = torch._C.DispatchKey
 #: How far outputs may be from those of the model at the start, relative to their largest.
 _TOLERANCE: Final = 1e-4
+#: Values of a tensor that a quantizer is shown, and inputs that they are of.
+_SHOWN, _INPUTS = 1 << 14, 32
 
 
 class QuantizedStudent(nn.Module):
-    """A copy of an integer network that can be trained: its steps are parameters too.
+    """A copy of a network of few bits that can be trained: what rounds it has parameters too.
 
-    Its outputs are those of the model until it is trained. Norms that are folded stay so.
+    Norms that are folded stay so, but where weights alone are rounded by a quantizer that gives
+    each output channel a scale: there they are put back, and folded into the scales by `frozen`.
 
     Args:
         model: From `Compressor.make`, with bits.
-        quantizer: What gradients do where values are rounded.
-        inputs: Some, on which it is seen that the outputs are those of the model.
+        quantizer: How its layers are rounded, those that it does not refuse; the others are by
+            `lsq`.
+        inputs: Batches, [images, ...] each. On some it is seen that what is computed in training is
+            the model; norms take their statistics of all.
+        dense: The dense network, from whose weights some quantizers begin; None for none.
+        seed: Of what quantizers draw.
 
     Raises:
-        UsageError: Bits of weights alone, whose values are no integers.
+        UsageError: The quantizer refuses all layers.
         ModelError: Some operation of the network computes something else in training.
     """
 
-    def __init__(self, model: QuantizedModel, quantizer: TrainedQuantizer, inputs: Tensor) -> None:
+    def __init__(
+        self,
+        model: QuantizedModel,
+        quantizer: TrainedQuantizer,
+        inputs: Sequence[Tensor],
+        *,
+        dense: nn.Module | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.network = copy.deepcopy(model.network)
-        self._plan, self._quantizer = model.plan, quantizer
-        self._weights, self._qparams = _integers(model), dict(model.qparams)
-        per_tensor = is_per_tensor(model.scheme)
-        self.steps = nn.ParameterDict()
-        for name, each in self._weights.items():
-            scale = each.scale[:1, :1] if per_tensor else each.scale
-            self.steps[_key(name)] = nn.Parameter(scale.clone())
-        for source in self._qparams:
-            root = self._root(source)
-            if _key(root) not in self.steps:
-                self.steps[_key(root)] = nn.Parameter(torch.tensor(self._qparams[root].scale))
+        chosen = _chosen(model, quantizer)
+        self._normed = not model.qparams and all(each.by_channel for each in chosen.values())
+        made = with_norms(model.network, inputs) if self._normed else None
+        self.network = copy.deepcopy(model.network) if made is None else made
+        self._plan, self._qparams = model.plan, dict(model.qparams)
+        self._seen: dict[Source, Tensor] | None = {}
+        self._begun = dict(model.weights)
+        self.weight_roundings, self.activation_roundings = nn.ModuleDict(), nn.ModuleDict()
         self.eval()
-        _check(self, model, inputs)
+        _check(self, model, inputs[0][:_INPUTS])
+        for number, (name, own) in enumerate(chosen.items()):
+            given = self._given(model, name, dense, seed + number)
+            rounding = own.weights(given)
+            set_matrix(self.network.get_submodule(name), rounding.begin(given))
+            self.weight_roundings[_key(name)] = rounding
+        for number, (source, seen) in enumerate(self._seen.items()):
+            shown = GivenActivations(self._qparams[source], seen, seed + len(chosen) + number)
+            self.activation_roundings[_key(source)] = quantizer.activations(shown)
+        self._seen = None
+        self.eval()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's outputs; called as the network is."""
-        weights = {f"{name}.weight": self._rounded_weight(name) for name in self._weights}
-        device = args[0].device.type if args and isinstance(args[0], Tensor) else "cpu"
-        with torch.autocast(device, enabled=False), _Trained(self).attached():
+        with ExitStack() as stack:
+            weights = {} if self._seen is not None else self._rounded_weights(stack)
+            if not self._qparams:
+                return functional_call(self.network, weights, args, kwargs)
+            device = args[0].device.type if args and isinstance(args[0], Tensor) else "cpu"
+            stack.enter_context(torch.autocast(device, enabled=False))
+            stack.enter_context(_Trained(self).attached())
             return functional_call(self.network, weights, args, kwargs)
 
     def frozen(self) -> QuantizedModel:
-        """What was trained, as it is delivered: weights rounded, steps as its QParams."""
+        """What was trained, as it is delivered: weights rounded, norms folded, steps as QParams."""
         network = copy.deepcopy(self.network).cpu().requires_grad_(False).eval()
-        weights, activations = {}, {}
-        for name, each in self._weights.items():
+        weights: dict[str, QParams | Codebook] = {}
+        for name in self._begun:
             module = network.get_submodule(name)
-            scale = self._step(name).detach().cpu().expand_as(each.scale).contiguous()
-            weights[name] = QParams(scale, each.bits)
-            set_matrix(module, round_to(matrix(module), weights[name]).float() * scale)
-        for source, known in self._qparams.items():
-            step = float(self._step(self._root(source)).detach())
-            activations[source] = replace(known, scale=step)
+            values, weights[name] = self._weights_of(name).frozen(matrix(module))
+            set_matrix(module, values)
+        if self._normed:
+            network = _folded(network, weights)
+        roots = {source: self._root(source) for source in self._qparams}
+        activations = {
+            source: self._activations_of(root).frozen() for source, root in roots.items()
+        }
         return QuantizedModel(network, self._plan, activations, weights)
 
     def rounded(self, values: Tensor, source: Source) -> Tensor:
         """What an operation reads or wrote, rounded, with gradients."""
-        known = self._qparams[source]
-        levels = Levels(known.low - known.zero_point, known.high - known.zero_point)
-        sharing = max(1, values.numel() // max(1, len(values)))
-        return self._quantizer(values, self._step(self._root(source)), levels, sharing)
+        root = self._root(source)
+        if self._seen is None:
+            found: Tensor = self._activations_of(root)(values)
+            return found
+        known = self._qparams[root]
+        flat = values.detach().flatten()
+        self._seen.setdefault(root, flat[:: max(1, len(flat) // _SHOWN)].clone())
+        levels = GivenActivations(known, flat).levels
+        return _Straight.apply(values, known.scale, levels)  # type: ignore[no-untyped-call, no-any-return]
 
     @property
     def plan_and_qparams(self) -> tuple[Any, Any]:
         """What is rounded as it runs, and where its steps began."""
         return self._plan, self._qparams
 
-    def _rounded_weight(self, name: str) -> Tensor:
-        module: Any = self.network.get_submodule(name)
-        known, step = self._weights[name], self._step(name)
-        top = highest(known.bits)
-        runs, outputs, _ = known.scale.shape
-        columns = module.weight.numel() // (runs * outputs)
-        sharing = module.weight.numel() // step.numel()
-        spread = weight_of(module, step.expand(runs, outputs, columns))
-        return self._quantizer(module.weight, spread, Levels(-top, top, known.bits == 1), sharing)
+    def _given(
+        self, model: QuantizedModel, name: str, dense: nn.Module | None, seed: int
+    ) -> GivenWeights:
+        here, there = self.network.get_submodule(name), model.network.get_submodule(name)
+        weights, before = matrix(here), matrix(there)
+        longer = (weights * before).sum(2, True) / before.square().sum(2, True).clamp_min(1e-30)
+        own = None if dense is None else dict(dense.named_modules()).get(name)
+        known = getattr(own, "weight", None)
+        same = known is not None and known.shape == there.weight.shape
+        original = matrix(own) * longer if same else None
+        shared = is_per_tensor(model.scheme)
+        bits = model.bits[name]
+        return GivenWeights(weights, model.weights[name], bits, shared, original, seed)
 
-    def _step(self, what: str | Source) -> Tensor:
-        step: Tensor = self.steps[_key(what)]
-        return step
+    def _rounded_weights(self, stack: ExitStack) -> dict[str, Tensor]:
+        """Weights by the names of the network's parameters; where outputs are drawn, by hooks."""
+        found = {}
+        for name in self._begun:
+            module: Any = self.network.get_submodule(name)
+            rounding = self._weights_of(name)
+            numbers = matrix_of(module, module.weight)
+            found[f"{name}.weight"] = weight_of(module, rounding(numbers))
+            variance = rounding.variance(numbers) if rounding.training else None
+            if variance is not None:
+                hook = _drawing(rounding, weight_of(module, variance))
+                stack.callback(module.register_forward_hook(hook).remove)
+        return found
+
+    def _weights_of(self, name: str) -> WeightRounding:
+        return cast(WeightRounding, self.weight_roundings[_key(name)])
+
+    def _activations_of(self, root: Source) -> ActivationRounding:
+        return cast(ActivationRounding, self.activation_roundings[_key(root)])
 
     def _root(self, source: Source) -> Source:
         """Whose step an operation has: where it only picks numbers, that of what it picks from."""
@@ -124,6 +184,81 @@ class QuantizedStudent(nn.Module):
         while address in kept and (kept[address], bits) in self._qparams:
             address = kept[address]
         return address, bits
+
+
+def check_quantizer(quantizer: TrainedQuantizer, bits: Iterable[Bits]) -> None:
+    """Whether a quantizer rounds any layer of these bits.
+
+    Raises:
+        UsageError: It refuses all of them; says why.
+    """
+    several = list(dict.fromkeys(bits))
+    reasons = [quantizer.refusal(each) for each in several]
+    if several and all(reasons):
+        found = ", ".join(sorted({format_bits(each) for each in several}))
+        raise UsageError(f"{reasons[0]}, and the layers have {found}")
+
+
+def _chosen(model: QuantizedModel, quantizer: TrainedQuantizer) -> dict[str, TrainedQuantizer]:
+    """By whom each layer's weights are rounded."""
+    bits = {name: model.bits[name] for name in model.weights}
+    check_quantizer(quantizer, bits.values())
+    usual = LearnedSteps()
+    return {name: usual if quantizer.refusal(each) else quantizer for name, each in bits.items()}
+
+
+def _drawing(rounding: WeightRounding, variance: Tensor) -> Callable[..., Tensor | None]:
+    """A hook that draws a layer's outputs, whose means it is given, by its weights' variance."""
+    busy = False
+
+    def drawn(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        nonlocal busy
+        if busy:
+            return None
+        parts = {"weight": variance}
+        if getattr(module, "bias", None) is not None:
+            parts["bias"] = torch.zeros_like(cast(Tensor, module.bias))
+        busy = True
+        try:
+            spread = functional_call(module, parts, (args[0].square(),))
+        finally:
+            busy = False
+        one = rounding.uniform(output.shape, output)
+        other = rounding.uniform(output.shape, output)
+        normal = (-2 * one.log()).sqrt() * (2 * torch.pi * other).cos()
+        found: Tensor = output + (spread.clamp_min(0) + 1e-12).sqrt() * normal
+        return found
+
+    return drawn
+
+
+def _folded(network: nn.Module, weights: dict[str, QParams | Codebook]) -> nn.Module:
+    """The network with its norms in the scales of its integers, which are changed with it."""
+    before = {name: matrix(network.get_submodule(name)) for name in weights}
+    result = without_norms(network).requires_grad_(False).eval()
+    for name, known in weights.items():
+        assert isinstance(known, QParams)
+        module, old = result.get_submodule(name), before[name]
+        squares = old.square().sum(2, keepdim=True)
+        factor = (matrix(module) * old).sum(2, keepdim=True) / squares.clamp_min(1e-30)
+        factor = torch.where(squares > 0, factor, torch.ones_like(factor))
+        codes = (old / known.scale).round() * factor.sign()
+        scale = (known.scale * factor.abs()).contiguous()
+        weights[name] = QParams(scale, known.bits, known.odd)
+        set_matrix(module, codes * scale)
+    return result
+
+
+class _Straight(torch.autograd.Function):
+    """Rounded as calibration says, with the gradient as it comes."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, step: float, levels: Levels) -> Tensor:
+        return levels.nearest(values / step) * step
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        return slopes[0], None, None
 
 
 class _Trained(FakeQuantizeMode):
@@ -187,15 +322,6 @@ def _is_composite(func: Any) -> bool:
     return bool(
         torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _KEYS.CompositeImplicitAutograd)
     )
-
-
-def _integers(model: QuantizedModel) -> dict[str, QParams]:
-    found = {}
-    for name, each in model.weights.items():
-        if not isinstance(each, QParams):
-            raise UsageError(f"{name} has bits of weights alone, and only integers are trained")
-        found[name] = each
-    return found
 
 
 def _check(student: QuantizedStudent, model: QuantizedModel, inputs: Tensor) -> None:

@@ -8,16 +8,27 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from automl.compression import (
+    ActivationQParams,
+    Codebook,
+    codebook,
+    round_to,
+    weight_qparams,
+)
 from automl.network import with_norms
+from automl.policy import Bits, is_float
 from automl.recovery import (
     STARTS,
     TERMS,
     TRAINED_QUANTIZERS,
+    ActivationRounding,
     Beginning,
-    Levels,
+    GivenActivations,
+    GivenWeights,
     Objective,
     Term,
     TrainedQuantizer,
+    WeightRounding,
 )
 from automl.testing.networks import made_images, made_network
 
@@ -121,47 +132,90 @@ class StartContract:
 
 
 class TrainedQuantizerContract:
-    """Three promises. Inherit it, and override what differs.
+    """Five promises. Inherit it, and override what differs.
 
     Attributes:
         name: The quantizer's, as it is asked for.
+        bits: Of a layer that it rounds.
     """
 
     name: ClassVar[str]
+    bits: ClassVar[Bits] = Bits(4, 4)
 
     def make(self) -> TrainedQuantizer:
         """The quantizer."""
         return TRAINED_QUANTIZERS.build(self.name)
 
-    def rounded(self, levels: Levels, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Drawn values [8, 6], steps [8, 1], and what the quantizer makes of both."""
+    def rounded(self, seed: int) -> tuple[WeightRounding, Tensor]:
+        """Its rounding of drawn weights [2, 4, 24], and the numbers that training begins with."""
         generator = torch.Generator().manual_seed(seed)
-        values = torch.randn(8, 6, generator=generator).requires_grad_()
-        step = (0.1 + torch.rand(8, 1, generator=generator)).requires_grad_()
-        return values, step, self.make()(values, step, levels, values.numel() // 8)
+        dense = torch.randn(2, 4, 24, generator=generator)
+        given = _given(dense, self.bits, seed)
+        rounding = self.make().weights(given)
+        return rounding, rounding.begin(given).clone().requires_grad_()
 
-    def test_values_are_the_nearest_integers_of_the_range_times_the_step(self) -> None:
-        """As calibration rounds: a training begins with the outputs of the rounded network."""
-        for levels in (Levels(-7, 7), Levels(0, 15), Levels(-1, 1, binary=True)):
-            values, step, found = self.rounded(levels, 0)
-            torch.testing.assert_close(found, levels.nearest(values / step) * step)
+    def activations(self, seed: int) -> tuple[ActivationRounding, Tensor, GivenActivations]:
+        """Its rounding of drawn values [8, 16], which are not negative, and what it was given."""
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(8, 16, generator=generator).clamp_min(0)
+        given = GivenActivations(ActivationQParams(0.15, 0, 0, 15), values.flatten(), seed)
+        return self.make().activations(given), values.requires_grad_(), given
 
-    def test_gradients_of_values_and_steps_are_finite_and_not_all_zero(self) -> None:
-        """And of their shapes."""
-        values, step, found = self.rounded(Levels(-7, 7), 1)
-        found.square().sum().backward()
-        for each in (values, step):
-            assert each.grad is not None
-            assert each.grad.shape == each.shape
-            assert torch.isfinite(each.grad).all()
-            assert each.grad.abs().max() > 0
+    def test_it_rounds_layers_of_its_bits(self) -> None:
+        """And says nothing against them."""
+        assert not self.make().refusal(self.bits)
 
-    def test_the_same_values_are_rounded_the_same_and_stay_as_they_are(self) -> None:
-        """It keeps nothing, draws nothing and works on copies."""
-        quantizer, levels = self.make(), Levels(-7, 7)
-        values, step, _ = self.rounded(levels, 2)
-        before = values.detach().clone(), step.detach().clone()
-        found = [quantizer(values, step, levels, 6).detach() for _ in range(2)]
-        assert torch.equal(found[0], found[1])
-        assert torch.equal(values.detach(), before[0])
-        assert torch.equal(step.detach(), before[1])
+    def test_what_is_computed_is_what_is_exported(self) -> None:
+        """Integers of the layer's bits times a scale, or values of a codebook, exactly."""
+        rounding, numbers = self.rounded(0)
+        rounding.eval()
+        values, known = rounding.frozen(numbers.detach())
+        assert torch.equal(rounding(numbers).detach(), values)
+        if isinstance(known, Codebook):
+            assert torch.equal(known.values(), values)
+            assert len(known.entries) <= 1 << self.bits.weights
+            return
+        codes = round_to(values, known)
+        assert torch.equal(codes.float() * known.scale, values)
+        assert int(codes.abs().max()) <= known.highest
+        assert known.bits == self.bits.weights
+
+    def test_gradients_are_finite_and_not_all_zero(self) -> None:
+        """By the numbers that training moves, or by what the rounding has of its own."""
+        rounding, numbers = self.rounded(1)
+        rounding.train()(numbers).square().sum().backward()
+        found = [each.grad for each in (numbers, *rounding.parameters()) if each.grad is not None]
+        assert all(torch.isfinite(each).all() for each in found)
+        assert any(each.abs().max() > 0 for each in found)
+
+    def test_the_same_state_rounds_the_same_and_numbers_stay_as_they_are(self) -> None:
+        """What it draws hangs on its state: a training that was killed goes on as it was."""
+        rounding, numbers = self.rounded(2)
+        before, state = numbers.detach().clone(), copy.deepcopy(rounding.state_dict())
+        chance = torch.get_rng_state()
+        one = rounding.train()(numbers).detach()
+        rounding.load_state_dict(state)
+        assert torch.equal(rounding(numbers).detach(), one)
+        assert torch.equal(numbers.detach(), before)
+        assert torch.equal(torch.get_rng_state(), chance)
+
+    def test_activations_are_integers_of_the_range_times_the_exported_step(self) -> None:
+        """And their gradients are finite and not all zero."""
+        rounding, values, given = self.activations(3)
+        rounding.train()(values).square().sum().backward()
+        assert values.grad is not None
+        assert torch.isfinite(values.grad).all()
+        assert values.grad.abs().max() > 0
+        found, known = rounding.eval()(values).detach(), rounding.frozen()
+        assert (known.zero_point, known.low, known.high) == (0, 0, 15)
+        assert torch.equal(found, given.levels.nearest(values.detach() / known.scale) * known.scale)
+
+
+def _given(dense: Tensor, bits: Bits, seed: int) -> GivenWeights:
+    """Weights as a policy's network has them, rounded to nearest."""
+    if is_float(bits):
+        book = codebook(dense, bits.weights)
+        return GivenWeights(book.values(), book, bits, dense=dense, seed=seed)
+    qparams = weight_qparams(dense, bits.weights)
+    values = round_to(dense, qparams).float() * qparams.scale
+    return GivenWeights(values, qparams, bits, dense=dense, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from automl.recovery.base import Levels
-from automl.recovery.quantizers.lsq import LearnedSteps
+from automl.recovery.quantizers.lsq import learned
 from automl.testing import TrainedQuantizerContract
 
 
@@ -16,7 +16,7 @@ class TestLsq(TrainedQuantizerContract):
 def test_gradients_are_those_of_the_paper() -> None:
     values = torch.tensor([-3.0, -0.3, 0.2, 0.55, 9.0], requires_grad=True)
     step = torch.tensor(0.5, requires_grad=True)
-    found = LearnedSteps()(values, step, Levels(-2, 3), 12)
+    found = learned(values, step, Levels(-2, 3), 12)
     assert found.tolist() == [-1.0, -0.5, 0.0, 0.5, 1.5]
     slope = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
     found.backward(slope)
@@ -30,13 +30,11 @@ def test_gradients_are_those_of_the_paper() -> None:
 def test_a_step_for_each_channel_has_its_own_gradient() -> None:
     values = torch.tensor([[0.3, 0.9], [-0.3, 5.0]])
     step = torch.tensor([[0.5], [1.0]], requires_grad=True)
-    LearnedSteps()(values, step, Levels(-1, 1), 4).sum().backward()
+    learned(values, step, Levels(-1, 1), 4).sum().backward()
     assert step.grad is not None
     torch.testing.assert_close(step.grad, torch.tensor([[0.4 + 1.0], [0.3 + 1.0]]) / 2)
 
 
 def test_one_bit_is_the_sign() -> None:
-    found = LearnedSteps()(
-        torch.tensor([-0.1, 0.0, 7.0]), torch.tensor(0.5), Levels(-1, 1, True), 3
-    )
+    found = learned(torch.tensor([-0.1, 0.0, 7.0]), torch.tensor(0.5), Levels(-1, 1, True), 3)
     assert found.tolist() == [-0.5, 0.5, 0.5]

@@ -30,15 +30,18 @@ class QParams:
     Attributes:
         scale: [runs, outputs, 1], float32. Positive, but for a channel of zeros at 1 bit: 0.
         bits: 2 to 8: integers from -(2^(bits-1) - 1) to 2^(bits-1) - 1. 1: only -1 and 1.
+        odd: Whether they are the odd ones from -(2^bits - 1) to 2^bits - 1, all 2^bits of them, of
+            at most 7 bits: none is zero. Those of 1 bit are so in any case.
     """
 
     scale: Tensor
     bits: int
+    odd: bool = False
 
     @property
     def highest(self) -> int:
         """The largest integer; the smallest is its negative."""
-        return highest(self.bits)
+        return (1 << self.bits) - 1 if self.odd else highest(self.bits)
 
 
 def highest(bits: int) -> int:
@@ -128,6 +131,10 @@ def round_to(weights: Tensor, qparams: QParams) -> Tensor:
     """The nearest integers (halves to even, as ONNX rounds), int8, of the weights' shape."""
     if qparams.bits == 1:
         return _sign(weights).to(torch.int8)
+    if qparams.odd:
+        top = 1 << (qparams.bits - 1)
+        below = (weights / (2 * qparams.scale)).floor().clamp(-top, top - 1)
+        return (2 * below + 1).to(torch.int8)
     return _nearest(weights, qparams.scale, qparams.highest).to(torch.int8)
 
 

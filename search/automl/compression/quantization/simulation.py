@@ -302,7 +302,7 @@ def _numbers(qparams: ActivationQParams) -> Iterator[float]:
 
 def _plain(weights: QParams | Codebook) -> dict[str, Any]:
     if isinstance(weights, QParams):
-        return {"scale": weights.scale, "bits": weights.bits}
+        return {"scale": weights.scale, "bits": weights.bits, "odd": weights.odd}
     return {"entries": weights.entries, "indices": weights.indices, "bits": weights.bits}
 
 

@@ -1,0 +1,109 @@
+"""Weights squashed by a tanh into all levels of their bits, activations clipped where they were."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from automl.compression import ActivationQParams, Codebook, QParams
+from automl.policy import Bits
+from automl.recovery.base import (
+    ActivationRounding,
+    GivenActivations,
+    GivenWeights,
+    TrainedQuantizer,
+    WeightRounding,
+)
+from automl.recovery.quantizers.centroids import TrainedCentroids
+from automl.recovery.quantizers.steps import LEAST, straight
+
+Tensor = torch.Tensor
+
+
+class Squashed(TrainedQuantizer):
+    """DoReFa-Net (Zhou et al., 2016, sections 2.2 and 2.3); gradients are not rounded.
+
+    A weight becomes tanh(w) over the largest of these, and that one of 2^k levels from -1 to 1;
+    activations are clipped to a fixed range. Differs: norms are folded, so an output channel has
+    its own largest weight, and a scale of its own that is trained in the norm's place; the range of
+    activations is that of calibration, where the paper has 0 to 1. The levels have no zero: they
+    are odd integers, of at most 7 bits. Of weights alone, the shared values are trained.
+    """
+
+    def refusal(self, bits: Bits) -> str:
+        """Layers of 8 bits: their 256 levels are no bytes."""
+        return "2^8 levels without a zero are no bytes: up to 7 bits" if bits.weights == 8 else ""
+
+    def weights(self, given: GivenWeights) -> WeightRounding:
+        """Odd integers with a scale, or shared values."""
+        if isinstance(given.known, Codebook):
+            return TrainedCentroids(given, given.known)
+        return SquashedWeights(given, given.known)
+
+    def activations(self, given: GivenActivations) -> ActivationRounding:
+        """The integers of calibration, with straight gradients inside their range."""
+        return ClippedActivations(given)
+
+
+class SquashedWeights(WeightRounding):
+    """2^k levels from -1 to 1 of a tanh, times a scale that is trained."""
+
+    def __init__(self, given: GivenWeights, known: QParams) -> None:
+        super().__init__(given.seed)
+        self._known, self._dims = known, (0, 1, 2) if given.shared else (2,)
+        self._range: Tensor
+        start = self.begin(given)
+        largest = start.abs().amax(self._dims, keepdim=True)
+        self.register_buffer("_range", torch.where(largest > 0, largest, torch.ones_like(largest)))
+        codes = self._codes(start).double()
+        fitted = (codes * start).sum(self._dims, True) / codes.square().sum(self._dims, True)
+        self.scale = nn.Parameter(fitted.clamp_min(LEAST).float())
+
+    def begin(self, given: GivenWeights) -> Tensor:
+        """The dense network's, where it has the layer: rounded ones say less."""
+        return given.weights if given.dense is None else given.dense
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """The nearest level; gradients go straight through the rounding, and through the tanh."""
+        squashed = self._squashed(weights) * self._top
+        return straight(squashed, self._codes(weights)) * self.scale.clamp_min(LEAST)
+
+    def frozen(self, weights: Tensor) -> tuple[Tensor, QParams]:
+        """Odd integers with their scales."""
+        scale = self.scale.detach().clamp_min(LEAST).cpu().expand_as(self._known.scale).contiguous()
+        values = self._codes(weights.to(self._range)).cpu() * scale
+        return values, QParams(scale, self._known.bits, True)
+
+    @property
+    def _top(self) -> int:
+        return (1 << self._known.bits) - 1
+
+    def _squashed(self, weights: Tensor) -> Tensor:
+        """From -1 to 1."""
+        found = (weights / self._range).tanh()
+        largest = found.detach().abs().amax(self._dims, keepdim=True)
+        return found / largest.clamp_min(LEAST)
+
+    @torch.no_grad()
+    def _codes(self, weights: Tensor) -> Tensor:
+        """Odd integers."""
+        levels = (self._top * (self._squashed(weights) / 2 + 0.5)).round().clamp(0, self._top)
+        return 2 * levels - self._top
+
+
+class ClippedActivations(ActivationRounding):
+    """Integers of a range that stays; gradients go straight through inside it."""
+
+    def __init__(self, given: GivenActivations) -> None:
+        super().__init__(given.seed)
+        self._known, self._levels = given.known, given.levels
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The nearest integers times the step."""
+        step, levels = self._known.scale, self._levels
+        inside = values.clamp(levels.low * step, levels.high * step)
+        return straight(inside, levels.nearest(values.detach() / step) * step)
+
+    def frozen(self) -> ActivationQParams:
+        """As calibration has them."""
+        return self._known
