@@ -2,11 +2,11 @@
 
 Weights and activations of 4, 3 and 2 bits by LSQ, PACT and DoReFa, the first layer and the last of
 8 bits; weights of one bit by BinaryConnect, XNOR-Net and binarized networks, the first and the last
-layer floats; Deep Compression (`clustered`) with its shared values trained. Each begins with the
-post-training network of 1,024 training images and trains on 49,000, mirrored and shifted by up to
-four pixels, in batches of 125 towards the dense network (`kd`): SGD, Nesterov momentum of 0.9, a
-cosine from the rate. The last weights are judged. Rows of the same bits differ in nothing but the
-quantizer.
+layer floats; Deep Compression (`clustered`, all layers) with its shared values trained. Each begins
+with the post-training network of 1,024 training images and trains on all 50,000, mirrored and
+shifted by up to four pixels, in batches of 125 towards the dense network (`kd`): SGD, Nesterov
+momentum of 0.9, a cosine from the rate. The last weights are judged. Rows of the same bits differ
+in nothing but the quantizer.
 
     python tests/benchmarks/bench_trained_bits.py                       # all rows
     python tests/benchmarks/bench_trained_bits.py --rows w2a2 --quantizers lsq pact --steps 600
@@ -35,10 +35,12 @@ from bench_recovery import BATCH, shifted
 from cifar import SHARED, accuracy, load_cifar, load_resnet, normalised
 from torch import Tensor, nn
 
+from automl.compression import DenseForm, QuantizedModel, form_of
 from automl.pipeline.writing import save_packed
 from automl.policy.policy import Bits, Policy
 from automl.recovery import (
     TRAINED_QUANTIZERS,
+    FormedStudent,
     Objective,
     QuantizedStudent,
     RecoveryData,
@@ -55,6 +57,8 @@ ROWS = {
     "w1": (Bits(1, 32), ("binary", "xnor", "bnn")),
     "w3": (Bits(3, 32), ("lsq",)),
     "w2": (Bits(2, 32), ("ttq", "ternary", "lr-net", "lsq")),
+    "clustered:50-4": (Bits(), ("centroids",)),
+    "clustered:25-3": (Bits(), ("centroids",)),
 }
 
 
@@ -116,10 +120,15 @@ class Batches:
 
 def made(bench: Bench, name: str, folder: Path) -> nn.Module:
     """The post-training network, made once a seed."""
-    path = folder / f"{name}-{bench.seed}.pt"
+    path = folder / f"{name.replace(':', '-')}-{bench.seed}.pt"
     if path.is_file():
         found: nn.Module = torch.load(path, weights_only=False)  # this bench wrote it
         return found
+    if ":" in name:
+        policy = Policy(further={"form": dict.fromkeys(bench.layers, name)})
+        model = bench.make(policy, None, SETTINGS)
+        torch.save(model, path)
+        return model
     bits = dict.fromkeys(bench.layers, ROWS[name][0])
     for end in ENDS:
         if bits[end].activations < 32:
@@ -143,10 +152,7 @@ def trained(name: str, quantizer: str, steps: int, rate: float, seed: int, out: 
     data, dense = load_cifar(SHARED), load_resnet(SHARED, 20)
     bench = Bench(data, dense, seed)
     before = made(bench, name, out)
-    built = TRAINED_QUANTIZERS.build(quantizer)
-    student = QuantizedStudent(
-        before, built, bench.images.split(256), dense=bench.traced.model, seed=seed
-    )
+    student = student_of(bench, name, quantizer, before)
     recipe = RecoveryRecipe(epochs=1, learning_rate=rate)
     objective = Objective(student, (bench.traced.model,), recipe.made_terms())
     batches = Batches(data.train, data.train_labels, steps)
@@ -173,6 +179,21 @@ def trained(name: str, quantizer: str, steps: int, rate: float, seed: int, out: 
         load=load,
         ended=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
+
+
+def student_of(
+    bench: Bench, name: str, quantizer: str, before: nn.Module
+) -> QuantizedStudent | FormedStudent:
+    """What is trained."""
+    dense = bench.traced.model
+    if isinstance(before, QuantizedModel):
+        built = TRAINED_QUANTIZERS.build(quantizer)
+        images = bench.images.split(256)
+        return QuantizedStudent(before, built, images, dense=dense, seed=bench.seed)
+    form, _, parameter = name.partition(":")
+    found = form_of(form)
+    assert isinstance(found, DenseForm)
+    return FormedStudent(before, dict.fromkeys(bench.layers, (found, found.read(parameter))))
 
 
 def rows_of(path: Path) -> list[Row]:

@@ -192,6 +192,22 @@ def test_integers_are_trained_and_exported(
     assert any(note.startswith("recovery") for note in result.notes)
 
 
+@pytest.mark.parametrize(("form", "values"), [("clustered:40-2", 5), ("pow2:3", 5)])
+def test_forms_of_few_numbers_are_trained_and_stored_so(
+    found: SearchResult, tmp_path: Path, form: str, values: int
+) -> None:
+    file = found.policy.model_copy(update={"bits": {}, "further": {"form": {"head": form}}})
+    out, packed = tmp_path / "tuned.pt", tmp_path / "tuned.bin"
+    result = apply(ApplyRequest(task(), file, out, packed=packed, recover="kd+hints:2"))
+    weights = torch.load(out, weights_only=True)["head.weight"]
+    assert len(weights.unique()) <= values
+    assert torch.equal(state_dict(read_packed(packed))["head.weight"], weights)
+    assert any(note.startswith("recovery") for note in result.notes)
+    both = file.model_copy(update={"bits": {"stem": Precision(weights=8, activations=8)}})
+    with pytest.raises(UsageError, match="bits and forms of few numbers is not trained"):
+        apply(ApplyRequest(task(), both, out, recover="1"))
+
+
 def test_integers_are_compared_inside(found: SearchResult, tmp_path: Path) -> None:
     asked = ApplyRequest(task(), found.policy, tmp_path / "tuned.pt", recover="kd+hints:1")
     assert any(note.startswith("recovery by kd+hints") for note in apply(asked).notes)

@@ -15,13 +15,14 @@ from automl.network import TracedModel, with_norms, without_norms
 from automl.options import AskedRecovery, recovery_of
 from automl.pipeline.networks import network_of
 from automl.pipeline.requests import ApplyRequest, Event, OnEvent
-from automl.pipeline.writing import packs
+from automl.pipeline.writing import packed_forms, packs
 from automl.policy import Policy
 from automl.recovery import (
     TERMS,
     TRAINED_QUANTIZERS,
     Beginning,
     Climber,
+    FormedStudent,
     Objective,
     QuantizedStudent,
     Recovered,
@@ -62,10 +63,10 @@ def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
     asked = recovery_of(request.recover)
     if asked == AskedRecovery():
         return None
-    if packs(request.policy.policy):
+    policy = request.policy.policy
+    if packs(policy) and any(map(is_rounded, policy.bits.values())):
         raise OptionError(
-            "recover",
-            "training changes all weights, and the policy's forms hold some of them where they are",
+            "recover", "a policy that has bits and forms of few numbers is not trained"
         )
     recipe = RecoveryRecipe(asked.terms, asked.epochs) if asked.terms else RecoveryRecipe()
     if asked.file is not None:
@@ -133,7 +134,11 @@ def recovered(
     seed = (request.policy.seed if request.seed is None else request.seed) or 0
     calibration = [*task.data.calibration]
     shown = [resized(each, resolution) for each, _ in calibration]
-    student = _student(model, plan.recipe, shown, traced.model, seed)
+    forms = packed_forms(request.policy.policy)
+    if forms:
+        student: nn.Module = FormedStudent(model, forms, traced.model)
+    else:
+        student = _student(model, plan.recipe, shown, traced.model, seed)
     training = task.data.training
     data = RecoveryData(
         calibration if training is None else training,
@@ -162,7 +167,7 @@ def recovered(
         said = _told(found, plan.recipe)
     cut = training is not None and training.cut
     told = (*said, *((_CUT,) if cut else ()))
-    if isinstance(student, QuantizedStudent):
+    if isinstance(student, QuantizedStudent | FormedStudent):
         return student.frozen(), told
     return without_norms(student), told
 

@@ -89,7 +89,17 @@ def save_packed(
 
 def packs(policy: Policy) -> bool:
     """Whether a policy gives layers a form that is stored in fewer bytes."""
-    return any(isinstance(form_of(each.form), DenseForm) for each in _forms(policy).values())
+    return bool(packed_forms(policy))
+
+
+def packed_forms(policy: Policy) -> Mapping[str, tuple[DenseForm[Any], Any]]:
+    """The forms that are stored in fewer bytes by layer, each with its parameter."""
+    found = {part: (form_of(each.form), each.parameter) for part, each in _forms(policy).items()}
+    return {
+        part: (form, parameter)
+        for part, (form, parameter) in found.items()
+        if isinstance(form, DenseForm)
+    }
 
 
 def stored(model: nn.Module, policy: Policy = _PLAIN) -> dict[str, Stored]:

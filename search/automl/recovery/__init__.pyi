@@ -9,6 +9,7 @@ from .base import Term as Term
 from .base import TrainedQuantizer as TrainedQuantizer
 from .base import TrainedRounding as TrainedRounding
 from .base import WeightRounding as WeightRounding
+from .formed import FormedStudent as FormedStudent
 from .loop import Recovered as Recovered
 from .loop import RecoveryData as RecoveryData
 from .loop import recover as recover

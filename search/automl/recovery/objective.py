@@ -11,6 +11,7 @@ from torch import nn
 from automl.compression import resized
 from automl.network import output_tensors
 from automl.recovery.base import Step, Term
+from automl.recovery.formed import FormedStudent
 from automl.recovery.places import agreeing_places, watching
 from automl.recovery.quantised import QuantizedStudent
 
@@ -88,7 +89,8 @@ class Objective(nn.Module):
     def _inner(self) -> nn.Module:
         """The network whose modules have the teacher's names: of a student that rounds, inside."""
         student = self.student
-        return student.network if isinstance(student, QuantizedStudent) else student
+        inside = isinstance(student, QuantizedStudent | FormedStudent)
+        return student.network if inside else student
 
     def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
         """Places of features, found on the first batch."""

@@ -96,6 +96,8 @@ class TwoOfFour(DenseForm[str]):
 
     def unpack(self, parameter: str, parts: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         """As they were packed."""
+        import torch
+
         index, values = parts
         runs, outputs, read, *taps = shape
         count = runs * outputs * taps[0] * taps[1]
@@ -103,9 +105,11 @@ class TwoOfFour(DenseForm[str]):
         lengths = [min(_STAY, four) for four in fours]
         rows = values.new_zeros(count, read)
         found = (each.view(count, -1).split(lengths, 1) for each in (index.long(), values))
-        for four, places, weights in zip(rows.split(_OF, 1), *found, strict=True):
-            four.scatter_(1, places, weights)
-        return rows.view(runs, outputs, *taps, read).permute(0, 1, 4, 2, 3)
+        filled = [
+            four.scatter(1, places, weights)
+            for four, places, weights in zip(rows.split(_OF, 1), *found, strict=True)
+        ]
+        return torch.cat(filled, 1).view(runs, outputs, *taps, read).permute(0, 1, 4, 2, 3)
 
     def write(self, parameter: str) -> str:
         """Nothing of the usual."""

@@ -25,13 +25,16 @@ class Signs(WeightRounding):
     def __init__(self, given: GivenWeights) -> None:
         super().__init__(given.seed)
         self.shared = given.shared
-        start = self.begin(given)
         self.size: Tensor
-        self.register_buffer("size", mean_size(start, shared=given.shared).clamp_min(LEAST).clone())
+        size = mean_size(given.weights, shared=given.shared).clamp_min(LEAST)
+        self.register_buffer("size", size.clone())
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """The dense network's, where it has the layer: signs alone say little."""
-        return given.weights if given.dense is None else given.dense
+        """Signs of the post-training network, magnitudes of the dense one where it is there."""
+        if given.dense is None:
+            return given.weights
+        length = self.size / mean_size(given.dense, shared=given.shared).clamp_min(LEAST)
+        return torch.where(given.weights < 0, -1.0, 1.0) * given.dense.abs() * length
 
     @abstractmethod
     def scale(self, weights: Tensor) -> Tensor:
@@ -96,9 +99,9 @@ class BinaryConnect(_OneBit):
     """BinaryConnect (Courbariaux et al., 2015, sections 2.3 and 2.4), with signs.
 
     The network runs on the signs of its weights, gradients move the weights themselves, which stay
-    between -1 and 1. Differs: they begin with the dense network's, and 1 is twice their mean
-    magnitude; an output has a scale that is trained beside it, where the paper leaves that to
-    norms. Weights stay in their range as what leads out of it has no gradient.
+    between -1 and 1. Differs: they begin with the post-training signs and the dense magnitudes, and
+    1 is twice their mean; an output has a scale that is trained beside it, where the paper leaves
+    that to norms. Weights stay in their range as what leads out of it has no gradient.
     """
 
     rounds = BoundSigns
