@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import kl_div
 
 from automl.compression.layer_matrix import matrix, set_matrix
 from automl.compression.quantization.codebook import Codebook, codebook
@@ -188,6 +189,20 @@ def test_what_is_drawn_hangs_on_the_state_and_the_global_chance_stays(sharp: Tra
         trained(student, sharp.model, 2)
         found.append(student(images(8)).detach())
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("quantizer", ["lsq", "pact", "dorefa", "qil", "minmax", "hwgq", "relaxed"])
+def test_what_is_exported_has_learned(sharp: TracedModel, quantizer: str) -> None:
+    model = quantised(sharp, all_layers(sharp, Bits(4, 4)), None)
+    student, inputs = student_of(model, quantizer, sharp.model), images(64)
+    wanted = sharp.model(inputs).softmax(1)
+
+    def error() -> Tensor:
+        return kl_div(student.frozen()(inputs).log_softmax(1), wanted, reduction="batchmean")
+
+    before = error()
+    trained(student, sharp.model, 12)
+    assert error() < 0.8 * before
 
 
 def test_hints_reach_integers(sharp: TracedModel) -> None:

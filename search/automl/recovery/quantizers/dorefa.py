@@ -15,7 +15,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
-from automl.recovery.quantizers.steps import LEAST, straight
+from automl.recovery.quantizers.steps import LEAST, share_of, softened, straight
 
 Tensor = torch.Tensor
 
@@ -66,7 +66,8 @@ class SquashedWeights(WeightRounding):
     def forward(self, weights: Tensor) -> Tensor:
         """The nearest level; gradients go straight through the rounding, and through the tanh."""
         squashed = self._squashed(weights) * self._top
-        return straight(squashed, self._codes(weights)) * self.scale.clamp_min(LEAST)
+        scale = softened(self.scale, share_of(weights, self.scale, self._top)).clamp_min(LEAST)
+        return straight(squashed, self._codes(weights)) * scale
 
     def frozen(self, weights: Tensor) -> tuple[Tensor, QParams]:
         """Odd integers with their scales."""

@@ -9,7 +9,7 @@ from automl.compression import Codebook, QParams
 from automl.recovery.base import GivenWeights, WeightRounding
 from automl.recovery.quantizers.centroids import TrainedCentroids
 from automl.recovery.quantizers.lsq import LearnedSteps, levels_of
-from automl.recovery.quantizers.steps import LEAST, straight
+from automl.recovery.quantizers.steps import LEAST, share_of, softened, straight
 
 Tensor = torch.Tensor
 
@@ -51,7 +51,8 @@ class Interval(WeightRounding):
         """Integers times their size; gradients go straight through the rounding."""
         spread = self._spread(weights)
         codes = self._levels.nearest(spread.detach())
-        return straight(spread, codes) * self.size.clamp_min(LEAST)
+        size = softened(self.size, share_of(weights, self.size, self._levels.high))
+        return straight(spread, codes) * size.clamp_min(LEAST)
 
     def frozen(self, weights: Tensor) -> tuple[Tensor, QParams]:
         """Integers with their sizes."""
@@ -63,6 +64,7 @@ class Interval(WeightRounding):
     def _spread(self, weights: Tensor) -> Tensor:
         """Equation 3, times the largest integer."""
         units = weights / self._range
-        half = self.reach.clamp_min(1e-3)
-        inner = (units.abs() - self.middle + half) / (2 * half)
+        share = share_of(weights, self.reach, self._levels.high)
+        half = softened(self.reach, share).clamp_min(1e-3)
+        inner = (units.abs() - softened(self.middle, share) + half) / (2 * half)
         return units.sign() * inner.clamp(0, 1) * self._levels.high

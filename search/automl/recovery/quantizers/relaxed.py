@@ -19,11 +19,17 @@ from automl.recovery.base import (
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
 from automl.recovery.quantizers.lsq import levels_of
-from automl.recovery.quantizers.steps import LEAST, frozen_step, weight_step
+from automl.recovery.quantizers.steps import (
+    LEAST,
+    frozen_step,
+    share_of,
+    softened,
+    weight_step,
+)
 
 Tensor = torch.Tensor
-#: The deviation of the noise at the start, in steps (section 2.3).
-_NOISE = 1 / 3
+#: The width of the noise at the start, in steps.
+_NOISE = 0.15
 
 
 class RelaxedRounding(TrainedQuantizer):
@@ -32,8 +38,9 @@ class RelaxedRounding(TrainedQuantizer):
     A value with logistic noise falls to each integer with some chance; training draws one by the
     Gumbel-softmax relaxation, and the step and the noise are trained. Afterwards values are rounded
     to the nearest. Differs: chances are those of the nearest integer and its two neighbours (the
-    paper's local grid has those within some deviations). Of weights alone, the shared values are
-    trained.
+    paper's local grid has those within some deviations); the noise begins at 0.15 of a step, where
+    the paper has a third, for what begins rounded is trained for a short while; gradients of a step
+    and of its noise are divided as those of `lsq`. Of weights alone, the shared values are trained.
 
     Args:
         temperature: Of the relaxation, above 0 and at most 10.
@@ -116,13 +123,14 @@ def _drawn(
     levels: Levels,
     temperature: float,
 ) -> Tensor:
-    positive = step.clamp_min(LEAST)
+    share = share_of(values, step, levels.high)
+    positive = softened(step.clamp_min(LEAST), share)
     units = values / positive
     if not rounding.training:
         return levels.nearest(units) * positive
     middle = levels.nearest(units.detach())
     integers = middle.unsqueeze(-1) + torch.tensor([-1.0, 0.0, 1.0]).to(middle)
-    width = noise.clamp_min(1e-3).unsqueeze(-1)
+    width = softened(noise.clamp_min(1e-3), share).unsqueeze(-1)
     inner = units.clamp(levels.low - 1, levels.high + 1).unsqueeze(-1)
     upper, lower = (((integers + side - inner) / width).sigmoid() for side in (0.5, -0.5))
     allowed = (integers >= levels.low) & (integers <= levels.high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -36,6 +36,24 @@ def straight(values: Tensor, rounded: Tensor) -> Tensor:
     return Exactly.apply(values, rounded)  # type: ignore[no-untyped-call, no-any-return]
 
 
+def softened(values: Tensor, share: float) -> Tensor:
+    """The values, exactly, with a share of their gradient."""
+    found: Tensor = _Softened.apply(values, share)  # type: ignore[no-untyped-call]
+    return found
+
+
+def share_of(values: Tensor, step: Tensor, highest: int) -> float:
+    """By what the gradient of a step is multiplied: 1 / sqrt(N x Qp), of Esser et al. 2020.
+
+    Args:
+        values: What has the step, or the steps.
+        step: One, or one an output.
+        highest: The largest integer.
+    """
+    found: float = (max(1, values.numel() // step.numel()) * max(highest, 1)) ** -0.5
+    return found
+
+
 def mean_size(weights: Tensor, counted: Tensor | None = None, *, shared: bool = False) -> Tensor:
     """Mean magnitude of the weights of each output, [runs, outputs, 1], or of all in that shape.
 
@@ -63,6 +81,17 @@ def book_of(values: Tensor, entries: Tensor, bits: int) -> Codebook:
     middles = (entries[1:].double() + entries[:-1].double()) / 2
     indices = torch.bucketize(values.detach().cpu().double(), middles).to(torch.uint8)
     return Codebook(entries, indices, bits)
+
+
+class _Softened(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return slopes[0] * ctx.share, None
 
 
 class Exactly(torch.autograd.Function):
