@@ -58,7 +58,7 @@ class FormedStudent(nn.Module):
         dense: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.network = copy.deepcopy(model)
+        self.network: nn.Module = copy.deepcopy(model)
         modules = dict(self.network.named_modules())
         self._formed = tuple(name for name in forms if name in modules)
         self.parts = nn.ModuleDict()

@@ -89,8 +89,9 @@ class Objective(nn.Module):
     def _inner(self) -> nn.Module:
         """The network whose modules have the teacher's names: of a student that rounds, inside."""
         student = self.student
-        inside = isinstance(student, QuantizedStudent | FormedStudent)
-        return student.network if inside else student
+        if isinstance(student, QuantizedStudent | FormedStudent):
+            return student.network
+        return student
 
     def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
         """Places of features, found on the first batch."""

@@ -82,7 +82,7 @@ class QuantizedStudent(nn.Module):
         chosen = _chosen(model, quantizer)
         self._normed = not model.qparams and all(each.by_channel for each in chosen.values())
         made = with_norms(model.network, inputs) if self._normed else None
-        self.network = copy.deepcopy(model.network) if made is None else made
+        self.network: nn.Module = copy.deepcopy(model.network) if made is None else made
         self._plan, self._qparams = model.plan, dict(model.qparams)
         self._seen: dict[Source, Tensor] | None = {}
         self._begun = dict(model.weights)
