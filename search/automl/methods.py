@@ -29,6 +29,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "gradients": "a loss that can be differentiated",
     "original-norms": "batch norms from before they are folded",
     "relus": "ReLUs before what reads channels",
+    "maxout": "maxima over pieces of units",
     "initial-weights": "the weights from before training",
     "training-data": "the training data",
     "sensitivity": "the measured sensitivity of each choice",

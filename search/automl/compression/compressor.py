@@ -20,6 +20,7 @@ from automl.compression.feature_store import FeatureStore
 from automl.compression.importance.channel_statistics import ChannelStatistics
 from automl.compression.importance.elimination import PruningOrder
 from automl.compression.importance.needs import check_needs
+from automl.compression.importance.pieces import piece_orders
 from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.kinds.applying import (
     FurtherPart,
@@ -56,6 +57,7 @@ from automl.network import (
     merged_trace,
     replace_layer,
     units_of,
+    with_pieces_in_order,
 )
 from automl.policy import Bits, Policy
 
@@ -99,8 +101,6 @@ class Compressor:
         features: FeatureStore | None = None,
     ) -> None:
         self.quantizer = quantizer_for(QUANTIZERS.build(config.quantization), scheme)
-        #: What candidates are made from: it computes what the traced one does.
-        self.traced = traced = made_ready(traced, self.quantizer)
         self.config, self.scheme = config, scheme
         self.images = images_used(without_labels(images), config)
         # shown at another size than traced, maps are so much smaller
@@ -109,6 +109,8 @@ class Compressor:
         targets = targets_of(images, len(self.images))
         if orders is None:
             check_needs(config.importance, traced, self.images[:2], targets)
+        #: What candidates are made from: it computes what the traced one does.
+        self.traced = traced = self._made_ready(traced)
         self._built: dict[tuple[str, str, str], nn.Module] = {}
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features = FeatureStore() if features is None else features
@@ -136,6 +138,24 @@ class Compressor:
         self.joint = JointDatabase(
             self.database, traced.trace, lambda: self.features(0), scheme, self.quantizer
         )
+
+    def _made_ready(self, traced: TracedModel) -> TracedModel:
+        """The network as it is best rounded, pieces of maxout units in the order of their staying.
+
+        It computes the same.
+        """
+        traced = made_ready(traced, self.quantizer)
+        if not any(group.units for group in traced.network.groups):
+            return traced
+        statistics = ChannelStatistics(
+            traced,
+            lambda: self.features(0),
+            self.images,
+            plan=self._memory,
+            seed=self.config.seed,
+        )
+        orders = piece_orders(IMPORTANCES.build(self.config.importance), statistics)
+        return with_pieces_in_order(traced, orders, self.images[:2])
 
     @property
     def orders(self) -> dict[str, PruningOrder]:

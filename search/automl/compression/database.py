@@ -85,7 +85,28 @@ class Database:
                     bias[outputs] += change[:, -1]
         for name, count in policy.channels.items():
             self._silence(self.entries[name], count, changed)
+            self._repeat(self.entries[name], count, changed)
         return changed
+
+    def _repeat(
+        self, entry: GroupEntry, count: int, changed: dict[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        """Of maxout units, write a piece that stays in the place of those that are lost.
+
+        Then the largest is one of those that stay.
+        """
+        if not entry.group.units:
+            return
+        kept = entry.elimination.kept(count).tolist()
+        gone = [piece for piece in range(entry.group.channels) if piece not in kept]
+        for side in entry.group.producers if gone else ():
+            if side.module not in changed:
+                changed[side.module] = read_patch(self.model.get_submodule(side.module))
+            weight, bias = changed[side.module]
+            rows, stays = weight.view(-1, weight.shape[2]), list(side.positions[kept[0]])
+            for piece in gone:
+                at = list(side.positions[piece])
+                rows[at], bias[at] = rows[stays], bias[stays]
 
     def _silence(
         self, entry: GroupEntry, count: int, changed: dict[str, tuple[Tensor, Tensor]]

@@ -27,6 +27,11 @@ from .layers import Network as Network
 from .layers import Parameters as Parameters
 from .layers import Side as Side
 from .layers import Width as Width
+from .maxout import PieceOrders as PieceOrders
+from .maxout import maxima_of as maxima_of
+from .maxout import units_along as units_along
+from .maxout import units_of as units_of
+from .maxout import with_pieces_in_order as with_pieces_in_order
 from .merges import Chain as Chain
 from .merges import MergedPlan as MergedPlan
 from .merges import Window as Window
@@ -42,6 +47,7 @@ from .outputs import judged_tensors as judged_tensors
 from .outputs import named_tensors as named_tensors
 from .outputs import output_rows as output_rows
 from .outputs import output_tensors as output_tensors
+from .over_channels import Maximum as Maximum
 from .precision import FLOAT_BITS as FLOAT_BITS
 from .precision import NETWORK_INPUT as NETWORK_INPUT
 from .precision import Flow as Flow

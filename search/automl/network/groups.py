@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from automl.network.constants import axis_of
 from automl.network.labels import COUNTED, OUTPUT, TOGETHER
 from automl.network.layers import ChannelGroup, ChannelPair, Side, Unprunable, Width
-from automl.network.over_channels import is_over
+from automl.network.maxout import is_of_pieces
+from automl.network.over_channels import is_maximum, is_over
 from automl.network.pairs import ChannelPairs
 from automl.network.recorded import Trace
 from automl.network.sizes import is_size, size_side
@@ -108,7 +109,7 @@ def group_channels(
     taken: Counter[str] = Counter()
     for alike in by_signature.values():
         roots = [unit.root for unit in alike]
-        group = _group(slots, alike, taken, pairs.of(roots))
+        group = _group(trace, slots, alike, taken, pairs.of(roots))
         if group is None:
             reasons |= _alone(slots, alike[0], reasons, len(roots) == 1)
             continue
@@ -200,6 +201,7 @@ def _alone(
 
 
 def _group(
+    trace: Trace,
     slots: Sequence[Slot],
     units: Sequence[_Unit],
     taken: Counter[str],
@@ -218,14 +220,21 @@ def _group(
     producers = tuple(side for side in sides if side.side != "in")
     consumers = tuple(side for side in sides if side.side == "in")
     outputs = [side for side in producers if side.side == "out"]
-    if not outputs or not (consumers or pairs):
+    pieces = any(is_maximum(side.side) for side in sizes)
+    others = len(outputs) < len(producers) or bool(consumers or pairs)
+    if not outputs or (pieces and not is_of_pieces(trace, outputs, others)):
         return None
+    if not (pieces or consumers or pairs):
+        return None
+    maxout = len(outputs[0].positions[0]) if pieces else 0
     name = outputs[0].module
     taken[name] += 1
     if taken[name] > 1:
         name = f"{name}#{taken[name]}"
     together = _run(outputs[0].positions[0])
-    return ChannelGroup(name, len(units), producers, consumers, 1, together, tuple(sizes), pairs)
+    return ChannelGroup(
+        name, len(units), producers, consumers, 1, together, tuple(sizes), pairs, maxout
+    )
 
 
 def _run(positions: Sequence[int]) -> int:

@@ -71,6 +71,8 @@ def lines_of(call: Call, layer: Layer, trace: Trace) -> LayerLines:
     """
     if call.step.address in trace.products:
         return _product(call, layer, trace)
+    if any(call.step.address == each.address for each in trace.maxima):
+        return LayerLines(call.in_labels, call.out_labels)  # it writes a number for each unit
     labels = None if layer.op in _OF_MAPS else trace.layouts.get(call.step.address)
     found = None if labels is None else _elementwise(layer, labels, trace.heads)
     return found or LayerLines(call.in_labels, call.out_labels)

@@ -148,7 +148,8 @@ class Side:
         side: "out" for its outputs, "in" for its inputs, "through" where both are one, "axis1" for
             the second axis of a parameter or buffer, "size 3 1 8" for the second dimension, of
             eight, of the fourth call of the module that has to do with sizes, "over 0 1 8" for that
-            of what its first statistic is taken over.
+            of what its first statistic is taken over, "maximum 0 1 8" where that is the largest of
+            the pieces of maxout units.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """
@@ -188,6 +189,9 @@ class ChannelGroup:
             over them.
         pairs: Where its channels are multiplied with each other, as those of queries and keys: no
             weights read what is lost of them.
+        units: Where its channels are the pieces of maxout units, one of each unit going with one of
+            every other: how many units. Only their maximum is read, so that none of its consumers
+            are weights. 0 for all other channels.
     """
 
     name: str
@@ -198,6 +202,7 @@ class ChannelGroup:
     width: int = 1
     sizes: tuple[Side, ...] = ()
     pairs: tuple[ChannelPair, ...] = ()
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

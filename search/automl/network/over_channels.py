@@ -5,6 +5,9 @@ that ConvNeXt brought), the normalised queries of cosine attention, the mean ove
 spatial attention reads. Without some channels such a statistic is taken over those that stay, as
 that of a layer is (`norms`). The cut network does so by itself; in the masked one the operation is
 given the channels that stay.
+
+A maximum over one of the two dimensions that channels are laid out in is a maxout unit's: what it
+gives is a channel for each unit, not a statistic (`maxout`).
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from automl.network.forward_tracer import LeafCall
+from automl.network.forward_tracer import Address, LeafCall
 from automl.network.heads import Heads
 from automl.network.labels import compact, constant, names, varying
 from automl.network.sizes import is_own_call
@@ -31,17 +35,53 @@ _OVER: Final = {
     **dict.fromkeys(names("norm linalg_vector_norm"), 2),
 }
 _NORM: Final = "native_layer_norm"
+#: Of these, what gives one of the values that it is taken over, and whether that is the largest.
+_MAXIMA: Final = {"amax": True, "max": True, "amin": False, "min": False}
 _SIDE: Final = "over"
+_MAXIMUM: Final = "maximum"
 
 
-def over_side(call: int, dim: int, extent: int) -> str:
-    """The side of a module along a dimension that one of its statistics is taken over."""
-    return f"{_SIDE} {call} {dim} {extent}"
+@dataclass(frozen=True, slots=True)
+class Maximum:
+    """A maximum over the pieces of maxout units.
+
+    Attributes:
+        address: The operation.
+        module, side: The side of a module along which the pieces lie.
+        cells: Labels [units, pieces].
+        units, pieces: The dimensions along which these lie in what is read.
+        largest: Whether it is not a minimum.
+    """
+
+    address: Address
+    module: str
+    side: str
+    cells: Tensor
+    units: int
+    pieces: int
+    largest: bool
+
+
+def over_side(call: int, dim: int, extent: int, *, maximum: bool = False) -> str:
+    """The side of a module along a dimension that one of its statistics is taken over.
+
+    Args:
+        call: The how many-th of its statistics.
+        dim: The dimension.
+        extent: Its extent.
+        maximum: Whether it is the largest piece of maxout units.
+    """
+    return f"{_MAXIMUM if maximum else _SIDE} {call} {dim} {extent}"
 
 
 def is_over(side: str) -> bool:
     """Whether a side is one of those."""
-    return side.startswith(f"{_SIDE} ")
+    return side.startswith((f"{_SIDE} ", f"{_MAXIMUM} "))
+
+
+def is_maximum(side: str) -> bool:
+    """Whether a side is one of those, along the pieces of maxout units."""
+    return side.startswith(f"{_MAXIMUM} ")
 
 
 def parse_over(side: str) -> tuple[int, int, int]:
@@ -56,10 +96,13 @@ class Statistics:
     Args:
         heads: Of the pass.
         bindings: Labels along sides, which are added: (module, side) -> labels.
+        maxima: Those over the pieces of maxout units, which are added.
     """
 
-    def __init__(self, heads: Heads, bindings: dict[tuple[str, str], Tensor]) -> None:
-        self._heads, self._bindings = heads, bindings
+    def __init__(
+        self, heads: Heads, bindings: dict[tuple[str, str], Tensor], maxima: list[Maximum]
+    ) -> None:
+        self._heads, self._bindings, self._maxima = heads, bindings, maxima
         self._counts: Counter[str] = Counter()
         self._spread: set[int] = set()
 
@@ -95,6 +138,11 @@ class Statistics:
             dims = list(range(labels.dim()))
         dims = [dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)]
         mixed = [dim for dim in dims if dim in varying(labels)]
+        results = output if isinstance(output, tuple) else (output,)
+        if step.op in _MAXIMA and len(dims) == 1 and results[0].dim() < labels.dim():
+            units = self._maximum(step, labels, mixed)
+            if units is not None:
+                return tuple(units for _ in results) if isinstance(output, tuple) else units
         line = self._line(labels, mixed)
         if line is None:
             return None
@@ -103,9 +151,29 @@ class Statistics:
         line = self._heads.union.fresh(math.prod(shape))  # one, or one a head
         self._spread.update(line.tolist())
         wide = [1 if dim in dims else extent for dim, extent in enumerate(labels.shape)]
-        results = output if isinstance(output, tuple) else (output,)
         found = compact(line.view(shape).expand(wide).reshape(results[0].shape))
         return tuple(found for _ in results) if isinstance(output, tuple) else found
+
+    def _maximum(self, step: LeafCall, labels: Tensor, mixed: list[int]) -> Tensor | None:
+        """Labels of the units whose pieces lie along the one dimension that is mixed."""
+        found = varying(labels)
+        if len(found) != 2 or len(mixed) != 1:
+            return None
+        pieces = mixed[0]
+        units = found[found.index(pieces) - 1]
+        small = core(labels)
+        cells = small.movedim((units, pieces), (0, 1)).reshape(small.size(units), -1)
+        grid = self._heads.grid(cells)
+        side = self._bind(step, pieces, grid.columns, maximum=True)
+        largest = _MAXIMA[step.op]
+        self._maxima.append(
+            Maximum(step.address, step.address[0], side, cells, units, pieces, largest)
+        )
+        shape = [extent if dim == units else 1 for dim, extent in enumerate(labels.shape)]
+        wide = grid.rows.view(shape).expand(
+            [*labels.shape[:pieces], 1, *labels.shape[pieces + 1 :]]
+        )
+        return compact(wide.squeeze(pieces))
 
     def _line(self, labels: Tensor, mixed: list[int]) -> Tensor | None:
         """Labels along the one dimension that is mixed: channels, or places within all heads."""
@@ -150,11 +218,12 @@ class Statistics:
         cells = self._heads.union.fresh(math.prod(along)).view(along)
         return compact(cells.expand(output.shape))
 
-    def _bind(self, step: LeafCall, dim: int, line: Tensor) -> None:
+    def _bind(self, step: LeafCall, dim: int, line: Tensor, *, maximum: bool = False) -> str:
         module = step.address[0]
-        side = over_side(self._counts[module] - 1, dim, line.numel())
+        side = over_side(self._counts[module] - 1, dim, line.numel(), maximum=maximum)
         known = self._bindings.setdefault((module, side), line)
         self._heads.union.join(known, line, "its module runs twice, once on fixed channels")
+        return side
 
 
 class KeptStatistics:

@@ -12,6 +12,7 @@ from automl.network.channel_dims import Dims
 from automl.network.forward_tracer import Address, LeafCall
 from automl.network.heads import Heads, ProductLines
 from automl.network.outputs import Signature
+from automl.network.over_channels import Maximum
 from automl.network.sizes import SizeNotes
 from automl.network.union_find import UnionFind
 
@@ -65,6 +66,7 @@ class Trace:
         products: Per product of values, the lines of labels that its work depends on; of an
             attention those of both its products.
         bindings: Labels of each layer's sides: (module, "in" | "out" | "through") -> labels.
+        maxima: Where maxout units take the largest of their pieces.
         modules: For each module that is not a layer: (values that went in, values that came out);
             constants are left out, and () where the module runs twice or where one of those that
             came out is a constant.
@@ -83,6 +85,7 @@ class Trace:
     layouts: dict[Address, Tensor] = field(default_factory=dict)
     products: dict[Address, tuple[ProductLines, ...]] = field(default_factory=dict)
     bindings: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    maxima: list[Maximum] = field(default_factory=list)
     modules: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)

@@ -83,7 +83,7 @@ class _Recorder(ForwardTracer):
         self._layers = LayerRules(self.trace.heads, self.trace.bindings, self.trace.tied)
         self._constants = Constants(model, self.trace.heads)
         self._sized: dict[int, Tensor] = {}  # by size call: what constants alone made
-        self._statistics = Statistics(self.trace.heads, self.trace.bindings)
+        self._statistics = Statistics(self.trace.heads, self.trace.bindings, self.trace.maxima)
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
         self._dims: dict[int, Dims] = {}

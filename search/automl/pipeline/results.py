@@ -380,6 +380,6 @@ def _notes(request: SearchRequest, network: PricedNetwork) -> tuple[str, ...]:
     without = [f"{request.agent} has no warm start to do without"] if cold else []
     task = request.task
     sizes = size_notes(task.input_shape, task.data.input_shape)
-    ranked = filter(None, [ranked_otherwise(request.importance, network.traced)])
+    ranked = ranked_otherwise(request.importance, network.traced)
     short = _short_notes(request, network.traced)
     return (*short, *task.notes, *without, *sizes, *ranked, *network.notes, *unprunable)

@@ -14,6 +14,7 @@ from automl.compression.importance.elimination import (
     in_order,
     remove_channels,
 )
+from automl.compression.importance.pieces import remove_pieces
 from automl.compression.importance.uncompensated import remove_alone
 from automl.errors import PruningError
 from automl.network import ChannelGroup
@@ -27,6 +28,13 @@ class Importance(ABC):
     An order is enough: whatever it is, the weights that read what stays are updated by least
     squares, or left alone. The same arguments give the same order, whatever was ranked before.
     """
+
+    @property
+    def ranks_pieces(self) -> bool:
+        """Whether `order` asks for no readers and no walk, so that it can rank pieces of maxout
+        units, which no weights read; other importances leave these to their wins (`pieces`).
+        """
+        return False
 
     @abstractmethod
     def order(
@@ -85,6 +93,8 @@ def remove(
     Raises:
         PruningError: The order does not name each channel once.
     """
+    if group.units:
+        return remove_pieces(group)
     if compensation:
         return importance.eliminate(group, readers, counts, statistics)
     order = checked_order(importance, group, readers, statistics)

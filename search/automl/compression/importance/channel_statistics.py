@@ -70,7 +70,7 @@ class ChannelStatistics:
         self.traced, self.seed = traced, seed
         self._features, self._images, self._targets = features, images, targets
         self._plan = plan or MemoryPlan(traced.trace)
-        groups = traced.network.groups
+        groups = [group for group in traced.network.groups if not group.units]
         self._pooled = _ByGroup(groups, self._pooled_bytes, self._plan.held_bytes, self._pool)
         self._slopes = {
             of: _ByGroup(groups, self._row_bytes, self._plan.held_bytes, self._differentiated(of))

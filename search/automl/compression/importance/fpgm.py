@@ -22,6 +22,11 @@ Tensor = torch.Tensor
 class Fpgm(ScoredImportance):
     """Sum of a filter's distances from the others of its layer."""
 
+    @property
+    def ranks_pieces(self) -> bool:
+        """Filters are all that it reads."""
+        return True
+
     def scores(
         self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
     ) -> Tensor:

@@ -22,6 +22,11 @@ Tensor = torch.Tensor
 class L1(ScoredImportance):
     """Sum of magnitudes of a channel's filter, its bias left out."""
 
+    @property
+    def ranks_pieces(self) -> bool:
+        """Filters are all that it reads."""
+        return True
+
     def scores(
         self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
     ) -> Tensor:

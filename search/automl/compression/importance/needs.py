@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import torch
@@ -47,15 +47,30 @@ def check_needs(
             raise UsageError(f"importance {name} {lacking}", options=("importance",))
 
 
-def ranked_otherwise(importance: str, traced: TracedModel) -> str:
-    """What to say of groups that lack what an importance needs of them; "" where none do."""
+def ranked_otherwise(importance: str, traced: TracedModel) -> tuple[str, ...]:
+    """What to say of groups that lack what an importance needs of them, and of pieces of maxout."""
     name = parse_choice(importance).name
-    for need, (has, _, instead) in _OF_GROUPS.items():
-        if need in IMPORTANCES.get(name).needs:
-            lacking = [each.name for each in traced.network.groups if not has(each, traced)]
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            return f"{lacking[0]}{more}: {instead}" if lacking else ""
-    return ""
+    needs, groups = IMPORTANCES.get(name).needs, traced.network.groups
+    plain = [group for group in groups if not group.units]
+    found = [
+        _told([each.name for each in plain if not has(each, traced)], instead)
+        for need, (has, _, instead) in _OF_GROUPS.items()
+        if need in needs
+    ]
+    if "maxout" not in needs and not IMPORTANCES.build(importance).ranks_pieces:
+        found.append(_told([each.name for each in groups if each.units], _BY_WINS))
+    return tuple(filter(None, found))
+
+
+def _told(names: Sequence[str], instead: str) -> str:
+    """Of some groups, that they are ranked in another way; "" of none."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more}: {instead}" if names else ""
+
+
+def has_pieces(group: ChannelGroup, traced: TracedModel) -> bool:
+    """Whether a group's channels are the pieces of maxout units."""
+    return group.units > 0
 
 
 def has_relu(group: ChannelGroup, traced: TracedModel) -> bool:
@@ -68,6 +83,7 @@ def has_norm(group: ChannelGroup, traced: TracedModel) -> bool:
     return bool(norm_scales_of(group, traced))
 
 
+_BY_WINS: Final = "pieces of maxout units, they go by how often each is the largest of its unit"
 #: What is asked of at least one group: whether a group has it, what is said where none does, and of
 #: those that do not.
 _OF_GROUPS: Final[Mapping[str, tuple[Callable[[ChannelGroup, TracedModel], bool], str, str]]] = {
@@ -81,6 +97,12 @@ _OF_GROUPS: Final[Mapping[str, tuple[Callable[[ChannelGroup, TracedModel], bool]
         has_relu,
         "counts zeros behind ReLUs, and the model reads no channels that can go behind one",
         "no ReLU to count zeros behind, they go by the magnitude of their values",
+    ),
+    "maxout": (
+        has_pieces,
+        "counts which pieces of maxout units are the largest, and the model takes no maximum over"
+        " pieces that can go",
+        "no pieces of maxout units, they go by second-order error",
     ),
 }
 
@@ -111,7 +133,8 @@ def _check_labels(
 
 def _check_gradients(name: str, traced: TracedModel, image: Tensor) -> None:
     """Raise UsageError where the outputs cannot be differentiated by what layers read."""
-    model, groups = traced.model, traced.network.groups
+    model = traced.model
+    groups = [group for group in traced.network.groups if not group.units]
     walk = GradientWalk(model, [each for group in groups for each in readings_of(model, group)])
 
     def slopes() -> dict[str, Tensor]:

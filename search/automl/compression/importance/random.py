@@ -40,6 +40,11 @@ class Random(Importance):
         if self.tries < 1:
             raise UsageError(f"random takes at least 1 of tries, not {self.tries}")
 
+    @property
+    def ranks_pieces(self) -> bool:
+        """Where it need not hold several orders against each other."""
+        return self.tries == 1
+
     def order(
         self, group: ChannelGroup, readers: Sequence[Reader], statistics: ChannelStatistics
     ) -> Tensor:

@@ -154,6 +154,14 @@ IMPORTANCES: Final[Registry[Importance]] = Registry(
             frozenset({"data"}),
         ),
         Method(
+            "wins",
+            "The piece of a maxout unit goes that is the largest of its unit least often; other\n"
+            "channels as by obs.",
+            "Rueda et al., Neuron Pruning Using Maxout Architectures, 2017",
+            "automl.compression.importance.wins:Wins",
+            frozenset({"data", "maxout"}),
+        ),
+        Method(
             "random",
             "An order that is drawn; the best of several with tries=N, by what it does to the"
             " outputs.",

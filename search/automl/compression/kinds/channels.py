@@ -64,7 +64,11 @@ class ChannelsKind(CompressionKind[int]):
 
 
 def _readers(bench: Bench, variable: Variable) -> Collection[str]:
-    return {module for module, _ in bench.database.entries[variable.name].slots}
+    """All whose weights a count changes: what reads the group, what writes pieces or products."""
+    entry = bench.database.entries[variable.name]
+    sides = [side for pair in entry.group.pairs for side in (pair.left, pair.right)]
+    sides += entry.group.producers if entry.group.units else ()
+    return {module for module, _ in entry.slots} | {side.module for side in sides}
 
 
 @contextmanager

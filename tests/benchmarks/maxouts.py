@@ -1,0 +1,153 @@
+"""Networks of maxout units, and one that is trained in seconds."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+Tensor = torch.Tensor
+CLASSES = 4
+
+
+class Maxout(nn.Module):
+    """Two layers of maxout units.
+
+    Args:
+        units: How many each has.
+        pieces: Of each unit.
+        layout: Which comes first in a view, or how the view is written.
+    """
+
+    def __init__(self, units: int = 6, pieces: int = 4, layout: str = "units") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.units, self.pieces, self.layout = units, pieces, layout
+        self.one = nn.Linear(8, units * pieces)
+        self.two = nn.Linear(units, units * pieces)
+        self.three = nn.Linear(units, CLASSES)
+
+    def laid_out(self, values: Tensor) -> Tensor:
+        """[images, units, pieces]."""
+        if self.layout == "pieces":
+            return values.view(-1, self.pieces, self.units).transpose(1, 2)
+        return values.view(-1, self.units, self.pieces)
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Of each unit's pieces."""
+        if self.layout == "units":
+            return values.view(values.shape[0], self.units, self.pieces).amax(2)
+        if self.layout == "pieces":
+            return values.view(-1, self.pieces, self.units).max(1)[0]
+        return values.unflatten(1, (self.units, self.pieces)).max(dim=-1).values
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of classes."""
+        first = self.largest(self.one(inputs))
+        scores: Tensor = self.three(self.largest(self.two(first)))
+        return scores
+
+
+class MaxoutMaps(nn.Module):
+    """Maxout units of maps, whose number is asked for."""
+
+    def __init__(self, *, units_first: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.units_first = units_first
+        self.one = nn.Conv2d(3, 24, 3, padding=1)
+        self.norm = nn.BatchNorm2d(24)
+        self.two = nn.Conv2d(6, 24, 3, padding=1)
+        self.three = nn.Linear(6, CLASSES)
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Of each unit's pieces."""
+        images, channels, height, width = values.shape
+        if self.units_first:
+            return values.view(images, channels // 4, 4, height, width).amax(2)
+        return values.view(images, 4, channels // 4, height, width).amax(1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of classes."""
+        first = self.largest(self.norm(self.one(inputs)))
+        scores: Tensor = self.three(self.largest(self.two(first)).mean((2, 3)))
+        return scores
+
+
+class Halves(nn.Module):
+    """The larger of two halves, as LightCNN has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one = nn.Conv2d(3, 24, 3, padding=1)
+        self.two = nn.Conv2d(12, 24, 3, padding=1)
+        self.three = nn.Linear(12, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of classes."""
+        first = torch.max(*self.one(inputs).split(12, 1))
+        scores: Tensor = self.three(torch.max(*self.two(first).split(12, 1)).mean((2, 3)))
+        return scores
+
+
+class ReadTwice(Maxout):
+    """Whose pieces a layer reads as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside = nn.Linear(24, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of classes."""
+        values = self.one(inputs)
+        scores: Tensor = self.three(self.largest(values)) + self.aside(values)
+        return scores
+
+
+class SideBySide(Maxout):
+    """Whose first units two layers write, and whose classes are maxout units too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(8, 16)
+        self.beside = nn.Linear(8, 8)
+        self.two = nn.Linear(6, CLASSES * 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores of classes."""
+        values = torch.cat([self.one(inputs), self.beside(inputs)], 1)
+        return self.two(self.largest(values)).view(-1, CLASSES, 4).amax(2)
+
+
+def data(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Points around sixteen centres, every fourth of one class."""
+    centres = 1.3 * torch.randn(16, 8, generator=torch.Generator().manual_seed(99))
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(0, len(centres), (count,), generator=generator)
+    return centres[which] + 0.5 * torch.randn(count, 8, generator=generator), which % CLASSES
+
+
+def trained(seed: int, *, layout: str = "units") -> Maxout:
+    """Sixteen units of eight pieces, trained with weight decay."""
+    model = Maxout(16, 8, layout)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in model.parameters():
+            bound = weights.shape[-1] ** -0.5 if weights.dim() > 1 else 0.1
+            weights.uniform_(-bound, bound, generator=generator)
+    points, classes = data(4000, 1)
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.5)
+    for _ in range(400):
+        chosen = torch.randint(0, len(points), (256,), generator=generator)
+        loss = nn.functional.cross_entropy(model(points[chosen]), classes[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+def accuracy(model: nn.Module) -> float:
+    """Of 4,000 points that no training has seen, in per cent."""
+    points, classes = data(4000, 2)
+    with torch.no_grad():
+        return 100.0 * float((model(points).argmax(1) == classes).float().mean())
