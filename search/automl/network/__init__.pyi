@@ -29,8 +29,8 @@ from .layers import Side as Side
 from .layers import Width as Width
 from .maxout import PieceOrders as PieceOrders
 from .maxout import maxima_of as maxima_of
-from .maxout import units_along as units_along
-from .maxout import units_of as units_of
+from .maxout import maxout_units as maxout_units
+from .maxout import maxout_units_along as maxout_units_along
 from .maxout import with_pieces_in_order as with_pieces_in_order
 from .merges import Chain as Chain
 from .merges import MergedPlan as MergedPlan

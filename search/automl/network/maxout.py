@@ -68,7 +68,7 @@ def with_pieces_in_order(
     for name, each in orders.items():
         order = dict(zip(each.rows, each.order.tolist(), strict=True))
         for side in groups[name].producers:
-            rows = units_along(traced.trace, side)
+            rows = maxout_units_along(traced.trace, side)
             layer: Any = model.get_submodule(side.module)
             moved = torch.arange(len(layer.weight))
             for channel, positions in enumerate(side.positions):
@@ -93,7 +93,7 @@ def is_of_pieces(trace: Trace, outputs: Sequence[Side], others: bool) -> bool:
     ops = {call.step.module: call.step.op for call in trace.calls}
     tied = {*trace.tied.keys(), *trace.tied.values()}
     fit = all(ops.get(each.module) in _LAYERS and each.module not in tied for each in outputs)
-    return not others and fit and all(units_along(trace, each) for each in outputs)
+    return not others and fit and all(maxout_units_along(trace, each) for each in outputs)
 
 
 def maxima_of(trace: Trace, group: ChannelGroup) -> list[Maximum]:
@@ -102,14 +102,14 @@ def maxima_of(trace: Trace, group: ChannelGroup) -> list[Maximum]:
     return [each for each in trace.maxima if (each.module, each.side) in sides]
 
 
-def units_along(trace: Trace, side: Side) -> tuple[int, ...]:
+def maxout_units_along(trace: Trace, side: Side) -> tuple[int, ...]:
     """Classes of the units along the positions of each piece; () where pieces differ in them."""
     roots = trace.union.roots(trace.bindings[side.module, side.side])
     found = {tuple(_unit(trace, int(roots[at])) for at in each) for each in side.positions}
     return found.pop() if len(found) == 1 else ()
 
 
-def units_of(trace: Trace, maximum: Maximum) -> tuple[int, ...]:
+def maxout_units(trace: Trace, maximum: Maximum) -> tuple[int, ...]:
     """Classes of the units of a maximum."""
     return tuple(_unit(trace, trace.union.root(int(cells[0]))) for cells in maximum.cells)
 

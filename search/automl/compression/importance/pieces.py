@@ -25,8 +25,8 @@ from automl.network import (
     Side,
     Trace,
     maxima_of,
-    units_along,
-    units_of,
+    maxout_units,
+    maxout_units_along,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _apart(trace: Trace, group: ChannelGroup) -> tuple[tuple[int, ...], ChannelG
     places: list[dict[tuple[int, int], list[int]]] = []
     for side in group.producers:
         at: dict[tuple[int, int], list[int]] = {}
-        units = units_along(trace, side)
+        units = maxout_units_along(trace, side)
         for piece, positions in enumerate(side.positions):
             for unit, position in zip(units, positions, strict=True):
                 at.setdefault((unit, piece), []).append(position)
@@ -140,7 +140,7 @@ def _wins(statistics: ChannelStatistics) -> dict[str, dict[int, Tensor]]:
         for maximum in maxima_of(trace, group):
             columns = torch.tensor(along[maximum.module, maximum.side]).flatten()
             for row, wins in zip(
-                units_of(trace, maximum), walk.wins[maximum.address][:, columns], strict=True
+                maxout_units(trace, maximum), walk.wins[maximum.address][:, columns], strict=True
             ):
                 counts[row] = counts.get(row, torch.zeros_like(wins)) + wins
     return found
