@@ -9,9 +9,9 @@ from maxouts import Halves, Maxout, MaxoutMaps, ReadTwice
 from automl.network import (
     PieceOrders,
     maxima_of,
+    maxout_units,
     smaller,
     trace_network,
-    units_of,
     with_pieces_in_order,
 )
 
@@ -72,7 +72,7 @@ def test_pieces_in_another_order_compute_the_same(layout: str) -> None:
     (maximum,) = maxima_of(traced.trace, group)
     generator = torch.Generator().manual_seed(0)
     order = torch.stack([torch.randperm(4, generator=generator) for _ in range(6)])
-    orders = {group.name: PieceOrders(units_of(traced.trace, maximum), order)}
+    orders = {group.name: PieceOrders(maxout_units(traced.trace, maximum), order)}
     inputs = torch.randn(64, 8, generator=generator)
     found = with_pieces_in_order(traced, orders, inputs)
     torch.testing.assert_close(found.model(inputs), model(inputs))
