@@ -17,6 +17,8 @@
 #                      (TRUST="--only kills --minutes 20")
 # make bench-recovery  what training brings back: ResNet-56 and -20 at half of their MACs in given CPU minutes, the example;
 #                      goes on where it stopped (RECOVERY="--networks resnet20 --minutes 5 --seeds 0")
+# make bench-trained-bits  ResNet-20 in few bits by each quantizer; goes on where it stopped
+#                      (TRAINED_BITS="--rows w4a4 --quantizers lsq --steps 600")
 # make scoreboard      every method shown to work, a row each: what has no result yet, and docs/scoreboard.md
 #                      (SCOREBOARD="--rows rank-spatial-half --seeds 0")
 # make docs            these pages as a site, in build/site
@@ -32,7 +34,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 
-.PHONY: search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust bench-recovery scoreboard fuzz docs dist clean
+.PHONY: bench-trained-bits search test test-arch check bench bench-latency bench-bits bench-agents bench-real bench-trained bench-cluster bench-trust bench-recovery scoreboard fuzz docs dist clean
 
 search: $(VENV)/.ready
 	@$(BIN)/automl search --target cpu --budget 50%
@@ -105,6 +107,9 @@ RECOVERY ?=
 
 bench-recovery: $(VENV)/.ready-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_recovery.py $(RECOVERY)
+
+bench-trained-bits: $(VENV)/.ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_trained_bits.py $(TRAINED_BITS)
 
 SCOREBOARD ?=
 

@@ -94,7 +94,8 @@ class QuantizedStudent(nn.Module):
             rounding = own.weights(given)
             set_matrix(self.network.get_submodule(name), rounding.begin(given))
             self.weight_roundings[_key(name)] = rounding
-        for number, (source, seen) in enumerate(self._seen.items()):
+        for number, source in enumerate(dict.fromkeys(map(self._root, self._qparams))):
+            seen = self._seen.get(source, torch.empty(0))
             shown = GivenActivations(self._qparams[source], seen, seed + len(chosen) + number)
             self.activation_roundings[_key(source)] = quantizer.activations(shown)
         self._seen = None
