@@ -42,6 +42,7 @@ def start(**changed: Any) -> dict[str, Any]:
         "score": {"name": "top-1 accuracy", "ranked_by": "top-1 accuracy"},
         "budget": ["50%"],
         "budget_held": "5 ms",
+        "limits": {"latency": 0.0053},
         "agent": "random",
         "seed": 0,
         "left_alone": [{"name": "head", "reason": "its channels are the output"}],

@@ -121,6 +121,14 @@ def test_a_click_on_a_point_shows_its_layers(page: Page, tmp_path: Path) -> None
         assert part in shown
 
 
+def test_the_budget_is_drawn_where_it_was_held(page: Page, tmp_path: Path) -> None:
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    drawn = "document.querySelectorAll('.chart')[1].layout.shapes.map((each) => each.x0)"
+    assert page.value(drawn) == [5.3]  # not at the 5 ms that its text is rounded to
+    page.open(write_report([make_run(tmp_path / "old", limits={})]).path)
+    assert page.value(drawn) == []
+
+
 FOCUSED = """(() => { const e = document.activeElement;
   return [e.tagName, e.className, e.innerText.slice(0, 40), e.matches(":focus-visible")]; })()"""
 

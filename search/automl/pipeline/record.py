@@ -53,6 +53,7 @@ def write_start(
         {
             **_subject(network, request),
             "budget_held": str(problem.budget),
+            "limits": {each.quantity: each.value for each in problem.budget.limits},
             "score": {"name": request.task.score_name, "ranked_by": settings.score_name},
             "weights_digest": settings.weights,
             "data_digest": settings.data,

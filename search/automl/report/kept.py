@@ -94,6 +94,7 @@ class KeptStart(_Kept):
     score: KeptScore = KeptScore()
     budget: tuple[str, ...] = ()
     budget_held: str = ""
+    limits: dict[str, float] = Field(default_factory=dict)
     agent: str = ""
     seed: int | None = None
     weights_digest: str = ""

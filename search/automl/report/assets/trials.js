@@ -180,13 +180,11 @@ function frontPlot(run, { trials, front, cost, y, score, accuracy }) {
   };
 }
 
-// Where the budget of time lies, as the search held it; null where it is not one of time.
+// Where the budget of time lies; null where it is not one of time, or an earlier version kept only
+// its rounded text, beside which trials within the budget would seem to be beyond it.
 function budgetLine(run, cost) {
-  const held = run.start && run.start.budget_held;
-  const found = cost.timed && /(?:^|\s)([\d.,]+) (s|ms|µs|us)(?:\b|$)/.exec(held || "");
-  if (!found) return null;
-  const times = { s: 1e3, ms: 1, "µs": 1e-3, us: 1e-3 };
-  return Number(found[1].replaceAll(",", "")) * times[found[2]];
+  const limit = cost.timed && run.start ? run.start.limits.latency : null;
+  return known(limit) ? limit * latencyOf(run).scale : null;
 }
 
 function frontTable(run, front, cost) {
