@@ -238,6 +238,7 @@ REGISTRIES: Final[Mapping[str, str]] = {
     "agents": "automl.agents.registry:AGENTS",
     "blocks": "automl.compression.blocks.registry:BLOCKS",
     "forms": "automl.compression.forms.registry:FORMS",
+    "hooks": "automl.recovery.hooks.registry:HOOKS",
     "importances": "automl.compression.importance.registry:IMPORTANCES",
     "kinds": "automl.space.registry:KINDS",
     "quantizers": "automl.compression.quantization.registry:QUANTIZERS",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import model as tiny_model
 from tiny import request, task, write_table
 
 from automl.errors import StudyError, UsageError
@@ -14,7 +16,9 @@ from automl.pipeline import apply, search
 from automl.pipeline.recovering import checkpoint_of, plan_recovery
 from automl.pipeline.requests import ApplyRequest
 from automl.policy.file import PolicyFile
-from automl.recovery import RecoveryRecipe
+from automl.recovery import Recovered, RecoveryRecipe
+
+DONE = Recovered(0, (), None, None, None, "last", "", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,62 @@ def test_what_a_start_gives_is_trained(policy: PolicyFile, tmp_path: Path) -> No
     assert all(
         not torch.equal(each, after[name]) for name, each in before.items() if each.dim() > 1
     )
+
+
+def test_channels_that_a_hook_zeroes_are_cut_out_of_what_is_delivered(
+    policy: PolicyFile, tmp_path: Path
+) -> None:
+    plain = apply(asked(policy, tmp_path, "0"))
+    wished = dataclasses.replace(
+        asked(policy, tmp_path, "3"), hook=("zero-out:share=0.5",), export=tmp_path / "small.py"
+    )
+    result = apply(wished)
+    told = " ".join(result.notes)
+    assert re.search(r"zero-out: (\d+) of \d+ channels are zero.* \1 of \d+ channels were", told)
+    stored = torch.load(result.weights_path, weights_only=True)
+    assert stored["stem.weight"].shape[0] < plain.model.state_dict()["stem.weight"].shape[0]
+    assert stored.keys() == plain.model.state_dict().keys()
+    assert result.export_error is not None
+    assert result.export_error < 1e-4
+
+
+def test_a_hook_that_can_do_nothing_is_refused_before_anything_is_made(
+    policy: PolicyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl.pipeline.finishing.Compressor", None)
+    monkeypatch.setattr("automl.recovery.channels._channels", lambda *_: None)
+    wished = dataclasses.replace(asked(policy, tmp_path, "3"), hook=("zero-out",))
+    with pytest.raises(UsageError, match="hook: this network has no group of channels"):
+        apply(wished)
+
+
+def test_a_rewound_network_begins_with_the_first_weights_that_are_left(
+    policy: PolicyFile, tmp_path: Path
+) -> None:
+    thin = {name: group.model_copy(update={"kept": 8}) for name, group in policy.channels.items()}
+    changed = policy.model_copy(update={"channels": thin})
+    first = tiny_model()
+    with torch.no_grad():
+        for value in first.parameters():
+            value.copy_(torch.arange(value.numel()).view_as(value) / value.numel())
+    torch.save(first.state_dict(), tmp_path / "first.pt")
+    begun: list[dict[str, torch.Tensor]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "automl.pipeline.recovering.recover",
+            lambda objective, *_, **__: begun.append(objective.student.state_dict()) or DONE,
+        )
+        apply(asked(changed, tmp_path, "3", f"rewind:weights={tmp_path / 'first.pt'}"))
+    (found,) = begun
+    assert len(found["stem.weight"]) == 8
+    rows = {tuple(row.flatten().tolist()) for row in first.state_dict()["stem.weight"]}
+    assert {tuple(row.flatten().tolist()) for row in found["stem.weight"]} <= rows
+    assert set(found["norm.weight"].tolist()) <= set(first.state_dict()["norm.weight"].tolist())
+    with pytest.raises(UsageError, match="has to be told the network's first weights"):
+        apply(asked(policy, tmp_path, "3", "rewind"))
+    torch.save({}, tmp_path / "none.pt")
+    with pytest.raises(UsageError, match=r"none\.pt has no '.*': it is of another network"):
+        apply(asked(policy, tmp_path, "3", f"rewind:weights={tmp_path / 'none.pt'}"))
 
 
 def test_a_checkpoint_that_is_anothers_is_in_the_way(policy: PolicyFile, tmp_path: Path) -> None:

@@ -107,6 +107,19 @@ def without_norms(model: nn.Module) -> nn.Module:
     return result
 
 
+def norms_behind(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """Batch norms that alone read what a layer writes: the layer's name -> the norm's.
+
+    Args:
+        model: Any; it is left as it is.
+        example: One input, [1, ...].
+
+    Raises:
+        ModelError: The model cannot be copied, or does not run on it.
+    """
+    return dict(foldable(record(copied(model), example, labelled=False)))
+
+
 class NormMoments:
     """Sums over what the place of a norm reads, float64 [channels].
 

@@ -139,6 +139,16 @@ def method_with_options(kind: str) -> Kind:
     return Kind(check, "NAME")
 
 
+def methods_with_options(kind: str) -> Kind:
+    """Several of `method_with_options`; one may stand for a list of one."""
+    named, several = method_with_options(kind), texts("NAME")
+
+    def check(value: Any) -> tuple[object, ...]:
+        return tuple(map(named.check, cast(tuple[str, ...], several.check(value))))
+
+    return Kind(check, "NAME", many=True)
+
+
 def _path(value: Any) -> Path:
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise _expected("a path", value)

@@ -13,8 +13,8 @@ from automl.options.kinds import (
     RECOVERY,
     SEED,
     SWITCH,
-    method,
     method_with_options,
+    methods_with_options,
     recovery_of,
     whole,
 )
@@ -32,7 +32,7 @@ class ApplyOptions(Options):
         shown="no training",
     )
     start: str | None = option(
-        method("starts"),
+        method_with_options("starts"),
         None,
         help="Weights that the training begins with: see automl methods starts.",
         shown="keep, or the recipe's",
@@ -43,6 +43,13 @@ class ApplyOptions(Options):
         help="How the rounding of a policy with bits is trained: see automl methods"
         " trained-quantizers.",
         shown="lsq, or the recipe's",
+    )
+    hook: tuple[str, ...] = option(
+        methods_with_options("hooks"),
+        (),
+        help="What is done between the training's steps: zero-out:share=0.3; see automl methods"
+        " hooks. Repeat it for several.",
+        shown="none, or the recipe's",
     )
     export: Path | None = option(
         EXPORT, None, help="Write the model, checked: .onnx, .py (source), .pte or .tflite."
@@ -71,6 +78,12 @@ class ApplyOptions(Options):
             raise OptionError(
                 "quantizer",
                 "rounds in a training of some epochs, and none is asked for",
+                options=("recover",),
+            )
+        if self.hook and (none or asked.seconds):
+            raise OptionError(
+                "hook",
+                "acts between the steps of a training of some epochs, and none is asked for",
                 options=("recover",),
             )
         if self.huffman and self.packed is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from automl.compression import CompressionConfig, Compressor, QuantizedModel, in_half
 from automl.errors import UsageError
@@ -20,6 +22,7 @@ from automl.pipeline.ownership import refuse_running
 from automl.pipeline.precision import check_bits, precisions_of, used_names
 from automl.pipeline.pricing import describe, measure_here
 from automl.pipeline.recovering import (
+    check_hooks,
     check_places,
     plan_recovery,
     recovered,
@@ -62,10 +65,11 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     traced = _read(task, file)
     plan = plan_recovery(request)
     check_places(plan, traced, policy)
+    check_hooks(plan, traced, policy)
     check_format(request.export, policy, traced)
     on_event(Event("calibrating", 0, 3))
-    traced, model, differing = _made(request, traced, on_event)
-    model, trained = recovered(plan, request, traced, model, on_event)
+    traced, model, kept, differing = _made(request, traced, on_event)
+    model, trained = recovered(plan, request, traced, model, kept, on_event)
     batches = task.judged_on
     half = file.target.floats == "fp16"
     models = map(in_half, (traced.model, model)) if half else (traced.model, model)
@@ -82,7 +86,6 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         difference = export_as(
             request.export, model, shape, inputs, half=half, what=described(file)
         )
-    packed = _packed(request, model)
     before, after = _metrics(file.dense, dense, None), _metrics(file.predicted, small, None)
     before, after, notes = with_counts(before, after, traced, model, policy)
     return ApplyResult(
@@ -95,18 +98,18 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         export_error=difference,
         integers=isinstance(model, QuantizedModel),
         packed_path=request.packed,
-        packed_bytes=packed,
+        packed_bytes=_packed(request, model),
         notes=(*task.notes, *differing, *trained, *notes, *_sizes(traced, task)),
     )
 
 
 def _made(
     request: ApplyRequest, traced: TracedModel, on_event: OnEvent
-) -> tuple[TracedModel, nn.Module, tuple[str, ...]]:
-    """What the policy's network is made from, the network, and what the user should know."""
+) -> tuple[TracedModel, nn.Module, Mapping[str, Tensor] | None, tuple[str, ...]]:
+    """What the policy's network is made from, the network, which channels of groups stay, notes."""
     file, policy = request.policy, request.policy.policy
     if file.lineage is not None:
-        return traced, staged_model(traced, file, PolicyFolder(request.beside)), ()
+        return traced, staged_model(traced, file, PolicyFolder(request.beside)), None, ()
     counts = {name: (kept,) for name, kept in policy.channels.items()}
     images, scheme = labelled(request.task.data.calibration), file.target.scheme
     config = making_of(file, request.calibration, request.seed)
@@ -114,7 +117,8 @@ def _made(
     on_event(Event("finishing", 1, 3))
     model = compressor.make(policy)
     # what is inside of the compressor's network is what the model's layers aim at
-    return compressor.traced, model, _differences(request, compressor)
+    kept = compressor.database.kept(policy)
+    return compressor.traced, model, kept, _differences(request, compressor)
 
 
 def making_of(file: PolicyFile, calibration: int | None, seed: int | None) -> CompressionConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from automl.network import TracedModel, with_norms, without_norms
 from automl.options import AskedRecovery, recovery_of
 from automl.pipeline.networks import network_of
 from automl.pipeline.requests import ApplyRequest, Event, OnEvent
+from automl.pipeline.rewinding import cut_weights
 from automl.pipeline.writing import packed_forms, packs
 from automl.policy import Policy
 from automl.recovery import (
@@ -23,6 +24,7 @@ from automl.recovery import (
     Beginning,
     Climber,
     FormedStudent,
+    Hooks,
     Objective,
     QuantizedStudent,
     Recovered,
@@ -32,6 +34,7 @@ from automl.recovery import (
     check_quantizer,
     read_recipe,
     recover,
+    without_dead,
 )
 from automl.study import judge
 from automl.userdata import EPOCH, has_classes
@@ -73,11 +76,23 @@ def plan_recovery(request: ApplyRequest) -> PlannedRecovery | None:
         recipe = read_recipe(asked.file)
     if request.start is not None:
         recipe = replace(recipe, start=request.start)
+    if request.hook:
+        recipe = replace(recipe, hooks=(*recipe.hooks, *request.hook))
+        recipe.made_hooks()
+    recipe.made_start().check(request.task.model.state_dict())
     labelled = all(targets is not None for _, targets in request.task.data.validation)
     for text in recipe.terms:
         method = TERMS.get(TERMS.check(text).name)
         if "labels" in method.needs and not labelled:
             raise OptionError("recover", f"{method.name} needs targets, and the data has none")
+    rounds = any(map(is_rounded, request.policy.policy.bits.values()))
+    normed = [
+        each
+        for each in map(TERMS.check, recipe.terms)
+        if "original-norms" in TERMS.get(each.name).needs
+    ]
+    if rounds and normed:
+        raise OptionError("recover", f"{normed[0].name} draws at norms, which integers have folded")
     if request.quantizer is not None:
         recipe = replace(recipe, quantizer=request.quantizer)
     _check_rounding(recipe, request)
@@ -96,6 +111,26 @@ def _check_rounding(recipe: RecoveryRecipe, request: ApplyRequest) -> None:
             raise OptionError("quantizer", str(error)) from None
 
 
+def check_hooks(plan: PlannedRecovery | None, traced: TracedModel, policy: Policy) -> None:
+    """Whether hooks have something to do, on a network of the policy's shapes.
+
+    Raises:
+        OptionError: One has not.
+    """
+    if plan is None or not plan.recipe.hooks:
+        return
+    if policy.bits or packed_forms(policy):
+        raise OptionError(
+            "hook", "it acts on weights as floats, and the policy's have bits or few numbers"
+        )
+    student, shape = network_of(traced, policy)
+    student = with_norms(student, [torch.randn(8, *shape[1:], generator=torch.Generator())])
+    try:
+        Hooks(plan.recipe.made_hooks()).begin(student, torch.zeros(1, *shape[1:]))
+    except UsageError as error:
+        raise OptionError("hook", str(error)) from None
+
+
 def check_places(plan: PlannedRecovery | None, traced: TracedModel, policy: Policy) -> None:
     """Whether losses that compare features find any, on a network of the policy's shapes.
 
@@ -103,16 +138,29 @@ def check_places(plan: PlannedRecovery | None, traced: TracedModel, policy: Poli
         OptionError: No place is of one width in both networks.
     """
     terms = () if plan is None else plan.recipe.made_terms()
-    if not any(term.reads_features for term in terms):
+    if plan is not None and not traced.norm_scales:
+        for text in plan.recipe.terms:
+            name = TERMS.check(text).name
+            if "original-norms" in TERMS.get(name).needs:
+                raise OptionError("recover", f"{name} draws at batch norms, and there are none")
+    if plan is None or not any(term.reads_features for term in terms):
         return
     student, _ = network_of(traced, policy)
     objective = Objective(student, (traced.model,), terms, resolution=policy.resolution)
-    if not objective.places(torch.zeros(2, *traced.network.input_shape[1:])):
+    reading = [
+        TERMS.check(text).name
+        for text, term in zip(plan.recipe.terms, terms, strict=True)
+        if term.reads_features
+    ]
+    places = objective.places(torch.zeros(2, *traced.network.input_shape[1:]))
+    if not places:
         raise OptionError(
             "recover",
-            "hints compares what both networks write inside, and this policy has changed the width"
-            " of all of that: ask for kd",
+            f"{reading[0]} compares what both networks write inside, and this policy has changed"
+            " the width of all of that: ask for kd",
         )
+    if "fsp" in reading and len(places) < 2:
+        raise OptionError("recover", "fsp compares two places, and widths agree in one alone")
 
 
 def recovered(
@@ -120,9 +168,17 @@ def recovered(
     request: ApplyRequest,
     traced: TracedModel,
     model: nn.Module,
+    kept: Mapping[str, Tensor] | None,
     on_event: OnEvent,
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """The model, trained where that is planned; and what the user should know.
+
+    Args:
+        plan, request: What is asked for.
+        traced: The dense network, read.
+        model: The policy's.
+        kept: Per channel group that lost some, which stay; None where nobody knows.
+        on_event: Told of progress.
 
     Raises:
         DataError: The training data is not as described.
@@ -146,30 +202,49 @@ def recovered(
         () if training is None else (training.source,),
         seed,
     )
-    classes = has_classes(traced.model, task.data)
     if plan.seconds:
+        classes = has_classes(traced.model, task.data)
         climber = Climber(student, traced.model, calibration, data, resolution, classes)
         rungs = climber.climb(plan.seconds, lambda name, done, of: on_event(Event(name, done, of)))
         said = tuple(map(_told_rung, rungs))
     else:
-        plan.recipe.made_start().begin(Beginning(student, seed=seed))
-        terms = plan.recipe.made_terms()
-        objective = Objective(
-            student, (traced.model,), terms, resolution=resolution, classes=classes
-        )
-        found = recover(
-            objective,
-            data,
-            plan.recipe,
-            checkpoint=checkpoint_of(request.out),
-            on_step=lambda done, of: on_event(Event(STAGE, done, of)),
-        )
+        found = _by_recipe(plan, request, traced, student, kept, data, on_event)
         said = _told(found, plan.recipe)
     cut = training is not None and training.cut
     told = (*said, *((_CUT,) if cut else ()))
     if isinstance(student, QuantizedStudent | FormedStudent):
         return student.frozen(), told
-    return without_norms(student), told
+    made = without_norms(student)
+    if not any(hook.leaves == "channels" for hook in plan.recipe.made_hooks()):
+        return made, told
+    made, gone, of = without_dead(made, resized(calibration[0][0][:1], resolution))
+    return made, (*told, *_told_cut(gone, of))
+
+
+def _by_recipe(
+    plan: PlannedRecovery,
+    request: ApplyRequest,
+    traced: TracedModel,
+    student: nn.Module,
+    kept: Mapping[str, Tensor] | None,
+    data: RecoveryData,
+    on_event: OnEvent,
+) -> Recovered:
+    """Begin as the recipe says, and train."""
+    policy, dense, values = request.policy.policy, request.task.model, student.state_dict()
+
+    def cut(first: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return cut_weights(first, dense, traced, kept or {}, policy, values)
+
+    plan.recipe.made_start().begin(Beginning(student, data.seed, None if kept is None else cut))
+    terms, classes = plan.recipe.made_terms(), has_classes(traced.model, request.task.data)
+    return recover(
+        Objective(student, (traced.model,), terms, resolution=policy.resolution, classes=classes),
+        data,
+        plan.recipe,
+        checkpoint=checkpoint_of(request.out),
+        on_step=lambda done, of: on_event(Event(STAGE, done, of)),
+    )
 
 
 def _student(
@@ -203,9 +278,20 @@ def _told(found: Recovered, recipe: RecoveryRecipe) -> tuple[str, ...]:
     said = [f"recovery by {what}, {took}{scores}"]
     if found.stopped:
         said.append(f"recovery ended early: {found.stopped}")
+    said += found.told
     if found.kept == "first":
         said.append("the training made nothing better: the weights are those from before it")
     return tuple(said)
+
+
+def _told_cut(gone: int, of: int) -> tuple[str, ...]:
+    """What a network without dead channels is, beside the policy's."""
+    if not gone:
+        return ("no channel is zero for all that reads it: the shapes are the policy's",)
+    return (
+        f"{gone} of {of} channels were zero and are cut out: the weights have other shapes than the"
+        " policy says; export the source as .py for a network that loads them",
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -82,6 +82,7 @@ class ApplyRequest:
         recover: Training after the refit, as `recovery_of` reads it; "0" for none.
         start: Which weights it begins with; None for the recipe's.
         quantizer: How rounding is trained; None for the recipe's.
+        hook: What is done between its steps, beside what the recipe says.
         calibration: Most calibration inputs that were asked for, None for the usual. A policy that
             says how many it was made with is made with those.
         seed: Of the order of the training data, and of all else that the policy does not say;
@@ -98,6 +99,7 @@ class ApplyRequest:
     recover: str = "0"
     start: str | None = None
     quantizer: str | None = None
+    hook: tuple[str, ...] = ()
     calibration: int | None = None
     seed: int | None = None
     beside: Path = Path()

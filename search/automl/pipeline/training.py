@@ -15,9 +15,11 @@ from automl.options import CALIBRATION
 from automl.recovery import (
     TERMS,
     TRAINED_QUANTIZERS,
+    Hooks,
     Objective,
     QuantizedStudent,
-    losses,
+    hooked_losses,
+    made_hooks,
 )
 from automl.userdata import TrainingBatches
 
@@ -86,6 +88,7 @@ def recover(
     data: Iterable[Any],
     terms: str = "kd",
     *,
+    hooks: Sequence[str] = (),
     epochs: int = 1,
     resolution: int = 0,
     classes: bool = True,
@@ -100,13 +103,16 @@ def recover(
         teachers: The dense network, or several, that one first.
         data: Batches of (inputs, targets) or of inputs, iterated once an epoch.
         terms: Losses that are added, by name: "kd", "kd+hints", "labels+kd:temperature=2".
+        hooks: What is done between your steps, by name: ("zero-out:share=0.3",). They are told of
+            the steps of any optimiser of torch's that has the student's weights, and are done when
+            the losses have ended.
         epochs: Passes over the data.
         resolution: What the student's inputs are resized to; 0 for none.
         classes: Whether outputs of rows are scores of classes; else they are numbers, such as
             embeddings.
 
     Raises:
-        UsageError: No such term; names the nearest.
+        UsageError: No such term or hook (names the nearest), or a hook that can do nothing here.
         DataError: A batch is not as described, or lacks what a term needs.
     """
     made = [TERMS.build(text) for text in terms.split("+")]
@@ -114,7 +120,7 @@ def recover(
     for teacher in several:
         teacher.eval()
     objective = Objective(student, several, made, resolution=resolution, classes=classes)
-    return losses(objective, TrainingBatches(data, None), epochs)
+    return hooked_losses(objective, TrainingBatches(data, None), epochs, Hooks(made_hooks(hooks)))
 
 
 def _first(data: Iterable[Any], inputs: int) -> Iterator[Tensor]:

@@ -1,11 +1,11 @@
-"""What a recovery is made of: losses, the weights that it begins with, and rounding."""
+"""What a recovery is made of: losses, hooks, the weights that it begins with, and rounding."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ class Step:
         features: What the student and the first teacher wrote in the places where their shapes
             agree but for the size of maps, by the modules' names.
         classes: Whether outputs of rows are scores of classes.
+        student: The network that is trained, whose weights a loss may be of.
     """
 
     inputs: Tensor
@@ -36,6 +37,7 @@ class Step:
     aims: Sequence[Sequence[Tensor]]
     features: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     classes: bool = True
+    student: nn.Module = field(default_factory=nn.Identity)
 
 
 class Term(ABC):
@@ -62,20 +64,111 @@ class Term(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class HookPlan:
+    """What a hook may read before the first step.
+
+    Attributes:
+        inputs: Some inputs as the student is shown them, [images, ...].
+        seed: Of what is drawn.
+    """
+
+    inputs: Tensor
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a training stands.
+
+    Attributes:
+        step: Steps done before this one.
+        share: Of the training that is done, from 0 to 1.
+        rate: Learning rate of this step.
+    """
+
+    step: int
+    share: float
+    rate: float
+
+
+class Hook:
+    """What is done to a network between the steps of its training: nothing, here.
+
+    What a hook knows beside the weights is its `state`: a training that was killed starts its hook
+    again, on the weights of the checkpoint, and gives it the state back. What it draws comes from
+    a generator of its own.
+
+    Attributes:
+        leaves: What it leaves in the weights: "" for nothing; "weights" that are zero or of few
+            values; "channels" that are zero, and are cut out of what is delivered. With one that
+            leaves something the last weights are kept, whatever their score.
+    """
+
+    leaves: ClassVar[Literal["", "weights", "channels"]] = ""
+
+    def start(self, model: nn.Module, plan: HookPlan) -> None:
+        """See what there is to do on a network.
+
+        Raises:
+            UsageError: It can do nothing on this one.
+        """
+
+    def before_batch(self, model: nn.Module, moment: Moment) -> None:
+        """Change what the next batch is shown to."""
+
+    def before_step(self, model: nn.Module, moment: Moment) -> None:
+        """Edit the gradients, which are clipped already."""
+
+    def after_step(self, model: nn.Module, moment: Moment) -> None:
+        """Project or mask the weights."""
+
+    def after_epoch(self, model: nn.Module, moment: Moment) -> None:
+        """Do what is done once an epoch."""
+
+    def finish(self, model: nn.Module) -> str:
+        """Bring the weights that are kept to what the hook promises, and say what that came to."""
+        return ""
+
+    def detach(self, model: nn.Module) -> None:
+        """Take off the network what the hook has put onto it; called after an error too."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values that it goes on with."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what `state` said."""
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """What a start may read.
 
     Attributes:
         student: The compressed network, its norms put back. It is changed in place.
         seed: Of what is drawn.
+        cut: Makes of weights of the dense network, by their names, those of the student's shapes;
+            None where nobody knows how.
     """
 
     student: nn.Module
     seed: int = 0
+    cut: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
 
 
 class Start(ABC):
     """Which weights a recovery begins with."""
+
+    def check(self, dense: Mapping[str, Tensor]) -> None:
+        """See that what it needs is there, before anything is made.
+
+        Args:
+            dense: Weights of the dense network by their names.
+
+        Raises:
+            UsageError: It is not.
+        """
+        return
 
     @abstractmethod
     def begin(self, beginning: Beginning) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from automl.errors import StudyError
 from automl.files import replacing
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 def identity_of(student: nn.Module, *told: object) -> str:
@@ -59,8 +59,8 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
         raise StudyError(f"{path} is no checkpoint of a recovery of this version: delete it")
     if found.get("identity") != identity:
         raise StudyError(
-            f"{path} is the checkpoint of another recovery (another policy, recipe, seed or first"
-            " weights): delete it, or finish that one"
+            f"{path} is the checkpoint of another recovery (another policy, recipe, hook, seed or"
+            " first weights): delete it, or finish that one"
         )
     state: dict[str, Any] = found["state"]
     return state

@@ -15,8 +15,9 @@ from torch import nn
 
 from automl.errors import DataError
 from automl.recovery.averages import Averages
-from automl.recovery.base import TrainedRounding
+from automl.recovery.base import Moment, TrainedRounding
 from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkpoint
+from automl.recovery.hooking import Hooks
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
 from automl.userdata import seeded
@@ -62,6 +63,7 @@ class Recovered:
             score no better.
         stopped: Why it ended early; "" where it did not.
         seconds: Wall time.
+        told: What its hooks came to.
     """
 
     steps: int
@@ -72,6 +74,7 @@ class Recovered:
     kept: str
     stopped: str
     seconds: float
+    told: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,8 +103,9 @@ def recover(
 
     Norms take the statistics of batches of `FEWEST` inputs and more, and what rounds may draw; all
     else of the student stays in evaluation mode. The last weights are kept; where a held-back score
-    is there to say that they are worse than the first (and the start was "keep"), the first are. A
-    loss that is not finite ends the training with the weights of the last epoch that was whole.
+    is there to say that they are worse than the first (and the start was "keep", and no hook leaves
+    something in them), the first are. A loss that is not finite ends the training with the weights
+    of the last epoch that was whole.
 
     Args:
         objective: What is minimised.
@@ -114,13 +118,16 @@ def recover(
 
     Raises:
         DataError: There is no data, or it lacks what a loss needs.
+        UsageError: A hook can do nothing on this network.
         StudyError: The checkpoint is of another recovery, or broken.
         OSError: It cannot be written.
     """
-    run = _Run(objective, data, recipe, checkpoint, on_step)
+    hooks = Hooks(recipe.made_hooks(), data.seed)
+    run = _Run(objective, data, recipe, hooks, checkpoint, on_step)
     try:
         return run.all()
     finally:
+        hooks.detach(objective.student)
         objective.rest()
 
 
@@ -132,10 +139,12 @@ class _Run:
         objective: Objective,
         data: RecoveryData,
         recipe: RecoveryRecipe,
+        hooks: Hooks,
         checkpoint: Path | None,
         on_step: Callable[[int, int | None], None],
     ) -> None:
         self._objective, self._data, self._recipe = objective, data, recipe
+        self._hooks, self._told = hooks, tuple[str, ...]()
         self._student = objective.student.requires_grad_(True)
         self._checkpoint, self._on_step = checkpoint, on_step
         told = identity_of(self._student, recipe.digest, data.seed) if checkpoint else ""
@@ -170,6 +179,7 @@ class _Run:
             kept,
             progress.stopped,
             time.monotonic() - start,
+            self._told,
         )
 
     def _over(self) -> bool:
@@ -201,15 +211,21 @@ class _Run:
         self._length = self._length or len(found)
         progress.losses.append(sum(found) / len(found))
         progress.epoch += 1
+        share = progress.epoch / recipe.epochs if self._total() is None else self._share(0)
+        self._hooks.after_epoch(self._student, Moment(progress.step, share, 0.0))
         self._good = self._delivered()
         if recipe.patience:
             self._look()
 
     def _step(self, inputs: Tensor, targets: Any, number: int) -> float:
+        rate = self._recipe.learning_rate * self._rate(number)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._recipe.learning_rate * self._rate(number)
-        _train_norms(self._student, len(inputs) >= FEWEST)
+            group["lr"] = rate
+        moment = Moment(self._progress.step, self._share(number), rate)
         inputs = inputs.to(self._device)
+        self._hooks.begin(self._student, self._objective.shown(inputs))
+        _train_norms(self._student, len(inputs) >= FEWEST)
+        self._hooks.before_batch(self._student, moment)
         with self._mixed():
             loss = self._objective(inputs, targets)
         value = float(loss.detach())
@@ -218,7 +234,9 @@ class _Run:
         self._optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._student.parameters(), self._recipe.clip)
+        self._hooks.before_step(self._student, moment)
         self._optimiser.step()
+        self._hooks.after_step(self._student, moment)
         if self._average is not None:
             self._average.update(self._student)
         return value
@@ -234,14 +252,18 @@ class _Run:
         known = [each for each in (epochs, self._recipe.steps or None) if each is not None]
         return min(known, default=None)
 
+    def _share(self, number: int) -> float:
+        """Of the training, what is done before the middle of a step of this epoch."""
+        total, recipe = self._total(), self._recipe
+        if total is not None:
+            return min(1.0, (self._progress.step + 0.5) / total)
+        if recipe.epochs == 1:
+            return 0.5 * number / (number + 100)  # nobody knows how long it is
+        return self._progress.epoch / recipe.epochs
+
     def _rate(self, number: int) -> float:
         """Share of the learning rate at a step of this epoch."""
-        total, recipe = self._total(), self._recipe
-        done = self._progress.epoch / recipe.epochs if total is None else 0.0
-        if total is not None:
-            done = min(1.0, (self._progress.step + 0.5) / total)
-        elif recipe.epochs == 1:
-            done = 0.5 * number / (number + 100)  # nobody knows how long it is
+        done, recipe = self._share(number), self._recipe
         if done < recipe.warmup:
             return done / recipe.warmup
         return 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
@@ -282,12 +304,22 @@ class _Run:
             kept = "first" if self._best is self._first else "best"
             return kept, progress.best, progress.reached
         self._load(self._good)
+        self._finish_hooks()
         after = self._held_back()
         worse = after is not None and progress.before is not None and after < progress.before
-        if worse and self._recipe.start == "keep":
+        if worse and self._recipe.start == "keep" and not self._hooks.leave:
             self._load(self._first)
             return "first", progress.before, after
         return "last", after, after
+
+    def _finish_hooks(self) -> None:
+        """Have them leave what they promise; killed after the last epoch, they begin once more."""
+        if self._hooks and self._progress.step:
+            with seeded(self._data.seed, *self._data.loaders):
+                inputs, _ = next(iter(self._data.training))
+            self._hooks.begin(self._student, self._objective.shown(inputs.to(self._device)))
+            self._told = self._hooks.finish(self._student)
+        self._hooks.detach(self._student)
 
     def _load(self, values: dict[str, Tensor]) -> None:
         self._student.load_state_dict(values)
@@ -302,6 +334,7 @@ class _Run:
             "best": None if self._best is self._first else self._best,
             "progress": {name: getattr(progress, name) for name in progress.__slots__},
             "length": self._length,
+            "hooks": self._hooks.state(),
         }
 
     def _resume(self) -> bool:
@@ -319,6 +352,7 @@ class _Run:
         for name, value in found["progress"].items():
             setattr(self._progress, name, value)
         self._length = found["length"]
+        self._hooks.restore(found["hooks"])
         return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,8 +69,12 @@ class Objective(nn.Module):
                 aims.append(_floats(teacher(inputs)))
                 wanted |= seen
         pairs = {name: (features[name], wanted[name]) for name in places}
-        step = Step(inputs, targets, found, aims, pairs, self._classes)
+        step = Step(inputs, targets, found, aims, pairs, self._classes, self.student)
         return torch.stack([term(step) for term in self._terms]).sum()
+
+    def shown(self, inputs: Tensor) -> Tensor:
+        """Inputs as the student is shown them."""
+        return resized(inputs, self._resolution)
 
     def rest(self) -> None:
         """Bring all networks back to the processor, in evaluation mode."""
@@ -106,15 +110,6 @@ class Objective(nn.Module):
                 for module in training:
                     module.training = True
         return self._places
-
-
-def losses(
-    objective: Objective, batches: Iterable[tuple[Tensor, Any]], epochs: int
-) -> Iterator[Tensor]:
-    """The loss of each batch, epoch after epoch, for a loop that steps by itself."""
-    for _ in range(epochs):
-        for inputs, targets in batches:
-            yield objective(inputs, targets)
 
 
 def _floats(output: object) -> list[Tensor]:

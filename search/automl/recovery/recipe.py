@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from automl.documents import fault_of, read_toml
 from automl.errors import UsageError
-from automl.recovery.base import Start, Term
+from automl.recovery.base import Hook, Start, Term
+from automl.recovery.hooking import made_hooks
 from automl.recovery.quantizers.registry import TRAINED_QUANTIZERS
 from automl.recovery.starts.registry import STARTS
 from automl.recovery.terms.registry import TERMS
@@ -35,6 +36,7 @@ class RecoveryRecipe:
             weights kept; 0 for never, and the held-back data is looked at before and after alone.
         start: Which weights it begins with.
         quantizer: How rounding is trained, of networks that compute in integers.
+        hooks: What is done between steps, as it is written: "soft-mask:share=0.5".
     """
 
     terms: tuple[str, ...] = ("kd",)
@@ -50,6 +52,7 @@ class RecoveryRecipe:
     patience: int = 0
     start: str = "keep"
     quantizer: str = "lsq"
+    hooks: tuple[str, ...] = ()
 
     def made_terms(self) -> tuple[Term, ...]:
         """The losses.
@@ -58,6 +61,22 @@ class RecoveryRecipe:
             UsageError: There is none of that name, or it does not take an option.
         """
         return tuple(TERMS.build(text) for text in self.terms)
+
+    def made_hooks(self) -> tuple[Hook, ...]:
+        """The hooks.
+
+        Raises:
+            UsageError: There is none of that name, or it does not take an option; or the recipe
+                keeps the best epoch, and a hook is not done before the last.
+        """
+        made = made_hooks(self.hooks)
+        leaving = [text for text, hook in zip(self.hooks, made, strict=True) if hook.leaves]
+        if self.patience and leaving:
+            raise UsageError(
+                f"patience keeps the best epoch, and {leaving[0].partition(':')[0]} is done with"
+                " its work after the last: leave patience out"
+            )
+        return made
 
     def made_start(self) -> Start:
         """The start.
@@ -90,6 +109,7 @@ class _Stated(BaseModel):
     patience: int = Field(default=0, ge=0)
     start: str = "keep"
     quantizer: str = "lsq"
+    hooks: tuple[str, ...] = ()
 
 
 def read_recipe(path: Path) -> RecoveryRecipe:
@@ -114,6 +134,7 @@ def read_recipe(path: Path) -> RecoveryRecipe:
     try:
         made.made_terms()
         made.made_start()
+        made.made_hooks()
         TRAINED_QUANTIZERS.build(made.quantizer)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None

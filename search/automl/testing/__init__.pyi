@@ -17,6 +17,7 @@ from .networks import made_images as made_images
 from .networks import made_network as made_network
 from .quantizers import QuantizerContract as QuantizerContract
 from .reconstructions import ReconstructionContract as ReconstructionContract
+from .recoveries import HookContract as HookContract
 from .recoveries import StartContract as StartContract
 from .recoveries import TermContract as TermContract
 from .recoveries import TrainedQuantizerContract as TrainedQuantizerContract

@@ -1,8 +1,9 @@
-"""What all losses, starts and trained roundings have to hold to; see `automl.testing`."""
+"""What all losses, hooks, starts and trained roundings have to hold to; see `automl.testing`."""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -26,9 +27,13 @@ from automl.recovery import (
     GivenActivations,
     GivenWeights,
     Objective,
+    Recovered,
+    RecoveryData,
+    RecoveryRecipe,
     Term,
     TrainedQuantizer,
     WeightRounding,
+    recover,
 )
 from automl.testing.networks import made_images, made_network
 
@@ -67,6 +72,10 @@ class TermContract:
         """The loss."""
         return TERMS.build(self.name)
 
+    def pair(self, seed: int) -> tuple[nn.Module, nn.Module]:
+        """A dense network, and a spoilt one that is trained."""
+        return _pair(seed)
+
     def loss(self, dense: nn.Module, student: nn.Module, seed: int) -> Tensor:
         """Of a batch."""
         loss: Tensor = Objective(student, (dense,), (self.make(),))(*_batch(dense, seed))
@@ -74,7 +83,7 @@ class TermContract:
 
     def test_it_is_a_finite_number_that_reaches_the_weights(self) -> None:
         """A scalar, whose gradient is not zero everywhere."""
-        dense, student = _pair(0)
+        dense, student = self.pair(0)
         loss = self.loss(dense, student, 0)
         assert loss.dim() == 0
         loss.backward()
@@ -84,7 +93,7 @@ class TermContract:
 
     def test_steps_make_it_smaller_and_leave_the_dense_network_alone(self) -> None:
         """Plain gradient descent on one batch."""
-        dense, student = _pair(1)
+        dense, student = self.pair(1)
         before = copy.deepcopy(dense.state_dict())
         optimiser = torch.optim.Adam(student.parameters(), 1e-3)
         first = float(self.loss(dense, student, 1).detach())
@@ -97,7 +106,7 @@ class TermContract:
 
     def test_the_same_batch_gives_the_same_loss(self) -> None:
         """It keeps nothing of a batch, and draws nothing."""
-        dense, student = _pair(2)
+        dense, student = self.pair(2)
         found = [float(self.loss(dense, student, 2).detach()) for _ in range(2)]
         assert found[0] == found[1]
 
@@ -219,3 +228,97 @@ def _given(dense: Tensor, bits: Bits, seed: int) -> GivenWeights:
     qparams = weight_qparams(dense, bits.weights)
     values = round_to(dense, qparams).float() * qparams.scale
     return GivenWeights(values, qparams, bits, dense=dense, seed=seed)
+
+
+class HookContract:
+    """Four promises. Inherit it, and override what differs.
+
+    Attributes:
+        name: The hook's, as it is asked for, with options where it needs some.
+    """
+
+    name: ClassVar[str]
+
+    def student(self) -> tuple[nn.Module, nn.Module]:
+        """A dense network, and a spoilt one that is trained."""
+        return _pair(0)
+
+    def trained(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        die_at: int = 0,
+        epochs: int = 6,
+    ) -> tuple[nn.Module, Recovered | None]:
+        """A network trained with the hook on drawn batches; killed at a step where one is given."""
+        dense, student = self.student()
+        recipe = RecoveryRecipe(epochs=epochs, hooks=(self.name,))
+        batches = [_batch(dense, number) for number in range(2)]
+
+        def die(done: int, _: int | None) -> None:
+            if done == die_at:
+                raise _Killed
+
+        data = RecoveryData(batches, seed=seed)
+        objective = Objective(student, (dense,), recipe.made_terms())
+        try:
+            found = recover(objective, data, recipe, checkpoint=folder / "left", on_step=die)
+        except _Killed:
+            return student, None
+        return student, found
+
+    def test_shapes_and_names_stay_and_weights_are_finite(self, tmp_path: Path) -> None:
+        """And nothing stays on the network that the hook has put there."""
+        before = self.student()[1]
+        student, found = self.trained(tmp_path)
+        assert found is not None
+        assert found.steps == 12
+        values = student.state_dict()
+        assert {n: v.shape for n, v in before.state_dict().items()} == {
+            n: v.shape for n, v in values.items()
+        }
+        assert all(torch.isfinite(value).all() for value in values.values())
+        assert not any(_hung(module) for module in student.modules())
+
+    def test_what_was_killed_goes_on_to_the_same_weights(self, tmp_path: Path) -> None:
+        """At an early and a late step; what it came to is told the same."""
+        whole, expected = self.trained(tmp_path)
+        assert expected is not None
+        for die_at in (3, 11):
+            assert self.trained(tmp_path, die_at=die_at)[1] is None
+            student, found = self.trained(tmp_path)
+            assert found is not None
+            assert found.told == expected.told
+            assert _same(student, whole)
+
+    def test_the_same_seed_trains_the_same_and_chance_is_left_alone(self, tmp_path: Path) -> None:
+        """The generator of the program draws next what it would have drawn."""
+        state = torch.get_rng_state()
+        one, other = (self.trained(tmp_path, seed=3)[0] for _ in range(2))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert _same(one, other)
+
+    def test_it_does_something(self, tmp_path: Path) -> None:
+        """The weights are others than without it."""
+        with_it = self.trained(tmp_path)[0]
+        dense, student = self.student()
+        recipe = RecoveryRecipe(epochs=6)
+        batches = [_batch(dense, number) for number in range(2)]
+        objective = Objective(student, (dense,), recipe.made_terms())
+        recover(objective, RecoveryData(batches), recipe)
+        assert not _same(with_it, student)
+
+
+class _Killed(Exception):
+    pass
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    values = other.state_dict()
+    return all(torch.equal(value, values[name]) for name, value in one.state_dict().items())
+
+
+def _hung(module: nn.Module) -> bool:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds)

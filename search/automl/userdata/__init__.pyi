@@ -43,4 +43,5 @@ from .scores import top1_accuracy as top1_accuracy
 from .seeding import seeded as seeded
 from .settings import Settings as Settings
 from .settings import read_settings as read_settings
+from .weight_files import read_weights as read_weights
 from .weights import load_weights as load_weights

@@ -19,6 +19,13 @@ STARTS: Final[Registry[Start]] = Registry(
             "automl.recovery.starts.keep:Keep",
         ),
         Method(
+            "rewind",
+            "The dense network's first weights where the policy has left any: weights=FILE.pt.",
+            "Frankle and Carbin, The Lottery Ticket Hypothesis, 2019",
+            "automl.recovery.starts.rewind:Rewind",
+            frozenset({"initial-weights"}),
+        ),
+        Method(
             "scratch",
             "New weights, drawn as each layer's class draws them.",
             "Liu et al., Rethinking the Value of Network Pruning, 2019",

@@ -1,0 +1,54 @@
+"""meProp: the largest gradients alone go backwards."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from automl.recovery.base import Hook, HookPlan
+from automl.recovery.channels import checked_share
+from automl.recovery.layer_weights import LAYERS, layer_weights, refuse_integers
+
+Tensor = torch.Tensor
+
+
+class MeProp(Hook):
+    """Of what each layer's output is told back, an image's largest numbers stay (Sun et al., 2017).
+
+    Nothing is saved here: products with zeros are computed. Differs: a share in place of a count.
+
+    Args:
+        share: Of the numbers that stay.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        self._share = checked_share("share of meprop", share, whole=True)
+        self._handles: list[RemovableHandle] = []
+
+    def start(self, model: nn.Module, plan: HookPlan) -> None:
+        """Watch the outputs of all layers."""
+        refuse_integers("meprop", model)
+        names = {name.rpartition(".")[0] for name in layer_weights(model)}
+        for name, module in model.named_modules():
+            if name in names and isinstance(module, LAYERS):
+                self._handles.append(module.register_forward_hook(self._seen))
+
+    def detach(self, model: nn.Module) -> None:
+        """Watch no longer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _seen(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(self._sparse)
+
+    def _sparse(self, gradient: Tensor) -> Tensor:
+        """The same with zeros: [images, ...]."""
+        rows = gradient.flatten(1)
+        count = max(1, math.ceil(rows.shape[1] * self._share))
+        at = rows.abs().topk(count, dim=1).indices
+        return torch.zeros_like(rows).scatter(1, at, rows.gather(1, at)).view_as(gradient)

@@ -1,0 +1,68 @@
+"""Proximal steps: penalties of groups of weights that make them exactly zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import nn
+
+from automl.errors import UsageError
+from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.layer_weights import STRUCTURES, group_lengths, layer_weights, norm_scales
+
+Tensor = torch.Tensor
+_OF: Final = (*STRUCTURES, "weights", "gamma")
+
+
+class Proximal(Hook):
+    """Forward-backward splitting of a sparsity penalty (Zhou, Alvarez and Porikli, 2016).
+
+    The gradient step is that of the losses; after it each group is made shorter by the learning
+    rate times the strength (times the root of how many numbers it has), and is zero where it is
+    shorter than that. Differs: no tensor norms beside.
+
+    Args:
+        of: What groups are: "filter", "channel", "shape", "depth" of layers' weights; "weights",
+            each by itself; "gamma", each scale of a batch norm.
+        strength: Of the penalty.
+    """
+
+    leaves = "channels"
+
+    def __init__(self, of: str = "channel", strength: float = 0.01) -> None:
+        if of not in _OF:
+            raise UsageError(f"of of prox is one of {', '.join(_OF)}, found {of!r}")
+        if not strength > 0:
+            raise UsageError(f"strength of prox is a number above 0, found {strength}")
+        self._of, self._strength = of, float(strength)
+
+    def start(self, model: nn.Module, plan: HookPlan) -> None:
+        """See that there are such groups."""
+        if not any(True for _ in self._groups(model)):
+            raise UsageError(f"no layer of the network has groups of {self._of}")
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, moment: Moment) -> None:
+        """Shorten all groups."""
+        for values, lengths, numbers in self._groups(model):
+            most = moment.rate * self._strength * numbers**0.5
+            values.mul_((1 - most / lengths.clamp_min(1e-30)).clamp_min(0))
+
+    def finish(self, model: nn.Module) -> str:
+        """Say how many are zero."""
+        zeros = of = 0
+        for _, lengths, _ in self._groups(model):
+            zeros += int((lengths == 0).sum())
+            of += lengths.numel()
+        return f"prox: {zeros:,} of {of:,} groups of {self._of} are zero"
+
+    def _groups(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Weights, the lengths of their groups, and how many numbers a group has."""
+        gamma = self._of == "gamma"
+        structure = "weights" if gamma else self._of
+        for weight in (norm_scales(model) if gamma else layer_weights(model)).values():
+            found = group_lengths(weight.detach(), structure)
+            if found is not None:
+                yield weight.detach(), *found

@@ -1,0 +1,95 @@
+"""Soft filter pruning: what is zeroed may come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.channels import CoupledChannels, checked_share, chosen, find_channels
+
+Tensor = torch.Tensor
+
+
+class SoftMask(Hook):
+    """Zero the smallest filters after each epoch, and train them on (He et al., 2018, algorithm 1).
+
+    Differs: channels that go together are zeroed together, so that they can be cut out; in the last
+    part of the training what is zero stays so, and no biases are left of it.
+
+    Args:
+        share: Of each group's channels that are zeroed.
+        hard: Share of the training, its last, in which zeroed channels stay zero.
+    """
+
+    leaves = "channels"
+
+    def __init__(self, share: float = 0.3, hard: float = 0.2) -> None:
+        self._share = checked_share("share of soft-mask", share)
+        self._hard = checked_share("hard of soft-mask", hard)
+        self._groups: tuple[CoupledChannels, ...] = ()
+        self._gone: list[Tensor] = []
+        self._fixed, self._returned = False, 0
+
+    def start(self, model: nn.Module, plan: HookPlan) -> None:
+        """Find the groups of channels."""
+        self._groups = find_channels(model, plan.inputs)
+
+    def before_batch(self, model: nn.Module, moment: Moment) -> None:
+        """Choose for good when the last part begins."""
+        if not self._fixed and moment.share >= 1 - self._hard:
+            self._choose(model)
+            self._fix(model)
+
+    def before_step(self, model: nn.Module, moment: Moment) -> None:
+        """What is zero for good learns nothing."""
+        if self._fixed:
+            for group, gone in zip(self._groups, self._gone, strict=True):
+                group.still(model, gone)
+
+    def after_step(self, model: nn.Module, moment: Moment) -> None:
+        """What is zero for good stays so."""
+        if self._fixed:
+            self._fix(model)
+
+    def after_epoch(self, model: nn.Module, moment: Moment) -> None:
+        """Zero the smallest filters, and leave what comes after them."""
+        if self._fixed:
+            return
+        self._choose(model)
+        for group, gone in zip(self._groups, self._gone, strict=True):
+            group.multiply(model, group.weights, (~gone).float())
+
+    def finish(self, model: nn.Module) -> str:
+        """Zero for good."""
+        if not self._fixed:
+            self._choose(model)
+        self._fix(model)
+        gone = sum(int(each.sum()) for each in self._gone)
+        of = sum(group.count for group in self._groups)
+        back = f", {self._returned} came back on the way" if self._returned else ""
+        return f"soft-mask: {gone} of {of} channels are zero{back}"
+
+    def state(self) -> dict[str, Any]:
+        """What is zeroed."""
+        return {"gone": self._gone, "fixed": self._fixed, "returned": self._returned}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what `state` said."""
+        self._gone, self._fixed = state["gone"], state["fixed"]
+        self._returned = state["returned"]
+
+    def _choose(self, model: nn.Module) -> None:
+        found = [chosen(group.length(model), self._share) for group in self._groups]
+        before = self._gone or found
+        self._returned += sum(
+            int((was & ~now).sum()) for was, now in zip(before, found, strict=True)
+        )
+        self._gone = found
+
+    def _fix(self, model: nn.Module) -> None:
+        self._fixed = True
+        for group, gone in zip(self._groups, self._gone, strict=True):
+            group.zero(model, gone)

@@ -1,0 +1,141 @@
+"""Weights of the layers of a network in training, which hooks mask and losses are of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import nn
+
+from automl.errors import UsageError
+from automl.recovery.quantised import QuantizedStudent
+
+Tensor = torch.Tensor
+#: Classes of layers that have such weights.
+LAYERS: Final = (nn.Linear, nn.modules.conv._ConvNd)
+#: How the weights of a layer are put into groups.
+STRUCTURES: Final = ("filter", "channel", "shape", "depth")
+
+
+def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of convolutions and linear layers by their names, each once.
+
+    Raises:
+        UsageError: There are none.
+    """
+    found: dict[str, nn.Parameter] = {}
+    for name, module in model.named_modules():
+        held = module.weight if isinstance(module, LAYERS) else None
+        new = not any(held is other for other in found.values())
+        if isinstance(held, nn.Parameter) and new:
+            found[f"{name}.weight" if name else "weight"] = held
+    if not found:
+        raise UsageError("the network has no convolution and no linear layer with weights")
+    return found
+
+
+def norm_scales(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What batch norms multiply with, by the norms' names.
+
+    Raises:
+        UsageError: There are none.
+    """
+    kind = nn.modules.batchnorm._BatchNorm
+    found = {
+        name: module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, kind) and isinstance(module.weight, nn.Parameter)
+    }
+    if not found:
+        raise UsageError("the network has no batch norms whose scales could be made smaller")
+    return found
+
+
+def group_lengths(weight: Tensor, structure: str) -> tuple[Tensor, int] | None:
+    """Lengths of a layer's groups, which can be multiplied with its weights, and numbers of each.
+
+    None where the layer has no such groups.
+
+    Args:
+        weight: [outputs, inputs, ...], or of one dimension for "weights" alone.
+        structure: "filter" (an output), "channel" (an input), "shape" (a place of all filters),
+            "depth" (all of a layer that writes as many channels as it reads, which a shortcut can
+            go around), or "weights" (each by itself).
+    """
+    if structure == "weights":
+        return weight.abs(), 1
+    every = range(weight.dim())
+    if structure == "channel" and weight.shape[1] == 1:
+        return None  # of a depthwise layer these are its filters
+    if structure == "depth" and weight.shape[0] != weight.shape[1]:
+        return None
+    over = {
+        "filter": tuple(every)[1:],
+        "channel": tuple(each for each in every if each != 1),
+        "shape": (0,),
+        "depth": tuple(every),
+    }[structure]
+    numbers = math.prod(weight.shape[each] for each in over)
+    return torch.linalg.vector_norm(weight, dim=over, keepdim=True), numbers
+
+
+def check_structure(what: str, structure: str) -> None:
+    """Raise UsageError where there is no such structure."""
+    if structure not in STRUCTURES:
+        raise UsageError(f"{what} is one of {', '.join(STRUCTURES)}, found {structure!r}")
+
+
+def largest(weight: Tensor, share: float) -> Tensor:
+    """Where the largest magnitudes are, all but such a share of the smallest: booleans."""
+    count = math.floor(weight.numel() * share)
+    kept = torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)
+    kept[weight.detach().abs().flatten().argsort(stable=True)[:count]] = False
+    return kept.view_as(weight)
+
+
+@torch.no_grad()
+def masked(weights: Mapping[str, nn.Parameter], kept: Mapping[str, Tensor]) -> None:
+    """Zero what does not stay, in place."""
+    for name, stays in kept.items():
+        weights[name].mul_(stays.to(weights[name].device))
+
+
+def told_zeros(what: str, weights: Mapping[str, nn.Parameter]) -> str:
+    """How many weights are zero, for people."""
+    zeros = sum(int((each == 0).sum()) for each in weights.values())
+    return (
+        f"{what}: {zeros:,} of {sum(each.numel() for each in weights.values()):,} weights are zero"
+    )
+
+
+def refuse_integers(what: str, model: nn.Module) -> None:
+    """Raise UsageError where a network computes in integers."""
+    if isinstance(model, QuantizedStudent):
+        raise UsageError(f"{what} trains floats, and the network computes in integers")
+
+
+class Exchanged:
+    """Weights that stand in a network for one batch, and those that come back after it."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+        """Put values in their place."""
+        self._before = {name: weights[name].detach().clone() for name in values}
+        for name, value in values.items():
+            weights[name].copy_(value)
+
+    @torch.no_grad()
+    def back(self, weights: Mapping[str, nn.Parameter]) -> None:
+        """Put back what stood there, if anything was exchanged."""
+        for name, value in self._before.items():
+            weights[name].copy_(value)
+        self._before = {}
+
+    def forget(self) -> None:
+        """Others have been put there since."""
+        self._before = {}
