@@ -119,6 +119,7 @@ def test_progress_is_an_object_a_line(monkeypatch: pytest.MonkeyPatch, terminal:
     lines = [line for line in text.getvalue().splitlines() if line.startswith("{")]
     said = json.loads(lines[0])
     assert said.pop("seconds") < 60
+    assert said.pop("stage_seconds") < 60
     assert said == {
         "stage": "measuring operators",
         "done": 41,

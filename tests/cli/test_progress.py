@@ -91,6 +91,23 @@ def test_a_line_leaves_out_what_is_not_known() -> None:
     assert line(Event("searching", 3, None, 0.5), 5.0) == "5 s: searching, best 0.5"
 
 
+def test_a_line_says_how_long_a_stage_takes_of_which_no_end_is_known() -> None:
+    assert line(Event("solving"), 540.2, 12.3) == "540 s: solving for 12 s"
+    assert line(Event("sensitivity", 3, 554), 540.2, 12.3) == "540 s: sensitivity, 3 of 554"
+
+
+def test_a_line_counts_from_where_its_stage_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=text, width=80))
+    with Bar() as bar:
+        bar(Event("sensitivity", 554, 554))
+        bar(Event("solving"))
+        while "for 1 s" not in text.getvalue():
+            time.sleep(0.01)
+    assert "1 s: solving for 1 s" in text.getvalue()
+
+
 def test_what_is_printed_meanwhile_leaves_stdout_to_the_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

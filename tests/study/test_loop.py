@@ -148,6 +148,20 @@ def test_no_time_means_no_trial() -> None:
     assert result == StudyResult((), None, ())
 
 
+def test_it_is_told_when_the_agent_is_asked_and_when_it_has_answered() -> None:
+    told: list[bool] = []
+
+    class Slow(Climber):
+        def ask(self, count: int) -> list[Policy]:
+            assert told[-1]  # before it begins to think
+            return super().ask(count)
+
+    problem = chain_problem()
+    settings = StudySettings(trials=12)
+    run_study(problem, Slow(problem, 0), score, settings, on_asking=told.append)
+    assert told == [True, False, True, False]
+
+
 def test_progress_is_told_with_the_best_so_far() -> None:
     seen: list[tuple[int, float]] = []
     result = search(

@@ -69,7 +69,7 @@ class Bar:
         if manner().verbose:
             self._tell(event)
         if self._lines is not None:
-            self._lines.event = event
+            self._lines.tell(event)
         if self._view is not None:
             self._view.show(event)
 
@@ -89,7 +89,8 @@ class _Lines:
     """Prints the last event every ten seconds, from a thread of its own."""
 
     def __init__(self, console: Console) -> None:
-        self.event: Event | None = None
+        self._event: Event | None = None
+        self._began = 0.0  # the event's stage
         self._console = console
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._print, daemon=True)
@@ -104,23 +105,37 @@ class _Lines:
         self._over.set()
         self._thread.join()
 
+    def tell(self, event: Event) -> None:
+        """What lines say from now on."""
+        if self._event is None or event.stage != self._event.stage:
+            self._began = time.monotonic()
+        self._event = event
+
     def _print(self) -> None:
         while not self._over.wait(LINE_SECONDS):
-            if self.event is not None:
-                seconds = time.monotonic() - self._start
+            if self._event is not None:
+                now = time.monotonic()
                 write = json_line if manner().as_json else line
-                _print(self._console, write(self.event, seconds))
+                _print(self._console, write(self._event, now - self._start, now - self._began))
 
 
 def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def line(event: Event, seconds: float) -> str:
-    """What is being done, how much of it is left, and the best score so far."""
+def line(event: Event, seconds: float, within: float = 0.0) -> str:
+    """What is being done, how much of it is left or how long it has taken, and the best score.
+
+    Args:
+        event: The last that was told.
+        seconds: Since the beginning.
+        within: Of them, since the stage began.
+    """
     words = [f"{seconds:.0f} s: {event.stage}"]
     if event.total is not None and event.total > 1:
         words.append(f"{event.done:,} of {event.total:,}")
+    elif within >= 1.0:
+        words[0] += f" for {within:.0f} s"
     if event.best is not None:
         words.append(f"best {event.best:.4g}")
     if event.left_seconds is not None:
@@ -128,11 +143,12 @@ def line(event: Event, seconds: float) -> str:
     return ", ".join(words)
 
 
-def json_line(event: Event, seconds: float) -> str:
+def json_line(event: Event, seconds: float, within: float = 0.0) -> str:
     """The same as a JSON object; what is not known is null."""
-    said = {"seconds": round(seconds, 1), "stage": event.stage, "done": event.done}
+    said = {"seconds": round(seconds, 1), "stage": event.stage, "stage_seconds": round(within, 1)}
     left = None if event.left_seconds is None else round(event.left_seconds, 1)
-    return json.dumps({**said, "total": event.total, "best": event.best, "left_seconds": left})
+    told = {"done": event.done, "total": event.total, "best": event.best, "left_seconds": left}
+    return json.dumps({**said, **told})
 
 
 def trial_line(trial: TrialPoint, seconds: float) -> str:

@@ -79,7 +79,7 @@ def measure_sensitivity(
     }
     for variable in space.variables:
         sensitivity.append(measurers[variable.kind].row(variable, told))
-        done += 1
+        on_choice(done := done + 1, total)
     pairwise = (each for kind in measurers.values() for each in kind.pairwise(sensitivity))
     return Sensitivity(tuple(sensitivity), images.shape[0], tuple(pairwise))
 

@@ -58,6 +58,10 @@ class Log:
         """What the stages took that have ended; one that came again, all its times together."""
         return tuple(self._stages.values())
 
+    def asking(self, now: bool) -> None:
+        """Tell that an agent is asked for policies, or that what it proposed is scored now."""
+        self(Event("solving") if now else Event("searching", self._trials))
+
     def _end_stage(self) -> None:
         if not self._stage:
             return

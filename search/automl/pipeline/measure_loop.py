@@ -163,6 +163,7 @@ class MeasureLoop:
             network = priced_by(context.network, LatencyTable.read(kept))
         else:
             network = self.settle(context, rounds.held)
+            log(Event("timing a first policy"))
             if rounds.begin(network, _least_sensitive(network, context, rounds.held)):
                 rounds.keep()
                 network = self.settle(replace(context, network=network), rounds.held)
@@ -176,6 +177,7 @@ class MeasureLoop:
             if best is not None:
                 priced = replace(context, network=network)
                 outcome = Outcome(priced, result, best, rounds.held, rounds.notes())
+                log(Event("timing the best policy"))
                 if (settled := rounds.settled(outcome)) is not None:
                     return settled
             nothing = [np.zeros(size) for size in network.space.sizes]
@@ -193,6 +195,7 @@ class MeasureLoop:
         """
         network = context.network
         for _ in range(ROUNDS):
+            self._on_event(Event("solving"))
             lowered = replace(network, costs=lowered_costs(network))
             policies = [_least_sensitive(each, context, budget) for each in (network, lowered)]
             better = self._measured(network, policies)

@@ -378,7 +378,7 @@ class Event:
     """
 
     stage: str
-    done: int
+    done: int = 0
     total: int | None = None
     best: float | None = None
     left_seconds: float | None = None

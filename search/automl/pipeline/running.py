@@ -114,7 +114,7 @@ def run_agent(
     write_start(context, problem, settings, request)
     log.expect(_course(context, problem, settings))
     try:
-        return run_study(problem, agent, pool, settings, finished)
+        return run_study(problem, agent, pool, settings, finished, log.asking)
     except StorageError as error:
         found = (
             f"the best so far scores {scored[-1].score:.4g}: {request.out / 'policy.json'}"

@@ -87,6 +87,7 @@ def run_study(
     evaluate: Evaluate | ScoringPool,
     settings: StudySettings,
     on_trial: OnTrial | None = None,
+    on_asking: Callable[[bool], None] = lambda _: None,
 ) -> StudyResult:
     """Let the agent propose until it is finished or a limit is reached.
 
@@ -102,6 +103,7 @@ def run_study(
             it. Or a pool, which may score several policies at once.
         settings: Limits and storage.
         on_trial: Called with each finished trial and the best so far.
+        on_asking: Called with whether the agent is asked now, or has answered.
 
     Raises:
         StudyError: The storage holds another study or cannot be used, `fail_limit` trials in a row
@@ -115,7 +117,9 @@ def run_study(
         loop = _Loop(problem, pool, store, stored, settings, full_scores, on_trial)
         try:
             while count := loop.wanted():
+                on_asking(True)
                 proposed = agent.ask(count)[:count]
+                on_asking(False)
                 if not proposed:
                     break
                 agent.tell(loop.finish(proposed, count))
