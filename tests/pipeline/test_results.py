@@ -12,7 +12,7 @@ import pytest
 from tiny import model, request, task, write_table
 from torch import nn
 
-from automl.errors import ModelError
+from automl.errors import InfeasibleError, ModelError
 from automl.pipeline import search
 from automl.pipeline.results import held_notes, write_front
 from automl.policy.file import read_policy
@@ -91,6 +91,21 @@ def test_kinds_that_the_agent_does_not_choose_are_said() -> None:
 def test_a_search_says_what_its_agent_holds(board: Path, tmp_path: Path) -> None:
     result = search(request(board, tmp_path / "run", "80%", agent="uniform"))
     assert any(note.startswith("uniform does not choose block: held") for note in result.notes)
+
+
+def test_a_search_that_ends_after_one_policy_says_why(board: Path, tmp_path: Path) -> None:
+    def told(name: str, budget: str, **changed: Any) -> tuple[int, list[str]]:
+        result = search(request(board, tmp_path / name, budget, **changed))
+        return result.trials, [each for each in result.notes if each.startswith("one policy was")]
+
+    with pytest.raises(InfeasibleError) as caught:
+        search(request(board, tmp_path / "none", "0.001%"))
+    least = caught.value.least["latency"] * 1.0001
+    trials, said = told("least", f"{1e6 * least:.6f}us")
+    assert trials == len(said) == 1
+    assert " % of the dense network's latency: allow more" in said[0]
+    assert told("limited", "60%", trials=1) == (1, [])
+    assert told("random", "80%", agent="random", trials=3) == (3, [])
 
 
 def test_a_best_that_is_at_chance_is_said_before_it_is_finished(

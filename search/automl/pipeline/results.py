@@ -100,10 +100,11 @@ def finish(
     best, model = finish_best(context, best, rivals)
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
-    notes = (context.ranking.note,) if context.ranking.note else ()
-    notes = (*warned, *notes, *held_notes(request.agent, result.held))
-    trials = len(result.trials)
-    finished = FinishedPolicy(best.policy, model, made_with, trials, result.interrupted, notes)
+    ranked = (context.ranking.note,) if context.ranking.note else ()
+    alone = alone_notes(request, result, best.cost, network.costs.dense)
+    notes = (*warned, *ranked, *alone, *held_notes(request.agent, result.held))
+    study = len(result.trials), result.interrupted
+    finished = FinishedPolicy(best.policy, model, made_with, *study, notes)
     return _judged_and_written(finished, network, context.dense, request, log)
 
 
@@ -351,6 +352,20 @@ def held_notes(agent: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
     if not kinds:
         return ()
     return (f"{agent} does not choose {' and '.join(kinds)}: held as in the dense model",)
+
+
+def alone_notes(
+    request: SearchRequest, result: StudyResult, cost: Cost, dense: Cost
+) -> tuple[str, ...]:
+    """What to say where a study ended by itself after its first policy, of this cost."""
+    if result.interrupted or request.trials == 1 or request.seconds or len(result.trials) != 1:
+        return ()
+    what = "macs" if np.isnan(dense.latency) else "latency"
+    share = 100 * cost.value(what) / dense.value(what)
+    return (
+        f"one policy was tried: all else {request.agent} finds within the budget seems hopeless"
+        f"; it has {share:.1f} % of the dense network's {what}: allow more to choose from",
+    )
 
 
 def _short_notes(request: SearchRequest, traced: TracedModel) -> tuple[str, ...]:
