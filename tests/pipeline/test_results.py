@@ -103,7 +103,7 @@ def test_a_search_that_ends_after_one_policy_says_why(board: Path, tmp_path: Pat
     least = caught.value.least["latency"] * 1.0001
     trials, said = told("least", f"{1e6 * least:.6f}us")
     assert trials == len(said) == 1
-    assert " % of the dense network's latency: allow more" in said[0]
+    assert " % of the dense latency: allow more" in said[0]
     assert told("limited", "60%", trials=1) == (1, [])
     assert told("random", "80%", agent="random", trials=3) == (3, [])
 

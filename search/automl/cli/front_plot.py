@@ -24,7 +24,7 @@ _LABEL: Final = 9
 _DRAWN: Final = 5000
 
 
-class Signs(NamedTuple):
+class PlotMarks(NamedTuple):
     """What the plot is drawn with."""
 
     trial: str
@@ -36,8 +36,8 @@ class Signs(NamedTuple):
     level: str
 
 
-SIGNS: Final = Signs("·", "o", "●", "┊", "│", "└", "─")
-ASCII: Final = Signs(".", "o", "@", ":", "|", "+", "-")
+SIGNS: Final = PlotMarks("·", "o", "●", "┊", "│", "└", "─")
+ASCII: Final = PlotMarks(".", "o", "@", ":", "|", "+", "-")
 
 
 class FrontPlot:
@@ -78,7 +78,7 @@ class FrontPlot:
                 text.no_wrap, text.overflow = True, "crop"
                 yield text
 
-    def _lines(self, width: int, signs: Signs) -> list[Text]:
+    def _lines(self, width: int, signs: PlotMarks) -> list[Text]:
         front, points = self._front, tuple(self._points)
         shown = [*points, *front]
         limit = self._course.limit
@@ -123,7 +123,7 @@ class FrontPlot:
     def _shown(self, value: float) -> str:
         return format_quantity(self._course.quantity, value, self._course.unit)
 
-    def _caption(self, signs: Signs) -> Text:
+    def _caption(self, signs: PlotMarks) -> Text:
         what = {"latency": "predicted latency", "bytes": "size", "joules": "predicted energy"}
         quantity = what.get(self._course.quantity, "MACs")
         if self._course.unit == "cycles" and self._course.quantity == "latency":

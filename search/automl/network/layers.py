@@ -145,11 +145,9 @@ class Side:
 
     Attributes:
         module: Dotted name of the module, or of a parameter or buffer that no layer holds.
-        side: "out" for its outputs, "in" for its inputs, "through" where both are one, "axis1" for
-            the second axis of a parameter or buffer, "size 3 1 8" for the second dimension, of
-            eight, of the fourth call of the module that has to do with sizes, "over 0 1 8" for that
-            of what its first statistic is taken over, "maximum 0 1 8" where that is the largest of
-            the pieces of maxout units.
+        side: "out", "in", or "through" where both are one; "axis1" is a parameter's second
+            axis. Others name a call, a dimension and its extent: "size 3 1 8" where a call has
+            to do with sizes, "over 0 1 8" where a statistic is taken, "maximum 0 1 8" of maxout.
         positions: One tuple per channel of the group: the positions along that side (several where
             a channel is repeated, as after a flatten).
     """
@@ -173,9 +171,7 @@ class ChannelPair:
 
 @dataclass(frozen=True, slots=True)
 class ChannelGroup:
-    """Coupled channels: one choice of how many to keep, made once for all modules that share them.
-
-    What is chosen may be a run of channels that go together, as those of a group norm's group.
+    """Coupled channels, or runs of them that go together: one choice of how many stay, for all.
 
     Attributes:
         name: The first producer's module name.
@@ -187,11 +183,9 @@ class ChannelGroup:
         width: How many neighbouring channels of its first producer go together as one.
         sizes: Where modules name how many there are, as a view into heads does, or take statistics
             over them.
-        pairs: Where its channels are multiplied with each other, as those of queries and keys: no
-            weights read what is lost of them.
-        units: Where its channels are the pieces of maxout units, one of each unit going with one of
-            every other: how many units. Only their maximum is read, so that none of its consumers
-            are weights. 0 for all other channels.
+        pairs: Where its channels meet, as those of queries and keys: no weights read their loss.
+        units: How many maxout units there are, where a channel is one piece of each: no weights
+            read it but by their maximum. 0 for all other channels.
     """
 
     name: str

@@ -360,11 +360,11 @@ def alone_notes(
     """What to say where a study ended by itself after its first policy, of this cost."""
     if result.interrupted or request.trials == 1 or request.seconds or len(result.trials) != 1:
         return ()
-    what = "macs" if np.isnan(dense.latency) else "latency"
-    share = 100 * cost.value(what) / dense.value(what)
+    timed = not np.isnan(dense.latency)
+    share = 100 * (cost.latency / dense.latency if timed else cost.macs / dense.macs)
     return (
         f"one policy was tried: all else {request.agent} finds within the budget seems hopeless"
-        f"; it has {share:.1f} % of the dense network's {what}: allow more to choose from",
+        f"; it has {share:.1f} % of the dense {'latency' if timed else 'MACs'}: allow more",
     )
 
 
