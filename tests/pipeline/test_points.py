@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +63,22 @@ def test_stored_trials_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         True,
         False,
     ]
+
+
+def test_a_number_of_an_earlier_study_is_not_one_of_a_later(tmp_path: Path) -> None:
+    trials = [Completed(each, Policy(), Cost(1.0, 2.0, 3.0), 0.1, 0.5) for each in range(4)]
+    first = Log(tmp_path / "log.jsonl", lambda event: None)
+    for count in (4, 2):  # the second study is cut short
+        first.expect(Course(trials=4))
+        for each in trials[:count]:
+            first.trial(each, None)
+    heard: list[Event] = []
+    log = Log(tmp_path / "log.jsonl", heard.append, resume=True)
+    for _ in range(2):
+        log.expect(Course(trials=4))
+        for each in trials:
+            log.trial(each, None)
+    stored = [event.trial.stored for event in heard if event.trial is not None]
+    assert stored == [True] * 6 + [False] * 2
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [each["trial"] for each in lines if "trial" in each] == [0, 1, 2, 3, 0, 1, 2, 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -34,7 +35,8 @@ class Log:
 
     def __init__(self, path: Path, on_event: OnEvent, *, resume: bool = False) -> None:
         self._path = path
-        self._written = set(_numbers(path)) if resume else set[int]()
+        self._written = Counter(_numbers(path)) if resume else Counter[int]()
+        self._begun = 0  # studies
         self._on_event: OnEvent = on_event
         self._start = time.monotonic()
         self._stage, self._began = "", self._start
@@ -71,12 +73,16 @@ class Log:
 
     def expect(self, course: Course) -> None:
         """Tell of the study that begins, whose trials come next."""
+        self._begun += 1
         self._course, self._pace = course, _Pace(course.seconds)
         self._until = None if course.trials is None else self._trials + course.trials
 
     def knows(self, trial: Trial) -> bool:
-        """Whether the trial was told of before the run was resumed."""
-        return trial.number in self._written
+        """Whether the trial was told of before the run was resumed.
+
+        A number that the file has twice was in the first study and in the second, and so on.
+        """
+        return self._written[trial.number] > max(0, self._begun - 1)
 
     def trial(
         self, trial: Trial, best: Completed | None, chosen: Sequence[int] | None = None
@@ -90,7 +96,7 @@ class Log:
         """
         self._trials += 1
         self._best = best.score if best is not None else None
-        if trial.number not in self._written:
+        if not self.knows(trial):
             score = trial.score if isinstance(trial, Completed) else None
             reason = trial.reason if isinstance(trial, Failed) else ""
             line: dict[str, object] = {"trial": trial.number, "state": trial.state, "score": score}
