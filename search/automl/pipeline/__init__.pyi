@@ -39,8 +39,8 @@ from .runs import first_request as first_request
 from .runs import make_request as make_request
 from .searching import Preparation as Preparation
 from .searching import prepare as prepare
+from .searching import search as search
 from .sharing import Sharing as Sharing
-from .staging import search as search
 from .tables import TableCheck as TableCheck
 from .tables import TableComparison as TableComparison
 from .tables import check_table as check_table

@@ -20,17 +20,18 @@ from automl.pipeline.requests import OnEvent, SearchRequest, SearchResult, ignor
 from automl.pipeline.results import finish_dense
 from automl.pipeline.running import reached, run_search
 from automl.pipeline.sharing import Sharing
+from automl.pipeline.staging import in_stages, search_in_stages
 from automl.policy import Policy
 from automl.study import Problem
 
 
-def search_once(
+def search(
     request: SearchRequest, on_event: OnEvent = ignore, sharing: Sharing | None = None
 ) -> SearchResult:
     """Find, finish, measure and write the best policy within the budget.
 
-    A budget that cannot be met, and one that the dense network meets, are found before anything
-    costly is done.
+    In stages, with training after each, where the request asks for that. A budget that cannot be
+    met, and one that the dense network meets, are found before anything costly is done.
 
     Args:
         request: What is searched.
@@ -41,6 +42,8 @@ def search_once(
         AutomlError: What the user can mend, in one line each; `InfeasibleError` names the
             smallest cost where the budget cannot be met.
     """
+    if in_stages(request):
+        return search_in_stages(request, on_event, search)
     with open_run(request, on_event) as log, reached(request):
         network = price_request(request, log) if sharing is None else sharing.price(request, log)
 
@@ -76,7 +79,7 @@ def prepare(request: SearchRequest, on_event: OnEvent = ignore) -> Preparation:
     """All that a search does before its study.
 
     Raises:
-        AutomlError: As `search_once`.
+        AutomlError: As `search`.
     """
     network = price_request(request, on_event)
     budget = reachable_budget(network, request.budget)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,11 +28,8 @@ from automl.pipeline.requests import (
     OnEvent,
     SearchRequest,
     SearchResult,
-    ignore,
 )
 from automl.pipeline.results import predicted
-from automl.pipeline.searching import search_once
-from automl.pipeline.sharing import Sharing
 from automl.pipeline.writing import examples, save_weights
 from automl.policy import Lineage, PolicyFile, Predicted, check_fits, read_policy, write_policy
 from automl.study import judge
@@ -46,18 +43,28 @@ WEIGHTS = "staged.pt"
 DONE = "staged.json"
 
 
-def search(
-    request: SearchRequest, on_event: OnEvent = ignore, sharing: Sharing | None = None
-) -> SearchResult:
-    """As `search_once`; in stages, with training after each, where the request asks for that.
+#: One search, as `automl.pipeline.search`.
+Search = Callable[[SearchRequest, OnEvent], SearchResult]
+
+
+def in_stages(request: SearchRequest) -> bool:
+    """Whether a request asks for stages, or for training after the search."""
+    return request.stages > 1 or recovery_of(request.recover) != AskedRecovery()
+
+
+def search_in_stages(request: SearchRequest, on_event: OnEvent, search: Search) -> SearchResult:
+    """Search in stages, with training after each.
+
+    Args:
+        request: Of which `in_stages` is true.
+        on_event: Told of progress.
+        search: Searches one stage.
 
     Raises:
-        AutomlError: As `search_once`.
+        AutomlError: As the search.
         OptionError: Choices that stages do not make.
     """
-    if request.stages == 1 and recovery_of(request.recover) == AskedRecovery():
-        return search_once(request, on_event, sharing)
-    return _Stages(request, on_event).run()
+    return _Stages(request, on_event, search).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +93,8 @@ class _Stages:
     hard budgets. Differs: which channels go is found anew in each stage by measured sensitivity.
     """
 
-    def __init__(self, request: SearchRequest, on_event: OnEvent) -> None:
-        self._request, self._on_event = _checked(request), on_event
+    def __init__(self, request: SearchRequest, on_event: OnEvent, search: Search) -> None:
+        self._request, self._on_event, self._search = _checked(request), on_event, search
         self._dense: Predicted | None = None
 
     def run(self) -> SearchResult:
@@ -130,7 +137,7 @@ class _Stages:
             recover="0",
             resume=(folder / "study.db").exists(),
         )
-        result = search_once(own, self._on_event)
+        result = self._search(own, self._on_event)
         if result.interrupted:
             raise KeyboardInterrupt
         return self._trained(number, own, result, before)
