@@ -27,7 +27,6 @@ def as_before() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-    interrupts._watch.asked = False
 
 
 @pytest.mark.parametrize("name", interrupts.ENDING)
@@ -43,6 +42,7 @@ def test_each_signal_interrupts_as_ctrl_c_does(name: str) -> None:
         with pytest.raises(KeyboardInterrupt):
             raise_asked()
     assert signal.getsignal(number) is before
+    raise_asked()  # what comes after the block was not asked to end
 
 
 def test_what_is_ignored_stays_ignored() -> None:
@@ -64,7 +64,6 @@ def test_an_interrupt_that_nobody_asked_for_is_the_codes_own() -> None:
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             attempt(raising)
-    interrupts._watch.asked = False
     with pytest.raises(KeyboardInterrupt):  # nobody watches: it may be Ctrl-C
         attempt(raising)
 

@@ -84,7 +84,7 @@ def endable(give_up: Callable[[OverTime], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _watch.watching, _watch.give_up = False, None
+        _watch.watching, _watch.asked, _watch.give_up = False, False, None
         for number, handler in before.items():
             signal.signal(number, handler)
 
