@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_policy_says_where_it_comes_from(done: SearchResult) -> None:
     first, last = (read_policy(done.out / f"stage-{number}" / "staged.json") for number in (1, 2))
     assert first.lineage is not None
     assert last.lineage is not None
-    assert (first.lineage.parent, last.lineage.parent) == ("", digest_of_policy(first))
+    assert last.lineage.parent == digest_of_policy(first)
     assert done.policy.lineage is not None
     assert (done.policy.lineage.stage, done.policy.lineage.recovered) == (2, "kd:1")
     assert done.policy.model == first.model  # relative to the dense network
@@ -87,6 +88,12 @@ def test_it_goes_on_after_it_was_ended(done: SearchResult, tmp_path: Path) -> No
         search(staged(out))
     with pytest.raises(StudyError, match="of another search in stages"):
         search(staged(out, resume=True, recover="kd:2"))
+    asked = staged(out, resume=True)
+    other = copy.deepcopy(asked.task.model)
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.1)
+    with pytest.raises(StudyError, match="stage before, weights or data"):
+        search(replace(asked, task=replace(asked.task, model=other)))
 
 
 def test_what_stages_do_not_choose_is_refused(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ class SearchOptions(SpaceOptions):
             )
         if self.stages > 1 and recovery_of(self.recover) == AskedRecovery():
             raise OptionError(
-                "stages", "are trained, and it is not said how", options=("stages", "recover")
+                "stages", "each stage is trained: say how", options=("stages", "recover")
             )
         if self.ssh and not self.measure:
             raise OptionError(

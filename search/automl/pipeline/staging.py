@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from automl.pipeline.writing import examples, save_weights
 from automl.policy import Lineage, PolicyFile, Predicted, check_fits, read_policy, write_policy
 from automl.study import judge
 from automl.units import parse_budget
+from automl.userdata import data_digest, weights_digest
 
 #: What stages choose from: what is chosen of a network that was cut before.
 CHOICES = ("channels", "blocks")
@@ -150,13 +152,13 @@ class _Stages:
         """
         file, request = read_policy(path), self._request
         check_fits(file, self._traced.network)
-        found, parent = file.lineage, "" if before is None else digest_of_policy(before.file)
+        found, parent = file.lineage, self._parent(before)
         asked = (number, request.stages, parent, request.recover)
         said = found and (found.stage, found.stages, found.parent, found.recovered)
         if said != asked or file.seed != request.seed:
             raise StudyError(
-                f"{path} is of another search in stages (another number of them, training, seed or"
-                " stage before): give another folder",
+                f"{path} is of another search in stages (another number of them, training, seed,"
+                " stage before, weights or data): give another folder",
                 options=("out",),
             )
         return _Stage(staged_model(self._traced, file, beside(path)), file, None)
@@ -175,13 +177,12 @@ class _Stages:
             ),
             self._on_event,
         )
-        parent = "" if before is None else digest_of_policy(before.file)
         file = composed(self._traced, None if before is None else before.file, result.policy)
         save_weights(made.model, folder / WEIGHTS)
         lineage = Lineage(
             stage=number,
             stages=request.stages,
-            parent=parent,
+            parent=self._parent(before),
             recovered=request.recover,
             weights=WEIGHTS,
             weights_digest=beside(folder / DONE).digest(WEIGHTS),
@@ -192,6 +193,18 @@ class _Stages:
         staged_model(self._traced, file, beside(folder / DONE))  # that it is made again so
         write_policy(file, folder / DONE)
         return _Stage(made.model, file, result)
+
+    def _parent(self, before: _Stage | None) -> str:
+        """Digest of what a stage began with: the policy before, or the dense weights and data."""
+        if before is not None:
+            return digest_of_policy(before.file)
+        return self._origin
+
+    @cached_property
+    def _origin(self) -> str:
+        task = self._request.task
+        digests = f"{weights_digest(task.model)} {data_digest(task.data)}"
+        return hashlib.sha256(digests.encode()).hexdigest()
 
     @cached_property
     def _traced(self) -> TracedModel:

@@ -166,7 +166,8 @@ class Lineage(_Part):
 
     Attributes:
         stage, stages: Which of how many.
-        parent: SHA-256 of the policy of the stage before, as its file is written; "" of the first.
+        parent: SHA-256 of the policy of the stage before, as its file is written; of the first, of
+            what the search began with.
         recovered: What it was trained with.
         weights: Name of the file beside the policy.
         weights_digest: SHA-256 of that file.
@@ -174,7 +175,7 @@ class Lineage(_Part):
 
     stage: Positive
     stages: Positive
-    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     recovered: str
     weights: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     weights_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -244,7 +244,7 @@ class GivenActivations:
 class TrainedRounding(nn.Module):
     """Rounds with gradients; may draw while it is trained, and never in evaluation mode.
 
-    What it draws hangs on its seed and on how often it has drawn, which its state has: a training
+    What it draws depends on its seed and on how often it has drawn, which its state has: a training
     that was killed goes on with the same numbers.
     """
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
 from automl.recovery.quantised import QuantizedStudent
@@ -34,6 +35,26 @@ def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     if not found:
         raise UsageError("the network has no convolution and no linear layer with weights")
     return found
+
+
+def watch_outputs(model: nn.Module, change: Callable[[Tensor], Tensor]) -> list[RemovableHandle]:
+    """Change what goes backwards at the outputs of all layers; gives what ends it.
+
+    Args:
+        model: What is trained.
+        change: Gives another gradient, [images, ...].
+
+    Raises:
+        UsageError: There are no layers.
+    """
+
+    def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(change)
+
+    names = {name.rpartition(".")[0] for name in layer_weights(model)}
+    layers = [each for name, each in model.named_modules() if name in names]
+    return [each.register_forward_hook(seen) for each in layers if isinstance(each, LAYERS)]
 
 
 def norm_scales(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -198,7 +198,7 @@ class TrainedQuantizerContract:
         assert any(each.abs().max() > 0 for each in found)
 
     def test_the_same_state_rounds_the_same_and_numbers_stay_as_they_are(self) -> None:
-        """What it draws hangs on its state: a training that was killed goes on as it was."""
+        """What it draws depends on its state: a training that was killed goes on as it was."""
         rounding, numbers = self.rounded(2)
         before, state = numbers.detach().clone(), copy.deepcopy(rounding.state_dict())
         chance = torch.get_rng_state()

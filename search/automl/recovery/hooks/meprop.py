@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from automl.recovery.base import Hook, HookPlan
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import LAYERS, layer_weights, refuse_integers
+from automl.recovery.layer_weights import refuse_integers, watch_outputs
 
 Tensor = torch.Tensor
 
@@ -31,20 +31,13 @@ class MeProp(Hook):
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Watch the outputs of all layers."""
         refuse_integers("meprop", model)
-        names = {name.rpartition(".")[0] for name in layer_weights(model)}
-        for name, module in model.named_modules():
-            if name in names and isinstance(module, LAYERS):
-                self._handles.append(module.register_forward_hook(self._seen))
+        self._handles = watch_outputs(model, self._sparse)
 
     def detach(self, model: nn.Module) -> None:
         """Watch no longer."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
-
-    def _seen(self, module: nn.Module, inputs: object, output: Tensor) -> None:
-        if output.requires_grad:
-            output.register_hook(self._sparse)
 
     def _sparse(self, gradient: Tensor) -> Tensor:
         """The same with zeros: [images, ...]."""

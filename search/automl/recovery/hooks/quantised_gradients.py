@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from automl.recovery.base import Hook, HookPlan
-from automl.recovery.layer_weights import LAYERS, layer_weights, refuse_integers
+from automl.recovery.layer_weights import refuse_integers, watch_outputs
 from automl.recovery.level_sets import checked_bits
 
 Tensor = torch.Tensor
@@ -34,10 +34,7 @@ class QuantizedGradients(Hook):
         """Watch the outputs of all layers."""
         refuse_integers("quantised-gradients", model)
         self._generator.manual_seed(plan.seed)
-        names = {name.rpartition(".")[0] for name in layer_weights(model)}
-        for name, module in model.named_modules():
-            if name in names and isinstance(module, LAYERS):
-                self._handles.append(module.register_forward_hook(self._seen))
+        self._handles = watch_outputs(model, self._rounded)
 
     def detach(self, model: nn.Module) -> None:
         """Watch no longer."""
@@ -52,10 +49,6 @@ class QuantizedGradients(Hook):
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` said."""
         self._generator.set_state(state["generator"])
-
-    def _seen(self, module: nn.Module, inputs: object, output: Tensor) -> None:
-        if output.requires_grad:
-            output.register_hook(self._rounded)
 
     def _rounded(self, gradient: Tensor) -> Tensor:
         """Of few bits: [images, ...]."""
