@@ -8,7 +8,7 @@ import pytest
 
 from automl.errors import UsageError
 from automl.options.kinds import recovery_of
-from automl.options.recovering import AskedRecovery
+from automl.options.recovering import AskedRecovery, AskedSteps, parse_steps
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,32 @@ def test_what_is_written_is_read(text: str, asked: AskedRecovery) -> None:
 def test_what_is_wrong_is_answered_with_what_would_do(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         recovery_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("20steps", AskedSteps(("kd",), 20)),
+        ("kd:1 step", AskedSteps(("kd",), 1)),
+        ("kd+labels:300steps", AskedSteps(("kd", "labels"), 300)),
+    ],
+)
+def test_steps_of_a_candidate_are_read(text: str, asked: AskedSteps) -> None:
+    assert parse_steps(text) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kd:20", "for some steps: write kd:20steps, found 'kd:20'"),
+        ("20", "write kd:20steps"),
+        ("kd:0steps", "write kd:20steps"),
+        ("auto:30min", "write kd:20steps"),
+        ("kb:20steps", r"no term 'kb' \(did you mean kd"),
+        ("kd+kd:20steps", "names a term twice"),
+        ("", "write kd:20steps"),
+    ],
+)
+def test_steps_that_are_none_are_answered_with_what_would_do(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_steps(text)

@@ -1,3 +1,4 @@
+from .adaptive import AdaptiveNorms as AdaptiveNorms
 from .blocks.base import BlockForm as BlockForm
 from .blocks.base import Stage as Stage
 from .blocks.building import Built as Built

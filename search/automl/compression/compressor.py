@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
@@ -228,7 +228,7 @@ class Compressor:
             shown = self._memory.parts(
                 lambda here: resized(self.images[here], policy.resolution), len(self.images)
             )
-            return self.joint.candidate(policy, plan, self._outputs(policy), shown)
+            return self.joint.candidate(policy, plan, self.database.kept_outputs(policy), shown)
         model = self.database.candidate(policy)
         kept = self._kept(policy)
         self.merging.put(model, merged, kept)
@@ -244,7 +244,7 @@ class Compressor:
             model,
             runs.trace,
             self.features(policy.resolution, settings),
-            self._outputs(policy),
+            self.database.kept_outputs(policy),
             plan,
             policy.removed,
             {} if plan.bits else {part.name: part.finish for part in parts},
@@ -303,17 +303,6 @@ class Compressor:
         """Positions that stay along sides that lose some."""
         model, groups = self.traced.model, self.traced.network.groups
         return kept_positions(model, groups, self.database.kept(policy))
-
-    def _outputs(self, policy: Policy) -> dict[str, Tensor]:
-        model, result = self.traced.model, {}
-        for (name, side), places in self._kept(policy).items():
-            if side == "through":  # a depthwise layer may write several channels for each it reads
-                module: Any = model.get_submodule(name)
-                times = getattr(module, "out_channels", 1) // getattr(module, "groups", 1)
-                places = (places.unsqueeze(1) * times + torch.arange(times)).flatten()
-            if side != "in":
-                result[name] = places
-        return result
 
 
 def _stand_ins(model: nn.Module, parts: Sequence[FurtherPart], runs: Running) -> dict[str, StandIn]:

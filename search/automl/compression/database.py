@@ -18,7 +18,7 @@ from automl.compression.importance.elimination import PruningOrder, Reader
 from automl.compression.layer_matrix import columns, matrix, runs_of, set_matrix, weight_of
 from automl.compression.moments import Moments, RunMoments
 from automl.compression.statistics import Features
-from automl.network import ChannelGroup, Network, Side, positions_of, smaller
+from automl.network import ChannelGroup, Network, Side, kept_positions, positions_of, smaller
 from automl.policy import Policy
 
 Tensor = torch.Tensor
@@ -60,6 +60,19 @@ class Database:
             for name, count in policy.channels.items()
             if count < self.entries[name].group.channels
         }
+
+    def kept_outputs(self, policy: Policy) -> dict[str, Tensor]:
+        """Per layer that loses some of what it writes, which of its outputs stay."""
+        positions = kept_positions(self.model, self.network.groups, self.kept(policy))
+        result = {}
+        for (name, side), places in positions.items():
+            if side == "through":  # a depthwise layer may write several channels for each it reads
+                module: Any = self.model.get_submodule(name)
+                times = getattr(module, "out_channels", 1) // getattr(module, "groups", 1)
+                places = (places.unsqueeze(1) * times + torch.arange(times)).flatten()
+            if side != "in":
+                result[name] = places
+        return result
 
     def patches(self, policy: Policy) -> dict[str, tuple[Tensor, Tensor]]:
         """Weight matrices and biases of the layers that read cut groups, at full size."""

@@ -70,7 +70,10 @@ from .surgery import smaller as smaller
 from .traced_model import TracedModel as TracedModel
 from .traced_model import fingerprint_of as fingerprint_of
 from .traced_model import trace_network as trace_network
+from .unfold import NormMoments as NormMoments
+from .unfold import adapt_norms as adapt_norms
 from .unfold import match_norms as match_norms
+from .unfold import norm_moments as norm_moments
 from .unfold import norms_behind as norms_behind
 from .unfold import with_norms as with_norms
 from .unfold import without_norms as without_norms

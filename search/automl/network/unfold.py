@@ -7,6 +7,7 @@ nothing else holds the scale of what its layers write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -184,13 +185,10 @@ def norm_moments(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, NormM
     return found
 
 
-@torch.no_grad()
 def match_norms(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -> int:
     """Have norms write what the dense network's write in mean and variance, in place.
 
-    Their statistics are then taken again on the inputs, batch by batch, each layer reading what the
-    layers before it give by now. Norms of other widths than the dense network's keep what they
-    scale to.
+    Norms of other widths than the dense network's keep what they scale to; see `adapt_norms`.
 
     Args:
         model: From `with_norms`.
@@ -200,14 +198,43 @@ def match_norms(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     Returns:
         How many norms were matched.
     """
-    matched, norms = 0, [model.get_submodule(name) for name in getattr(model, _NOTE, {})]
-    wanted = norm_moments(dense, batches)
-    for name in getattr(model, _NOTE, {}):
+    return adapt_norms(model, norm_moments(dense, batches), batches)
+
+
+@torch.no_grad()
+def adapt_norms(
+    model: nn.Module,
+    wanted: Mapping[str, NormMoments],
+    batches: Iterable[Tensor],
+    kept: Mapping[str, Tensor] = MappingProxyType({}),
+) -> int:
+    """Have norms write means and variances that are given, in place.
+
+    Their statistics are then taken again on the inputs, batch by batch, each layer reading what the
+    layers before it give by now. Norms of other widths than what is wanted of them keep what they
+    scale to.
+
+    Args:
+        model: From `with_norms`.
+        wanted: From `norm_moments` of the dense network.
+        batches: Inputs, [images, ...] each.
+        kept: Per layer of the dense network that has lost outputs, which stay.
+
+    Returns:
+        How many norms were matched.
+    """
+    matched, restored = 0, getattr(model, _NOTE, {})
+    norms = [model.get_submodule(name) for name in restored]
+    for name, (layer, _) in restored.items():
         norm: Any = model.get_submodule(name)
-        moments = wanted.get(name)
-        if moments is not None and moments.channels == norm.num_features:
-            norm.weight.copy_(norm.weight.sign() * (moments.variance + norm.eps).sqrt())
-            norm.bias.copy_(moments.mean)
+        if name not in wanted:
+            continue
+        mean, variance = wanted[name].mean, wanted[name].variance
+        if layer in kept:
+            mean, variance = mean[kept[layer]], variance[kept[layer]]
+        if len(mean) == norm.num_features:
+            norm.weight.copy_(norm.weight.sign() * (variance + norm.eps).sqrt())
+            norm.bias.copy_(mean)
             matched += 1
     _take_again(model, norms, batches)
     return matched

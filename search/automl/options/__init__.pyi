@@ -16,7 +16,11 @@ from .kinds import texts as texts
 from .kinds import whole as whole
 from .policies import ApplyOptions as ApplyOptions
 from .policies import VerifyOptions as VerifyOptions
+from .proxies import ADAPTIVE_BN as ADAPTIVE_BN
+from .proxies import REFIT as REFIT
 from .recovering import AskedRecovery as AskedRecovery
+from .recovering import AskedSteps as AskedSteps
+from .recovering import parse_steps as parse_steps
 from .search import CALIBRATION as CALIBRATION
 from .search import MEMORY as MEMORY
 from .search import SCORE_SECONDS as SCORE_SECONDS

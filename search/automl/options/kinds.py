@@ -14,7 +14,8 @@ from automl.errors import UsageError
 from automl.example import find_example
 from automl.methods import registry
 from automl.options.choices import check_choices
-from automl.options.recovering import AskedRecovery, parse_recovery
+from automl.options.proxies import check_proxy
+from automl.options.recovering import AskedRecovery, parse_recovery, parse_steps
 from automl.policy import parse_precisions
 from automl.units import MOST_SEED, parse_budget
 
@@ -297,7 +298,16 @@ def _recovery(value: Any) -> str:
     return str(value)
 
 
+def _steps(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected("a recovery in steps such as kd:20steps", value)
+    parse_steps(value)
+    return value
+
+
 SWITCH: Final = Kind(_switch)
+PROXY: Final = Kind(check_proxy, "NAME")
+RECOVERY_STEPS: Final = Kind(_steps, "LIST:Nsteps")
 RECOVERY: Final = Kind(_recovery, "EPOCHS|LIST:EPOCHS")
 PATH: Final = Kind(_path, "FILE")
 EXPORT: Final = Kind(_export, "FILE")

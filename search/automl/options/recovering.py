@@ -69,6 +69,36 @@ def parse_recovery(text: str, duration: Callable[[str], float]) -> AskedRecovery
     return AskedRecovery(tuple(terms), _epochs(end))
 
 
+@dataclass(frozen=True, slots=True)
+class AskedSteps:
+    """A recovery of a candidate.
+
+    Attributes:
+        terms: Names of losses.
+        steps: Batches that it is trained on.
+    """
+
+    terms: tuple[str, ...]
+    steps: int
+
+
+def parse_steps(text: str) -> AskedSteps:
+    """Read what a candidate's recovery is asked for with.
+
+    Raises:
+        UsageError: It is none; names the nearest term, or says how steps are written.
+    """
+    names, _, end = text.strip().rpartition(":")
+    found = re.fullmatch(r"([0-9]{1,6}) ?steps?", end.strip())
+    if found is None or not int(found[1]):
+        terms = names if names and names != AUTO else DEFAULT_TERMS[0]
+        raise UsageError(
+            f"a candidate is trained for some steps: write {terms}:20steps, found {text!r:.60}"
+        )
+    asked = parse_recovery(f"{names or DEFAULT_TERMS[0]}:{found[1]}", float)
+    return AskedSteps(asked.terms, asked.epochs)
+
+
 def _epochs(text: str) -> int:
     if len(text) > 6:
         raise UsageError(f"{text[:20]} epochs are more than anybody waits for")

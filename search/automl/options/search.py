@@ -25,7 +25,9 @@ from automl.options.kinds import (
     INPUT_SHAPE,
     PATH,
     PRECISIONS,
+    PROXY,
     RECOVERY,
+    RECOVERY_STEPS,
     RESOLUTIONS,
     SEED,
     SWITCH,
@@ -37,6 +39,7 @@ from automl.options.kinds import (
     texts,
     whole,
 )
+from automl.options.proxies import REFIT
 from automl.options.recovering import AskedRecovery
 from automl.units import Quantity, parse_budget
 
@@ -166,6 +169,18 @@ class SearchOptions(SpaceOptions):
         help="Whether an agent that learns starts from the additive optimum.",
     )
     full_scores: bool = option(SWITCH, False, help="Give up no candidate before it saw all inputs.")
+    proxy: str = option(
+        PROXY,
+        REFIT,
+        help="What candidates are ranked as: refit (quickly finished) or adaptive-bn (raw L1"
+        " filters, batch norms re-estimated: EagleEye).",
+    )
+    recover_in_loop: str | None = option(
+        RECOVERY_STEPS,
+        None,
+        help="Train each candidate before it is scored: kd:20steps; see automl methods terms.",
+        shown="no training",
+    )
     trials: int | None = option(
         whole(1),
         None,
@@ -274,6 +289,7 @@ class SearchOptions(SpaceOptions):
             raise OptionError(
                 "stages", "each stage is trained: say how", options=("stages", "recover")
             )
+        self._check_proxy()
         if self.ssh and not self.measure:
             raise OptionError(
                 "ssh", "a search needs a board only where it measures", options=("measure",)
@@ -300,6 +316,38 @@ class SearchOptions(SpaceOptions):
         if self.choices != ("auto",) and opened.bits and self.precisions == ("float",):
             raise OptionError(
                 "choices", "have bits, and layers compute in float", options=("precisions",)
+            )
+
+    def _check_proxy(self) -> None:
+        """Refuse a proxy that cannot make what may be chosen, and two of them."""
+        asked = [
+            name
+            for name, given in (
+                ("proxy", self.proxy != REFIT),
+                ("recover_in_loop", self.recover_in_loop is not None),
+            )
+            if given
+        ]
+        if not asked:
+            return
+        if len(asked) > 1:
+            raise OptionError(
+                asked[1], f"and {asked[0]} are two ways to rank candidates: give one", options=asked
+            )
+        opened = self.opened
+        rounds = opened.bits and self.precisions != ("float",)
+        if rounds or opened.forms or opened.kinds:
+            raise OptionError(
+                asked[0],
+                "ranks networks of channels and blocks in float, and more may be chosen: give"
+                " choices channels,blocks",
+                options=("choices",),
+            )
+        if asked[0] == "recover_in_loop" and (self.workers > 1 or self.ray is not None):
+            raise OptionError(
+                "recover_in_loop",
+                "trains on your loader, which is in this process: give one worker",
+                options=("workers", "ray"),
             )
 
     def _check_measure(self) -> None:

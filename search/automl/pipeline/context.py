@@ -28,6 +28,7 @@ from automl.pipeline.exporting import check_exportable
 from automl.pipeline.labelling import check_importance, labelled
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork, price_network
+from automl.pipeline.proxies import check_proxied, make_candidates
 from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
 from automl.solver import solve
 from automl.space import Space, channel_counts
@@ -197,9 +198,11 @@ def check_weights(request: SearchRequest, traced: TracedModel) -> None:
     """Refuse what no weights can be made by, before anything costly is done.
 
     Raises:
-        UsageError: An importance that lacks what it needs, or a limit of memory that is too small.
+        UsageError: An importance or a proxy that lacks what it needs, or a limit of memory that is
+            too small.
     """
     check_importance(request, traced)
+    check_proxied(request, traced)
     _room(request, image_bytes(traced.trace))
 
 
@@ -291,7 +294,10 @@ def make_context(
     )
     score, validation = reference.ranking.score, request.task.data.validation
     settings = refit_in_the_loop(network.costs.dense.macs)
-    evaluator = Evaluator(compressor, validation, score, settings, seed=request.seed)
+    candidates = make_candidates(request, compressor, network.space, settings)
+    evaluator = Evaluator(
+        compressor, validation, score, settings, seed=request.seed, candidates=candidates
+    )
     return SearchContext(
         network, compressor, sensitivity, reference.ranking, evaluator, reference.dense
     )

@@ -33,6 +33,7 @@ from automl.pipeline.on_board import timed_here
 from automl.pipeline.on_the_clock import over_on_the_clock
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.proxies import ranked_as
 from automl.pipeline.record import write_outcome
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult, Task
 from automl.pipeline.rivals import finish_best
@@ -328,8 +329,7 @@ def _with_score(
     """A trial's policy with the score that the search gave it."""
     images = trial.images or request.task.data.validation.images
     what = f"{ranking.name} of " if ranking.name else ""
-    where = f"{what}{images:,} validation inputs, refitted on fewer images"
-    return file.with_score(trial.score, where)
+    return file.with_score(trial.score, f"{what}{images:,} validation inputs, {ranked_as(request)}")
 
 
 def chance_notes(

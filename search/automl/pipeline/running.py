@@ -14,6 +14,7 @@ from automl.pipeline.context import SearchContext
 from automl.pipeline.log import Log
 from automl.pipeline.ownership import stored_study
 from automl.pipeline.points import Course
+from automl.pipeline.proxies import proxied
 from automl.pipeline.record import write_start
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.pipeline.results import finish, write_best
@@ -99,7 +100,7 @@ def run_agent(
         options=_written(options),
         weights=weights_digest(request.task.model),
         data=data_digest(request.task.data),
-        compression=_written(asdict(context.compressor.config)),
+        compression=_made_by(context, request),
     )
     agent = make_agent(request.agent, problem, request.seed, **options)
     scored: list[Completed] = []
@@ -151,6 +152,12 @@ def reached(request: SearchRequest) -> AbstractContextManager[None]:
 def agent_options(request: SearchRequest) -> dict[str, bool]:
     """What the agent is told beside its seed."""
     return {"warm_start": request.warm_start} if AGENTS.takes(request.agent, "warm_start") else {}
+
+
+def _made_by(context: SearchContext, request: SearchRequest) -> str:
+    """By what candidates' weights are made."""
+    config, proxy = asdict(context.compressor.config), proxied(request)
+    return _written(config | {"proxy": proxy} if proxy else config)
 
 
 def _written(options: Mapping[str, object]) -> str:

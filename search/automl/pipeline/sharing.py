@@ -36,6 +36,7 @@ from automl.pipeline.context import (
 from automl.pipeline.exporting import check_exportable, exported_form
 from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
+from automl.pipeline.proxies import proxied
 from automl.pipeline.requests import OnEvent, SearchRequest, Task
 from automl.space import Sensitivity
 from automl.userdata import data_digest, weights_digest
@@ -47,6 +48,7 @@ WAIT_SECONDS: Final = 6 * 3600.0
 _UNPRICED: Final = frozenset(
     (
         *("importance", "compensation", "reconstruction", "quantization", "calibration", "score"),
+        *("proxy", "recover_in_loop"),
         *("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage"),
         *("resume", "workers", "ray", "score_timeout", "memory"),
     )
@@ -129,7 +131,10 @@ class Sharing:
         self._turn_to(request.task)
         images_key = (request.resolutions, request.seed, str(config_of(request)))
         header = network.table.header
-        key = (images_key, network.space.digest, scheme_of(header), floats_of(header))
+        key = (
+            *(images_key, network.space.digest, scheme_of(header), floats_of(header)),
+            proxied(request),
+        )
         if key not in self._contexts:
             self._contexts[key] = self._made(network, request, on_event, images_key)
         return replace(self._contexts[key], network=network, shared=True)

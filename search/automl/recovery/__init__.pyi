@@ -18,6 +18,7 @@ from .hooking import Hooks as Hooks
 from .hooking import hooked_losses as hooked_losses
 from .hooking import made_hooks as made_hooks
 from .hooks.registry import HOOKS as HOOKS
+from .in_loop import ShortRecovery as ShortRecovery
 from .loop import Recovered as Recovered
 from .loop import RecoveryData as RecoveryData
 from .loop import recover as recover

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -149,6 +149,8 @@ class Evaluator:
         score: Larger is better.
         refit: Of the finishing step in the loop.
         seed: Of the order in which images are shown to candidates.
+        candidates: Makes the network that stands for a policy's, in place of the finishing step;
+            the same one whenever it is asked. None for the finishing step.
     """
 
     def __init__(
@@ -159,8 +161,10 @@ class Evaluator:
         refit: RefitSettings = IN_THE_LOOP,
         *,
         seed: int = 0,
+        candidates: Callable[[Policy], nn.Module] | None = None,
     ) -> None:
         self._compressor, self.validation = compressor, validation
+        self._candidates = candidates
         self._score, self._refit, self._seed = score, refit, seed
         self._panel: _Panel | None = None
         #: One value an image in the order shown; of a score without those, the score alone.
@@ -216,6 +220,8 @@ class Evaluator:
         return self._values[policy]
 
     def _make(self, policy: Policy) -> nn.Module:
+        if self._candidates is not None:
+            return self._candidates(policy).eval()
         return self._compressor.make(policy, settings=self._refit).eval()
 
     def _shown(self, score: ImageScore) -> _Panel:
