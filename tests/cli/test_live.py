@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import signal
 import struct
@@ -14,6 +15,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from automl.cli.live import View
+from automl.pipeline import Event
 
 pyte = pytest.importorskip("pyte")
 pty = pytest.importorskip("pty")
@@ -47,7 +52,9 @@ with endable(lambda error: None), Bar() as bar:
 class Terminal:
     """A program on a pseudo-terminal, and what its screen shows."""
 
-    def __init__(self, *words: str, columns: int = 80, lines: int = 24, **more: str) -> None:
+    def __init__(
+        self, *words: str, columns: int = 80, lines: int = 24, shown: str = SHOWN, **more: str
+    ) -> None:
         self.ours, theirs = pty.openpty()
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
@@ -59,7 +66,7 @@ class Terminal:
             if name not in more:
                 environment.pop(name, None)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SHOWN, *words],
+            [sys.executable, "-c", shown, *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -98,6 +105,56 @@ def test_the_front_is_drawn_in_place_and_stays() -> None:
     assert "1183/1183" in shown
     assert not terminal.screen.cursor.hidden
     assert b"\x1b[?25l" in terminal.raw
+
+
+#: Stages that do not tell of their end: that are whole or not, of unknown length, that come again,
+#: and one that counts parts and ends before all of them.
+ENDS = """
+import sys, time
+from automl.cli.progress import Bar
+from automl.interrupts import endable
+from automl.pipeline import Event
+with endable(lambda error: None), Bar() as bar:
+    for event in (
+        Event("reading the network", 0, 1), Event("connecting"), Event("searching", 3, 40),
+        Event("connecting"), Event("searching", 7, 40), Event("exporting", 0, 1),
+    ):
+        bar(event)
+        time.sleep(0.3)
+    print("READY", flush=True)
+    if sys.argv[1:]:
+        raise RuntimeError("failed")
+"""
+SPINNING = set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_each_stage_that_ends_stands_still(failed: bool) -> None:
+    terminal = Terminal(*(["fail"] if failed else []), shown=ENDS)
+    shown = terminal.read(b"READY")
+    (still,) = [each for each in shown.splitlines() if "reading the network" in each]
+    assert not SPINNING & set(still)
+    assert "1/1" in still
+    lines = {line.split()[0]: line for line in terminal.read().splitlines() if "0:00:0" in line}
+    assert terminal.end() == (1 if failed else 0)
+    assert not SPINNING & set("".join(lines.values()))
+    assert "1/1" in lines["reading"]
+    assert "1/1" in lines["connecting"]
+    assert "7/40" in lines["searching"]
+    assert ("0/1" if failed else "1/1") in lines["exporting"]
+
+
+def test_a_stage_that_comes_again_goes_on_with_its_time() -> None:
+    view = View(Console(file=io.StringIO(), force_terminal=True))
+    began = time.monotonic()
+    for stage in ("searching", "solving", "searching", "solving"):
+        view.show(Event(stage, 0, 1 if stage == "searching" else None))
+        time.sleep(0.2)
+    view.stop()
+    whole = time.monotonic() - began
+    times = [task.elapsed or 0.0 for task in view.tasks]
+    assert min(times) >= 0.4
+    assert sum(times) <= whole + 0.05  # neither counts the time of the other
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 10), (40, 24), (20, 6)])

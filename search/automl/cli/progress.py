@@ -55,11 +55,11 @@ class Bar:
             self._lines.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         if self._lines is not None:
             self._lines.stop()
         if self._view is not None:
-            self._view.stop()
+            self._view.stop(failed=kind is not None)
             self._drawing.__exit__(None, None, None)
         self._meanwhile.__exit__(None, None, None)
 
