@@ -50,7 +50,7 @@ from automl.profiling.measuring import measure_models, profile
 from automl.profiling.overhead import network_seconds
 from automl.profiling.runner import LocalRunner, Runner
 from automl.space import build_space
-from automl.study.evaluation import judge
+from automl.study.judging import judge
 from automl.userdata.data import Batches
 
 INT8 = Bits(8, 8)

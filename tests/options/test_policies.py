@@ -20,6 +20,10 @@ def test_only_what_is_written_is_coded() -> None:
         ApplyOptions(huffman=True)
     assert (raised.value.option, raised.value.options) == ("huffman", ("packed",))
     assert ApplyOptions(huffman=True, packed="w").huffman
+    with pytest.raises(OptionError) as raised:
+        ApplyOptions(tensorboard=True)
+    assert (raised.value.option, raised.value.options) == ("tensorboard", ("recover",))
+    assert ApplyOptions(tensorboard=True, recover="kd:1").tensorboard
 
 
 @pytest.mark.parametrize("recover", ["20", 20, "kd+hints:20", "auto:30min", "mine.toml"])

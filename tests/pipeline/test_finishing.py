@@ -65,7 +65,7 @@ def test_a_recovery_reads_the_training_data_and_is_told(policy: PolicyFile, tmp_
     plain = apply(ApplyRequest(task(), policy, tmp_path / "plain.pt"))
     asked = ApplyRequest(task(), policy, tmp_path / "tuned.pt", recover="kd+labels:2")
     tuned = apply(asked, events.append)
-    told = [(event.done, event.total) for event in events if event.stage == "recovering"]
+    told = [(each.done, each.total) for each in events if each.training and each.training.loss]
     assert told[-1][0] == told[-1][1] == len(told)
     before, after = plain.model.state_dict(), tuned.model.state_dict()
     assert before.keys() == after.keys()

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import model, request, task, write_table
-from torch import nn
+from torch import Tensor, nn
 
 from automl.errors import InfeasibleError, ModelError
 from automl.pipeline import search
 from automl.pipeline.results import held_notes, write_front
 from automl.policy.file import read_policy
+from automl.userdata import checked_score
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +131,31 @@ def test_a_best_that_is_at_chance_is_said_before_it_is_finished(
     assert events.index(result.notes[0]) < events.index("finishing")
     fine = search(request(board, tmp_path / "fine", "60%", trials=2))
     assert not any("at chance" in note for note in fine.notes)
+
+
+def near(network: nn.Module, data: Iterable[tuple[Tensor, Any]]) -> Tensor:
+    """Minus the largest error of each input."""
+    return torch.cat([-(network(x) - y).abs().amax(1) for x, y in data])
+
+
+def test_a_score_an_input_has_its_errors_in_what_is_kept(board: Path, tmp_path: Path) -> None:
+    asked = dataclasses.replace(task(), score=checked_score(near, "near"), score_name="near")
+    result = search(request(board, tmp_path / "run", "60%", task=asked, resolutions=()))
+    test = asked.judged_on
+    small, dense = (near(each, test).detach().double().numpy() for each in (result.model, model()))
+    kept = json.loads((tmp_path / "run" / "outcome.json").read_text())
+    error = small.std(ddof=1) / len(small) ** 0.5
+    assert kept["compressed"]["score_error"] == pytest.approx(error, rel=1e-3)
+    paired = (small - dense).std(ddof=1) / len(small) ** 0.5
+    assert kept["compressed"]["change_error"] == pytest.approx(paired, rel=1e-3)
+    assert kept["dense"]["score_error"] == pytest.approx(0.0, abs=1e-6)
+    assert kept["dense"]["change_error"] is None
+
+
+def test_a_score_of_one_number_has_none(board: Path, tmp_path: Path) -> None:
+    search(request(board, tmp_path / "run", "60%"))
+    kept = json.loads((tmp_path / "run" / "outcome.json").read_text())
+    for side in ("dense", "compressed"):
+        assert kept[side]["score"] is not None
+        assert kept[side]["score_error"] is None
+        assert kept[side]["change_error"] is None

@@ -18,6 +18,7 @@ def metrics(score: float, seconds: float, macs: float) -> dict[str, Any]:
     return {
         "score": score,
         "score_error": 0.01,
+        "change_error": 0.003,
         "predicted_seconds": seconds,
         "error": 0.1,
         "measured_seconds": 1.05 * seconds,

@@ -54,6 +54,25 @@ def test_a_run_is_drawn_whole(tmp_path: Path) -> None:
     assert not re.search(r"undefined|NaN|\[object", words)
 
 
+def test_errors_of_scores_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    def words(name: str) -> str:
+        score = {"name": name, "ranked_by": name}
+        folder = make_run(tmp_path / f"run-{name}", score=score)
+        if name == "map50":
+            outcome = json.loads((folder / "outcome.json").read_text())
+            for side in ("dense", "compressed"):
+                outcome[side] |= {"score_error": None, "change_error": None}
+            (folder / "outcome.json").write_text(json.dumps(outcome))
+        return opened(write_report([folder]).path, tmp_path).replace("&nbsp;", " ")
+
+    assert "0.92 dB ± 0.01" in (pictures := words("psnr"))
+    assert "\u22120.01 ± 0.003" in pictures
+    assert "of the change by the differences input by input" in pictures
+    assert "not known: this score gives one number for all inputs" in words("map50")
+    assert "92.00 % ± 1.00" in (classes := words("top-1 accuracy"))
+    assert "\u22121.00 points ± 0.30" in classes
+
+
 def test_sweeps_and_several_runs_are_drawn(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name) for name in ("one", "other")]
     page = write_report([*runs, make_sweep(tmp_path / "sweep")], tmp_path / "all.html").path

@@ -18,11 +18,10 @@ from automl.study.evaluation import (
     CHUNK,
     Evaluator,
     Ranking,
-    Resized,
-    judge,
     ranking,
     refit_in_the_loop,
 )
+from automl.study.judging import Resized, judge
 from automl.study.problem import Evaluation
 from automl.userdata.data import Batches
 from automl.userdata.scores import (

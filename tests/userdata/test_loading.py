@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from users_file import small
 
 from automl.errors import DataError
-from automl.userdata.loading import checked_score, load_data, load_score, make_data
+from automl.userdata.loading import load_data, load_score, make_data
 from automl.userdata.scores import psnr
 
 
@@ -94,33 +94,3 @@ def test_logits_are_compared_with_the_model_as_it_came(user: Path) -> None:
     assert load_score("psnr", dense) is psnr
     with pytest.raises(DataError, match="score 'logit' is not understood: write logits, psnr, "):
         load_score("logit", dense)
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (float("nan"), "score mine returned nan, expected a finite number"),
-        ("0.5", "score mine returned the str '0.5', expected a number"),
-        (b"0.5", "score mine returned the bytes b'0.5', expected a number"),
-        (torch.zeros(3), r"score mine returned a Tensor of shape \(3,\), expected a number"),
-        (np.zeros((2, 1)), r"score mine returned a ndarray of shape \(2, 1\), expected a number"),
-        ((0.5,), "score mine returned a tuple, expected a number"),
-        (None, "score mine returned a NoneType, expected a number"),
-        (1j, "score mine returned a complex, expected a number"),
-        (10**400, "score mine returned a whole number that no float holds, expected a number"),
-        (torch.tensor(float("inf")), "score mine returned inf, expected a finite number"),
-    ],
-)
-def test_a_score_that_is_no_number_is_named(answer: Any, reason: str) -> None:
-    with pytest.raises(DataError, match=reason):
-        checked_score(lambda model, batches: answer, "mine")(small(), [])
-
-
-@pytest.mark.parametrize("answer", [0.5, np.float32(0.5), np.array([0.5]), torch.tensor([[0.5]])])
-def test_one_number_is_one_whatever_holds_it(answer: Any) -> None:
-    assert checked_score(lambda model, batches: answer, "mine")(small(), []) == 0.5
-
-
-def test_a_score_that_fails_is_named() -> None:
-    with pytest.raises(DataError, match="score mine failed: ZeroDivisionError"):
-        checked_score(lambda model, batches: 1 / 0, "mine")(small(), [])

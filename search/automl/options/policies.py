@@ -64,6 +64,10 @@ class ApplyOptions(Options):
         SEED, None, help="Of the training.", shown="that of the policy's search"
     )
 
+    tensorboard: bool = option(
+        SWITCH, False, help="Write the training's losses and scores for TensorBoard."
+    )
+
     def check_together(self) -> None:
         """Refuse to code what is not written, and to begin what is not asked for."""
         asked = recovery_of(self.recover)
@@ -85,6 +89,10 @@ class ApplyOptions(Options):
                 "hook",
                 "acts between the steps of a training of some epochs, and none is asked for",
                 options=("recover",),
+            )
+        if self.tensorboard and none:
+            raise OptionError(
+                "tensorboard", "shows a training, and none is asked for", options=("recover",)
             )
         if self.huffman and self.packed is None:
             raise OptionError(

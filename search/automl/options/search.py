@@ -197,7 +197,9 @@ class SearchOptions(SpaceOptions):
     )
     resume: bool = option(SWITCH, False, help="Go on with the run in the run folder.")
     tensorboard: bool = option(
-        SWITCH, False, help="Write scalars of each trial for TensorBoard into the run folder."
+        SWITCH,
+        False,
+        help="Write scalars of trials and trainings for TensorBoard into the run folder.",
     )
     importance: str = option(
         method_with_options("importances"), "obs", help="What ranks channels: see automl methods."

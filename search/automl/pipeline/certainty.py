@@ -1,25 +1,35 @@
-"""How well what a network scores and takes is known."""
+"""How well what networks score and take is known."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import sqrt
 
-from automl.pipeline.requests import Metrics, Task
+from automl.pipeline.requests import Metrics
 from automl.profiling import Timing
-from automl.userdata import ACCURACY_NAME
+from automl.study import Judgement
 
 
-def with_errors(metrics: Metrics, task: Task, timing: Timing | None) -> Metrics:
-    """Metrics with the standard error of an accuracy, and the spread of what was measured.
+def with_errors(
+    metrics: Metrics,
+    judged: Judgement,
+    beside: Judgement | None = None,
+    timing: Timing | None = None,
+) -> Metrics:
+    """Metrics with a score and its standard errors, and what was measured with its spread.
+
+    What is not known stays None: of a score that gives one number for all inputs no error is.
 
     Args:
         metrics: Of one network.
-        task: Whose judging inputs are right or wrong, each by itself.
+        judged: What it scores.
+        beside: What the dense network scores on the same inputs; None for itself.
         timing: Of the network; None where it was not measured.
     """
-    score, error = metrics.score, None
-    if task.score_name == ACCURACY_NAME and score is not None and 0.0 <= score <= 1.0:
-        error = sqrt(score * (1.0 - score) / task.judged_on.images)
-    spread = None if timing is None else timing.spread
-    return replace(metrics, score_error=error, measured_spread=spread)
+    return replace(
+        metrics,
+        score=judged.score,
+        measured_seconds=None if timing is None else timing.seconds,
+        score_error=judged.error,
+        change_error=None if beside is None else judged.error_beside(beside),
+        measured_spread=None if timing is None else timing.spread,
+    )

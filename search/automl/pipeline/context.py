@@ -34,11 +34,12 @@ from automl.solver import solve
 from automl.space import Space, channel_counts
 from automl.study import (
     Evaluator,
+    Judgement,
     Known,
     Problem,
     Ranking,
     Sensitivity,
-    judge,
+    judge_each,
     ranking,
     read_geometry,
     refit_in_the_loop,
@@ -73,10 +74,15 @@ class DenseScore:
         self.seconds = seconds
 
     @cached_property
+    def judged(self) -> Judgement:
+        """The score, and what it is the mean of."""
+        task, model = self._task, in_half(self._model) if self._half else self._model
+        return judge_each(model, task.score, task.judged_on, seconds=self.seconds)
+
+    @property
     def value(self) -> float:
         """The score."""
-        task, model = self._task, in_half(self._model) if self._half else self._model
-        return judge(model, task.score, task.judged_on, seconds=self.seconds)
+        return self.judged.score
 
 
 @dataclass(frozen=True, slots=True)

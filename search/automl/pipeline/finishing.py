@@ -12,6 +12,7 @@ from automl.export import onnx_bytes
 from automl.latency import find_table, is_cpu_table
 from automl.network import TracedModel, fingerprint_of, trace_network
 from automl.options import CALIBRATION, MEMORY
+from automl.pipeline.certainty import with_errors
 from automl.pipeline.counting import with_counts
 from automl.pipeline.delivering import check_format, described, export_as
 from automl.pipeline.labelling import labelled
@@ -38,6 +39,7 @@ from automl.pipeline.requests import (
     VerifyResult,
     ignore,
 )
+from automl.pipeline.scalars import FOLDER, with_scalars
 from automl.pipeline.writing import examples, save_packed, save_weights
 from automl.policy import (
     Measured,
@@ -46,7 +48,7 @@ from automl.policy import (
     check_fits,
     write_policy,
 )
-from automl.study import judge
+from automl.study import judge_each
 
 
 def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
@@ -56,12 +58,20 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         LockedError: A search is running in a folder that files are written to.
         PolicyError: The policy is for another model.
         UsageError: A recovery that cannot be: of a policy that rounds weights alone, or without
-            what it needs; a file of floats for a policy that computes in integers.
+            what it needs; a file of floats for a policy that computes in integers; scalars, and
+            tensorboard is not installed.
         ModelError: The exported file computes something else than the model.
     """
-    file, task, policy = request.policy, request.task, request.policy.policy
     for path in filter(None, (request.out, request.export, request.packed)):
         refuse_running(path.parent)
+    if not request.tensorboard:
+        return _apply(request, on_event)
+    with with_scalars(request.out.parent / FOLDER / request.out.stem, on_event) as listen:
+        return _apply(request, listen)
+
+
+def _apply(request: ApplyRequest, on_event: OnEvent) -> ApplyResult:
+    file, task, policy = request.policy, request.task, request.policy.policy
     traced = _read(task, file)
     plan = plan_recovery(request)
     check_places(plan, traced, policy)
@@ -74,7 +84,7 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
     half = file.target.floats == "fp16"
     models = map(in_half, (traced.model, model)) if half else (traced.model, model)
     dense, small = (
-        judge(each, task.score, batches, size)
+        judge_each(each, task.score, batches, size)
         for each, size in zip(models, (0, policy.resolution), strict=True)
     )
     save_weights(model, request.out)
@@ -86,7 +96,8 @@ def apply(request: ApplyRequest, on_event: OnEvent = ignore) -> ApplyResult:
         difference = export_as(
             request.export, model, shape, inputs, half=half, what=described(file)
         )
-    before, after = _metrics(file.dense, dense, None), _metrics(file.predicted, small, None)
+    before = with_errors(_metrics(file.dense, None), dense)
+    after = with_errors(_metrics(file.predicted, None), small, dense)
     before, after, notes = with_counts(before, after, traced, model, policy)
     return ApplyResult(
         model=model,
@@ -219,10 +230,8 @@ def verify(request: VerifyRequest, on_event: OnEvent = ignore) -> VerifyResult:
     if measured is not None and request.write is not None:
         write_policy(file.model_copy(update={"measured": measured}), request.write)
     return VerifyResult(
-        dense=_metrics(file.dense, None, None if measured is None else measured.dense_seconds),
-        compressed=_metrics(
-            file.predicted, None, None if measured is None else measured.latency_seconds
-        ),
+        dense=_metrics(file.dense, None if measured is None else measured.dense_seconds),
+        compressed=_metrics(file.predicted, None if measured is None else measured.latency_seconds),
         target=describe(
             table, used_names(file.policy.bits.values(), precisions), file.predicted.latency_error
         ),
@@ -251,9 +260,9 @@ def _read(task: Task, file: PolicyFile) -> TracedModel:
     return traced
 
 
-def _metrics(cost: Predicted, accuracy: float | None, measured: float | None) -> Metrics:
+def _metrics(cost: Predicted, measured: float | None) -> Metrics:
     return Metrics(
-        accuracy,
+        None,
         cost.latency_seconds,
         cost.latency_error,
         measured,

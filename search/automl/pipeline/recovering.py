@@ -31,6 +31,7 @@ from automl.recovery import (
     RecoveryData,
     RecoveryRecipe,
     Rung,
+    TrainingPoint,
     check_quantizer,
     read_recipe,
     recover,
@@ -205,7 +206,7 @@ def recovered(
     if plan.seconds:
         classes = has_classes(traced.model, task.data)
         climber = Climber(student, traced.model, calibration, data, resolution, classes)
-        rungs = climber.climb(plan.seconds, lambda name, done, of: on_event(Event(name, done, of)))
+        rungs = climber.climb(plan.seconds, lambda name, point: on_event(_told_point(name, point)))
         said = tuple(map(_told_rung, rungs))
     else:
         found = _by_recipe(plan, request, traced, student, kept, data, on_event)
@@ -243,7 +244,7 @@ def _by_recipe(
         data,
         plan.recipe,
         checkpoint=checkpoint_of(request.out),
-        on_step=lambda done, of: on_event(Event(STAGE, done, of)),
+        on_point=lambda point: on_event(_told_point(STAGE, point)),
     )
 
 
@@ -266,6 +267,10 @@ _CUT = (
 def checkpoint_of(out: Path) -> Path:
     """Where a recovery is written while it lasts, beside the weights that it will give."""
     return out.with_name(f"{out.name}.recovery")
+
+
+def _told_point(stage: str, point: TrainingPoint) -> Event:
+    return Event(stage, point.step, point.total, training=point)
 
 
 def _told(found: Recovered, recipe: RecoveryRecipe) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the command builds requests before torch is loaded
 
     from automl.latency import BoardComparison
     from automl.policy import Measured, PolicyFile
+    from automl.recovery import TrainingPoint
     from automl.userdata import Batches, Data, Score
 
 
@@ -88,6 +89,7 @@ class ApplyRequest:
         seed: Of the order of the training data, and of all else that the policy does not say;
             None for that of its search.
         beside: Folder of the policy's file, of one that is made from weights beside it.
+        tensorboard: Whether the training's losses and scores are written for TensorBoard.
     """
 
     task: Task
@@ -103,6 +105,7 @@ class ApplyRequest:
     calibration: int | None = None
     seed: int | None = None
     beside: Path = Path()
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,10 @@ class Metrics:
         counted_macs: What fvcore counts in the network itself; None where it was not asked.
         at_least: Whether the target has no price for some operator with weights: what is predicted
             of latency and energy is a lower bound.
-        score_error: Standard error of the score, by the number of inputs; None where not known.
+        score_error: Standard error of the score, by its spread over the inputs; None where not
+            known, as of a score that gives one number for all.
+        change_error: Standard error of the score minus the dense network's, input by input; None
+            where not known, and of the dense network itself.
         measured_spread: Relative half-width of the 68 % interval of what was measured.
     """
 
@@ -203,6 +209,7 @@ class Metrics:
     counted_macs: float | None = None
     at_least: bool = False
     score_error: float | None = None
+    change_error: float | None = None
     measured_spread: float | None = None
 
 
@@ -374,7 +381,7 @@ class Event:
         stage, done, total: What is done, and how much of it; `total` is None where it is not known.
         best: The best score so far, None before there is one.
         left_seconds: Until the stage is over, at the most, as far as that can be told.
-        trial: What was finished, where it is that of which this tells.
+        trial, training: What was finished or trained, where it is that of which this tells.
     """
 
     stage: str
@@ -383,6 +390,7 @@ class Event:
     best: float | None = None
     left_seconds: float | None = None
     trial: TrialPoint | None = None
+    training: TrainingPoint | None = None
 
 
 OnEvent = Callable[[Event], None]

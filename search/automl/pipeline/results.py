@@ -35,7 +35,7 @@ from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.proxies import ranked_as
 from automl.pipeline.record import write_outcome
-from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult, Task
+from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
 from automl.pipeline.rivals import finish_best
 from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
@@ -49,7 +49,7 @@ from automl.policy import (
     write_policy,
 )
 from automl.profiling import Timing
-from automl.study import Completed, Ranking, StudyResult, chance_level, judge
+from automl.study import Completed, Ranking, StudyResult, chance_level, judge_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,13 @@ def _judged_and_written(
     task, costs, policy, model = request.task, network.costs, finished.policy, finished.model
     batches = task.judged_on
     scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
-    before = reference.value
+    before = reference.judged
     half, limit = floats_of(network.table.header) == "fp16", request.score_timeout
-    after = judge(
+    after = judge_each(
         in_half(model) if half else model, task.score, batches, policy.resolution, seconds=limit
     )
-    file = policy_file(request, network, policy, finished.made_with).with_score(after, scored_on)
+    file = policy_file(request, network, policy, finished.made_with)
+    file = file.with_score(after.score, scored_on)
     write_policy(file, request.out / "policy.json")
     log(Event("exporting", 0, 1))
     _write_model(finished, network, request, half=half)
@@ -162,8 +163,8 @@ def _judged_and_written(
     file = _with_times(file, network, measured, request)
     over = over_on_the_clock(request.budget, measured)
     dense, compressed, counted = with_counts(
-        _known(network, costs.dense, before, timings.get("dense"), task),
-        _known(network, costs.cost(policy), after, timings.get("compressed"), task),
+        with_errors(metrics(network, costs.dense), before, None, timings.get("dense")),
+        with_errors(metrics(network, costs.cost(policy)), after, before, timings.get("compressed")),
         network.traced,
         model,
         policy,
@@ -215,13 +216,6 @@ def _measured(
     return time_here(models, threads)
 
 
-def _known(
-    network: PricedNetwork, cost: Cost, score: float, timing: Timing | None, task: Task
-) -> Metrics:
-    seconds = None if timing is None else timing.seconds
-    return with_errors(metrics(network, cost, score, seconds), task, timing)
-
-
 def _with_times(
     file: PolicyFile, network: PricedNetwork, seconds: dict[str, float], request: SearchRequest
 ) -> PolicyFile:
@@ -234,16 +228,14 @@ def _with_times(
     return file
 
 
-def metrics(
-    network: PricedNetwork, cost: Cost, accuracy: float | None, measured: float | None
-) -> Metrics:
-    """What a model costs and is worth."""
+def metrics(network: PricedNetwork, cost: Cost) -> Metrics:
+    """What a model costs; it is neither scored nor measured."""
     kept = predicted(network, cost)
     return Metrics(
-        accuracy,
+        None,
         kept.latency_seconds,
         kept.latency_error,
-        measured,
+        None,
         cost.macs,
         cost.bytes,
         kept.joules,

@@ -1,4 +1,4 @@
-"""Scalars of a search for TensorBoard, written by torch's own writer as trials end."""
+"""Scalars of searches and trainings for TensorBoard, written by torch's own writer as they go."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ FOLDER: Final = "tensorboard"
 
 @contextlib.contextmanager
 def with_scalars(folder: Path, on_event: OnEvent) -> Iterator[OnEvent]:
-    """A listener that writes scalars of each new trial into a folder, and then tells the other.
+    """A listener that writes scalars of what it is told into a folder, and then tells the other.
 
-    A step is the number of trials of the run until then. A run that is gone on with writes a
-    further file: trials that have their scalars get none again.
+    Of a search, each new trial: a step is the number of trials of the run until then. A run that is
+    gone on with writes a further file: trials that have their scalars get none again. Of a
+    training, losses and held-back scores by the training's steps: one that is gone on with, or
+    begun anew in the same folder, takes the place of what was written from its first step on.
 
     Args:
-        folder: Made with the first trial.
+        folder: Made with the first scalar.
         on_event: Told of all.
 
     Raises:
@@ -41,13 +43,16 @@ def with_scalars(folder: Path, on_event: OnEvent) -> Iterator[OnEvent]:
     writers: list[SummaryWriter] = []
 
     def listen(event: Event) -> None:
-        if event.trial is not None and not event.trial.stored:
+        values = scalars_of(event)
+        if values:
             try:
                 if not writers:
-                    writers.append(SummaryWriter(str(folder)))
-                for name, value in scalars_of(event).items():
+                    first = None if event.training is None else event.done
+                    writers.append(SummaryWriter(str(folder), purge_step=first))
+                for name, value in values.items():
                     writers[0].add_scalar(name, value, event.done)
-                writers[0].flush()
+                if event.training is None or event.training.score is not None:
+                    writers[0].flush()  # losses are many: they may wait
             except OSError as error:
                 said = f"{folder} cannot be written: {error.strerror}"
                 raise StudyError(said, options=("tensorboard",)) from error
@@ -61,9 +66,12 @@ def with_scalars(folder: Path, on_event: OnEvent) -> Iterator[OnEvent]:
 
 
 def scalars_of(event: Event) -> dict[str, float]:
-    """What is written of a trial, by tag; what is not known is left out."""
-    trial = event.trial
-    if trial is None:
+    """What is written of an event, by tag; what is not known or was written before is left out."""
+    trial, training = event.trial, event.training
+    if training is not None:
+        told = {"loss": training.loss, "held-back score": training.score}
+        return {f"{event.stage}/{tag}": each for tag, each in told.items() if each is not None}
+    if trial is None or trial.stored:
         return {}
     cycles = trial.course.unit == "cycles"
     name, scale = ("latency_cycles", 1.0) if cycles else ("latency_ms", 1e3)

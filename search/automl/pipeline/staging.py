@@ -16,6 +16,7 @@ from automl.errors import OptionError, StudyError
 from automl.export import export_onnx
 from automl.network import TracedModel
 from automl.options import AskedRecovery, recovery_of
+from automl.pipeline.certainty import with_errors
 from automl.pipeline.context import DenseScore, price_request, trace_request
 from automl.pipeline.finishing import apply
 from automl.pipeline.lineage import beside, composed, digest_of_policy, staged_model
@@ -33,7 +34,7 @@ from automl.pipeline.requests import (
 from automl.pipeline.results import predicted
 from automl.pipeline.writing import examples, save_weights
 from automl.policy import Lineage, PolicyFile, Predicted, check_fits, read_policy, write_policy
-from automl.study import judge
+from automl.study import judge_each
 from automl.units import parse_budget
 from automl.userdata import data_digest, weights_digest
 
@@ -174,6 +175,7 @@ class _Stages:
                 out=folder / "model.pt",
                 recover=request.recover,
                 seed=request.seed,
+                tensorboard=request.tensorboard,
             ),
             self._on_event,
         )
@@ -244,8 +246,8 @@ class _Stages:
         assert lineage is not None
         batches = task.judged_on
         scored_on = f"{batches.images:,} {'test' if task.data.test else 'validation'} inputs"
-        before = DenseScore(self._traced.model, task, request.score_timeout).value
-        after = judge(last.model, task.score, batches, seconds=request.score_timeout)
+        before = DenseScore(self._traced.model, task, request.score_timeout).judged
+        after = judge_each(last.model, task.score, batches, seconds=request.score_timeout)
         for name in (WEIGHTS, "model.pt"):
             save_weights(last.model, request.out / name)
         shape = input_shape(self._traced, file.policy)
@@ -258,12 +260,12 @@ class _Stages:
                 "budget": request.budget,
                 "lineage": lineage.model_copy(update={"weights_digest": digest}),
             }
-        ).with_score(after, scored_on)
+        ).with_score(after.score, scored_on)
         write_policy(file, request.out / "policy.json")
         return SearchResult(
             model=last.model.eval(),
-            dense=_metrics(file.dense, before),
-            compressed=_metrics(file.predicted, after),
+            dense=with_errors(_metrics(file.dense), before),
+            compressed=with_errors(_metrics(file.predicted), after, before),
             policy=file,
             policy_path=request.out / "policy.json",
             out=request.out,
@@ -299,9 +301,9 @@ def cost_of(cost: Predicted, quantity: str) -> float:
     return float(found)
 
 
-def _metrics(cost: Predicted, score: float) -> Metrics:
+def _metrics(cost: Predicted) -> Metrics:
     return Metrics(
-        score,
+        None,
         cost.latency_seconds,
         cost.latency_error,
         None,

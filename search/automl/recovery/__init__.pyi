@@ -11,6 +11,7 @@ from .base import Step as Step
 from .base import Term as Term
 from .base import TrainedQuantizer as TrainedQuantizer
 from .base import TrainedRounding as TrainedRounding
+from .base import TrainingPoint as TrainingPoint
 from .base import WeightRounding as WeightRounding
 from .channels import without_dead as without_dead
 from .formed import FormedStudent as FormedStudent

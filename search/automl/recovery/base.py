@@ -77,6 +77,22 @@ class HookPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """What is told of a training while it goes on.
+
+    Attributes:
+        step, total: Steps done, and in all where that is known.
+        loss: Of the last of them; None where a score is told.
+        score: Held-back score of the weights after them; None where a loss is told.
+    """
+
+    step: int
+    total: int | None
+    loss: float | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """Where a training stands.
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from automl.errors import DataError
 from automl.recovery.averages import Averages
-from automl.recovery.base import Moment, TrainedRounding
+from automl.recovery.base import Moment, TrainedRounding, TrainingPoint
 from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from automl.recovery.hooking import Hooks
 from automl.recovery.objective import Objective
@@ -98,6 +98,7 @@ def recover(
     *,
     checkpoint: Path | None = None,
     on_step: Callable[[int, int | None], None] = lambda step, total: None,
+    on_point: Callable[[TrainingPoint], None] = lambda point: None,
 ) -> Recovered:
     """Train the objective's student in place; where there is a GPU, there and in mixed precision.
 
@@ -115,6 +116,7 @@ def recover(
             and ends with the same weights; removed at the end. None for none. A source that does
             not say how long it is begins anew.
         on_step: Told (steps done, steps in all where known) after each.
+        on_point: Told the loss of each step, and held-back scores as they are found.
 
     Raises:
         DataError: There is no data, or it lacks what a loss needs.
@@ -123,7 +125,7 @@ def recover(
         OSError: It cannot be written.
     """
     hooks = Hooks(recipe.made_hooks(), data.seed)
-    run = _Run(objective, data, recipe, hooks, checkpoint, on_step)
+    run = _Run(objective, data, recipe, hooks, checkpoint, on_step, on_point)
     try:
         return run.all()
     finally:
@@ -142,11 +144,12 @@ class _Run:
         hooks: Hooks,
         checkpoint: Path | None,
         on_step: Callable[[int, int | None], None],
+        on_point: Callable[[TrainingPoint], None],
     ) -> None:
         self._objective, self._data, self._recipe = objective, data, recipe
         self._hooks, self._told = hooks, tuple[str, ...]()
         self._student = objective.student.requires_grad_(True)
-        self._checkpoint, self._on_step = checkpoint, on_step
+        self._checkpoint, self._on_step, self._on_point = checkpoint, on_step, on_point
         told = identity_of(self._student, recipe.digest, data.seed) if checkpoint else ""
         self._identity = told
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -205,6 +208,7 @@ class _Run:
                     return
                 found.append(loss)
                 progress.step += 1
+                self._on_point(TrainingPoint(progress.step, self._total(), loss))
                 self._on_step(progress.step, self._total())
         if not found:
             raise DataError("there is no training data to recover on")
@@ -281,6 +285,7 @@ class _Run:
         self._student.cpu().eval().requires_grad_(False)
         score = self._data.held_back(self._student)
         self._student.requires_grad_(True).to(self._device)
+        self._on_point(TrainingPoint(self._progress.step, self._total(), score=score))
         return score
 
     def _look(self) -> None:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any, Final
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from automl.network import match_norms
+from automl.recovery.base import TrainingPoint
 from automl.recovery.loop import Recovered, RecoveryData, recover
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
@@ -28,6 +30,10 @@ _WHOLE: Final = ("kd", "hints")
 _ENDLESS: Final = 1_000_000
 #: Steps that are timed.
 _TIMED: Final = 4
+
+
+#: Told (rung, a loss or a held-back score).
+OnPoint = Callable[[str, TrainingPoint], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +77,14 @@ class Climber:
     classes: bool = True
 
     def climb(
-        self, seconds: float, on_rung: Callable[[str, int, int], None] = lambda name, done, of: None
+        self, seconds: float, on_point: OnPoint = lambda name, point: None
     ) -> tuple[Rung, ...]:
         """Norms matched, then blocks distilled where any agree, then all of it end to end.
 
         Args:
             seconds: Of wall time in all. What one step takes is measured, and as many are made as
                 there is time for: other machines, other weights.
-            on_rung: Told (rung, steps done, steps in all).
+            on_point: Told (rung, a loss or a held-back score).
 
         Raises:
             DataError: There is no data.
@@ -95,7 +101,8 @@ class Climber:
         for name, terms, data, share in steps:
             left = seconds - (time.monotonic() - start)
             if left > 0:
-                rungs.append(self._trained(name, terms, data, left * share, on_rung))
+                told = partial(on_point, name)
+                rungs.append(self._trained(name, terms, data, left * share, told))
         return tuple(rungs)
 
     def _objective(self, terms: tuple[str, ...], student: nn.Module) -> Objective:
@@ -127,7 +134,7 @@ class Climber:
         terms: tuple[str, ...],
         data: RecoveryData,
         seconds: float,
-        on_rung: Callable[[str, int, int], None],
+        on_point: Callable[[TrainingPoint], None],
     ) -> Rung:
         start = time.monotonic()
         each, judging = self._step_seconds(terms, data)
@@ -137,7 +144,7 @@ class Climber:
             self._objective(terms, self.student),
             data,
             RecoveryRecipe(epochs=_ENDLESS, steps=steps),
-            on_step=lambda done, _: on_rung(name, done, steps),
+            on_point=on_point,
         )
         assert found.before is not None
         reached = found.before if found.reached is None else found.reached

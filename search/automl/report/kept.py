@@ -110,6 +110,7 @@ class KeptMetrics(_Kept):
 
     score: float | None = None
     score_error: float | None = None
+    change_error: float | None = None
     predicted_seconds: float | None = None
     predicted_cycles: float | None = None
     error: float | None = None

@@ -4,9 +4,11 @@ from .cluster import check_ray as check_ray
 from .cluster import connected as connected
 from .evaluation import Evaluator as Evaluator
 from .evaluation import Ranking as Ranking
-from .evaluation import judge as judge
 from .evaluation import ranking as ranking
 from .evaluation import refit_in_the_loop as refit_in_the_loop
+from .judging import Judgement as Judgement
+from .judging import judge as judge
+from .judging import judge_each as judge_each
 from .lease import leased as leased
 from .loop import StudyResult as StudyResult
 from .loop import StudySettings as StudySettings

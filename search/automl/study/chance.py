@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from automl.errors import Raised, attempt
-from automl.study.evaluation import judge
+from automl.study.judging import judge
 from automl.userdata import Batches, ImageScore, Score, fitting, in_passes
 
 Tensor = torch.Tensor

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from automl.compression import Compressor, RefitSettings, resized
-from automl.errors import DataError
-from automl.interrupts import OverTime, time_limit
-from automl.options import SCORE_SECONDS
 from automl.policy import Policy
 from automl.study.early_stopping import should_stop
+from automl.study.judging import judge
 from automl.study.problem import Evaluation
 from automl.userdata import (
     CONFIDENCE,
@@ -45,18 +43,6 @@ CHUNK: Final = 64
 FEWEST: Final = 30
 #: where its accuracy is not so many standard errors better.
 _ERRORS: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Resized:
-    """Batches at another input resolution, resized as they are read."""
-
-    batches: Iterable[tuple[Tensor, Any]]
-    resolution: int
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for inputs, targets in self.batches:
-            yield resized(inputs, self.resolution), targets
 
 
 def refit_in_the_loop(macs: float) -> RefitSettings:
@@ -250,36 +236,3 @@ class _Panel:
             outputs = in_passes(model, resized(inputs, resolution))
             found = self._score.values(outputs, self._reference[first:end])
         return found.numpy()
-
-
-def judge(
-    model: nn.Module,
-    score: Score,
-    batches: Iterable[tuple[Tensor, Any]],
-    resolution: int = 0,
-    *,
-    seconds: float = SCORE_SECONDS,
-) -> float:
-    """A model's score on batches, shown to it at its own resolution.
-
-    Args:
-        model: Any network.
-        score: Larger is better.
-        batches: Inputs and targets.
-        resolution: What inputs are resized to; 0 for none.
-        seconds: How long it may take, in the main thread.
-
-    Raises:
-        DataError: It takes longer, or gives what is no finite number.
-    """
-    model.eval()
-    shown = Resized(batches, resolution) if resolution else batches
-    try:
-        with torch.no_grad(), time_limit(seconds):
-            if isinstance(score, ImageScore):  # which may compare with the dense network's input
-                return score.mean(model, (inputs for inputs, _ in shown), score.reference(batches))
-            return float(score(model, shown))
-    except OverTime as error:
-        raise DataError(
-            f"a network is not scored in time: {error}", options=("score_timeout",)
-        ) from None

@@ -9,7 +9,6 @@ from .inputs import Inputs as Inputs
 from .labels import has_classes as has_classes
 from .labels import tensor_of_targets as tensor_of_targets
 from .loading import check_input_shape as check_input_shape
-from .loading import checked_score as checked_score
 from .loading import choose_score as choose_score
 from .loading import load_data as load_data
 from .loading import load_score as load_score
@@ -21,6 +20,8 @@ from .models import plain_model as plain_model
 from .models import ready_for as ready_for
 from .objects import executed_files as executed_files
 from .objects import load_file as load_file
+from .own_scores import OwnScore as OwnScore
+from .own_scores import checked_score as checked_score
 from .passes import fitting as fitting
 from .passes import in_passes as in_passes
 from .reading import EPOCH as EPOCH

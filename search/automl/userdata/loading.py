@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from automl.errors import DataError, OptionError, Raised, attempt
-from automl.network import input_hook
+from automl.errors import DataError, OptionError
 from automl.userdata.arrays import array_parts
 from automl.userdata.data import Batches, Data
 from automl.userdata.labels import without_classes
 from automl.userdata.objects import call_user, load_factory, load_object
+from automl.userdata.own_scores import checked_score
 from automl.userdata.pictures import picture_parts
 from automl.userdata.reading import TrainingBatches, read_batches
 from automl.userdata.scores import ACCURACY_NAME, LOGITS, PSNR, Logits, Score, psnr, top1_accuracy
@@ -25,7 +24,6 @@ from automl.userdata.sources import BATCH, FOLDER, PARTS, is_source, read_source
 
 #: Most validation and test inputs that are kept in memory.
 MAX_VALIDATION, MAX_TEST = 5_000, 50_000
-_SHOWN = 40  # characters of a text that is no score
 
 
 def load_data(spec: str, calibration: int, seed: int = 0) -> Data:
@@ -237,40 +235,3 @@ def load_score(spec: str, dense: nn.Module) -> Score:
     if not callable(function):
         raise DataError(f"{spec} is a {type(function).__name__}, expected a function")
     return checked_score(function, spec)
-
-
-def checked_score(function: Callable[..., Any], name: str) -> Score:
-    """`function` with its answer checked: one finite number, or a DataError that names it."""
-
-    def score(model: nn.Module, batches: Iterable[tuple[torch.Tensor, Any]]) -> float:
-        hook = input_hook(model)
-        shown = batches
-        if hook is not None and not hook.form.plain:  # as the user's own data gives them
-            shown = Batches(tuple((hook.form.unpack(rows), each) for rows, each in batches))
-        with torch.no_grad():
-            answer = call_user(lambda: function(model, shown), f"score {name} failed", DataError)
-        if isinstance(answer, torch.Tensor | np.ndarray | np.generic) and _numbers(answer) == 1:
-            answer = answer.item()
-        number = attempt(lambda: float(answer))
-        if isinstance(answer, str | bytes) or isinstance(number, Raised):
-            raise DataError(f"score {name} returned {_called(answer)}, expected a number")
-        if not isfinite(number):
-            raise DataError(f"score {name} returned {number}, expected a finite number")
-        return number
-
-    return score
-
-
-def _numbers(answer: torch.Tensor | np.ndarray[Any, Any] | np.generic) -> int:
-    return answer.numel() if isinstance(answer, torch.Tensor) else answer.size
-
-
-def _called(answer: object) -> str:
-    """What a score gave in place of a number, in a few words."""
-    kind = type(answer).__name__
-    if isinstance(answer, str | bytes):
-        return f"the {kind} {answer[:_SHOWN]!r}"
-    shape = getattr(answer, "shape", None)
-    if isinstance(shape, tuple):
-        return f"a {kind} of shape {tuple(shape)}"
-    return "a whole number that no float holds" if isinstance(answer, int) else f"a {kind}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -71,16 +71,24 @@ class ImageScore(ABC):
 
     def mean(self, model: nn.Module, shown: Iterable[Tensor], reference: Reference) -> float:
         """The mean over the images of the reference, shown to the model as they are given here."""
-        total, first = 0.0, 0
-        with torch.no_grad():
-            for inputs in shown:
-                here = reference[first : first + len(inputs)]
-                outputs = in_passes(model, inputs[: len(here.rows)])
-                total += float(self.values(outputs, here).sum())
-                first += len(here.rows)
-                if first == len(reference.rows):
-                    break
-        return total / first
+        total, count = 0.0, 0
+        for part in self.parts(model, shown, reference):
+            total, count = total + float(part.sum()), count + len(part)
+        return total / count
+
+    def parts(
+        self, model: nn.Module, shown: Iterable[Tensor], reference: Reference
+    ) -> Iterator[Tensor]:
+        """The values of the images of the reference, batch by batch."""
+        first = 0
+        for inputs in shown:
+            here = reference[first : first + len(inputs)]
+            with torch.no_grad():
+                found = self.values(in_passes(model, inputs[: len(here.rows)]), here)
+            yield found
+            first += len(here.rows)
+            if first == len(reference.rows):
+                return
 
 
 class Accuracy(ImageScore):

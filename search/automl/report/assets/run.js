@@ -80,16 +80,14 @@ function answerTable(run) {
     return { name, dense: write(found.dense), compressed: write(found.compressed), change: change(...both) };
   };
   const ratio = (before, after) => (known(before) && known(after) && before ? `× ${(after / before).toFixed(3)}` : "–");
-  const scoreText = (each) => {
-    const error = each.score_error;
-    if (!known(error)) return score.write(each.score);
-    return `${score.write(each.score)} ±\u00a0${score.accurate ? (100 * error).toFixed(2) : figures(error, 2)}`;
-  };
+  const plusMinus = (error) => (known(error) ? ` ±\u00a0${score.accurate ? (100 * error).toFixed(2) : figures(error, 2)}` : "");
+  const scoreText = (each) => score.write(each.score) + plusMinus(each.score_error);
   const points = (before, after) => {
     if (!known(before) || !known(after)) return "–";
     const sign = after < before ? "−" : "+";
     const size = Math.abs(after - before);
-    return score.accurate ? `${sign}${(100 * size).toFixed(2)}\u00a0points` : `${sign}${figures(size)}`;
+    const text = score.accurate ? `${sign}${(100 * size).toFixed(2)}\u00a0points` : `${sign}${figures(size)}`;
+    return text + plusMinus(found.compressed.change_error);
   };
   const rows = [
     line(score.name, (each) => each.score, scoreText, points),
@@ -175,6 +173,7 @@ function answerWords(run) {
   const scored = (run.outcome && run.outcome.scored_on) || (policy && policy.scored_on) || "";
   const states = Object.entries(run.states).map(([state, count]) => `${count} ${state.toLowerCase()}`);
   const error = run.outcome && known(run.outcome.compressed.score_error);
+  const paired = run.outcome && known(run.outcome.compressed.change_error);
   const found = metricsOf(run);
   return [
     pairs("What was asked for", [
@@ -183,7 +182,7 @@ function answerWords(run) {
       ["budget", budget + (start && start.budget_held ? ` (${start.budget_held})` : "")],
       ["agent", agent && `${agent}, seed ${seed}`],
       ["trials", states.join(", ")],
-      ["scored on", scored + (error ? "; ± is the standard error of so many" : "")],
+      ["scored on", scored + (error ? `; ± is the standard error of so many${paired ? ", of the change by the differences input by input" : ""}` : "")],
       ["standard error", found && known(found.compressed.score) && !error ? whyNoError(run) : ""],
     ]),
     run.outcome && run.outcome.notes.length
@@ -194,8 +193,10 @@ function answerWords(run) {
 
 // Why a score has no standard error.
 function whyNoError(run) {
-  if (scoreOf(run).accurate) return "not kept by this run";
-  return "not known: of this score the run keeps one number for all inputs, not one an input";
+  if (!run.outcome) return "not known before the end";
+  const { accurate, name } = scoreOf(run);
+  if (accurate || ["PSNR", "logits"].includes(name)) return "not kept by this run";
+  return "not known: this score gives one number for all inputs, not one an input";
 }
 
 function layerFigures(run) {
