@@ -53,6 +53,21 @@ def test_points_are_where_they_belong() -> None:
     assert lines[-1].split() == ["1.00", "ms", "5.00", "ms", "(budget)"]
 
 
+def test_one_bad_trial_does_not_flatten_the_others() -> None:
+    plot = FrontPlot()
+    scores = (0.905, 0.91, 0.915, 0.92, 0.93, 0.1)
+    for number, score in enumerate(scores):
+        plot.add(point(number, 0.001 + 0.0005 * number, score))
+    lines = drawn(plot, 80)
+    assert lines[0].endswith("▾ 1 lower")
+    assert max(map(len, lines)) <= 80
+    area = [line[9:] for line in lines[1 : ROWS + 1]]
+    assert "▾" in area[-1]
+    assert len({row for row, text in enumerate(area) if "o" in text or "●" in text}) >= 3
+    assert float(lines[ROWS].split()[0]) > 0.8
+    assert "v 1 lower" in drawn(plot, 80, "ascii")[0]
+
+
 def test_a_terminal_without_unicode_has_ascii() -> None:
     assert all(line.isascii() for line in drawn(filled(), 80, "ascii"))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command import result
-from made_runs import make_run
+from made_runs import make_run, trial_line
 
 from automl.errors import StudyError
 
@@ -50,6 +52,25 @@ def test_the_front_is_drawn_of_the_run_s_log(tmp_path: Path) -> None:
     assert list(front.x) == sorted(front.x)
     assert max(front.y) == max(trials.y)
     assert "latency (ms)" in figure.layout.xaxis.title.text
+
+
+def test_one_bad_trial_stands_at_the_edge_and_a_button_shows_all(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    bad = trial_line(12, random.Random(1)) | {"score": 0.1, "latency": 0.004}
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(bad) + "\n")
+    figure = result(out=folder).plot()
+    low, high = figure.layout.yaxis.range
+    trials, front = figure.data
+    assert 0.1 < low < min(front.y) < max(trials.y) < high
+    assert low < trials.y[-1]
+    assert trials.marker.symbol[-1] == "triangle-down"
+    assert "0.1" in trials.text[-1]
+    assert "1 lower" in figure.layout.yaxis.title.text
+    near, whole = figure.layout.updatemenus[0].buttons
+    assert whole.args[0]["y"][0][-1] == 0.1
+    assert whole.args[1]["yaxis.autorange"] is True
+    assert near.args[1]["yaxis.range"] == [low, high]
 
 
 def test_a_run_without_trials_has_no_figure(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import random
 import shutil
 import subprocess
 import time
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import make_run, make_sweep, policy
+from made_runs import make_run, make_sweep, policy, trial_line
 from test_browser import QUIET
 
-from automl.report import write_report
+from automl.report import lowest_shown, read_log, write_report
 
 client = pytest.importorskip("websockets.sync.client")
 CHROMIUM = shutil.which("chromium")
@@ -129,6 +130,44 @@ def test_the_budget_is_drawn_where_it_was_held(page: Page, tmp_path: Path) -> No
     assert page.value(drawn) == []
 
 
+AXIS = """(() => { const area = document.querySelectorAll(".chart")[1];
+  return { range: area._fullLayout.yaxis.range, y: area.data[0].y,
+    symbols: area.data[0].marker.symbol }; })()"""
+
+
+def test_one_bad_trial_does_not_flatten_the_front(page: Page, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    bad = trial_line(12, random.Random(1)) | {"score": 0.1, "latency": 0.004}
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(bad) + "\n")
+    scores = [each.numbers["score"] for each in read_log(folder / "log.jsonl").trials]
+    page.open(write_report([folder]).path)
+    cut = page.value(AXIS)
+    low, best = lowest_shown(scores), max(scores)
+    assert low is not None
+    assert cut["range"] == pytest.approx(
+        [100 * (low - 0.05 * (best - low)), 100 * (best + 0.05 * (best - low))]
+    )
+    assert cut["range"][0] < cut["y"][-1] < 100 * low
+    assert cut["symbols"][-1] == "triangle-down"
+    assert set(cut["symbols"][:-1]) == {"circle"}
+    said = page.value("document.querySelector('.cut').innerText")
+    assert said.startswith("1 score is far lower and stands at the lower edge (▼).")
+    page.value("document.querySelector('button.range').focus()")
+    page.press(" ", 32)
+    page.until(f"(() => {{ const found = {AXIS}; return found.range[0] < 10; }})()")
+    whole = page.value(AXIS)
+    assert whole["y"][-1] == pytest.approx(10.0)
+    assert page.value("document.querySelector('button.range').ariaPressed") == "true"
+    page.press(" ", 32)
+    page.until(f"(() => {{ const found = {AXIS}; return found.range[0] > 50; }})()")
+
+
+def test_an_axis_that_needs_no_cut_has_no_button(page: Page, tmp_path: Path) -> None:
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    assert page.value("document.querySelectorAll('button.range').length") == 0
+
+
 FOCUSED = """(() => { const e = document.activeElement;
   return [e.tagName, e.className, e.innerText.slice(0, 40), e.matches(":focus-visible")]; })()"""
 
@@ -204,6 +243,133 @@ def test_it_can_be_read_by_everybody(page: Page, tmp_path: Path, scheme: str) ->
     assert page.value(UNNAMED) == []
     assert page.value(ORDER) == 0
     page.call("Emulation.setEmulatedMedia", features=[])
+
+
+#: Of what is drawn in figures the contrast to the page: of texts, of marks (the better of outline
+#: and area).
+DRAWN = """(() => {
+  const parts = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const paper = parts(getComputedStyle(document.body).backgroundColor);
+  const over = (text, share, under) => {
+    const found = parts(text);
+    if (text === "none" || text.startsWith("url") || found.length < 3) return under;
+    const solid = share * (found.length === 4 ? found[3] : 1);
+    return [0, 1, 2].map((at) => solid * found[at] + (1 - solid) * under[at]);
+  };
+  const ratio = (one, other) => {
+    const [a, b] = [light(one), light(other)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const look = (e) => {
+    const { fill, stroke, fillOpacity, strokeOpacity, opacity } = getComputedStyle(e);
+    return [over(fill, fillOpacity * opacity, paper), over(stroke, strokeOpacity * opacity, paper)];
+  };
+  const found = { texts: 0, marks: 0, faint: [] };
+  for (const e of document.querySelectorAll(".chart svg text")) {
+    if (!e.textContent.trim() || !e.getClientRects().length) continue;
+    const bar = e.classList.contains("bartext-inside") ? e.parentNode.querySelector("path") : null;
+    const seen = ratio(look(e)[0], bar ? look(bar)[0] : paper);
+    found.texts += 1;
+    if (seen < 4.5) found.faint.push([seen.toFixed(2), e.textContent]);
+  }
+  for (const e of document.querySelectorAll(".overplot path.point, .overplot .point path, "
+      + ".overplot path.js-line, .shape-group path")) {
+    const seen = Math.max(...look(e).map((each) => ratio(each, paper)));
+    found.marks += 1;
+    if (seen < 3) found.faint.push([seen.toFixed(2), e.parentNode.outerHTML.slice(0, 200)]);
+  }
+  return found;
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_drawn_stands_out(page: Page, tmp_path: Path, scheme: str) -> None:
+    written = write_report(
+        [make_run(tmp_path / "run"), make_sweep(tmp_path / "sweep")], tmp_path / "all.html"
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    page.open(written.path)
+    page.until(OPENED)
+    page.until("!document.querySelector('.chart:not([data-drawn])')")
+    found = page.value(DRAWN)
+    page.call("Emulation.setEmulatedMedia", features=[])
+    assert found["faint"] == []
+    assert found["texts"] > 50
+    assert found["marks"] > 30
+
+
+def heard(page: Page) -> list[dict[str, Any]]:
+    """What a screen reader is given: role, name, and level of headings, in order."""
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    by_id = {node["nodeId"]: node for node in nodes}
+    found, waiting = [], [nodes[0]]
+    while waiting:
+        node = waiting.pop(0)
+        waiting = [by_id[each] for each in node.get("childIds", []) if each in by_id] + waiting
+        if node.get("ignored"):
+            continue
+        said = {each["name"]: each["value"].get("value") for each in node.get("properties", [])}
+        name = node.get("name", {}).get("value", "")
+        found.append({"role": node["role"]["value"], "name": name, "level": said.get("level")})
+    return found
+
+
+CONTROLS = {"button", "combobox", "searchbox", "textbox", "link", "DisclosureTriangle"}
+
+
+@pytest.mark.parametrize("parts", ["run", "sweep", "both"])
+def test_a_screen_reader_is_given_names_headings_and_tables(
+    page: Page, tmp_path: Path, parts: str
+) -> None:
+    folders = [make_run(tmp_path / "run"), make_sweep(tmp_path / "sweep")]
+    chosen = {"run": folders[:1], "sweep": folders[1:], "both": folders}[parts]
+    page.open(write_report(chosen, tmp_path / "page.html").path)
+    page.until(OPENED)
+    page.until("!document.querySelector('.chart:not([data-drawn])')")
+    nodes = heard(page)
+    levels = [each["level"] for each in nodes if each["role"] == "heading"]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    figures = [each for each in nodes if each["role"] == "figure"]
+    images = [each for each in nodes if each["role"] in ("image", "img")]
+    assert len(figures) == len(images) == page.value("document.querySelectorAll('figure').length")
+    assert all(len(each["name"]) > 20 for each in (*figures, *images))
+    for role in CONTROLS | {"table", "region", "navigation", "main"}:
+        unnamed = [each for each in nodes if each["role"] == role and not each["name"]]
+        assert unnamed == [] or role == "main", role
+    roles = {each["role"] for each in nodes}
+    assert {"main", "table", "columnheader", "rowheader", "cell", "link"} <= roles
+    assert "combobox" in roles
+    assert ("searchbox" in roles) == (parts != "run")
+    marked = {each["name"] for each in nodes if each["role"] == "StaticText"}
+    assert not any("undefined" in each for each in marked)
+
+
+def test_tables_say_what_figures_draw(page: Page, tmp_path: Path) -> None:
+    page.open(write_report([make_run(tmp_path / "run")]).path)
+    page.until(OPENED)
+    rows = """[...document.querySelectorAll("figure")].map((figure) => [
+      figure.querySelector("figcaption strong").textContent,
+      figure.querySelector(".chart").data.map((each) => [...each.y].map(Number)),
+      [...figure.querySelectorAll("table")].map((table) => [...table.tBodies[0].rows]
+        .map((row) => [...row.cells].map((cell) => cell.textContent))),
+    ])"""
+    drawn = {title: (data, tables) for title, data, tables in page.value(rows)}
+    assert all(tables and all(tables) for _, tables in drawn.values())
+    data, (front, every) = drawn["The front"]
+    assert [len(each) for each in data] == [len(every), len(front)]
+    for values, table in zip(data, (every, front), strict=True):
+        shown = [float(row[1].split()[0]) for row in table]
+        assert shown == pytest.approx(values, abs=0.0051)
+    channels, (layers,) = drawn["Channels by layer"]
+    assert [[int(row[3].split()[at]) for row in layers] for at in (2, 0)] == channels
+    latency, (prices,) = drawn["Latency by layer"]
+    assert [[float(row[at].split()[0]) for row in prices] for at in (1, 2)] == latency
 
 
 def test_it_fits_a_phone(page: Page, tmp_path: Path) -> None:

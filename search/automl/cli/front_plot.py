@@ -13,6 +13,7 @@ from rich.text import Text
 
 from automl.errors import printable
 from automl.pipeline import Course, TrialPoint
+from automl.report import lowest_shown
 from automl.units import format_quantity
 
 #: Lines of the area that points are drawn in, and the widest that it is.
@@ -30,20 +31,22 @@ class PlotMarks(NamedTuple):
     trial: str
     front: str
     best: str
+    below: str
     limit: str
     upright: str
     corner: str
     level: str
 
 
-SIGNS: Final = PlotMarks("·", "o", "●", "┊", "│", "└", "─")
-ASCII: Final = PlotMarks(".", "o", "@", ":", "|", "+", "-")
+SIGNS: Final = PlotMarks("·", "o", "●", "▾", "┊", "│", "└", "─")
+ASCII: Final = PlotMarks(".", "o", "@", "v", ":", "|", "+", "-")
 
 
 class FrontPlot:
     """Score against cost of the trials of a study, the best beneath each cost joined to a front.
 
-    It is a renderable of rich, never wider than the console, of at most `ROWS` + 3 lines.
+    Scores far below the others stand at the lower edge, as another sign. It is a renderable of
+    rich, never wider than the console, of at most `ROWS` + 3 lines.
     """
 
     def __init__(self) -> None:
@@ -84,7 +87,10 @@ class FrontPlot:
         limit = self._course.limit
         costs = [cost for cost, _ in shown] + ([limit] if limit is not None else [])
         across = _Scale(min(costs), max(costs), width)
-        scores = _Scale(min(y for _, y in shown), max(y for _, y in shown), ROWS)
+        reached = [score for _, score in shown]
+        low = lowest_shown([score for _, score in points])
+        scores = _Scale(min(reached) if low is None else low, max(reached), ROWS)
+        below = [point for point in points if point[1] < scores.low]
         area = [[(" ", "")] * width for _ in range(ROWS)]
         if limit is not None:
             for row in area:
@@ -93,11 +99,12 @@ class FrontPlot:
             (points, signs.trial, "dim"),
             (front, signs.front, "cyan"),
             (front[-1:], signs.best, "bold green"),
+            (below, signs.below, "yellow"),
         ):
             for cost, score in some:
                 area[ROWS - 1 - scores.place(score)][across.place(cost)] = (sign, style)
         return [
-            self._caption(signs),
+            self._caption(signs, len(below)),
             *(
                 Text.assemble((self._beside(row, scores), "dim"), (signs.upright, "dim"), *cells)
                 for row, cells in enumerate(area)
@@ -123,13 +130,14 @@ class FrontPlot:
     def _shown(self, value: float) -> str:
         return format_quantity(self._course.quantity, value, self._course.unit)
 
-    def _caption(self, signs: PlotMarks) -> Text:
+    def _caption(self, signs: PlotMarks, below: int) -> Text:
         what = {"latency": "predicted latency", "bytes": "size", "joules": "predicted energy"}
         quantity = what.get(self._course.quantity, "MACs")
         if self._course.unit == "cycles" and self._course.quantity == "latency":
             quantity = "simulated cycles"
         words = f"score against {quantity}: {signs.trial} trial  {signs.front} front  "
-        return Text(printable(f"{words}{signs.best} best"))
+        lower = f"  {signs.below} {below} lower" if below else ""
+        return Text(printable(f"{words}{signs.best} best{lower}"))
 
 
 class _Scale:

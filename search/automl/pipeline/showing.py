@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl.errors import StudyError, UsageError
 from automl.policy import UNKNOWN, html_notes, html_table, policy_html
-from automl.report import LoggedTrial, front, read_log, thinned
+from automl.report import LoggedTrial, front, lowest_shown, read_log, thinned
 from automl.units import format_bytes, format_cycles, format_macs, format_seconds
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def result_html(result: SearchResult) -> str:
 def result_figure(result: SearchResult) -> Any:
     """Every scored trial of a run's log, score against latency, the front joined.
 
+    Scores far below the others stand at the lower edge; a button shows all of the range.
+
     Returns:
         A figure of plotly.
 
@@ -63,7 +65,7 @@ def result_figure(result: SearchResult) -> Any:
         return go.Scatter(
             x=[scale * each.numbers["latency"] for each in some],
             y=[each.numbers["score"] for each in some],
-            text=[f"trial {each.number}" for each in some],
+            text=[f"trial {each.number}: {each.numbers['score']:.4g}" for each in some],
             **more,
         )
 
@@ -76,7 +78,35 @@ def result_figure(result: SearchResult) -> Any:
     )
     title = "cycles, simulated" if cycles else f"{fitted} latency (ms)"
     figure.update_layout(xaxis_title=title, yaxis_title="score", template="plotly_white")
+    _begin_at(figure, lowest_shown([each.numbers["score"] for each in known]))
     return figure
+
+
+def _begin_at(figure: Any, low: float | None) -> None:
+    """Cut the axis of scores at one, with a button for all of it; as it is for None."""
+    if low is None:
+        return
+    whole = [list(trace.y) for trace in figure.data]
+    room = 0.05 * (max(map(max, whole)) - low)
+    edge = low - room / 2
+    cut = [[max(edge, score) for score in scores] for scores in whole]
+    shapes = [
+        ["triangle-down" if score < low else "circle" for score in scores] for scores in whole
+    ]
+    below = sum(score < low for score in whole[0])
+    shown = {"autorange": False, "range": [low - room, max(map(max, whole)) + room]}
+    title = f"score ({below} lower at the edge)"
+    for trace, scores, symbols in zip(figure.data, cut, shapes, strict=True):
+        trace.update(y=scores, marker={"symbol": symbols}, hovertemplate="%{text}")
+    figure.update_layout(yaxis={**shown, "title": {"text": title}})
+    near = {"yaxis.autorange": False, "yaxis.range": shown["range"], "yaxis.title.text": title}
+    all_of_it = {"yaxis.autorange": True, "yaxis.title.text": "score"}
+    buttons = [
+        {"label": "near the best", "method": "update", "args": [{"y": cut}, near]},
+        {"label": "all scores", "method": "update", "args": [{"y": whole}, all_of_it]},
+    ]
+    menu = {"type": "buttons", "direction": "right", "x": 0, "xanchor": "left", "y": 1.12}
+    figure.update_layout(updatemenus=[{**menu, "buttons": buttons}])
 
 
 def _score(metrics: Metrics) -> str:

@@ -1,4 +1,5 @@
 from .page import write_page as write_page
+from .ranges import lowest_shown as lowest_shown
 from .reporting import REPORT as REPORT
 from .reporting import Reported as Reported
 from .reporting import write_report as write_report

@@ -14,6 +14,12 @@ function colour(place) {
   return palette[place % palette.length];
 }
 
+// The same colour with less of it: what is drawn so has an outline of the whole colour.
+function faint(place, share) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour(place).slice(at, at + 2), 16));
+  return `rgba(${red}, ${green}, ${blue}, ${share})`;
+}
+
 function style(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -50,8 +56,32 @@ function without(object, name) {
   return rest;
 }
 
+// The score that an axis begins at so that a few scores far below do not flatten the others; null
+// where it shows all. As `automl.report.lowest_shown`, which says the rule.
+function lowestShown(scores) {
+  const ordered = scores.filter(known).sort((a, b) => a - b);
+  if (!ordered.length) return null;
+  const best = ordered.at(-1);
+  const middle = (ordered[(ordered.length - 1) >> 1] + ordered[ordered.length >> 1]) / 2;
+  const low = middle - 3 * (best - middle);
+  return middle < best && best - ordered[0] > 2 * (best - low) ? low : null;
+}
+
+// How scores are drawn: from `low` on, those below at the edge with another sign; all of them for null.
+function scoreAxis(scores, low) {
+  if (low === null) return { y: (value) => value, range: {}, below: () => false };
+  const best = Math.max(...scores.filter(known));
+  const room = 0.05 * (best - low);
+  return {
+    y: (value) => (known(value) && value < low ? low - room / 2 : value),
+    range: { range: [low - room, best + room] },
+    below: (value) => value < low,
+  };
+}
+
 // A figure that is drawn later: `plot` gives {data, layout}; `table` gives an element, when opened.
-function makeFigure({ title, text, height = 340, plot, table = null, below = null, ready = null }) {
+// With `scores`, plot is given what `scoreAxis` makes of them, and a button shows their whole range.
+function makeFigure({ title, text, height = 340, plot, table = null, below = null, ready = null, scores = null }) {
   const caption = freshId("caption");
   const area = make("div", { class: "chart", role: "img", "aria-label": `${title}. ${text}` });
   area.style.height = `${height}px`;
@@ -63,8 +93,28 @@ function makeFigure({ title, text, height = 340, plot, table = null, below = nul
     below,
   );
   if (table) figure.append(later("The numbers as a table", table));
-  figuresToDraw.push({ area, plot, ready, drawn: false });
+  const drawing = { area, plot, ready, drawn: false };
+  if (scores) area.before(rangeButton(drawing, scores, title) ?? "");
+  figuresToDraw.push(drawing);
   return figure;
+}
+
+// Says what is cut of an axis of scores, with a button for all of it; null where nothing is.
+function rangeButton(drawing, scores, title) {
+  const low = lowestShown(scores);
+  const { plot } = drawing;
+  drawing.plot = () => plot(scoreAxis(scores, low));
+  if (low === null) return null;
+  const count = scores.filter((each) => known(each) && each < low).length;
+  const words = count === 1 ? "1 score is far lower and stands" : `${count.toLocaleString("en")} scores are far lower and stand`;
+  const button = make("button", { type: "button", class: "range", "aria-pressed": "false", "aria-label": `Show all scores: ${title}` }, "Show all scores");
+  button.addEventListener("click", () => {
+    const whole = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(whole));
+    drawing.plot = () => plot(scoreAxis(scores, whole ? null : low));
+    if (drawing.drawn) draw(drawing);
+  });
+  return make("p", { class: "quiet cut" }, `${words} at the lower edge (▼). `, button);
 }
 
 // Details whose content is made when they are first opened.
@@ -85,6 +135,7 @@ const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 async function draw(figure) {
   const { data, layout: made } = figure.plot();
   await window.Plotly.react(figure.area, data, made, CONFIG);
+  document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true"); // plotly's own
   if (!figure.drawn && figure.ready) figure.ready(figure.area);
   figure.drawn = true;
   figure.area.dataset.drawn = "yes";

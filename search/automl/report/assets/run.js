@@ -10,7 +10,7 @@ function section(title, ...content) {
   const id = freshId("section");
   const shown = content.flat().filter((each) => each !== null && each !== undefined);
   if (!shown.length) return null;
-  return make("section", { "aria-labelledby": id }, make("h3", { id }, title), shown);
+  return make("section", { "aria-labelledby": id }, head(0, { id }, title), shown);
 }
 
 function problemList(problems) {
@@ -131,7 +131,7 @@ function latencyBars(run, found, predicted) {
       array: names.map((each) => (known(error(found[each])) ? error(found[each]) * value(found[each]) * latency.scale : 0)),
       color: style("--ink"),
     },
-    marker: { color: colour(place), pattern: { shape: place ? "/" : "" } },
+    marker: { color: colour(place), line: { color: colour(place), width: 1 }, pattern: { shape: place ? "/" : "" } },
   });
   const word = sourceWord(run);
   return makeFigure({
@@ -228,7 +228,8 @@ function layerFigures(run) {
     layers,
     { sorts: true },
   );
-  const bar = (values, place, more) => ({ type: "bar", x: names, y: values, hovertemplate: "%{x}<br>%{y}<extra>%{fullData.name}</extra>", marker: { color: colour(place), ...more } });
+  const bar = (values, place, more) => ({ type: "bar", x: names, y: values, hovertemplate: "%{x}<br>%{y}<extra>%{fullData.name}</extra>", marker: { color: colour(place), line: { color: colour(place), width: 1 }, ...more } });
+  const behind = (values) => ({ ...bar(values, 6), name: "dense", width: 0.95, marker: { color: faint(6, 0.3), line: { color: colour(6), width: 1 } } });
   const found = [makeFigure({
     title: "Channels by layer",
     text,
@@ -236,7 +237,7 @@ function layerFigures(run) {
     table,
     plot: () => ({
       data: [
-        { ...bar(layers.map((each) => each.channels[0]), 6), name: "dense", width: 0.95, opacity: 0.35, text: layers.map(state), textposition: "outside", cliponaxis: false },
+        { ...behind(layers.map((each) => each.channels[0])), text: layers.map(state), textposition: "outside", cliponaxis: false },
         { ...bar(layers.map((each) => each.channels[1]), 0), name: "kept", width: 0.6 },
       ],
       layout: layout({ barmode: "overlay", xaxis: layerAxis(names), yaxis: { title: "output channels" } }),
@@ -249,7 +250,7 @@ function layerFigures(run) {
     table,
     plot: () => ({
       data: [
-        { ...bar(layers.map(() => 32), 6), name: "dense", width: 0.95, opacity: 0.35 },
+        { ...behind(layers.map(() => 32)) },
         { ...bar(layers.map((each) => (each.removed ? 0 : each.bits ? each.bits[0] : 32)), 0), name: "weights", width: 0.4, offset: -0.4 },
         { ...bar(layers.map((each) => (each.removed ? 0 : each.bits ? each.bits[1] : 32)), 1, { pattern: { shape: "/" } }), name: "inputs", width: 0.4, offset: 0 },
       ],
@@ -320,7 +321,7 @@ function latencyFigure(run) {
     text: drawn.map((row) => row.source),
     textposition: "none",
     hovertemplate: "%{x}<br>%{y} (%{text})<extra>%{fullData.name}</extra>",
-    marker: { color: colour(place), pattern: { shape: pattern } },
+    marker: { color: colour(place), line: { color: colour(place), width: 1 }, pattern: { shape: pattern } },
   });
   return makeFigure({
     title: "Latency by layer",
@@ -365,7 +366,7 @@ function sharesTable(run) {
   );
   const simulated = latencyOf(run).cycles ? " All of it is a simulator's." : "";
   return [
-    make("h4", {}, "Where the predicted latency comes from"),
+    head(1, {}, "Where the predicted latency comes from"),
     makeTable(
       "Shares of the predicted latency by where its prices come from",
       [
@@ -471,7 +472,7 @@ function stagesFigure(run) {
       data: [{
         type: "bar", orientation: "h",
         x: rows.map((row) => row.seconds), y: rows.map((row) => row.name),
-        text: rows.map((row) => durationText(row.seconds)), textposition: "auto",
+        text: rows.map((row) => durationText(row.seconds)), textposition: "auto", insidetextfont: { color: style("--paper") },
         marker: { color: colour(0) }, hovertemplate: "%{y}: %{text}<extra></extra>",
       }],
       layout: layout({ xaxis: { title: "seconds" }, yaxis: { autorange: "reversed" } }),

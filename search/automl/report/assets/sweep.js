@@ -41,27 +41,28 @@ function sweepFronts(rows) {
       text: `Score against ${costTitle(here)}: ${here.length} searches by ${new Set(here.map((row) => row.agent)).size} agents; a line joins the searches of an agent.`,
       height: 320,
       table: () => make("div", {}, sweepTable(here)),
-      plot: () => ({
-        data: agents.map((agent, place) => agentLine(here.filter((row) => row.agent === agent), agent, place)).filter((each) => each.x.length),
-        layout: layout({ xaxis: { title: costTitle(here) }, yaxis: { title: "score" } }),
+      scores: here.map((row) => row.score),
+      plot: (axis) => ({
+        data: agents.map((agent, place) => agentLine(here.filter((row) => row.agent === agent), agent, place, axis)).filter((each) => each.x.length),
+        layout: layout({ xaxis: { title: costTitle(here) }, yaxis: { title: "score", ...axis.range } }),
       }),
     });
   });
   return make("div", { class: targets.length > 1 ? "two" : "" }, found);
 }
 
-function agentLine(rows, agent, place) {
+function agentLine(rows, agent, place, axis) {
   const ordered = [...rows].sort((a, b) => costOfRow(a) - costOfRow(b));
   return {
     type: "scatter",
     mode: "lines+markers",
     name: agent,
     x: ordered.map(costOfRow),
-    y: ordered.map((row) => row.score),
-    text: ordered.map((row) => `${row.case}<br>${(row.budget || []).join(" and ")}, seed ${row.seed}, ${row.trials} trials`),
-    hovertemplate: "%{text}<br>%{y:.4f}, %{x:.4g}<extra>%{fullData.name}</extra>",
+    y: ordered.map((row) => axis.y(row.score)),
+    text: ordered.map((row) => `${row.case}<br>${figures(row.score, 4)}, ${(row.budget || []).join(" and ")}, seed ${row.seed}, ${row.trials} trials`),
+    hovertemplate: "%{text}<br>%{x:.4g}<extra>%{fullData.name}</extra>",
     line: { color: colour(place), dash: ["solid", "dash", "dot", "dashdot"][place % 4] },
-    marker: { color: colour(place), symbol: SYMBOLS[place % SYMBOLS.length], size: 9 },
+    marker: { color: colour(place), symbol: ordered.map((row) => (axis.below(row.score) ? "triangle-down" : SYMBOLS[place % SYMBOLS.length])), size: 9 },
   };
 }
 
@@ -172,7 +173,7 @@ function partsChooser(rows) {
   const select = make("select", { onchange: () => shown.replaceChildren(...partsTable(several[Number(select.value)])) });
   several.forEach((group, place) => select.append(make("option", { value: String(place) }, name(group))));
   shown.append(...partsTable(several[0]));
-  return make("div", {}, make("h4", {}, "Part by part"), make("label", { class: "choose" }, "Where agents chose otherwise: ", select), shown);
+  return make("div", {}, head(1, {}, "Part by part"), make("label", { class: "choose" }, "Where agents chose otherwise: ", select), shown);
 }
 
 function partsTable(group) {
@@ -226,6 +227,11 @@ function comparison(runs) {
 function frontsFigure(runs) {
   const score = scoreOf(runs[0]);
   const accurate = isAccuracy(score.search);
+  const y = (each) => (accurate ? 100 * each.score : each.score);
+  const fronts = runs.map((run) => {
+    const cost = costOf(run, scoredTrials(run));
+    return { run, cost, front: frontOf(scoredTrials(run), cost) };
+  });
   return makeFigure({
     title: "Fronts",
     text: `The front of each run: ${score.search} on validation inputs against latency, as each target predicts it.`,
@@ -237,26 +243,19 @@ function frontsFigure(runs) {
         { title: "latency (ms)", value: (row) => row.cost, text: (row) => figures(row.cost, 4) },
         { title: score.search, value: (row) => row.score, text: (row) => (accurate ? percent(row.score) : figures(row.score, 4)) },
       ],
-      runs.flatMap((run) => {
-        const trials = scoredTrials(run);
-        const cost = costOf(run, trials);
-        return frontOf(trials, cost).map((each) => ({ run, cost: cost.value(each), score: each.score }));
-      }),
+      fronts.flatMap(({ run, cost, front }) => front.map((each) => ({ run, cost: cost.value(each), score: each.score }))),
       { sorts: true, most: 500 },
     ),
-    plot: () => ({
-      data: runs.map((run, place) => {
-        const trials = scoredTrials(run);
-        const cost = costOf(run, trials);
-        const front = frontOf(trials, cost);
-        return {
-          type: "scatter", mode: "lines+markers", name: run.label,
-          x: front.map(cost.value), y: front.map((each) => (accurate ? 100 * each.score : each.score)),
-          line: { color: colour(place), shape: "hv" },
-          marker: { color: colour(place), symbol: SYMBOLS[place % SYMBOLS.length], size: 8 },
-        };
-      }),
-      layout: layout({ xaxis: { title: "latency (ms)" }, yaxis: { title: accurate ? `${score.search} (%)` : score.search } }),
+    scores: fronts.flatMap(({ front }) => front.map(y)),
+    plot: (axis) => ({
+      data: fronts.map(({ run, cost, front }, place) => ({
+        type: "scatter", mode: "lines+markers", name: run.label,
+        x: front.map(cost.value), y: front.map((each) => axis.y(y(each))),
+        text: front.map((each) => (accurate ? percent(each.score) : figures(each.score, 4))), hovertemplate: "%{text}, %{x:.4g}<extra>%{fullData.name}</extra>",
+        line: { color: colour(place), shape: "hv" },
+        marker: { color: colour(place), symbol: front.map((each) => (axis.below(y(each)) ? "triangle-down" : SYMBOLS[place % SYMBOLS.length])), size: 8 },
+      })),
+      layout: layout({ xaxis: { title: "latency (ms)" }, yaxis: { title: accurate ? `${score.search} (%)` : score.search, ...axis.range } }),
     }),
   });
 }
@@ -274,12 +273,13 @@ function showPage() {
   const main = document.getElementById("content");
   if (runs.length > 1) main.append(comparison(runs));
   const alone = parts.length === 1;
+  sections = alone ? 2 : 3;
   for (const part of parts) {
     if (alone) {
       main.append(make("article", { id: part.each.anchor }, part.content(part.each)));
       continue;
     }
-    const body = later(part.title, () => make("article", {}, part.content(part.each)), { class: "part", id: part.each.anchor });
+    const body = later(make("h2", {}, part.title), () => make("article", {}, part.content(part.each)), { class: "part", id: part.each.anchor });
     main.append(body);
     body.open = runs.length <= 1 && sweeps.length === 1 && part === parts[0];
   }
@@ -287,6 +287,6 @@ function showPage() {
 }
 
 function contents(main) {
-  const links = [...main.querySelectorAll("section > h3")].map((head) => make("li", {}, make("a", { href: `#${head.id}` }, head.textContent)));
+  const links = [...main.querySelectorAll("section > .section")].map((head) => make("li", {}, make("a", { href: `#${head.id}` }, head.textContent)));
   document.getElementById("contents").append(make("ul", {}, links));
 }

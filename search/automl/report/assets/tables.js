@@ -72,7 +72,7 @@ function pairs(caption, entries) {
   return make(
     "div",
     { class: "pairs" },
-    make("h4", {}, caption),
+    head(1, {}, caption),
     make("dl", {}, rows.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
   );
 }

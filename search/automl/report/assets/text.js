@@ -100,6 +100,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Headings: of sections, and of what is in them. On a page of several parts those have headings of
+// their own above, so that no level is left out.
+let sections = 2;
+function head(depth, attributes, ...children) {
+  return make(`h${sections + depth}`, { class: depth ? "inner" : "section", ...attributes }, ...children);
+}
+
 let numbered = 0;
 function freshId(word) {
   numbered += 1;

@@ -108,7 +108,7 @@ function frontSection(run) {
   const byNumber = new Map(trials.map((each) => [String(each.place), each]));
   const show = (trial) => {
     detail.replaceChildren(
-      make("h4", {}, trialText(run, trial)),
+      head(1, {}, trialText(run, trial)),
       make("p", {}, policyWords(run, trial.chosen)),
       trialTable(run, trial),
     );
@@ -128,8 +128,14 @@ function frontSection(run) {
     title: "The front",
     text: `${score.search} on validation inputs against ${cost.title}, all ${trials.length.toLocaleString("en")} scored trials; the line joins those that no other beats. A trial given up early has an estimate.${note}`,
     height: 420,
-    plot: () => frontPlot(run, { trials, front, cost, y, score, accuracy }),
-    table: () => frontTable(run, front, cost),
+    scores: trials.map((each) => y(each.score)),
+    plot: (axis) => frontPlot(run, { trials, front, cost, y, score, accuracy, axis }),
+    table: () => make(
+      "div",
+      {},
+      trialsTable("Trials of the front", run, front, cost),
+      later("All scored trials", () => trialsTable("All scored trials", run, trials, cost)),
+    ),
     below: make("div", {}, chooser, detail),
     ready: (area) => {
       area.on("plotly_click", (event) => {
@@ -140,21 +146,22 @@ function frontSection(run) {
   });
 }
 
-function frontPlot(run, { trials, front, cost, y, score, accuracy }) {
+function frontPlot(run, { trials, front, cost, y, score, accuracy, axis }) {
   const points = (some) => ({
     x: some.map(cost.value),
-    y: some.map((each) => y(each.score)),
+    y: some.map((each) => axis.y(y(each.score))),
     customdata: some.map((each) => each.place),
     text: some.map((each) => `${trialText(run, each)}<br>${policyWords(run, each.chosen)}`),
     hovertemplate: "%{text}<extra></extra>",
   });
+  const signs = (some, sign) => ({ symbol: some.map((each) => (axis.below(y(each.score)) ? "triangle-down" : sign)) });
   const data = [
     {
       ...points(trials),
       type: "scatter",
       mode: "markers",
       name: "trials",
-      marker: { color: colour(5), size: trials.length > 2000 ? 4 : 7, opacity: 0.6 },
+      marker: { ...signs(trials, "circle"), color: faint(5, 0.45), line: { color: colour(5), width: 1 }, size: trials.length > 2000 ? 4 : 7 },
     },
     {
       ...points(front),
@@ -162,7 +169,7 @@ function frontPlot(run, { trials, front, cost, y, score, accuracy }) {
       mode: "lines+markers",
       name: "front",
       line: { color: colour(0), width: 2, shape: "hv" },
-      marker: { color: colour(0), size: 9, symbol: "diamond" },
+      marker: { ...signs(front, "diamond"), color: colour(0), size: 9 },
     },
   ];
   const limit = budgetLine(run, cost);
@@ -170,11 +177,11 @@ function frontPlot(run, { trials, front, cost, y, score, accuracy }) {
     data,
     layout: layout({
       xaxis: { title: cost.title },
-      yaxis: { title: accuracy ? `${score.search} (%)` : score.search },
+      yaxis: { title: accuracy ? `${score.search} (%)` : score.search, ...axis.range },
       shapes: limit === null ? [] : [{
         type: "line", x0: limit, x1: limit, yref: "paper", y0: 0, y1: 1,
         line: { color: colour(1), width: 2, dash: "dash" },
-        label: { text: "budget", textposition: "end", textangle: 0, xanchor: "right", font: { color: colour(1) } },
+        label: { text: "budget", textposition: "end", textangle: 0, xanchor: "right", font: { color: style("--ink") } },
       }],
     }),
   };
@@ -187,10 +194,10 @@ function budgetLine(run, cost) {
   return known(limit) ? limit * latencyOf(run).scale : null;
 }
 
-function frontTable(run, front, cost) {
+function trialsTable(caption, run, trials, cost) {
   const score = scoreOf(run);
   return makeTable(
-    "Trials of the front",
+    caption,
     [
       { title: "trial", value: (row) => row.number, text: (row) => nameOfTrial(row, run), left: true },
       { title: score.search, value: (row) => row.score, text: (row) => (isAccuracy(score.search) ? percent(row.score) : figures(row.score, 4)) },
@@ -199,7 +206,7 @@ function frontTable(run, front, cost) {
       { title: "size", value: (row) => row.bytes, text: (row) => bytesText(row.bytes) },
       { title: "policy", value: (row) => policyWords(run, row.chosen), left: true },
     ],
-    front,
+    trials,
     { sorts: true, most: 500 },
   );
 }
@@ -223,7 +230,8 @@ function progressSection(runs) {
   const y = (value) => (accurate ? 100 * value : value);
   const lines = runs.map((run) => ({ run, steps: improvementsOf(run), trials: scoredTrials(run) }));
   if (!lines.some((each) => each.steps.length)) return null;
-  const plot = (value, title) => () => ({
+  const scores = lines.flatMap(({ steps }) => steps.map((each) => y(each.score)));
+  const plot = (value, title) => (axis) => ({
     data: lines.filter((each) => each.steps.length).map(({ run, steps, trials }, place) => {
       const last = { ...steps.at(-1), count: trials.length, at: trials.at(-1).at };
       const all = [...steps, last];
@@ -233,14 +241,16 @@ function progressSection(runs) {
         name: run.label,
         showlegend: !single,
         x: all.map(value),
-        y: all.map((each) => y(each.score)),
+        y: all.map((each) => axis.y(y(each.score))),
+        text: all.map((each) => (accurate ? percent(each.score) : figures(each.score, 4))),
+        hovertemplate: "%{text}, %{x:.4g}<extra>%{fullData.name}</extra>",
         line: { shape: "hv", color: colour(place), width: 2 },
-        marker: { symbol: SYMBOLS[place % SYMBOLS.length], size: 7 },
+        marker: { symbol: all.map((each) => (axis.below(y(each.score)) ? "triangle-down" : SYMBOLS[place % SYMBOLS.length])), size: 7 },
       };
     }),
     layout: layout({
       xaxis: { title, rangemode: "tozero" },
-      yaxis: { title: accurate ? `${score.search} (%)` : score.search },
+      yaxis: { title: accurate ? `${score.search} (%)` : score.search, ...axis.range },
     }),
   });
   const table = () => makeTable(
@@ -258,7 +268,7 @@ function progressSection(runs) {
   return make(
     "div",
     { class: "two" },
-    makeFigure({ title: "Best against evaluations", text, height: 300, plot: plot((each) => each.count, "scored trials"), table }),
-    makeFigure({ title: "Best against time", text: `${text} What comes before the first trial counts.`, height: 300, plot: plot((each) => each.at, "seconds since the run began"), table }),
+    makeFigure({ title: "Best against evaluations", text, height: 300, scores, plot: plot((each) => each.count, "scored trials"), table }),
+    makeFigure({ title: "Best against time", text: `${text} What comes before the first trial counts.`, height: 300, scores, plot: plot((each) => each.at, "seconds since the run began"), table }),
   );
 }
