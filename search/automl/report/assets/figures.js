@@ -69,10 +69,11 @@ function lowestShown(scores) {
 
 // How scores are drawn: from `low` on, those below at the edge with another sign; all of them for null.
 function scoreAxis(scores, low) {
-  if (low === null) return { y: (value) => value, range: {}, below: () => false };
+  if (low === null) return { cut: false, y: (value) => value, range: {}, below: () => false };
   const best = Math.max(...scores.filter(known));
   const room = 0.05 * (best - low);
   return {
+    cut: true,
     y: (value) => (known(value) && value < low ? low - room / 2 : value),
     range: { range: [low - room, best + room] },
     below: (value) => value < low,

@@ -154,14 +154,20 @@ function frontPlot(run, { trials, front, cost, y, score, accuracy, axis }) {
     text: some.map((each) => `${trialText(run, each)}<br>${policyWords(run, each.chosen)}`),
     hovertemplate: "%{text}<extra></extra>",
   });
-  const signs = (some, sign) => ({ symbol: some.map((each) => (axis.below(y(each.score)) ? "triangle-down" : sign)) });
+  const signs = (some, sign) => ({
+    symbol: axis.cut ? some.map((each) => (axis.below(y(each.score)) ? "triangle-down" : sign)) : sign,
+  });
+  // Very many have no outlines, which take long to draw.
+  const look = trials.length > 2000
+    ? { color: colour(5), size: 4 }
+    : { color: faint(5, 0.45), line: { color: colour(5), width: 1 }, size: 7 };
   const data = [
     {
       ...points(trials),
       type: "scatter",
       mode: "markers",
       name: "trials",
-      marker: { ...signs(trials, "circle"), color: faint(5, 0.45), line: { color: colour(5), width: 1 }, size: trials.length > 2000 ? 4 : 7 },
+      marker: { ...signs(trials, "circle"), ...look },
     },
     {
       ...points(front),
