@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from compressed import compressor, images_for, masked, outputs_of, read, same, s
 from interrupts import interrupted
 from small import MAP, Plain, seeded
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from automl.compression import layer_matrix, sensitivity
 from automl.compression.compressor import Compressor
@@ -16,9 +19,10 @@ from automl.compression.quantization import bits_sensitivity, joint_database
 from automl.compression.resizing import resized
 from automl.compression.sensitivity import measure_sensitivity, outputs
 from automl.network.outputs import column_scales
+from automl.network.resumed import ResumedPasses
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits
-from automl.space import Space, Variable, build_space
+from automl.space import Sensitivity, Space, Variable, build_space
 from automl.userdata import passes
 
 
@@ -110,3 +114,44 @@ def test_progress_counts_every_choice() -> None:
     )
     total = sum(space.sizes)
     assert told == [(done, total) for done in range(1, total + 1)]  # the last one too
+
+
+class Counted(TorchDispatchMode):
+    """Counts what convolutions and linear layers compute."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.layers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.layers += func.overloadpacket.__name__ in ("convolution", "addmm")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["residual", "inverted", "dense", "tuple"])
+def test_passes_begun_where_something_changes_give_what_whole_ones_give(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, network = compressor(name), read(name).network
+    space = build_space(network, round_to=4, precisions=(Bits(4, 4), Bits(8, 8), Bits()))
+    images = made.images[:3]
+
+    def whole(
+        self: ResumedPasses, changed: object, touched: object = (), run: nn.Module | None = None
+    ) -> nn.Module:
+        return run or self._model
+
+    def measure() -> Sensitivity:
+        return measure_sensitivity(made.database, space, images, rounded=made.joint)
+
+    measure()  # ranges of what is rounded are found once
+    with Counted() as begun:
+        found = measure()
+    monkeypatch.setattr(ResumedPasses, "since", whole)
+    with Counted() as every:
+        expected = measure()
+    for one, other in zip(found.single, expected.single, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert begun.layers < 0.9 * every.layers

@@ -14,7 +14,7 @@ from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.merging import Merging
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.heap import give_back, resident_bytes
-from automl.network import column_scales, output_rows
+from automl.network import ResumedPasses, column_scales, output_rows
 from automl.space import Sensitivity, Space, kind_of
 from automl.userdata import in_passes
 
@@ -55,7 +55,8 @@ def measure_sensitivity(
     """
     # results may be made from the database after an interruption, which could leave a choice in it
     model = copy.deepcopy(database.model)
-    whole = in_passes(model, images)
+    passes = ResumedPasses(model)
+    whole = in_passes(passes.whole, images)
     dense, scales = output_rows(whole, len(images)), column_scales(whole, len(images))
     total = sum(len(variable.options) for variable in space.variables)
     sensitivity, done = [], 0
@@ -73,7 +74,7 @@ def measure_sensitivity(
             most = resident_bytes() + _FREED  # what measurers hold by now stays
         on_choice(done := done + 1, total)
 
-    bench = Bench(model, database, rounded, images, change, merging, library)
+    bench = Bench(model, database, rounded, images, change, passes, merging, library)
     measurers = {
         name: compression_kind(kind_of(name)).measurer(space, bench) for name in space.kinds
     }

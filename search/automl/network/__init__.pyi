@@ -58,7 +58,7 @@ from .recorded import Call as Call
 from .recorded import Trace as Trace
 from .recorded import addresses as addresses
 from .removal import remove as remove
-from .resumed import ResumedModel as ResumedModel
+from .resumed import ResumedPasses as ResumedPasses
 from .splicing import place_of as place_of
 from .splicing import spliced as spliced
 from .stepped_tracer import SteppedTracer as SteppedTracer

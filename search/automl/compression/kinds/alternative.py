@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,12 @@ class AlternativeKind(CompressionKind[str]):
         if bench.library is None:
             raise SpaceError("the space has alternatives: they cannot be measured untrained")
         bench.library.train(space)
-        return OneByOne(bench, _in_place)
+        return OneByOne(bench, _in_place, _layers)
+
+
+def _layers(bench: Bench, variable: Variable) -> Collection[str]:
+    assert bench.library is not None
+    return bench.library.units[variable.name].chain
 
 
 @contextmanager

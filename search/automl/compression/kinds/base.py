@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automl.compression.database import Database
     from automl.compression.merging import Merging
     from automl.compression.quantization.joint_database import JointDatabase
+    from automl.network import ResumedPasses
 
 T = TypeVar("T")
 Floats = NDArray[np.float64]
@@ -45,6 +46,7 @@ class Bench:
         rounded: The database's rounded weights and its inputs' moments, where there are any.
         images: Calibration inputs.
         change: How much a network's outputs on some inputs differ from the dense ones.
+        passes: Of the model, begun where it is changed; none where each is to be whole.
         merging: Makes layers into one.
         library: Has trained what can run in units' places.
     """
@@ -54,6 +56,7 @@ class Bench:
     rounded: JointDatabase | None
     images: Tensor
     change: Callable[[Callable[[Tensor], Any], Tensor], float]
+    passes: ResumedPasses | None = None
     merging: Merging | None = None
     library: Library | None = None
 
@@ -80,8 +83,9 @@ class OneByOne:
     Args:
         bench: What they are made on.
         trying: Makes a choice and restores it.
-        changed: Names of all modules whose parameters a variable's choices change, where they
-            change nothing else: what the network computes before these is then computed once.
+        changed: Names of all modules that a variable's choices change or put others in the place
+            of, where they change nothing else: what the network computes before these is then
+            computed once.
     """
 
     def __init__(
@@ -96,10 +100,9 @@ class OneByOne:
         """As `Measurer.row`."""
         found = np.zeros(len(variable.options))
         model: Callable[[Tensor], Any] = self._bench.model
-        if self._changed is not None:
-            from automl.network import ResumedModel
-
-            model = ResumedModel(self._bench.model, self._changed(self._bench, variable))
+        passes = self._bench.passes
+        if self._changed is not None and passes is not None:
+            model = passes.since(self._changed(self._bench, variable))
         for index, option in enumerate(variable.options[:-1]):
             with self._trying(self._bench, variable.name, option) as images:
                 found[index] = self._bench.change(model, images)

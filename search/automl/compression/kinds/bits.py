@@ -57,7 +57,11 @@ class BitsKind(CompressionKind[Bits]):
                 "the space has bits: their sensitivity cannot be measured without the rounding"
             )
         return BitsSensitivity(
-            bench.rounded, space, lambda made: bench.change(made, bench.images), bench.model
+            bench.rounded,
+            space,
+            lambda made: bench.change(made, bench.images),
+            bench.model,
+            bench.passes,
         )
 
 

@@ -52,7 +52,7 @@ class BlockKind(CompressionKind[int]):
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
         """The network without one block."""
-        return OneByOne(bench, _without)
+        return OneByOne(bench, _without, lambda _, variable: (variable.name,))
 
 
 @contextmanager

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from automl.compression.database import read_patch, write_patch
 from automl.compression.quantization.joint_database import JointDatabase, write_rounded
 from automl.compression.quantization.simulation import Plan, QuantizedModel, is_rounded
-from automl.network import FLOAT_BITS
+from automl.network import FLOAT_BITS, ResumedPasses
 from automl.policy import Bits, Policy
 from automl.space import Pairwise, Space, Variable, bit_options, channel_counts
 
@@ -38,17 +39,19 @@ class BitsSensitivity:
         space: The choices.
         sensitivity_of: The sensitivity of a network.
         model: A copy of the database's model, which is changed and restored.
+        passes: Of that model, begun where it is changed; None where each is to be whole.
     """
 
     def __init__(
         self,
         rounded: JointDatabase,
         space: Space,
-        sensitivity_of: Callable[[nn.Module], float],
+        sensitivity_of: Callable[[Callable[[Tensor], Any]], float],
         model: nn.Module,
+        passes: ResumedPasses | None = None,
     ) -> None:
         self._rounded, self._space, self._sensitivity_of = rounded, space, sensitivity_of
-        self._model = model
+        self._model, self._passes = model, passes
         self._found: dict[tuple[str, Bits, int], float] = {}
         self._plans: dict[tuple[str, int], Plan] = {}
         #: Per layer and group that it reads, [counts, bits]: what its sensitivity gains.
@@ -109,9 +112,15 @@ class BitsSensitivity:
         if key not in self._found:
             model, plan = self._model, self._plans[layer, activations]
             with self._written(layer, key[1]):
-                rounded = QuantizedModel(model, plan, self._qparams, {})
-                self._found[key] = self._sensitivity_of(rounded if plan.inputs else model)
+                rounded = QuantizedModel(model, plan, self._qparams, {}) if plan.inputs else model
+                self._found[key] = self._sensitivity_of(self._begun(layer, plan, rounded))
         return self._found[key]
+
+    def _begun(self, layer: str, plan: Plan, made: nn.Module) -> Callable[[Tensor], Any]:
+        """Passes of a network in which one layer is rounded, begun where a plan first rounds."""
+        if self._passes is None:
+            return made
+        return self._passes.since((layer,), {*plan.inputs, *plan.rounding.outputs}, made)
 
     @contextmanager
     def _written(self, layer: str, bits: Bits) -> Iterator[None]:
