@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import model, request, task, write_table
+from tiny import batches, model, request, task, write_table
 from torch import Tensor, nn
 
 from automl.errors import InfeasibleError, ModelError
@@ -18,6 +18,7 @@ from automl.pipeline import search
 from automl.pipeline.results import held_notes, write_front
 from automl.policy.file import read_policy
 from automl.userdata import checked_score
+from automl.userdata.data import Data
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,21 @@ def test_an_export_that_is_refused_loses_nothing_else(
 def test_an_agent_without_a_warm_start_says_so(board: Path, tmp_path: Path) -> None:
     asked = request(board, tmp_path / "run", "60%", agent="uniform", warm_start=False)
     assert "uniform has no warm start to do without" in search(asked).notes
+
+
+@pytest.mark.parametrize(("inputs", "said"), [(8, True), (16, False)])
+def test_fewer_inputs_than_a_layer_needs_are_said(
+    board: Path, tmp_path: Path, inputs: int, said: bool
+) -> None:
+    data = Data(batches(1, 8, 8), batches(2, 5, 1), batches(3, 4))
+    asked = request(board, tmp_path / "run", "60%", task=dataclasses.replace(task(), data=data))
+    notes = search(dataclasses.replace(asked, calibration=inputs)).notes
+    note = (
+        f"fewer calibration inputs than head need to be refitted freely: {inputs} of 16;"
+        " such layers are held to their weights"
+    )
+    assert (note in notes) is said
+    assert any("refitted freely" in each for each in notes) is said
 
 
 def test_what_is_written_is_what_is_said(board: Path, tmp_path: Path) -> None:
