@@ -173,6 +173,11 @@ def test_choices(tmp_path: Path) -> None:
     assert "rank-spatial" in printed[1]
 
 
+def test_proxies(tmp_path: Path) -> None:
+    printed = follow("docs/proxies.md", tmp_path)
+    assert "measured latency" in printed[0]
+
+
 def test_delivery(tmp_path: Path) -> None:
     printed = follow("docs/delivery.md", tmp_path)
     assert "source: smaller.py (largest difference from PyTorch" in printed[1]

@@ -44,6 +44,7 @@ PROXIES: Final[dict[str, dict[str, str]]] = {
     "refit": {},
     "adaptive-bn": {"proxy": "adaptive-bn"},
     "20 steps in the loop": {"recover_in_loop": "kd:20steps"},
+    "supernet of 60 steps": {"supernet": "60steps"},
 }
 #: What needs no network.
 SUM: Final = "sum of sensitivities"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from automl.errors import UsageError
-from automl.options.kinds import recovery_of
-from automl.options.recovering import AskedRecovery, AskedSteps, parse_steps
+from automl.options.kinds import recovery_of, supernet_of
+from automl.options.recovering import AskedRecovery, AskedSteps, AskedSupernet, parse_steps
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,29 @@ def test_steps_of_a_candidate_are_read(text: str, asked: AskedSteps) -> None:
 def test_steps_that_are_none_are_answered_with_what_would_do(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse_steps(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("30min", AskedSupernet(seconds=1800.0)),
+        ("500steps", AskedSupernet(steps=500)),
+        (" 1 step ", AskedSupernet(steps=1)),
+    ],
+)
+def test_how_long_a_supernet_is_trained_is_read(text: str, asked: AskedSupernet) -> None:
+    assert supernet_of(text) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("500", "write 30min or 500steps, found '500'"),
+        ("0steps", "write 30min or 500steps"),
+        ("steps", "write 30min or 500steps"),
+        ("soon", "expected a time such as"),
+    ],
+)
+def test_what_is_neither_steps_nor_a_time_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        supernet_of(text)

@@ -12,7 +12,7 @@ from tiny import loaders, model, request, write_table
 
 import automl
 from automl.errors import OptionError, StudyError
-from automl.pipeline import SearchRequest, search
+from automl.pipeline import Event, SearchRequest, search
 from automl.pipeline.searching import prepare
 from automl.policy import Policy, read_policy
 from automl.recovery import ShortRecovery
@@ -78,7 +78,14 @@ def test_a_network_without_norms_is_refused_before_it_is_priced(
         ({"proxy": "adaptive-bn", "choices": "channels,bits"}, "more may be chosen"),
         ({"recover_in_loop": "kd:20"}, "write kd:20steps"),
         ({"recover_in_loop": "20steps"}, "more may be chosen"),
-        ({"recover_in_loop": "20steps", "proxy": "adaptive-bn"}, "two ways to rank candidates"),
+        (
+            {"recover_in_loop": "20steps", "proxy": "adaptive-bn"},
+            "is one way to rank candidates and",
+        ),
+        ({"supernet": "30"}, "write 30min or 500steps"),
+        ({"supernet": "30mins"}, "expected a time such as"),
+        ({"supernet": "0steps"}, "write 30min or 500steps"),
+        ({"supernet": "30min", "recover_in_loop": "20steps"}, "is one way to rank candidates and"),
         (
             {"recover_in_loop": "20steps", "choices": "channels", "workers": 2},
             "your loader, which is in this process",
@@ -129,3 +136,37 @@ def test_a_search_that_was_ended_goes_on_to_the_same_end(
 def test_losses_that_candidates_cannot_have_are_refused(board: Path) -> None:
     with pytest.raises(OptionError, match="hints reads places inside the network"):
         prepare(asked(board, "run", recover_in_loop="kd+hints:3steps"))
+
+
+SUPERNET = {"supernet": "6steps"}
+
+
+def test_candidates_are_slices_of_a_supernet_that_is_kept(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = search(asked(board, "run", **SUPERNET))
+    assert (result.out / "supernet.pt").is_file()
+    front = read_policy(next((result.out / "front").glob("*.json")))
+    assert front.scored_on.endswith("slices of a supernet of 6steps")
+    usual = prepare(asked(board, "usual"))
+    made = usual.make(result.policy.policy).state_dict()  # no slice is delivered
+    assert all(torch.equal(value, made[name]) for name, value in result.model.state_dict().items())
+    monkeypatch.setattr("automl.recovery.supernet.Supernet._step", None)  # not trained again
+    again = prepare(asked(board, "run", **SUPERNET))
+    assert again.evaluate(result.policy.policy) == pytest.approx(front.score)
+
+
+def test_a_supernet_that_was_killed_goes_on(board: Path) -> None:
+    whole = prepare(asked(board, "whole", **SUPERNET))
+
+    def ended(event: Event) -> None:
+        if event.stage == "training a supernet" and event.done >= 50:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("automl.recovery.supernet._EVERY", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            search(asked(board, "run", **SUPERNET), ended)
+    policy = Policy({"stem": 8}, removed=frozenset({"block"}))
+    again = prepare(asked(board, "run", **SUPERNET))
+    assert again.evaluate(policy) == whole.evaluate(policy)

@@ -41,6 +41,8 @@ from .merges import rows_of as rows_of
 from .merges import window_of as window_of
 from .merging import merge_layers as merge_layers
 from .merging import merged_trace as merged_trace
+from .normed import re_estimate_norms as re_estimate_norms
+from .normed import smaller_with_norms as smaller_with_norms
 from .operators import base_name as base_name
 from .outputs import column_scales as column_scales
 from .outputs import judged_tensors as judged_tensors

@@ -236,12 +236,19 @@ def adapt_norms(
             norm.weight.copy_(norm.weight.sign() * (variance + norm.eps).sqrt())
             norm.bias.copy_(mean)
             matched += 1
-    _take_again(model, norms, batches)
+    take_again(model, norms, batches)
     return matched
 
 
-def _take_again(model: nn.Module, norms: Sequence[Any], batches: Iterable[Tensor]) -> None:
-    """The statistics of norms, as means over batches."""
+@torch.no_grad()
+def take_again(model: nn.Module, norms: Sequence[Any], batches: Iterable[Tensor]) -> None:
+    """The statistics of norms, as means over batches, in place.
+
+    Args:
+        model: In evaluation mode.
+        norms: Of it.
+        batches: Inputs, [images, ...] each.
+    """
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

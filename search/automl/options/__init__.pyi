@@ -11,6 +11,7 @@ from .kinds import SWITCH as SWITCH
 from .kinds import Kind as Kind
 from .kinds import method as method
 from .kinds import recovery_of as recovery_of
+from .kinds import supernet_of as supernet_of
 from .kinds import text as text
 from .kinds import texts as texts
 from .kinds import whole as whole
@@ -20,6 +21,7 @@ from .proxies import ADAPTIVE_BN as ADAPTIVE_BN
 from .proxies import REFIT as REFIT
 from .recovering import AskedRecovery as AskedRecovery
 from .recovering import AskedSteps as AskedSteps
+from .recovering import AskedSupernet as AskedSupernet
 from .recovering import parse_steps as parse_steps
 from .search import CALIBRATION as CALIBRATION
 from .search import MEMORY as MEMORY

@@ -15,7 +15,13 @@ from automl.example import find_example
 from automl.methods import registry
 from automl.options.choices import check_choices
 from automl.options.proxies import check_proxy
-from automl.options.recovering import AskedRecovery, parse_recovery, parse_steps
+from automl.options.recovering import (
+    AskedRecovery,
+    AskedSupernet,
+    parse_recovery,
+    parse_steps,
+    parse_supernet,
+)
 from automl.policy import parse_precisions
 from automl.units import MOST_SEED, parse_budget
 
@@ -305,9 +311,26 @@ def _steps(value: Any) -> str:
     return value
 
 
+def supernet_of(text: str) -> AskedSupernet:
+    """How long a supernet is trained.
+
+    Raises:
+        UsageError: It is neither steps nor a time.
+    """
+    return parse_supernet(text, _duration)
+
+
+def _supernet(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected("a time or steps such as 30min or 500steps", value)
+    supernet_of(value)
+    return value
+
+
 SWITCH: Final = Kind(_switch)
 PROXY: Final = Kind(check_proxy, "NAME")
 RECOVERY_STEPS: Final = Kind(_steps, "LIST:Nsteps")
+SUPERNET: Final = Kind(_supernet, "30min|Nsteps")
 RECOVERY: Final = Kind(_recovery, "EPOCHS|LIST:EPOCHS")
 PATH: Final = Kind(_path, "FILE")
 EXPORT: Final = Kind(_export, "FILE")

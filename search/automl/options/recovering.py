@@ -99,6 +99,32 @@ def parse_steps(text: str) -> AskedSteps:
     return AskedSteps(asked.terms, asked.epochs)
 
 
+@dataclass(frozen=True, slots=True)
+class AskedSupernet:
+    """How long a supernet is trained: steps, or seconds where these are 0."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def parse_supernet(text: str, duration: Callable[[str], float]) -> AskedSupernet:
+    """Read how long a supernet is trained.
+
+    Args:
+        text: As it is written.
+        duration: Gives seconds of a time, and raises UsageError where it is none.
+
+    Raises:
+        UsageError: It is neither steps nor a time.
+    """
+    found = re.fullmatch(r"([0-9]{1,6}) ?steps?", text.strip())
+    if found is not None and int(found[1]):
+        return AskedSupernet(steps=int(found[1]))
+    if re.fullmatch(r"[0-9.]*", text.strip()) or "step" in text:
+        raise UsageError(f"expected a time or steps: write 30min or 500steps, found {text!r:.60}")
+    return AskedSupernet(seconds=duration(text))
+
+
 def _epochs(text: str) -> int:
     if len(text) > 6:
         raise UsageError(f"{text[:20]} epochs are more than anybody waits for")

@@ -30,6 +30,7 @@ from automl.options.kinds import (
     RECOVERY_STEPS,
     RESOLUTIONS,
     SEED,
+    SUPERNET,
     SWITCH,
     method,
     method_with_options,
@@ -181,6 +182,13 @@ class SearchOptions(SpaceOptions):
         help="Train each candidate before it is scored: kd:20steps; see automl methods terms.",
         shown="no training",
     )
+    supernet: str | None = option(
+        SUPERNET,
+        None,
+        help="Rank candidates as slices of one network that is trained for so long first (sandwich"
+        " rule); kept in the run folder.",
+        shown="none",
+    )
     trials: int | None = option(
         whole(1),
         None,
@@ -327,6 +335,7 @@ class SearchOptions(SpaceOptions):
             for name, given in (
                 ("proxy", self.proxy != REFIT),
                 ("recover_in_loop", self.recover_in_loop is not None),
+                ("supernet", self.supernet is not None),
             )
             if given
         ]
@@ -334,7 +343,9 @@ class SearchOptions(SpaceOptions):
             return
         if len(asked) > 1:
             raise OptionError(
-                asked[1], f"and {asked[0]} are two ways to rank candidates: give one", options=asked
+                asked[1],
+                f"is one way to rank candidates and {asked[0]} another: give one of them",
+                options=asked,
             )
         opened = self.opened
         rounds = opened.bits and self.precisions != ("float",)

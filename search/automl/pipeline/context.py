@@ -300,7 +300,7 @@ def make_context(
     )
     score, validation = reference.ranking.score, request.task.data.validation
     settings = refit_in_the_loop(network.costs.dense.macs)
-    candidates = make_candidates(request, compressor, network.space, settings)
+    candidates = make_candidates(request, compressor, network.space, settings, on_event)
     evaluator = Evaluator(
         compressor, validation, score, settings, seed=request.seed, candidates=candidates
     )

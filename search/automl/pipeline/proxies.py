@@ -9,12 +9,20 @@ from typing import Final
 from torch import nn
 
 from automl.compression import AdaptiveNorms, Compressor, RefitSettings
-from automl.errors import OptionError
-from automl.network import TracedModel
-from automl.options import REFIT, AskedSteps, SearchOptions, parse_steps
-from automl.pipeline.requests import SearchRequest, Task
+from automl.errors import OptionError, StudyError
+from automl.network import TracedModel, with_norms
+from automl.options import REFIT, AskedSteps, AskedSupernet, SearchOptions, parse_steps, supernet_of
+from automl.pipeline.requests import Event, OnEvent, SearchRequest, Task
 from automl.policy import Policy
-from automl.recovery import TERMS, RecoveryData, RecoveryRecipe, ShortRecovery
+from automl.recovery import (
+    TERMS,
+    RecoveryData,
+    RecoveryRecipe,
+    ShortRecovery,
+    SlicedWeights,
+    Supernet,
+    TrainingLimit,
+)
 from automl.space import Space, channel_counts
 from automl.userdata import has_classes
 
@@ -22,6 +30,10 @@ from automl.userdata import has_classes
 Candidates = Callable[[Policy], nn.Module]
 #: Calibration inputs that a candidate's norms take their statistics on as they are put back.
 _INPUTS: Final = 256
+#: How many of them are a batch, of slices of a supernet.
+_BATCH: Final = 64
+#: In the run folder: its weights, as it is trained.
+SUPERNET: Final = "supernet.pt"
 #: Passes over the data that a candidate's steps never come to.
 _ENDLESS: Final = 1_000_000
 
@@ -33,10 +45,9 @@ def check_proxied(request: SearchRequest, traced: TracedModel) -> None:
         OptionError: There is no batch norm that could be re-estimated; or a loss that has no
             targets, or that compares what no two networks of other widths have in common.
     """
-    if request.proxy != REFIT and not traced.norm_scales:
-        raise OptionError(
-            "proxy", f"{request.proxy} re-estimates batch norms, and this network has none"
-        )
+    for name, given in (("proxy", request.proxy != REFIT), ("supernet", request.supernet)):
+        if given and not traced.norm_scales:
+            raise OptionError(name, "re-estimates batch norms, and this network has none")
     if request.recover_in_loop is None:
         return
     labelled = all(targets is not None for _, targets in request.task.data.validation)
@@ -57,6 +68,8 @@ def proxied(options: SearchOptions) -> str:
     if options.recover_in_loop is not None:
         asked = parse_steps(options.recover_in_loop)
         return f"refitted and trained by {'+'.join(asked.terms)} for {asked.steps} steps"
+    if options.supernet is not None:
+        return f"slices of a supernet of {options.supernet}"
     return "" if options.proxy == REFIT else "raw L1 filters, norms re-estimated"
 
 
@@ -66,7 +79,11 @@ def ranked_as(options: SearchOptions) -> str:
 
 
 def make_candidates(
-    request: SearchRequest, compressor: Compressor, space: Space, settings: RefitSettings
+    request: SearchRequest,
+    compressor: Compressor,
+    space: Space,
+    settings: RefitSettings,
+    on_event: OnEvent,
 ) -> Candidates | None:
     """What makes the candidates that are ranked; None where they are refitted and no more.
 
@@ -75,10 +92,16 @@ def make_candidates(
         compressor: Of the network.
         space: What may be chosen.
         settings: Of a candidate's refit.
+        on_event: Told of progress.
+
+    Raises:
+        StudyError: A supernet of another search is in the run folder.
     """
     if request.recover_in_loop is not None:
         asked = parse_steps(request.recover_in_loop)
         return _short_recovery(asked, compressor, settings, request.task, request.seed)
+    if request.supernet is not None:
+        return _supernet(supernet_of(request.supernet), compressor, space, request, on_event)
     if request.proxy == REFIT:
         return None
     groups = (each for each in space.variables if each.kind == "channels")
@@ -88,17 +111,55 @@ def make_candidates(
 def _short_recovery(
     asked: AskedSteps, compressor: Compressor, settings: RefitSettings, task: Task, seed: int
 ) -> ShortRecovery:
-    training, dense = task.data.training, compressor.traced.model
-    data = RecoveryData(
-        [*task.data.calibration] if training is None else training,
-        loaders=() if training is None else (training.source,),
-        seed=seed,
-    )
+    dense = compressor.traced.model
     return ShortRecovery(
         partial(compressor.make, settings=settings),
         dense,
         RecoveryRecipe(asked.terms, _ENDLESS, asked.steps),
-        data,
+        _trained_on(task, seed),
         [compressor.images[:_INPUTS]],
         classes=has_classes(dense, task.data),
     )
+
+
+def _supernet(
+    asked: AskedSupernet,
+    compressor: Compressor,
+    space: Space,
+    request: SearchRequest,
+    on_event: OnEvent,
+) -> Supernet:
+    """Trained, or read where it was trained before.
+
+    Raises:
+        StudyError: What is in its place is of another search, or it cannot be written.
+    """
+    dense, network = compressor.traced.model, compressor.traced.network
+    inputs = compressor.images[:_INPUTS].split(_BATCH)
+    made = Supernet(
+        SlicedWeights(with_norms(dense, inputs), network, compressor.database.kept),
+        space,
+        dense,
+        _trained_on(request.task, request.seed),
+        inputs,
+        classes=has_classes(dense, request.task.data),
+    )
+    path, limit = request.out / SUPERNET, TrainingLimit(asked.steps, asked.seconds)
+    try:
+        made.train(
+            limit,
+            path,
+            lambda share: on_event(Event("training a supernet", int(100 * share), 100)),
+        )
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}"
+        raise StudyError(message, options=("out",)) from error
+    return made
+
+
+def _trained_on(task: Task, seed: int) -> RecoveryData:
+    """The training data; the calibration inputs where that can be read only once."""
+    training = task.data.training
+    if training is None:
+        return RecoveryData([*task.data.calibration], seed=seed)
+    return RecoveryData(training, loaders=(training.source,), seed=seed)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from automl.errors import UsageError
-from automl.network import TracedModel, kept_positions, norms_behind, slice_side, smaller
+from automl.network import TracedModel, norms_behind, smaller_with_norms
 from automl.policy import Policy
 
 Tensor = torch.Tensor
@@ -39,12 +39,8 @@ def cut_weights(
     whole = copy.deepcopy(dense).cpu().eval()
     whole.load_state_dict(values)
     groups, removed = traced.network.groups, frozenset(policy.removed)
-    left = smaller(whole, groups, kept, removed)
     norms = norms_behind(whole, torch.zeros(traced.network.input_shape))
-    for (layer, side), positions in kept_positions(whole, groups, kept).items():
-        gone = any(layer == part or layer.startswith(f"{part}.") for part in removed)
-        if side != "in" and layer in norms and not gone:
-            slice_side(left.get_submodule(norms[layer]), "out", positions)
+    left = smaller_with_norms(whole, norms, groups, kept, removed)
     found, made = left.state_dict(), {}
     for name, value in student.items():
         first = found.get(name)

@@ -48,7 +48,7 @@ WAIT_SECONDS: Final = 6 * 3600.0
 _UNPRICED: Final = frozenset(
     (
         *("importance", "compensation", "reconstruction", "quantization", "calibration", "score"),
-        *("proxy", "recover_in_loop"),
+        *("proxy", "recover_in_loop", "supernet"),
         *("budget", "agent", "warm_start", "full_scores", "trials", "time", "out", "storage"),
         *("resume", "workers", "ray", "score_timeout", "memory"),
     )

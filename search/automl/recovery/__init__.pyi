@@ -31,5 +31,8 @@ from .recipe import RecoveryRecipe as RecoveryRecipe
 from .recipe import read_recipe as read_recipe
 from .rungs import Climber as Climber
 from .rungs import Rung as Rung
+from .sliced_weights import SlicedWeights as SlicedWeights
 from .starts.registry import STARTS as STARTS
+from .supernet import Supernet as Supernet
+from .supernet import TrainingLimit as TrainingLimit
 from .terms.registry import TERMS as TERMS

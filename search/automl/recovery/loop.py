@@ -222,7 +222,7 @@ class _Run:
             self._look()
 
     def _step(self, inputs: Tensor, targets: Any, number: int) -> float:
-        rate = self._recipe.learning_rate * self._rate(number)
+        rate = self._recipe.rate_at(self._share(number))
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         moment = Moment(self._progress.step, self._share(number), rate)
@@ -264,13 +264,6 @@ class _Run:
         if recipe.epochs == 1:
             return 0.5 * number / (number + 100)  # nobody knows how long it is
         return self._progress.epoch / recipe.epochs
-
-    def _rate(self, number: int) -> float:
-        """Share of the learning rate at a step of this epoch."""
-        done, recipe = self._share(number), self._recipe
-        if done < recipe.warmup:
-            return done / recipe.warmup
-        return 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
 
     def _delivered(self) -> dict[str, Tensor]:
         """A copy of the weights that would be delivered now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +86,13 @@ class RecoveryRecipe:
             UsageError: There is none of that name.
         """
         return STARTS.build(self.start)
+
+    def rate_at(self, share: float) -> float:
+        """The learning rate when a share of the training is done: a warm-up, then a cosine."""
+        if share < self.warmup:
+            return self.learning_rate * (share / self.warmup)
+        angle = math.pi * (share - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * (0.5 * (1 + math.cos(angle)))
 
     @property
     def digest(self) -> str:
