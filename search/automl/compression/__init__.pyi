@@ -4,6 +4,9 @@ from .blocks.base import Stage as Stage
 from .blocks.building import Built as Built
 from .blocks.building import build as build
 from .blocks.building import put as put
+from .blocks.gates import gate_factors as gate_factors
+from .blocks.gates import leave_out as leave_out
+from .blocks.gates import without_gates as without_gates
 from .blocks.library import Library as Library
 from .blocks.library import chosen_alternatives as chosen_alternatives
 from .blocks.registry import BLOCKS as BLOCKS

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import nn
 
+from automl.compression.blocks.gates import gates_left_out, without_gates
 from automl.compression.blocks.library import Library, chosen_alternatives
 from automl.compression.config import CompressionConfig
 from automl.compression.database import Database, build_database, database_of
@@ -219,12 +220,14 @@ class Compressor:
                 finite; it names the layer.
             SpaceError: A further choice that cannot be made.
         """
+        gates = gates_left_out(self.traced.network, policy)
+        policy = without_gates(self.traced.network, policy)
         parts = further_parts(self.traced.model, policy)
         merged = merged_chains(self.traced, policy, parts)
         others = chosen_alternatives(self.traced, policy, parts)
         made = (*merged, *(self.library.units[name].chain for name in others))
         runs, plan = self._planned(policy, parts, made)
-        if plan.bits and not (finish or parts or made):
+        if plan.bits and not (finish or parts or made or gates):
             shown = self._memory.parts(
                 lambda here: resized(self.images[here], policy.resolution), len(self.images)
             )
@@ -233,6 +236,7 @@ class Compressor:
         kept = self._kept(policy)
         self.merging.put(model, merged, kept)
         self.library.put(model, others, kept)
+        self.library.leave_out(model, gates, kept)
         if not (finish or plan.bits):
             return in_place(model, parts, lambda name: self.joint.moments_read(name, policy))
         if not (plan.bits or parts or made or policy.removed or self.database.kept(policy)):
@@ -266,6 +270,7 @@ class Compressor:
             QuantizationError: Bits of a layer that is none or whose bits cannot be chosen.
             SpaceError: A further choice that cannot be made.
         """
+        policy = without_gates(self.traced.network, policy)
         parts = further_parts(self.traced.model, policy)
         units = {unit.name: unit for unit in units_of(self.traced.network)}
         others = chosen_alternatives(self.traced, policy, parts)

@@ -298,16 +298,20 @@ class Builder:
         merges = [name for name, layers in self._merged.items() if plan.layer.name in layers]
         parts = [("block", plan.block), *(("merge", name) for name in merges)]
         positions = self.space.positions
-        gates = [(positions[part], _DENSE) for part in parts if part in positions]
-        return (*gates, *(gate for gate, gone in self._replaced if plan.layer.name in gone))
+        gates: list[Gate] = [(positions[part], _DENSE) for part in parts if part in positions]
+        for position, gone in self._replaced:
+            runs = tuple(plan.layer.name not in each for each in gone)
+            if not all(runs):
+                gates.append((position, runs))
+        return tuple(gates)
 
     @cached_property
-    def _replaced(self) -> tuple[tuple[Gate, frozenset[str]], ...]:
-        """Per variable that has others run: when its layers do, and which they are."""
+    def _replaced(self) -> tuple[tuple[int, tuple[frozenset[str], ...]], ...]:
+        """Per variable that has others run: by its options, which layers do not."""
         return tuple(
             (
-                (position, (*[False] * (len(variable.options) - 1), True)),
-                kind.gone(self.network, variable.name),
+                position,
+                tuple(kind.gone(each, self.network, variable.name) for each in variable.options),
             )
             for position, variable, kind in self._replacing
         )

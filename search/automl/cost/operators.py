@@ -133,17 +133,12 @@ class _Made:
     @cached_property
     def _replacing(self) -> tuple[tuple[AnyKind, str, Any], ...]:
         """Choices that have others run in the place of layers: (kind, part, option)."""
-        chosen = (
-            (*each, each[0].running(each[2], self.network, each[1]))
-            for each in further_choices(self.policy)
-            if each[0].replaces
-        )
-        return tuple((kind, part, option) for kind, part, option, runs in chosen if runs)
+        return tuple(each for each in further_choices(self.policy) if each[0].replaces)
 
     @cached_property
     def _replaced(self) -> frozenset[str]:
-        """Layers in whose place others run."""
-        each = (kind.gone(self.network, part) for kind, part, _ in self._replacing)
+        """Layers in whose place others run, or nothing."""
+        each = (kind.gone(option, self.network, part) for kind, part, option in self._replacing)
         return frozenset().union(*each)
 
     @cached_property

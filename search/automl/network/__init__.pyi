@@ -22,7 +22,6 @@ from .layers import ChannelGroup as ChannelGroup
 from .layers import Extent as Extent
 from .layers import Layer as Layer
 from .layers import LayerPlan as LayerPlan
-from .layers import MergeableLayers as MergeableLayers
 from .layers import Network as Network
 from .layers import Parameters as Parameters
 from .layers import Side as Side
@@ -60,6 +59,8 @@ from .recorded import Call as Call
 from .recorded import Trace as Trace
 from .recorded import addresses as addresses
 from .removal import remove as remove
+from .replaceable import Gate as Gate
+from .replaceable import MergeableLayers as MergeableLayers
 from .resumed import ResumedPasses as ResumedPasses
 from .splicing import place_of as place_of
 from .splicing import spliced as spliced

@@ -1,9 +1,10 @@
 """What is handed on in place of a part that is left out: the value that enters it, or nothing.
 
-Four kinds of parts can go. A block gives its input plus something: what enters it leaves it. A
+Five kinds of parts can go. A block gives its input plus something: what enters it leaves it. A
 branch is added by whoever called it to what it was made from: without it the sum is its other
 operand. A layer of a plain chain reads and writes values of one shape; so does a module of one,
-such as a block of RepVGG, whose branches all have weights.
+such as a block of RepVGG, whose branches all have weights. A gate multiplies the channels of its
+input by numbers that it makes of it, as squeeze-and-excitation does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _VIEWS: Final = names(
     "unsqueeze movedim swapaxes"
 )
 _CHAINED: Final = ("conv", "conv_transpose", "linear")
-Kind = Literal["block", "branch", "layer", "chain"]
+Kind = Literal["block", "branch", "layer", "chain", "gate"]
 #: A value on the way, and whether something was added to it since.
 _Place = tuple[int, bool]
 
@@ -91,7 +92,8 @@ class Bypasses:
         """How a value goes past a module; None where none does."""
         if name not in self._trace.modules:
             return self._past_layer(name)
-        return self._through(name) or self._beside(name) or self._past_chain(name)
+        found = self._through(name) or self._beside(name) or self._past_chain(name)
+        return found or self._past_gate(name)
 
     def gone_with(self, name: str, past: Bypass) -> set[Address]:
         """The operations that are left out with a part."""
@@ -219,6 +221,28 @@ class Bypasses:
         if ends is None or not self._is_link(at, enters, leaves):
             return None
         return Bypass("chain", enters, leaves, ends=ends)
+
+    def _past_gate(self, name: str) -> Bypass | None:
+        """Past a module that multiplies each channel of its map by a number made of the map."""
+        inputs, outputs = self._trace.modules[name]
+        if not name or len(inputs) != 1 or not self._is_single(name):
+            return None
+        (enters,), (leaves,) = inputs, outputs
+        last, inside = self._producers.get(leaves), {*self._inside.get(name, ())}
+        if last is None or last.step.op.rstrip("_") != "mul" or self._at(last) not in inside:
+            return None
+        others = [value for value in last.inputs if value != enters]
+        wide = self.shapes[enters]
+        if len(last.inputs) != 2 or len(others) != 1 or len(wide) != 4 or wide[2:] == (1, 1):
+            return None
+        if self.shapes[others[0]] != (*wide[:2], 1, 1):
+            return None
+        private = inside - {self._at(last)}
+        written = [value for at in private for value in self._trace.calls[at].outputs]
+        readers = (self._at(user) for value in written for user in self._users.get(value, ()))
+        weighs = any(self._trace.calls[at].step.op in _CHAINED for at in private)
+        alone = inside.issuperset(readers) and not {*written} & {*self._trace.output}
+        return Bypass("gate", enters, leaves) if weighs and alone else None
 
     def _ends(self, calls: list[Call], enters: int, leaves: int) -> Ends | None:
         """The layers of a module that read what enters it, and write what leaves it."""

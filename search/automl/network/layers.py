@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
+from automl.network.replaceable import Gate, MergeableLayers
+
 CONVOLUTIONS: Final = (
     "conv2d",
     "depthwise_conv2d",
@@ -221,22 +223,6 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeableLayers:
-    """Layers that follow each other and can become one, which drops what is between them.
-
-    Attributes:
-        name: Of the first.
-        chain: All of them, in their order: two, or more where those between are depthwise.
-        layers, groups: Names of priced layers and channel groups that no longer are.
-    """
-
-    name: str
-    chain: tuple[str, ...]
-    layers: tuple[str, ...]
-    groups: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Parameters:
     """What of a network's parameters is counted with a layer. Each is counted once in a network.
 
@@ -354,6 +340,7 @@ class Network:
         fingerprint: Names and shapes of all weights, hashed; tells one model from another.
         boundaries: Where values go from one layer's precision to another's.
         merges: Layers that can become one, in network order.
+        gates: Gates of channels that can be left out, in network order.
     """
 
     plans: tuple[LayerPlan, ...]
@@ -365,6 +352,7 @@ class Network:
     fingerprint: str = ""
     boundaries: tuple[Boundary, ...] = ()
     merges: tuple[MergeableLayers, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -16,10 +16,10 @@ from automl.network.layers import (
     Extent,
     Layer,
     LayerPlan,
-    MergeableLayers,
     Network,
     Parameters,
 )
+from automl.network.replaceable import MergeableLayers
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from automl.network.carried import Carry, unload
 from automl.network.composing import LinearMap, composed, outlined, padding_of
 from automl.network.forward_tracer import Address, leaf_kind
 from automl.network.groups import Grouping
-from automl.network.layers import LayerPlan, MergeableLayers
+from automl.network.layers import LayerPlan
 from automl.network.merges import Chain, Window, spans
 from automl.network.operators import is_elementwise
 from automl.network.outputs import output_tensors
 from automl.network.recorded import Call, Trace
+from automl.network.replaceable import MergeableLayers
 from automl.network.surgery import replace_layer, smaller
 
 Tensor = torch.Tensor

@@ -17,6 +17,7 @@ from automl.network.bypass import Bypass, Bypasses
 from automl.network.first_runs import find_example, refuse_quantized
 from automl.network.fold import copied, fold
 from automl.network.forward_tracer import Address
+from automl.network.gates import find_gates
 from automl.network.groups import Grouping, Slot, group_channels
 from automl.network.headed import LayerLines, lines_of
 from automl.network.held import find_caches
@@ -26,7 +27,6 @@ from automl.network.layers import (
     Block,
     Layer,
     LayerPlan,
-    MergeableLayers,
     Network,
     Unprunable,
     Width,
@@ -38,6 +38,7 @@ from automl.network.parameters import with_parameters
 from automl.network.precision import Flow
 from automl.network.recorded import Call, Trace
 from automl.network.removal import note_bypasses
+from automl.network.replaceable import MergeableLayers
 from automl.network.resolutions import input_sizes
 from automl.network.trace import record
 from automl.network.trial_cuts import unsound_parts
@@ -241,7 +242,8 @@ def _network(
         plan = widths.plan(line, rungs, within.get(call.step.address, ""))
         plans.append(replace(plan, owner=flow.owner(call)))
     plans = with_parameters(plans, priced.calls, trace, model, tuple(blocks))
-    merges = find_merges(model, trace, grouping, zip(priced.calls, plans, strict=True), example)
+    of = [*zip(priced.calls, plans, strict=True)]
+    merges = find_merges(model, trace, grouping, of, example)
     return Network(
         tuple(plans),
         grouping.groups,
@@ -250,6 +252,7 @@ def _network(
         tuple(priced.sizes),
         boundaries=find_boundaries(flow, grouping, list(priced.sizes.values()), within),
         merges=merges,
+        gates=find_gates(model, trace, bypasses, of, example),
     )
 
 

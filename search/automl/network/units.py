@@ -7,6 +7,7 @@ from typing import Final
 
 from automl.network.layers import LayerPlan, Network
 from automl.network.merges import Chain, chains, rows_of
+from automl.network.replaceable import Gate
 
 _CONVOLUTIONS: Final = ("conv2d", "depthwise_conv2d")
 
@@ -20,12 +21,14 @@ class BlockUnit:
         plans: The convolutions, in their order.
         layers, groups: Names of priced layers and channel groups that are no more where something
             else runs.
+        gate: The gate whose layers these convolutions are; None for others.
     """
 
     name: str
     plans: tuple[LayerPlan, ...]
     layers: tuple[str, ...]
     groups: tuple[str, ...]
+    gate: Gate | None = None
 
     @property
     def chain(self) -> Chain:
@@ -55,6 +58,7 @@ def units_of(network: Network) -> tuple[BlockUnit, ...]:
     block, or in none, of which the first and the last read and write all channels.
     """
     plans = {plan.layer.name: plan for plan in network.plans}
+    gates = {gate.chain: gate for gate in network.gates}
     found = []
     for row in rows_of(network.merges):
         (chain,) = chains(row, [merge.name for merge in row])
@@ -63,6 +67,7 @@ def units_of(network: Network) -> tuple[BlockUnit, ...]:
             tuple(plans[name] for name in chain),
             tuple(dict.fromkeys(name for merge in row for name in merge.layers)),
             tuple(dict.fromkeys(name for merge in row for name in merge.groups)),
+            gates.get(chain),
         )
         if _is_whole(unit):
             found.append(unit)

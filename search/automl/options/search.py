@@ -157,7 +157,7 @@ class SearchOptions(SpaceOptions):
         CHOICES,
         ("auto",),
         help="What may be chosen: channels,blocks,bits,resolution; merge for layers that become"
-        " one; fire,separable-relu,half-width for what is distilled to take the place of"
+        " one; fire,separable-relu,half-width,se-gone for what is distilled to take the place of"
         " convolutions (see automl methods blocks); and forms of layers: forms for those that pay"
         " on the target, or rank,taps,separable (see automl methods forms). auto is all but merge"
         " and what is distilled, with forms only where MACs alone are"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from automl import __version__
-from automl.compression import is_rounded
+from automl.compression import is_rounded, without_gates
 from automl.errors import UsageError
 from automl.export import (
     computes_integers,
@@ -30,7 +30,7 @@ def check_format(path: Path | None, policy: Policy, traced: TracedModel) -> None
     """
     if path is None or path.suffix == ".onnx":
         return
-    left = Flow(traced.trace, policy.removed).layers
+    left = Flow(traced.trace, without_gates(traced.network, policy).removed).layers
     for name, bits in policy.bits.items():
         if name in left and is_rounded(bits) and computes_integers(bits):
             raise UsageError(

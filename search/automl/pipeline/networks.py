@@ -17,6 +17,7 @@ from automl.compression import (
     merged_chains,
     put,
     running,
+    without_gates,
 )
 from automl.cost import LATENCY, Overhead, build_cost_model
 from automl.export import computes_integers, onnx_bytes, uncalibrated_onnx
@@ -182,6 +183,7 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
     Raises:
         ModelError: The exporter refuses the model.
     """
+    policy = without_gates(traced.network, policy)
     model, shape = network_of(traced, policy)
     scheme = scheme_of(header)
     if scheme is not None and any(map(computes_integers, policy.bits.values())):
@@ -202,7 +204,7 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
     """A network of the policy's shapes, first channels kept, and the shape of its input."""
     import torch
 
-    groups = traced.network.groups
+    groups, policy = traced.network.groups, without_gates(traced.network, policy)
     kept = {
         group.name: torch.arange(policy.channels.get(group.name, group.channels))
         for group in groups

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from automl.compression import without_gates
 from automl.errors import UsageError
 from automl.network import TracedModel, norms_behind, smaller_with_norms
 from automl.policy import Policy
@@ -38,7 +39,8 @@ def cut_weights(
     """
     whole = copy.deepcopy(dense).cpu().eval()
     whole.load_state_dict(values)
-    groups, removed = traced.network.groups, frozenset(policy.removed)
+    groups = traced.network.groups
+    removed = without_gates(traced.network, policy).removed
     norms = norms_behind(whole, torch.zeros(traced.network.input_shape))
     left = smaller_with_norms(whole, norms, groups, kept, removed)
     found, made = left.state_dict(), {}

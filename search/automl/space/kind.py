@@ -147,8 +147,8 @@ class ChoiceKind(ABC, Generic[T]):
         """The operators that a layer runs as, in their order; biases belong to the last of them."""
         return (layer,)
 
-    def gone(self, network: Network, part: str) -> frozenset[str]:
-        """Names of layers that are no more where an option of a part is other than the dense one.
+    def gone(self, option: T, network: Network, part: str) -> frozenset[str]:
+        """Names of layers that are no more where a part is an option; none of the dense one.
 
         Of kinds that replace layers.
         """

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from automl.compression import BlockForm, Built, block_form, build
+from automl.compression import BlockForm, Built, block_form, build, gate_factors, leave_out
+from automl.export import count_macs
 from automl.network import BlockUnit, TracedModel, trace_network, units_of
 from automl.testing.networks import SHAPE, drawn, made_images
 
@@ -56,7 +57,7 @@ class BlockContract:
 
     def units(self, traced: TracedModel) -> list[BlockUnit]:
         """Those that can become this."""
-        found = [unit for unit in units_of(traced.network) if self.form.stages(unit)]
+        found = [unit for unit in units_of(traced.network) if self.form.takes(unit)]
         assert found, "the drawn network has no such unit: override `traced`"
         return found
 
@@ -73,6 +74,9 @@ class BlockContract:
     def test_it_reads_and_writes_what_its_unit_does(self) -> None:
         """Maps of the same shape, and it ends in one convolution without a ReLU."""
         traced = self.traced()
+        if self.form.opens_gates:
+            self.check_without_gates(traced)
+            return
         for unit in self.units(traced):
             built, (last,) = self.begun(traced, unit), self.form.stages(unit)[-1].plans
             assert not self.form.stages(unit)[-1].relu
@@ -82,10 +86,26 @@ class BlockContract:
             wanted = (2, unit.last.layer.out_channels, *unit.last.layer.out_size)
             assert tuple(written.shape) == wanted
 
+    def check_without_gates(self, traced: TracedModel) -> None:
+        """Nothing runs in a gate's place, and the map keeps its shape and is scaled by readers."""
+        images = made_images(4)
+        for unit in self.units(traced):
+            assert unit.gate is not None
+            assert not self.form.stages(unit)
+            factors = gate_factors(traced.model, [unit.gate], images)[unit.gate.name]
+            whole = traced.model(images)
+            undo = leave_out(traced.model, unit.gate, factors)
+            left = count_macs(traced.model, SHAPE).macs
+            assert traced.model(images).shape == whole.shape
+            undo()
+            assert torch.equal(traced.model(images), whole)
+            gone = sum(plan.layer.macs for plan in unit.plans)
+            assert count_macs(traced.model, SHAPE).macs - left >= gone > 0
+
     def test_it_is_built_as_it_is_priced(self) -> None:
         """Its weights and biases, and the sizes of its maps, whatever channels around it stay."""
         traced = self.traced()
-        for unit in self.units(traced):
+        for unit in [] if self.form.opens_gates else self.units(traced):
             built = self.begun(traced, unit)
             enters, leaves = torch.arange(7), torch.arange(5)
             built.cut(enters, leaves)
@@ -107,7 +127,7 @@ class BlockContract:
         traced = self.traced()
         before = {name: value.clone() for name, value in traced.model.state_dict().items()}
         images = made_images(4)
-        for unit in self.units(traced):
+        for unit in [] if self.form.opens_gates else self.units(traced):
             one, other = (self.begun(traced, unit) for _ in range(2))
             entering = torch.randn(2, unit.first.layer.in_channels, *unit.first.layer.in_size)
             assert torch.equal(one(entering), other(entering))

@@ -57,9 +57,11 @@ class BlockForm(ABC):
 
     Attributes:
         name: As policies and the registry write it.
+        opens_gates: Whether nothing runs in its place, and the gate that the unit is of goes.
     """
 
     name: ClassVar[str]
+    opens_gates: ClassVar[bool] = False
 
     @abstractmethod
     def stages(self, unit: BlockUnit) -> tuple[Stage, ...]:
@@ -68,6 +70,10 @@ class BlockForm(ABC):
         The first stage reads what the unit reads, and the last one is a convolution by itself,
         without a ReLU, that reads all channels and writes what the unit writes.
         """
+
+    def takes(self, unit: BlockUnit) -> bool:
+        """Whether a unit can become this."""
+        return bool(self.stages(unit))
 
     def begin(self, unit: BlockUnit, layers: Sequence[nn.Module], built: Built) -> None:
         """Set the weights to begin with, in place: those that were drawn, and the last biases.

@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from automl.compression.blocks.building import Built, build, put
+from automl.compression.blocks.gates import gate_factors, take_up
 from automl.compression.blocks.registry import block_form
 from automl.compression.kinds.applying import FurtherPart
 from automl.compression.memory import Images
 from automl.compression.quantization.simulation import is_rounded
 from automl.errors import SpaceError, UnknownNameError, nearest
 from automl.files import replacing
-from automl.network import BlockUnit, ForwardTracer, LeafCall, TracedModel, units_of
+from automl.network import BlockUnit, ForwardTracer, Gate, LeafCall, TracedModel, units_of
 from automl.policy import Policy
 from automl.space import Space, alternatives_of
 
@@ -59,6 +60,7 @@ class Library:
         self.units: Mapping[str, BlockUnit] = {unit.name: unit for unit in units_of(traced.network)}
         self._made: dict[tuple[str, str], Built] = {}
         self._identity = ""
+        self._factors: dict[str, Tensor] = {}
 
     def keep(self, folder: Path) -> None:
         """Keep trained weights there, so that a search which goes on does not train again."""
@@ -101,7 +103,12 @@ class Library:
     ) -> None:
         """Train all that a space leaves open; `on_step` as for `solve`."""
         some = [space.variables[place] for place in space.of_kind("alternative")]
-        wanted = [(self.units[each.name], str(form)) for each in some for form in each.options[:-1]]
+        wanted = [
+            (self.units[each.name], str(form))
+            for each in some
+            for form in each.options[:-1]
+            if not block_form(str(form)).opens_gates
+        ]
         self.solve(wanted, on_step)
 
     def made(self, unit: BlockUnit, form: str) -> Built:
@@ -123,6 +130,26 @@ class Library:
         self.solve(wanted)
         for unit, form in wanted:
             put(model, unit, self.made(unit, form), kept)
+
+    def leave_out(
+        self, model: nn.Module, gates: Sequence[Gate], kept: Mapping[tuple[str, str], Tensor]
+    ) -> None:
+        """Have the readers of gates that a candidate lacks take up what these multiplied with.
+
+        Args:
+            model: The candidate, its channels cut.
+            gates: What was left out.
+            kept: Positions that stay along sides that lose some.
+        """
+        for gate in gates:
+            take_up(model, gate, self.factors_of(gate), kept)
+
+    def factors_of(self, gate: Gate) -> Tensor:
+        """What a gate multiplies its channels with; all gates' are found in one walk."""
+        if not self._factors:
+            every = self._traced.network.gates
+            self._factors = gate_factors(self._traced.model, every, self._images)
+        return self._factors[gate.name]
 
     def _begun(self, unit: BlockUnit, form: str) -> Built:
         seed = zlib.crc32(f"{self._seed} {unit.name} {form}".encode())
@@ -277,10 +304,10 @@ def chosen_alternatives(
         if unit.block in policy.removed and unit.block:
             continue
         try:
-            stages = block_form(form).stages(unit)
+            can = block_form(form).takes(unit)
         except UnknownNameError as error:
             raise SpaceError(f"alternative of {name!r}: {error}") from None
-        if not stages:
+        if not can:
             raise SpaceError(f"alternative of {name!r} cannot be {form}")
         for layer in unit.chain:
             if layer in others:

@@ -39,6 +39,12 @@ BLOCKS: Final = Registry[BlockForm](
             "Molchanov et al., LANA, 2022; Bercovich et al., Puzzle, 2024",
             "A unit with half of its inner channels, distilled.",
         ),
+        _entry(
+            "se-gone",
+            "se_gone:SeGone",
+            "Hu et al., Squeeze-and-Excitation, 2018; Tan et al., MnasNet, 2019",
+            "Squeeze-and-excitation left out, its mean gate in the weights that read it.",
+        ),
     ),
     "alternative of a block",
 )

@@ -60,9 +60,14 @@ class AlternativeKind(CompressionKind[str]):
         """Whether something else runs."""
         return option != DENSE
 
-    def gone(self, network: Network, part: str) -> frozenset[str]:
-        """The unit's layers, with what is between them."""
-        return frozenset(_unit(network, part).layers)
+    def gone(self, option: str, network: Network, part: str) -> frozenset[str]:
+        """The unit's layers, with what is between them; without its gate all of that."""
+        if option == DENSE:
+            return frozenset()
+        unit = _unit(network, part)
+        if unit.gate is not None and block_form(option).opens_gates:
+            return frozenset(unit.gate.layers)
+        return frozenset(unit.layers)
 
     def running(self, option: str, network: Network, part: str) -> tuple[LayerPlan, ...]:
         """The operators of the stages."""
@@ -72,7 +77,7 @@ class AlternativeKind(CompressionKind[str]):
         return tuple(plan for stage in stages for plan in stage.operators)
 
     def measurer(self, space: Space, bench: Bench) -> Measurer:
-        """The network with a trained alternative in one unit's place."""
+        """The network with a trained alternative in one unit's place, or without its gate."""
         if bench.library is None:
             raise SpaceError("the space has alternatives: they cannot be measured untrained")
         bench.library.train(space)
@@ -87,10 +92,14 @@ def _layers(bench: Bench, variable: Variable) -> Collection[str]:
 @contextmanager
 def _in_place(bench: Bench, name: str, option: str) -> Iterator[Tensor]:
     from automl.compression.blocks.building import put
+    from automl.compression.blocks.gates import leave_out
 
     assert bench.library is not None
     unit = bench.library.units[name]
-    undo = put(bench.model, unit, bench.library.made(unit, option))
+    if unit.gate is not None and block_form(option).opens_gates:
+        undo = leave_out(bench.model, unit.gate, bench.library.factors_of(unit.gate))
+    else:
+        undo = put(bench.model, unit, bench.library.made(unit, option))
     try:
         yield bench.images
     finally:
@@ -98,7 +107,7 @@ def _in_place(bench: Bench, name: str, option: str) -> Iterator[Tensor]:
 
 
 def _can(name: str, unit: BlockUnit) -> bool:
-    return bool(block_form(name).stages(unit))
+    return block_form(name).takes(unit)
 
 
 def _unit(network: Network, name: str) -> BlockUnit:

@@ -1,0 +1,38 @@
+"""Parts in whose place something else can run, or nothing, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MergeableLayers:
+    """Layers that follow each other and can become one, which drops what is between them.
+
+    Attributes:
+        name: Of the first.
+        chain: All of them, in their order: two, or more where those between are depthwise.
+        layers, groups: Names of priced layers and channel groups that no longer are.
+    """
+
+    name: str
+    chain: tuple[str, ...]
+    layers: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A module that multiplies each channel of its map by a number that it makes of the map.
+
+    Attributes:
+        name: Dotted name of the module: without it, what enters it leaves it.
+        chain: Its layers with weights, in the order in which they run.
+        layers: Names of the priced layers that go with it.
+        readers: The convolutions that read what it writes: nothing else does.
+    """
+
+    name: str
+    chain: tuple[str, ...]
+    layers: tuple[str, ...]
+    readers: tuple[str, ...]
