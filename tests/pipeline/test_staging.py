@@ -16,6 +16,7 @@ from automl.errors import OptionError, PolicyError, StudyError
 from automl.pipeline import ApplyRequest, Event, SearchRequest, SearchResult, apply, search
 from automl.pipeline.lineage import digest_of_policy
 from automl.policy import read_policy
+from automl.report import read_run, write_report
 
 
 def staged(out: Path, **changes: Any) -> SearchRequest:
@@ -49,6 +50,17 @@ def test_a_policy_says_where_it_comes_from(done: SearchResult) -> None:
     assert (done.policy.lineage.stage, done.policy.lineage.recovered) == (2, "kd:1")
     assert done.policy.model == first.model  # relative to the dense network
     assert (done.out / "model.onnx").is_file()
+
+
+def test_its_report_is_of_the_whole(done: SearchResult) -> None:
+    """From the dense network to what is delivered, with the page of each stage."""
+    written = write_report([done.out])
+    assert written.path == done.out / "report.html"
+    assert len(written.runs) == 3
+    assert written.problems == ()
+    line = read_run(done.out)["line"]
+    assert [each["stage"] for each in line] == [1, 2]
+    assert line[-1]["cost"]["macs"] == done.policy.predicted.macs
 
 
 def test_it_is_applied_from_the_weights_beside_it(done: SearchResult, tmp_path: Path) -> None:

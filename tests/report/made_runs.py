@@ -160,3 +160,18 @@ def make_sweep(folder: Path) -> Path:
     document = {"name": "small", "rows": rows, "interrupted": False}
     (folder / "results.json").write_text(json.dumps(document), encoding="utf-8")
     return folder
+
+
+def make_staged(folder: Path) -> Path:
+    """The folder of a search in two stages that is done."""
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        stage = make_run(folder / f"stage-{number}")
+        lineage = {
+            **{"stage": number, "stages": 2, "parent": str(number - 1) * 64},
+            **{"recovered": "kd:4", "weights": "staged.pt", "weights_digest": str(number + 4) * 64},
+        }
+        document = json.dumps(policy() | {"lineage": lineage})
+        (stage / "staged.json").write_text(document, encoding="utf-8")
+    (folder / "policy.json").write_text(document, encoding="utf-8")
+    return folder

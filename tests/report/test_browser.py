@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from made_runs import make_run, make_sweep
+from made_runs import make_run, make_staged, make_sweep
 
 from automl.report import write_report
 
@@ -100,3 +100,11 @@ def test_hostile_names_are_texts(tmp_path: Path) -> None:
     log.write_text(log.read_text() + json.dumps({"at_seconds": 99, "stage": evil}) + "\n")
     shown = opened(write_report([folder]).path, tmp_path)
     assert "<img src=x" not in shown
+
+
+def test_a_search_in_stages_is_drawn_as_one(tmp_path: Path) -> None:
+    shown = opened(write_report([make_staged(tmp_path / "run")]).path, tmp_path)
+    for text in ("Stages of this search", "stage-1", "stage-2", "kd:4", "1" * 12, "6" * 12):
+        assert text in shown.partition('<script id="data"')[0]
+    words = re.sub(r"<[^>]*>", " ", shown.partition('<script id="data"')[0])
+    assert not re.search(r"undefined|NaN|\[object", words)

@@ -13,6 +13,7 @@ import automl
 from automl.errors import StudyError, nearest
 from automl.report.page import write_page
 from automl.report.runs import is_run, read_run
+from automl.report.staged import stage_folders
 from automl.report.sweeps import is_sweep, read_sweep
 
 #: In a run's folder.
@@ -77,13 +78,13 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs of a folder: itself, or those of the front in it.
+    """The runs of a folder: itself with its stages, or those of the front in it.
 
     Raises:
         StudyError: There are none; names the nearest folder that is one.
     """
     if is_run(folder):
-        return [folder]
+        return [folder, *filter(is_run, stage_folders(folder))]
     if folder.is_dir():
         found = sorted(each for each in folder.iterdir() if each.is_dir() and is_run(each))
         if found:

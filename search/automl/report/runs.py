@@ -11,6 +11,7 @@ from automl.errors import AutomlError, StudyError
 from automl.files import is_locked
 from automl.policy import PolicyFile, read_policy
 from automl.report.kept import KeptOutcome, KeptStart, read_kept
+from automl.report.staged import line_of
 from automl.report.thinning import thinned
 from automl.report.trial_log import LoggedTrial, RunLog, read_log
 
@@ -45,11 +46,12 @@ def read_run(folder: Path, label: str = "") -> dict[str, Any]:
     log = _read(folder / LOG, read_log, problems) or RunLog()
     if log.damaged:
         problems.append(f"{log.damaged} lines of {LOG} are damaged and left out")
-    if start is None and policy is not None:
+    line = line_of(folder, problems)
+    if start is None and policy is not None and not line:
         problems.append(
             f"there is no {START}: choices, sensitivities, digests and the command are not known"
         )
-    state = _state(folder, outcome)
+    state = _state(folder, outcome, staged=bool(line) and policy is not None)
     variables = [] if start is None else [len(each.options) for each in start.variables]
     shown = thinned(log.trials)
     return {
@@ -61,6 +63,7 @@ def read_run(folder: Path, label: str = "") -> dict[str, Any]:
         "start": _plain(start),
         "outcome": _plain(outcome),
         "policy": _plain(policy),
+        "line": line,
         "front": _front(folder),
         "trials": columns(shown, variables),
         "counted": len(log.trials),
@@ -108,16 +111,16 @@ def _read(path: Path, read: Callable[[Path], T], problems: list[str]) -> T | Non
         return None
 
 
-def _state(folder: Path, outcome: KeptOutcome | None) -> str:
+def _state(folder: Path, outcome: KeptOutcome | None, *, staged: bool) -> str:
     try:
         running = is_locked(folder)
     except OSError:  # a folder that cannot be written to: nobody searches there
         running = False
     if running:
         return "running"
-    if outcome is None:
+    if outcome is None and not staged:
         return "unfinished"
-    return "interrupted" if outcome.interrupted else "finished"
+    return "interrupted" if outcome is not None and outcome.interrupted else "finished"
 
 
 def _front(folder: Path) -> list[dict[str, Any]]:

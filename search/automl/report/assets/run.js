@@ -30,6 +30,7 @@ function runContent(run) {
     state ? make("p", { class: "state", role: "status" }, state + stage) : null,
     problemList(run.problems),
     section("The answer", answerTable(run), answerWords(run)),
+    section("Stages", lineTable(run)),
     section("The front", frontSection(run)),
     section("How it got there", progressSection([run])),
     section("Layers", layerFigures(run)),
@@ -344,6 +345,33 @@ function latencyFigure(run) {
       { sorts: true },
     ),
   });
+}
+
+// A search in stages, from the dense network to what is delivered.
+function lineTable(run) {
+  if (!run.line.length) return null;
+  const { dense } = run.line[0];
+  const rows = [{ name: "dense", cost: dense }, ...run.line];
+  const milliseconds = (cost) => (known(cost.latency_seconds) ? `${figures(1000 * cost.latency_seconds, 3)}\u00a0ms` : "");
+  const digest = (text) => (text ? make("code", {}, text.slice(0, 12)) : "");
+  return [
+    makeTable(
+      "Stages of this search in their order",
+      [
+        { title: "", value: (row) => row.name, left: true },
+        { title: "budget, of the stage before", value: (row) => (row.budget || []).join(", ") },
+        { title: "MACs of dense", value: (row) => row.cost.macs / dense.macs, text: (row) => percent(row.cost.macs / dense.macs, 1) },
+        { title: "latency", value: (row) => row.cost.latency_seconds, text: (row) => milliseconds(row.cost) },
+        { title: "score after training", value: (row) => row.score, text: (row) => (known(row.score) ? figures(row.score, 4) : "") },
+        { title: "trained by", value: (row) => row.recovered || "" },
+        { title: "began with", value: () => "", text: (row) => digest(row.parent) },
+        { title: "weights left", value: () => "", text: (row) => digest(row.weights_digest) },
+      ],
+      rows,
+      { hideCaption: true },
+    ),
+    make("p", { class: "quiet" }, "Each stage searched what the one before left, within its own budget, and was trained. Scores are those of the validation data. A stage began with the policy of that digest, the first with the dense weights and the data."),
+  ];
 }
 
 // How much of each latency was measured, interpolated and fitted.

@@ -281,7 +281,8 @@ function showPage() {
     }
     const body = later(make("h2", {}, part.title), () => make("article", {}, part.content(part.each)), { class: "part", id: part.each.anchor });
     main.append(body);
-    body.open = runs.length <= 1 && sweeps.length === 1 && part === parts[0];
+    const staged = part.each.line !== undefined && part.each.line.length > 0;
+    body.open = staged || (runs.length <= 1 && sweeps.length === 1 && part === parts[0]);
   }
   if (alone) contents(main);
 }
