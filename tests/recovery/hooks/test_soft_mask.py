@@ -45,3 +45,29 @@ def test_masked_filters_come_back_until_the_last_part() -> None:
 def test_shares_that_are_none_are_refused(share: float) -> None:
     with pytest.raises(UsageError, match="share of soft-mask is a share between 0 and 1"):
         SoftMask(share=share)
+
+
+def test_what_comes_back_is_held_to_the_gradients_of_what_stayed() -> None:
+    """Behind a norm a filter of zeros has a gradient that would be all that is left after clips."""
+    _, student = pair()
+    student.requires_grad_(True).train()
+    hook = SoftMask(share=0.5)
+    inputs, _ = batches()[0]
+    hook.start(student, HookPlan(inputs))
+    weight = student.blocks[0].conv1.weight  # type: ignore[union-attr]
+
+    def lengths() -> torch.Tensor:
+        student.zero_grad()
+        student(inputs).square().mean().backward()
+        assert weight.grad is not None
+        return weight.grad.flatten(1).norm(dim=1)
+
+    lengths()
+    hook.after_epoch(student, Moment(1, 0.5, 0.1))
+    gone = weight.detach().flatten(1).norm(dim=1) == 0
+    held = lengths()
+    hook.detach(student)
+    free = lengths()
+    assert free[gone].max() > 10 * free[~gone].mean()
+    assert held[gone].max() <= 1.01 * held[~gone].mean()
+    torch.testing.assert_close(held[~gone], free[~gone])

@@ -29,7 +29,8 @@ class Admm(Hook):
             "ternary".
         share: Of the weights that become zero.
         bits: Of powers of two.
-        rho: Of the penalty.
+        rho: Of the penalty. Too small, and weights do not follow to their members between two
+            updates; far beyond 1, and the momentum carries them past.
         every: Steps from one update of the dual to the next.
         hard: Share of the training, its last, in which what is zero stays so.
     """
@@ -41,7 +42,7 @@ class Admm(Hook):
         to: str = "zeros",
         share: float = 0.5,
         bits: int = 4,
-        rho: float = 1.0,
+        rho: float = 3.0,
         every: int = 8,
         hard: float = 0.3,
     ) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.channels import CoupledChannels, checked_share, chosen, find_channels
+from automl.recovery.channels import (
+    ChannelPart,
+    CoupledChannels,
+    checked_share,
+    chosen,
+    find_channels,
+)
 
 Tensor = torch.Tensor
 
@@ -17,7 +25,10 @@ class SoftMask(Hook):
     """Zero the smallest filters after each epoch, and train them on (He et al., 2018, algorithm 1).
 
     Differs: channels that go together are zeroed together, so that they can be cut out; in the last
-    part of the training what is zero stays so, and no biases are left of it.
+    part of the training what is zero stays so, and no biases are left of it. A filter of zeros
+    behind a batch norm has a gradient some hundred times as long as others (one over the root of
+    the norm's epsilon): where all gradients are held to one length together, nothing else would
+    learn. What comes back is held to the mean length of the gradients of the filters that stayed.
 
     Args:
         share: Of each group's channels that are zeroed.
@@ -26,16 +37,23 @@ class SoftMask(Hook):
 
     leaves = "channels"
 
-    def __init__(self, share: float = 0.3, hard: float = 0.2) -> None:
+    def __init__(self, share: float = 0.3, hard: float = 0.3) -> None:
         self._share = checked_share("share of soft-mask", share)
         self._hard = checked_share("hard of soft-mask", hard)
         self._groups: tuple[CoupledChannels, ...] = ()
         self._gone: list[Tensor] = []
         self._fixed, self._returned = False, 0
+        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
-        """Find the groups of channels."""
+        """Find the groups of channels, and watch their filters' gradients."""
         self._groups = find_channels(model, plan.inputs)
+        self._watched = [
+            model.get_parameter(part.name).register_hook(partial(self._held, number, part))
+            for number, group in enumerate(self._groups)
+            for part in group.weights
+            if model.get_parameter(part.name).requires_grad
+        ]
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Choose for good when the last part begins."""
@@ -72,6 +90,12 @@ class SoftMask(Hook):
         back = f", {self._returned} came back on the way" if self._returned else ""
         return f"soft-mask: {gone} of {of} channels are zero{back}"
 
+    def detach(self, model: nn.Module) -> None:
+        """Watch no longer."""
+        for handle in self._watched:
+            handle.remove()
+        self._watched = []
+
     def state(self) -> dict[str, Any]:
         """What is zeroed."""
         return {"gone": self._gone, "fixed": self._fixed, "returned": self._returned}
@@ -80,6 +104,20 @@ class SoftMask(Hook):
         """Become what `state` said."""
         self._gone, self._fixed = state["gone"], state["fixed"]
         self._returned = state["returned"]
+
+    def _held(self, number: int, part: ChannelPart, gradient: Tensor) -> Tensor | None:
+        """A gradient in which filters that come back are no longer than the others' mean."""
+        if self._fixed or not self._gone or not self._gone[number].any():
+            return None
+        gone = self._gone[number].to(gradient.device)
+        made = gradient.clone()
+        view, at = made.movedim(part.dim, 0), part.positions.flatten()
+        rows = view[at].reshape(len(part.positions), -1)
+        lengths = rows.norm(dim=1)
+        factors = (lengths[~gone].mean() / lengths.clamp_min(1e-30)).clamp(max=1.0)
+        rows = torch.where(gone[:, None], rows * factors[:, None], rows)
+        view[at] = rows.reshape(len(at), *view.shape[1:])
+        return made
 
     def _choose(self, model: nn.Module) -> None:
         found = [chosen(group.length(model), self._share) for group in self._groups]
