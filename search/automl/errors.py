@@ -110,6 +110,19 @@ class ModelError(AutomlError, ValueError):
     """The user's model, its factory or its weights cannot be used."""
 
 
+class IntegersError(ModelError):
+    """A network of which no file of integers can be made, where a search may choose them.
+
+    Attributes:
+        reason: Why, in one line.
+    """
+
+    def __init__(self, message: str, reason: str, options: Iterable[str] = ()) -> None:
+        super().__init__(message, options=options)
+        self.reason = reason
+        self.args = (message, reason, self.options)
+
+
 class DataError(AutomlError, ValueError):
     """The user's data or score function cannot be used."""
 

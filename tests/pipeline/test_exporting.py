@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Tiny, request, task, write_table
+from tiny import Tiny, Twins, request, task, write_table
 from torch import Tensor, nn
 
 from automl.errors import ModelError
@@ -101,19 +101,6 @@ def test_accuracy_is_that_of_what_the_file_computes() -> None:
     )
     assert DenseScore(model, given).value > 0
     assert DenseScore(model, given, half=True).value == 0
-
-
-class Twins(Tiny):
-    """Two layers of the same weights, of which a file computes one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
-        self.two.load_state_dict(self.one.state_dict())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.stem(x)).relu()
-        return self.head(self.block(self.one(x) + self.two(x)).mean((2, 3)))
 
 
 def test_integers_that_cannot_be_written_are_refused_where_they_may_be_chosen(

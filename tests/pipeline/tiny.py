@@ -49,6 +49,19 @@ class Residual(nn.Module):
         return F.relu(x + self.outer(F.relu(self.inner(x))))
 
 
+class Twins(Tiny):
+    """Two layers of the same weights, of which a file computes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+        self.two.load_state_dict(self.one.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        return self.head(self.block(self.one(x) + self.two(x)).mean((2, 3)))
+
+
 def model() -> nn.Module:
     """The same random weights each time."""
     with torch.random.fork_rng():

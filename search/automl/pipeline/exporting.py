@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from automl.compression import HalfModel, tiled
-from automl.errors import ModelError
+from automl.errors import IntegersError, ModelError
 from automl.export import check_export, check_integers, computes_integers
 from automl.latency import TableHeader, find_table
 from automl.network import Flow, TracedModel, output_tensors
@@ -33,6 +33,7 @@ def check_exportable(traced: TracedModel, task: Task, options: SearchOptions) ->
         options: Of the search; its target says in which floats.
 
     Raises:
+        IntegersError: The network of integers alone cannot.
         ModelError: It cannot be exported, or the file computes something else; says why.
         TargetError: The target is not known.
         UsageError: Precisions that the target lacks.
@@ -48,9 +49,10 @@ def check_exportable(traced: TracedModel, task: Task, options: SearchOptions) ->
     try:
         check_integers(traced.model, Flow(traced.trace), scheme, shape, exported)
     except ModelError as error:
-        raise ModelError(
+        raise IntegersError(
             f"the search may choose integers, but no file of them can be made: {error}; let it"
             " choose floats alone",
+            str(error),
             options=("precisions",),
         ) from error
 

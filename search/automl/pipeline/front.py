@@ -18,6 +18,7 @@ from automl.pipeline.context import (
     price_request,
     reachable_budget,
 )
+from automl.pipeline.integers import priced_or_floats
 from automl.pipeline.log import Log
 from automl.pipeline.measure_loop import MeasureLoop
 from automl.pipeline.ownership import open_run, own_folder
@@ -65,7 +66,10 @@ def search_front(
     with ExitStack() as stack:
         stack.enter_context(own_folder(request.out))
         stack.enter_context(reached(request))
-        network = price_request(replace(request, budget=_timed_first(budgets)), on_event)
+        first_of = _timed_first(budgets)
+        request, network = priced_or_floats(
+            lambda each: price_request(replace(each, budget=first_of), on_event), request
+        )
         if count:
             budget = reachable_budget(network, budgets[0])
             budgets = spread(budgets[0], budget, network, count)

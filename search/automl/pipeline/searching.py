@@ -13,6 +13,7 @@ from automl.pipeline.context import (
     price_request,
     reachable_budget,
 )
+from automl.pipeline.integers import priced_or_floats
 from automl.pipeline.measure_loop import search_measured
 from automl.pipeline.ownership import open_run
 from automl.pipeline.pricing import PricedNetwork
@@ -45,18 +46,19 @@ def search(
     if in_stages(request):
         return search_in_stages(request, on_event, search)
     with open_run(request, on_event) as log, reached(request):
-        network = price_request(request, log) if sharing is None else sharing.price(request, log)
+        price = price_request if sharing is None else sharing.price
+        asked, network = priced_or_floats(lambda each: price(each, log), request)
 
         def context(network: PricedNetwork) -> SearchContext:
             made = make_context if sharing is None else sharing.context
-            return made(network, request, log)
+            return made(network, asked, log)
 
-        if request.measure or network.adaptive:
-            return search_measured(network, request, log, context)
-        budget = reachable_budget(network, request.budget)
+        if asked.measure or network.adaptive:
+            return search_measured(network, asked, log, context)
+        budget = reachable_budget(network, asked.budget)
         if budget.allows(network.costs.dense):
-            return finish_dense(network, request, log)
-        return run_search(context(network), budget, request, log)
+            return finish_dense(network, asked, log)
+        return run_search(context(network), budget, asked, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def prepare(request: SearchRequest, on_event: OnEvent = ignore) -> Preparation:
     Raises:
         AutomlError: As `search`.
     """
-    network = price_request(request, on_event)
+    request, network = priced_or_floats(lambda each: price_request(each, on_event), request)
     budget = reachable_budget(network, request.budget)
     context = make_context(network, request, on_event)
     return Preparation(context.problem(budget), context.compressor.make, context.evaluator)
