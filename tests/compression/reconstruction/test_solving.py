@@ -142,6 +142,19 @@ def test_a_wide_layer_holds_the_moments_of_the_last_fifth_and_of_the_others_alon
     assert not solver._sums
 
 
+def test_a_quick_choice_of_the_pull_holds_the_last_fifth_of_a_wide_layer_out_alone() -> None:
+    layer, truth = problem(700, 310, noise=1.0)
+    before = truth.double() + 0.5 * drawn(*truth.shape, seed=7)
+    folds = []
+    for thorough in (True, False):
+        solver = Solver(layer, thorough=thorough)
+        found = solver.solve(before, RIDGE)
+        assert found is not None
+        assert off(found, truth) < 0.5 * off(before, truth)
+        folds.append(len(solver._sums))
+    assert folds == [5, 2]
+
+
 def test_what_cannot_be_held_out_or_is_not_finite_is_left() -> None:
     layer, truth = problem(4, 60, noise=1.0)
     assert Solver(layer).solve(0 * truth.double(), RIDGE) is None

@@ -27,7 +27,8 @@ class RefitSettings:
         rows: At most this many rows a layer, of those that the features hold.
         rounds: Solutions of a layer that a ReLU follows, each with what is rightly below zero no
             longer counted as an error; 0 leaves the weights as they are but for their rounding.
-        refine: Whether rounding takes the time for the best.
+        refine: Whether rounding takes the time for the best, and how strongly wide layers of few
+            rows are held to their weights is found on all rows, held out in turn.
     """
 
     images: int = 1 << 30

@@ -27,6 +27,7 @@ from automl.compression.reconstruction.base import (
     Candidate,
     RefitSettings,
 )
+from automl.compression.reconstruction.changes import first_change, first_places
 from automl.compression.reconstruction.solving import Gathered, LayerRows, Solver
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
@@ -37,8 +38,6 @@ from automl.policy import Bits
 Tensor = torch.Tensor
 #: Rows of which the moments are taken where the features hold none.
 _ROWS = 20_000
-#: Bits that lose less than the noise of rounded inputs costs a refit of all layers.
-_FINE = 8
 
 
 #: A layer's weights, from its name, the module, its weights before (float64 [runs, columns + 1,
@@ -134,10 +133,10 @@ class Refitter(CalibrationMode):
         self._features, self._kept, self._settings = features, kept, settings
         self._quantizer, self._find, self._finishes = quantizer, solve, candidate.finishes
         self._merged = candidate.merged
-        changed = kept or removed or candidate.stand_ins or candidate.merged or not plan.bits
-        coarse = any(min(bits.weights, bits.activations) < _FINE for bits in plan.bits.values())
-        self._refits = settings.rounds > 0 and bool(changed or coarse)
-        self._shortcuts = self._find_shortcuts(candidate.trace, removed)
+        bypasses = Bypasses(candidate.trace)
+        self._order = first_places(candidate.trace)
+        self._first = first_change(candidate, self._order, bypasses)
+        self._shortcuts = self._find_shortcuts(candidate.trace, removed, bypasses)
         waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._waiting = [waiting.copy() for _ in parts.slices]
         self._captured: list[dict[Address, Tensor]] = [{} for _ in parts.slices]
@@ -198,6 +197,8 @@ class Refitter(CalibrationMode):
         reader = _Reader(("layer", step.address), name, module, aimed=not within)
         solver = self._read(reader, args[0], wanted=rounded or finish is not None)
         if solver is None:
+            if not (rounded or finish or self._is_behind(name)):
+                self.finished.add(name)
             return
         self.finished.add(name)
         if finish:
@@ -234,7 +235,7 @@ class Refitter(CalibrationMode):
                 self._release(self._shortcuts[name].address)  # a part that came late
             return None
         shortcut = self._shortcut(name, module) if aimed else None
-        solved = shortcut is not None and self._refits
+        solved = shortcut is not None and self._settings.rounds > 0 and self._is_behind(name)
         if not (solved or wanted):
             return None
         images = self._parts.images_at(name) if aimed else None
@@ -245,7 +246,8 @@ class Refitter(CalibrationMode):
         self.wait(gate)
         del self._gathered[gate]
         give_back(self._parts.full_bytes)  # parts of other sizes follow
-        solver = Solver(self._layer_rows(name, gathered, aimed=aimed))
+        layer_rows = self._layer_rows(name, gathered, aimed=aimed)
+        solver = Solver(layer_rows, thorough=self._settings.refine)
         if solved:
             self._solve(name, module, solver)
         return solver
@@ -257,11 +259,17 @@ class Refitter(CalibrationMode):
         if self._waiting[self.part.number][step.address] > 0 and isinstance(output, Tensor):
             self._captured[self.part.number][step.address] = output
 
-    def _find_shortcuts(self, trace: Trace, removed: frozenset[str]) -> dict[str, _Shortcut]:
+    def _is_behind(self, name: str) -> bool:
+        """Whether a layer runs behind the first change, or is it."""
+        own = self._stand_ins.get(name)
+        return self._order.get(name if own is None else own.place, self._first) >= self._first
+
+    def _find_shortcuts(
+        self, trace: Trace, removed: frozenset[str], bypasses: Bypasses
+    ) -> dict[str, _Shortcut]:
         written = addresses(trace)
         calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
-        bypasses = Bypasses(trace)
         for past in filter(None, map(bypasses.of, removed)):
             passed[past.leaves] = past.enters
         result = {}

@@ -166,17 +166,21 @@ class Solver:
 
     Args:
         rows: What the layer reads and aims at.
+        thorough: Whether each fifth is held out in wide layers of few rows too; else the last
+            alone, at a fifth of the cost.
     """
 
-    def __init__(self, rows: LayerRows) -> None:
+    def __init__(self, rows: LayerRows, *, thorough: bool = True) -> None:
         self.rows = rows  #: As given.
+        self._thorough = thorough
         count, images, columns = rows.target.shape[0], rows.images, rows.wide.shape[2]
         each = 1 if images < _FOLDS else count // images  # of few images rows are held out
         ends = [count // each * fold // _FOLDS * each for fold in range(_FOLDS + 1)]
         self._folds: list[Span] = list(pairwise(ends))
         last = _FOLDS - 1
         self._rows_a_column = ends[last] / columns
-        in_turn = columns <= _NARROW or (self._rows_a_column < _FEW and columns <= _FOLDED)
+        few = self._rows_a_column < _FEW and columns <= _FOLDED
+        in_turn = columns <= _NARROW or (thorough and few)
         #: Folds whose moments are summed: each, where each is held out; else all but the last.
         self._groups = [[fold] for fold in range(_FOLDS)] if in_turn else [[*range(last)], [last]]
         self._held = range(_FOLDS) if in_turn else range(last, _FOLDS)
@@ -213,19 +217,19 @@ class Solver:
             if found is not None and rows.error(found, held) < rows.error(before, held):
                 return found
         del some
-        pull = self._best_pull(before, weakest)
-        made = {fold: self._without(fold, before, pull) for fold in self._held}
-        if self._error(made) < self._error(dict.fromkeys(self._held, before)):
-            return self._solved(None, self._mean(None), before, pull)
-        return None
+        pull, helps = self._best_pull(before, weakest)
+        if rows.rounds > 1:
+            made = {fold: self._without(fold, before, pull) for fold in self._held}
+            helps = self._error(made) < self._error(dict.fromkeys(self._held, before))
+        return self._solved(None, self._mean(None), before, pull) if helps else None
 
-    def _best_pull(self, before: Tensor, weakest: Tensor) -> Tensor:
-        """The pull under which held-out rows are off least.
+    def _best_pull(self, before: Tensor, weakest: Tensor) -> tuple[Tensor, bool]:
+        """The pull under which held-out rows are off least, and whether that is less than before.
 
         The weakest is tried first, until one is worse than one before it that helped. Each is
         judged by plain least squares: a ReLU is forgiven once the pull is known.
         """
-        straight = Solver(replace(self.rows, rounds=1))
+        straight = Solver(replace(self.rows, rounds=1), thorough=self._thorough)
         straight._sums, straight._crosses = self._sums, self._crosses
         best, least = weakest, torch.inf
         unchanged = straight._error(dict.fromkeys(self._held, before))
@@ -238,7 +242,7 @@ class Solver:
                 best, least = pull, off
             elif least < unchanged:
                 break
-        return best
+        return best, least < unchanged
 
     def _error(self, found: Mapping[int, Tensor | None]) -> float:
         """Summed error on the rows of folds, each under weights of its own."""
