@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from gated import SHAPE, GateBeforeSum, Gated
 
-from automl.compression import CompressionConfig, Compressor, without_gates
+from automl.compression import (
+    CompressionConfig,
+    Compressor,
+    measure_sensitivity,
+    without_gates,
+)
 from automl.cost import build_cost_model, operators_of
 from automl.export import count_macs
-from automl.network import TracedModel, trace_network, units_of
+from automl.network import TracedModel, column_scales, trace_network, units_of
 from automl.policy import FP32, Policy
 from automl.space import SpaceSettings, open_space
 from automl.testing import BlockContract
@@ -95,3 +101,19 @@ def test_what_is_read_by_a_sum_stays() -> None:
     traced = trace_network(drawn(GateBeforeSum, 0).eval(), SHAPE, resolutions=())
     assert not traced.network.gates
     assert all(unit.gate is None for unit in units_of(traced.network))
+
+
+def test_its_sensitivity_is_that_of_the_network_without_the_gate() -> None:
+    compressor = made()
+    space = open_space(compressor.traced.network, SpaceSettings(kinds=(KIND,), round_to=4))
+    shown = made_images(16)
+    found = measure_sensitivity(compressor.database, space, shown, library=compressor.library)
+    dense = compressor.database.model
+    with torch.no_grad():
+        scales = column_scales(dense(shown), len(shown))
+        for place in space.of_kind(KIND):
+            variable, row = space.variables[place], found.single[place]
+            left = compressor.make(gone(variable.name), finish=False)
+            expected = float(((left(shown) - dense(shown)).square() / scales).mean())
+            at = variable.options.index("se-gone")
+            assert row[at] == pytest.approx(expected, rel=1e-3, abs=1e-9)

@@ -86,7 +86,8 @@ class AlternativeKind(CompressionKind[str]):
 
 def _layers(bench: Bench, variable: Variable) -> Collection[str]:
     assert bench.library is not None
-    return bench.library.units[variable.name].chain
+    unit = bench.library.units[variable.name]
+    return unit.chain if unit.gate is None else (*unit.chain, unit.gate.name)
 
 
 @contextmanager
