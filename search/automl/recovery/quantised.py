@@ -29,7 +29,7 @@ from automl.compression import (
     weight_of,
 )
 from automl.errors import ModelError, UsageError
-from automl.network import output_tensors, with_norms, without_norms
+from automl.network import output_tensors, re_estimate_norms, with_norms, without_norms
 from automl.policy import Bits, format_bits
 from automl.recovery.base import (
     ActivationRounding,
@@ -53,7 +53,8 @@ class QuantizedStudent(nn.Module):
     """A copy of a network of few bits that can be trained: what rounds it has parameters too.
 
     Norms that are folded stay so, but where weights alone are rounded by a quantizer that gives
-    each output channel a scale: there they are put back, and folded into the scales by `frozen`.
+    each output channel a scale: there they are put back, take their statistics on the few values
+    that the quantizer begins with, and are folded into the scales by `frozen`.
 
     Args:
         model: From `Compressor.make`, with bits.
@@ -99,6 +100,8 @@ class QuantizedStudent(nn.Module):
             shown = GivenActivations(self._qparams[source], seen, seed + len(chosen) + number)
             self.activation_roundings[_key(source)] = quantizer.activations(shown)
         self._seen = None
+        if self._normed:  # few values a channel write something else than what was given
+            re_estimate_norms(self, inputs)
         self.eval()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
