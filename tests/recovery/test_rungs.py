@@ -12,6 +12,7 @@ from torch import nn
 
 from automl.network.traced_model import trace_network
 from automl.network.unfold import with_norms
+from automl.recovery.base import TrainingPoint
 from automl.recovery.loop import RecoveryData
 from automl.recovery.rungs import Climber
 
@@ -38,10 +39,13 @@ def climber(score: object = None) -> tuple[Climber, nn.Module]:
 
 def test_each_rung_brings_something_here() -> None:
     climbing, _ = climber()
-    told: set[str] = set()
-    rungs = climbing.climb(2.0, lambda name, done, of: told.add(name) if done <= of else None)
+    told: dict[str, list[TrainingPoint]] = {}
+    rungs = climbing.climb(2.0, lambda name, point: told.setdefault(name, []).append(point))
     assert [rung.name for rung in rungs] == ["norms", "blocks", "end to end"]
-    assert told == {"blocks", "end to end"}
+    assert set(told) == {"blocks", "end to end"}
+    for points in told.values():
+        assert all(point.total is not None and point.step <= point.total for point in points)
+        assert {point.loss is None for point in points} == {True, False}
     for rung, after in itertools.pairwise(rungs):
         assert after.before == pytest.approx(rung.after if rung.kept else rung.before)
     assert rungs[-1].after > rungs[0].before

@@ -86,7 +86,7 @@ def test_an_address_stays_one(tmp_path: Path) -> None:
         ({"gird": {}}, r"unknown key 'gird' \(did you mean grid\?\)"),
         ({"ray": {"retrys": 1}}, r"unknown key 'retrys' in ray \(did you mean retries\?\)"),
         ({"ray": {"scheduler": "medium"}}, "ray.scheduler: .*found 'medium'"),
-        ({"grid": {"sede": [0]}}, r"grid: unknown key 'sede' \(did you mean seed\?\)"),
+        ({"grid": {"sede": [0]}}, r"grid: unknown key 'sede' \(did you mean seed or supernet\?\)"),
         ({"grid": {"seed": 0}}, "grid.seed"),
         ({"grid": {"seed": []}}, "grid: 'seed' has no values"),
         ({"cases": [{"trials": 3}]}, "cases 1: a case needs a name"),
