@@ -11,6 +11,7 @@ import pytest
 from made_runs import make_run
 
 from automl.cli import reports
+from automl.files import locked
 
 
 def test_a_report_is_written_and_what_opens_it_is_said(automl: Any, folder: Path) -> None:
@@ -52,6 +53,25 @@ def test_what_is_damaged_is_said(automl: Any, folder: Path) -> None:
     (make_run(folder / "run") / "outcome.json").write_text("{")
     _, out, _ = automl("report", "run")
     assert "note: run: run/outcome.json: not JSON" in out
+
+
+def test_a_run_that_goes_on_or_never_ended_is_said(automl: Any, folder: Path) -> None:
+    run = make_run(folder / "run")
+    (run / "outcome.json").unlink()
+    with locked(run):
+        _, out, _ = automl("report", "run")
+    assert "note: run is still going: what it found so far is shown\n" in out
+    _, out, _ = automl("report", "run")
+    assert "note: run did not come to its end: what it found is shown\n" in out
+
+
+def test_trials_that_are_not_drawn_are_counted(
+    automl: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(folder / "run")
+    monkeypatch.setattr("automl.report.runs.thinned", lambda trials: list(trials)[:5])
+    _, out, _ = automl("report", "run")
+    assert "note: run: 5 of its 12 trials are drawn\n" in out
 
 
 def test_a_run_without_a_report_is_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

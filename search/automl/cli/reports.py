@@ -42,8 +42,8 @@ def report(folders: Folders, out: Out = None, open_: Open = False, json: Json = 
     else:
         counts = {"run": len(written.runs), "sweep": len(written.sweeps)}
         shown = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
-        for problem in written.problems:
-            say(f"note: {problem}")
+        for note in (*written.problems, *written.notes):
+            say(f"note: {note}")
         say(f"{' and '.join(shown)}, {written.trials:,} trials")
         say(f"report: {written.path} ({format_bytes(written.bytes)})")
     if open_ and not _open(written.path):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import automl
 from automl.errors import StudyError, nearest
@@ -20,6 +21,12 @@ from automl.report.sweeps import is_sweep, read_sweep
 REPORT: Final = "report.html"
 #: Most runs of one page: each is shown whole.
 MOST_RUNS: Final = 100
+#: What is said of runs that have not come to their end.
+_STATES: Final = {
+    "running": "is still going: what it found so far is shown",
+    "unfinished": "did not come to its end: what it found is shown",
+    "interrupted": "was ended early: what it found is shown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Reported:
         runs, sweeps: Folders that it shows.
         trials: Trials of all runs.
         problems: What of these could not be read.
+        notes: Which runs are still going or never ended, and where not every trial is drawn.
     """
 
     path: Path
@@ -40,6 +48,7 @@ class Reported:
     sweeps: tuple[str, ...]
     trials: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -> Reported:
@@ -74,7 +83,16 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
     ]
     trials = sum(each["counted"] for each in shown)
     names = tuple(map(str, runs)), tuple(map(str, sweeps))
-    return Reported(path, size, *names, trials, tuple(problems))
+    notes = tuple(chain.from_iterable(map(_notes, shown)))
+    return Reported(path, size, *names, trials, tuple(problems), notes)
+
+
+def _notes(run: dict[str, Any]) -> Iterator[str]:
+    """What the page says of a run in its head, for those who do not look at it."""
+    if run["state"] in _STATES:
+        yield f"{run['label']} {_STATES[run['state']]}"
+    if run["shown"] < run["counted"]:
+        yield f"{run['label']}: {run['shown']:,} of its {run['counted']:,} trials are drawn"
 
 
 def runs_in(folder: Path) -> list[Path]:
