@@ -1,9 +1,9 @@
 """What it saves that passes begin where a choice changes the network: CPU seconds, interleaved.
 
     python tests/benchmarks/bench_sensitivity.py                      # ResNet-20 and -56, Lite1
-    python tests/benchmarks/bench_sensitivity.py --networks resnet20 --rounds 3
+    python tests/benchmarks/bench_sensitivity.py --networks lite1 --step 96 --rounds 1
 
-Sensitivities of channels (in steps of 8), blocks and int8, on 16 inputs, each twice a round: whole
+Sensitivities of channels, blocks and int8, on 16 inputs, each twice a round: whole
 passes, and passes begun before what is changed. Both have to give the same numbers. Lite1 is had
 as efficientnet_lite.py says.
 """
@@ -56,7 +56,7 @@ def whole(
     return run or self._model
 
 
-def compared(name: str, rounds: int) -> str:
+def compared(name: str, step: int, rounds: int) -> str:
     """A line of the table.
 
     Raises:
@@ -64,7 +64,7 @@ def compared(name: str, rounds: int) -> str:
     """
     model, images = NETWORKS[name]()
     traced = trace_network(model, (1, *images.shape[1:]), resolutions=())
-    space = build_space(traced.network, round_to=8, precisions=(Bits(8, 8), Bits()))
+    space = build_space(traced.network, round_to=step, precisions=(Bits(8, 8), Bits()))
     channels = [each for each in space.variables if each.kind == "channels"]
     counts = {each.name: channel_counts(each) for each in channels}
     made, shown = Compressor(traced, images, counts, scheme="qdq-u8s8"), images[:SHOWN]
@@ -93,11 +93,12 @@ def main() -> None:
     """Print a line a network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS])
+    parser.add_argument("--step", type=int, default=8, help="of channels; fewer choices by larger")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print("| network | choices | whole, CPU s | begun, CPU s | of it |\n|---|---|---|---|---|")
     for name in options.networks:
-        print(compared(name, options.rounds), flush=True)
+        print(compared(name, options.step, options.rounds), flush=True)
 
 
 if __name__ == "__main__":
