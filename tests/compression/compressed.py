@@ -8,9 +8,11 @@ import random
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from automl.compression.compressor import Compressor
@@ -90,3 +92,17 @@ def masked(database: Database, policy: Policy) -> nn.Module:
     for name, patch in database.patches(policy).items():
         write_patch(model.get_submodule(name), patch)
     return mask(model, database.network.groups, database.kept(policy), policy.removed)
+
+
+class Multiplied(TorchDispatchMode):
+    """Counts the layers' operations that are run."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.layers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.layers += func.overloadpacket.__name__ in ("convolution", "addmm")
+        return func(*args, **(kwargs or {}))

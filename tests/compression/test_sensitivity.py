@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from compressed import compressor, images_for, masked, outputs_of, read, same, state
+from compressed import Multiplied, compressor, images_for, masked, outputs_of, read, same, state
 from interrupts import interrupted
 from small import MAP, Plain, seeded
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from automl.compression import layer_matrix, sensitivity
 from automl.compression.compressor import Compressor
@@ -116,20 +113,6 @@ def test_progress_counts_every_choice() -> None:
     assert told == [(done, total) for done in range(1, total + 1)]  # the last one too
 
 
-class Counted(TorchDispatchMode):
-    """Counts what convolutions and linear layers compute."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.layers = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self.layers += func.overloadpacket.__name__ in ("convolution", "addmm")
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("name", ["residual", "inverted", "dense", "tuple"])
 def test_passes_begun_where_something_changes_give_what_whole_ones_give(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -147,10 +130,10 @@ def test_passes_begun_where_something_changes_give_what_whole_ones_give(
         return measure_sensitivity(made.database, space, images, rounded=made.joint)
 
     measure()  # ranges of what is rounded are found once
-    with Counted() as begun:
+    with Multiplied() as begun:
         found = measure()
     monkeypatch.setattr(ResumedPasses, "since", whole)
-    with Counted() as every:
+    with Multiplied() as every:
         expected = measure()
     for one, other in zip(found.single, expected.single, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,10 +1,7 @@
 """How many channels of a group can stay."""
 
-from typing import Any
-
 import pytest
-from compressed import compressor, read
-from torch.utils._python_dispatch import TorchDispatchMode
+from compressed import Multiplied, compressor, read
 
 from automl.compression.kinds.base import OneByOne
 from automl.compression.kinds.channels import ChannelsKind
@@ -75,20 +72,6 @@ def test_a_policy_has_a_field_for_it() -> None:
     kind, policy = ChannelsKind(), Policy({"stem": 8})
     assert kind.policy(kind.chosen(policy)) == policy
     assert kind.parse(kind.format(8)) == 8
-
-
-class Multiplied(TorchDispatchMode):
-    """Counts the layers' operations that are run."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.layers = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        self.layers += func.overloadpacket.__name__ in ("convolution", "addmm")
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", ["residual", "inverted", "dense"])
