@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression.adaptive import AdaptiveNorms
+from automl.compression.adaptive import AdaptiveNorms, norm_batches
 from automl.compression.compressor import Compressor
 from automl.compression.resizing import resized
 from automl.network.traced_model import TracedModel, trace_network
@@ -129,3 +129,11 @@ def _nearest(filters: Tensor, one: Tensor) -> int:
 def test_the_same_policy_gives_the_same_network(adaptive: AdaptiveNorms) -> None:
     first, second = (adaptive(Policy({"stem": 4, "wide": 5})).state_dict() for _ in range(2))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize(("size", "most"), [(32, 64), (96, 37), (224, 16), (640, 16)])
+def test_large_pictures_come_in_smaller_batches(size: int, most: int) -> None:
+    images = torch.zeros(1, 3, 1, 1).expand(100, 3, size, size)
+    batches = norm_batches(images)
+    assert max(map(len, batches)) == most
+    assert sum(map(len, batches)) == 100

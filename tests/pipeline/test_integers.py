@@ -11,7 +11,7 @@ import torch
 from tiny import Twins, request, task
 
 from automl.errors import IntegersError
-from automl.pipeline import search
+from automl.pipeline import Sharing, exporting, ignore, search
 
 
 def test_by_default_a_network_without_integers_is_searched_in_floats(
@@ -35,3 +35,20 @@ def test_by_default_a_network_without_integers_is_searched_in_floats(
         other = dataclasses.replace(given, out=tmp_path / f"other{number}", **words)
         with pytest.raises(IntegersError, match="may choose integers"):
             search(other)
+
+
+def test_searches_that_share_ask_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+    check = exporting.check_integers
+    monkeypatch.setattr(
+        exporting, "check_integers", lambda *given: asked.append(given) or check(*given)
+    )
+    torch.manual_seed(0)
+    of_task = dataclasses.replace(task(), model=Twins().eval())
+    given = request("rpi4-1t", tmp_path / "run", "80%", task=of_task)
+    timed, sharing = dataclasses.replace(given, precisions=("auto",)), Sharing()
+    for _ in range(3):
+        with pytest.raises(IntegersError, match="may choose integers"):
+            sharing.price(timed, ignore)
+        sharing.price(dataclasses.replace(timed, precisions=("float",)), ignore)
+    assert len(asked) == 1

@@ -228,15 +228,19 @@ CONTRAST = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_by_everybody(page: Page, tmp_path: Path, scheme: str) -> None:
-    written = write_report(
-        [make_run(tmp_path / "run"), make_sweep(tmp_path / "sweep")], tmp_path / "all.html"
-    )
+def open_whole(page: Page, folder: Path, scheme: str) -> None:
+    """A page of a run and a sweep, all that is closed opened, in light or dark."""
+    shown = [make_run(folder / "run"), make_sweep(folder / "sweep")]
+    written = write_report(shown, folder / "all.html")
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.call("Emulation.setEmulatedMedia", features=features)
     page.open(written.path)
     page.until(OPENED)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_by_everybody(page: Page, tmp_path: Path, scheme: str) -> None:
+    open_whole(page, tmp_path, scheme)
     assert page.value("document.querySelectorAll('table').length") > 10
     time.sleep(0.3)
     assert page.value(CONTRAST) == []
@@ -287,13 +291,7 @@ DRAWN = """(() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_what_is_drawn_stands_out(page: Page, tmp_path: Path, scheme: str) -> None:
-    written = write_report(
-        [make_run(tmp_path / "run"), make_sweep(tmp_path / "sweep")], tmp_path / "all.html"
-    )
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.call("Emulation.setEmulatedMedia", features=features)
-    page.open(written.path)
-    page.until(OPENED)
+    open_whole(page, tmp_path, scheme)
     page.until("!document.querySelector('.chart:not([data-drawn])')")
     found = page.value(DRAWN)
     page.call("Emulation.setEmulatedMedia", features=[])

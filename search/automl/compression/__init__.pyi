@@ -1,4 +1,5 @@
 from .adaptive import AdaptiveNorms as AdaptiveNorms
+from .adaptive import norm_batches as norm_batches
 from .blocks.base import BlockForm as BlockForm
 from .blocks.base import Stage as Stage
 from .blocks.building import Built as Built

@@ -14,11 +14,21 @@ from automl.compression.importance.registry import IMPORTANCES
 from automl.compression.resizing import resized
 from automl.network import adapt_norms, norm_moments, with_norms, without_norms
 from automl.policy import Policy
+from automl.userdata import fitting
 
 Tensor = torch.Tensor
-#: Calibration inputs that norms are re-estimated on, and how many are a batch.
+#: Calibration inputs that norms are re-estimated on.
 IMAGES: Final = 512
+#: How many are a batch: at most, and at least however large they are, so that a batch's variance
+#: is one of several images.
 BATCH: Final = 64
+_FEWEST: Final = 16
+
+
+def norm_batches(images: Tensor) -> tuple[Tensor, ...]:
+    """Inputs in batches that norms take their statistics on; smaller ones of large pictures."""
+    batches: tuple[Tensor, ...] = images.split(min(BATCH, max(_FEWEST, fitting(images))))
+    return batches
 
 
 class AdaptiveNorms:
@@ -43,7 +53,7 @@ class AdaptiveNorms:
         self._database = build_database(
             compressor.statistics, counts, IMPORTANCES.build("l1"), compensation=False
         )
-        self._batches = compressor.images[:IMAGES].split(BATCH)
+        self._batches = norm_batches(compressor.images[:IMAGES])
         self._wanted = norm_moments(compressor.traced.model, self._batches)
 
     @torch.no_grad()

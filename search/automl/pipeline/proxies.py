@@ -8,7 +8,7 @@ from typing import Final
 
 from torch import nn
 
-from automl.compression import AdaptiveNorms, Compressor, RefitSettings
+from automl.compression import AdaptiveNorms, Compressor, RefitSettings, norm_batches
 from automl.errors import OptionError, StudyError
 from automl.network import TracedModel, with_norms
 from automl.options import REFIT, AskedSteps, AskedSupernet, SearchOptions, parse_steps, supernet_of
@@ -30,8 +30,6 @@ from automl.userdata import has_classes
 Candidates = Callable[[Policy], nn.Module]
 #: Calibration inputs that a candidate's norms take their statistics on as they are put back.
 _INPUTS: Final = 256
-#: How many of them are a batch, of slices of a supernet.
-_BATCH: Final = 64
 #: In the run folder: its weights, as it is trained.
 SUPERNET: Final = "supernet.pt"
 #: Passes over the data that a candidate's steps never come to.
@@ -117,7 +115,7 @@ def _short_recovery(
         dense,
         RecoveryRecipe(asked.terms, _ENDLESS, asked.steps),
         _trained_on(task, seed),
-        [compressor.images[:_INPUTS]],
+        norm_batches(compressor.images[:_INPUTS]),
         classes=has_classes(dense, task.data),
     )
 
@@ -135,7 +133,7 @@ def _supernet(
         StudyError: What is in its place is of another search, or it cannot be written.
     """
     dense, network = compressor.traced.model, compressor.traced.network
-    inputs = compressor.images[:_INPUTS].split(_BATCH)
+    inputs = norm_batches(compressor.images[:_INPUTS])
     made = Supernet(
         SlicedWeights(with_norms(dense, inputs), network, compressor.database.kept),
         space,

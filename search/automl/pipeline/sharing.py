@@ -17,7 +17,7 @@ import torch
 
 from automl import __version__
 from automl.compression import FeatureStore, PruningOrder, RemovedBlock, is_per_tensor
-from automl.errors import Raised, StudyError, attempt
+from automl.errors import IntegersError, Raised, StudyError, attempt
 from automl.files import locked, replacing, write_whole
 from automl.network import TracedModel
 from automl.options import values_of
@@ -76,6 +76,8 @@ class Sharing:
         self._references: dict[object, DenseReference] = {}
         #: In which floats and integers a traced model was exported without a fault.
         self._exported: set[object] = set()
+        #: In which no file of integers could be made, and why.
+        self._refused: dict[object, IntegersError] = {}
         self._task: Task | None = None
 
     def price(self, request: SearchRequest, on_event: OnEvent) -> PricedNetwork:
@@ -87,10 +89,16 @@ class Sharing:
         self._turn_to(request.task)
         traced_key = (request.resolutions, request.seed)
         form = (traced_key, exported_form(request))
-        if traced_key not in self._traced:
-            self._traced[traced_key] = trace_request(request)
-        elif form not in self._exported:
-            check_exportable(self._traced[traced_key], request.task, request)
+        if form in self._refused:
+            raise self._refused[form]
+        try:
+            if traced_key not in self._traced:
+                self._traced[traced_key] = trace_request(request)
+            elif form not in self._exported:
+                check_exportable(self._traced[traced_key], request.task, request)
+        except IntegersError as error:
+            self._refused[form] = error
+            raise
         self._exported.add(form)
         priced = {name: v for name, v in values_of(request).items() if name not in _UNPRICED}
         key = (traced_key, repr(sorted(priced.items())), tuple(sorted(request.limited)))
@@ -175,6 +183,7 @@ class Sharing:
             self._task = task
             self._traced.clear()
             self._exported.clear()
+            self._refused.clear()
             self._networks.clear()
             self._contexts.clear()
             self._features.clear()

@@ -14,10 +14,10 @@ from automl.compression.memory import Images
 from automl.network import Gate, Network, remove, replace_layer, units_of
 from automl.policy import Policy
 from automl.space import alternatives_of
+from automl.userdata import fitting
 
 Tensor = torch.Tensor
 _KIND = "alternative"
-_BATCH = 32
 
 
 def gates_left_out(network: Network, policy: Policy) -> tuple[Gate, ...]:
@@ -60,10 +60,11 @@ def gate_factors(model: nn.Module, gates: Sequence[Gate], images: Images) -> dic
 
     def seen(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def note(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            entering, leaving = args[0].double(), output.double()
-            both = (entering * leaving).sum((0, 2, 3)), entering.square().sum((0, 2, 3))
-            before = sums.get(name)
-            sums[name] = both if before is None else (before[0] + both[0], before[1] + both[1])
+            products, squares = (
+                (args[0] * each).sum((0, 2, 3), dtype=torch.float64) for each in (output, args[0])
+            )
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = (before[0] + products, before[1] + squares)
 
         return note
 
@@ -71,8 +72,9 @@ def gate_factors(model: nn.Module, gates: Sequence[Gate], images: Images) -> dic
         model.get_submodule(gate.name).register_forward_hook(seen(gate.name)) for gate in gates
     ]
     try:
-        for place in range(0, len(images), _BATCH):
-            model(images[place : place + _BATCH])
+        batch = fitting(images[:1])
+        for place in range(0, len(images), batch):
+            model(images[place : place + batch])
     finally:
         for handle in handles:
             handle.remove()
