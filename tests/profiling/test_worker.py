@@ -133,6 +133,35 @@ def test_short_models_fill_a_pass(clock: Clock) -> None:
     assert found["runs"] == 3 * 10
 
 
+@pytest.mark.parametrize(("warm", "runs"), [(4e-3, 5), (2e-3, 5), (9e-3, 2), (0.1, 1), (1e-4, 10)])
+def test_a_pass_is_long_enough_for_caches_and_short_enough_for_slow_boards(
+    warm: float, runs: int
+) -> None:
+    assert worker.warm_up(lambda _: warm, 1e-3) == runs
+
+
+def test_what_other_probes_put_out_of_the_caches_is_timed_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    last: list[bytes] = []
+
+    class Cached(Clock):
+        """A model's first runs after another model's take three times and once and a half."""
+
+        def load(self, model: bytes, threads: int, resources: Any) -> Any:
+            def run(repeats: int) -> float:
+                cold = [3.0, 1.5, 1.2, 1.0] if last[-1:] != [model] else [1.0]
+                last.append(model)
+                return float(model) * min((cold + [1.0] * repeats)[:repeats])
+
+            return run
+
+    monkeypatch.setitem(worker.RUNTIMES, "clock", Cached)
+    found, _, done = answers(asked(([b"0.002", b"0.001"], [0.5, -0.5]), ([b"0.004"], [1.0])))
+    assert found["seconds"] == pytest.approx(0.0005)
+    assert done["done"]
+
+
 def test_what_is_refused_leaves_and_the_rest_goes_on(clock: Clock) -> None:
     lines = answers(asked(([b"no number"], [1.0]), ([b"-1"], [1.0]), ([b"1"], [1.0])))
     errors = {line["probe"]: line["error"] for line in lines if "error" in line}
