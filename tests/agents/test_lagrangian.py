@@ -112,7 +112,7 @@ def test_scores_for_another_budget_need_not_be_found_again(block: float, share: 
     anew = losses_of(corrected, truth)
     scores = [Known(policy, score) for policy, score in negated(before)]
     told = losses_of(dataclasses.replace(corrected, known=tuple(scores)), truth)
-    assert len(told) <= 2 * ROUND < len(anew)
+    assert len(told) == ROUND < len(anew)
     assert all(corrected.budget.allows(corrected.costs.cost(policy)) for policy, _ in told)
     assert min(loss for _, loss in told) <= 1.02 * min(loss for _, loss in anew)
 

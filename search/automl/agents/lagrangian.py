@@ -30,8 +30,6 @@ MIXES: Final = 8
 ROUND: Final = 2
 #: Rounds without a better score that end the search.
 PATIENCE: Final = 2
-#: The same where the fit began with what was scored before the study.
-LESS_PATIENCE: Final = 1
 #: So many policies that were scored before the study stand for its own mixes.
 ENOUGH: Final = 4
 #: A mix is not worth a score where its summed sensitivity is so many times the least.
@@ -59,8 +57,8 @@ class LagrangianAgent(Agent):
     used as much and as little as can be. Their scores say what a point of sensitivity of each kind
     costs (`JointError`), the problem is solved again with these weights, the answers are scored,
     and so on, until two rounds in a row brought nothing better or the fit promises nothing. A study
-    of the same choices within a budget that was corrected begins with the fit of what was scored
-    before.
+    of the same choices within a budget that was corrected has the fit of what was scored before,
+    and scores one round.
 
     For a given fit and resolution the solver's answer is the exact optimum wherever the solver is
     exact, and the best resolution is that of the least loss. That the fit is right is not proven.
@@ -108,8 +106,8 @@ class LagrangianAgent(Agent):
             if self._begun_fitted:
                 self._waiting = self._fitted_optima(ROUND) or self._waiting
         vectors, self._waiting = self._waiting[:count], self._waiting[count:]
-        patience = LESS_PATIENCE if self._begun_fitted else PATIENCE
-        if not vectors and count and self._known and self._stale < patience:
+        ended = self._begun_fitted or self._stale >= PATIENCE
+        if not vectors and count and self._known and not ended:
             self._fitted = True
             vectors = self._fitted_optima(min(count, ROUND))
         self._proposed.update(vector.tobytes() for vector in vectors)
