@@ -116,7 +116,7 @@ def test_what_the_clock_never_allows_ends_with_the_best_that_is_predicted_within
 ) -> None:
     timed = clock(lambda share: 50 * share)
     result = pipeline.search(asked(tmp_path / "run"))
-    assert len(timed) == 1
+    assert len(timed) == 2  # one policy, twice
     assert result.trials
 
 
@@ -125,7 +125,23 @@ def test_a_clock_that_never_settles_is_asked_so_often(
 ) -> None:
     timed = clock(lambda _: 0.58)  # whatever is searched for
     pipeline.search(asked(tmp_path / "run"))
-    assert len(timed) == 2 + ROUNDS  # the first of them before any study
+    assert len(timed) == 2 * (2 + ROUNDS)  # twice each, the first of them before any study
+
+
+def test_one_timing_that_was_disturbed_costs_no_study(
+    tmp_path: Path, clock: Callable[[Clock], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = iter([1.04])
+    timed = clock(lambda share: next(disturbed, 0.99) * share)
+    studies: list[Budget] = []
+    run = measure_loop.run_agent
+    monkeypatch.setattr(
+        measure_loop, "run_agent", lambda *args: (studies.append(args[1]), run(*args))[1]
+    )
+    pipeline.search(asked(tmp_path / "run"))
+    assert len(timed) == 2
+    assert len(studies) == 1
+    assert not (tmp_path / "run" / FILE).exists()
 
 
 def test_after_a_limit_that_was_raised_too_far_the_one_within_is_taken(
