@@ -178,6 +178,9 @@ def test_the_checkpoint_of_another_recovery_is_refused(tmp_path: Path) -> None:
         trained(pair()[1], checkpoint=path, on_step=kill)
     with pytest.raises(StudyError, match="checkpoint of another recovery"):
         trained(pair()[1], replace(RECIPE, learning_rate=0.01), checkpoint=path)
+    other = RecoveryData(batches(), digest="of other data")
+    with pytest.raises(StudyError, match="checkpoint of another recovery"):
+        trained(pair()[1], RECIPE, other, path)
     assert path.is_file()
 
 

@@ -45,13 +45,14 @@ def traced() -> TracedModel:
         return trace_network(model, SHAPE, resolutions=())
 
 
-def supernet(traced: TracedModel, seed: int = 0) -> Supernet:
+def supernet(traced: TracedModel, seed: int = 0, digest: str = "") -> Supernet:
     space = Space(
         (Variable("channels", "stem", (2, 4, 8)), Variable("channels", "wide", (1, 3, 6)))
     )
     inputs = [images(32), images(16)]
     shared = SlicedWeights(with_norms(traced.model, inputs), traced.network, kept)
-    return Supernet(shared, space, traced.model, RecoveryData(Drawn(), seed=seed), inputs)
+    data = RecoveryData(Drawn(), seed=seed, digest=digest)
+    return Supernet(shared, space, traced.model, data, inputs)
 
 
 def distance(traced: TracedModel, made: Supernet, policy: Policy) -> float:
@@ -125,6 +126,8 @@ def test_that_of_another_search_is_refused(traced: TracedModel, tmp_path: Path) 
     supernet(traced).train(TrainingLimit(steps=1), path)
     with pytest.raises(StudyError, match="another"):
         supernet(traced, seed=1).train(TrainingLimit(steps=1), path)
+    with pytest.raises(StudyError, match="another"):
+        supernet(traced, digest="other data").train(TrainingLimit(steps=1), path)
     with pytest.raises(StudyError, match="another"):
         supernet(traced).train(TrainingLimit(steps=2), path)
 

@@ -24,7 +24,7 @@ from automl.recovery import (
     TrainingLimit,
 )
 from automl.space import Space, channel_counts
-from automl.userdata import has_classes
+from automl.userdata import data_digest, has_classes
 
 #: Makes the network that stands for a policy's.
 Candidates = Callable[[Policy], nn.Module]
@@ -159,5 +159,7 @@ def _trained_on(task: Task, seed: int) -> RecoveryData:
     """The training data; the calibration inputs where that can be read only once."""
     training = task.data.training
     if training is None:
-        return RecoveryData([*task.data.calibration], seed=seed)
-    return RecoveryData(training, loaders=(training.source,), seed=seed)
+        return RecoveryData([*task.data.calibration], seed=seed, digest=data_digest(task.data))
+    return RecoveryData(
+        training, loaders=(training.source,), seed=seed, digest=data_digest(task.data)
+    )

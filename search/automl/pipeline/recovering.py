@@ -38,7 +38,7 @@ from automl.recovery import (
     without_dead,
 )
 from automl.study import judge
-from automl.userdata import EPOCH, has_classes
+from automl.userdata import EPOCH, data_digest, has_classes
 
 Tensor = torch.Tensor
 #: What the stage is called.
@@ -202,6 +202,7 @@ def recovered(
         lambda network: judge(network, task.score, task.data.validation, resolution),
         () if training is None else (training.source,),
         seed,
+        data_digest(task.data),
     )
     if plan.seconds:
         classes = has_classes(traced.model, task.data)

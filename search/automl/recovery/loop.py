@@ -41,12 +41,14 @@ class RecoveryData:
             there is none, and what was trained is believed.
         loaders: The user's own loaders behind the batches, whose generators are seeded each epoch.
         seed: Of the order of the data.
+        digest: Tells this data from other data: a checkpoint made on other data is refused.
     """
 
     training: Iterable[tuple[Tensor, Any]]
     held_back: Callable[[nn.Module], float] | None = None
     loaders: Sequence[object] = ()
     seed: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,8 @@ class _Run:
         self._hooks, self._told = hooks, tuple[str, ...]()
         self._student = objective.student.requires_grad_(True)
         self._checkpoint, self._on_step, self._on_point = checkpoint, on_step, on_point
-        told = identity_of(self._student, recipe.digest, data.seed) if checkpoint else ""
-        self._identity = told
+        told = (recipe.digest, data.seed, data.digest)
+        self._identity = identity_of(self._student, *told) if checkpoint else ""
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._student.to(self._device)
         self._optimiser = _optimiser(self._student, recipe)

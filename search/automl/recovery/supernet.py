@@ -124,7 +124,8 @@ class Supernet:
             OSError: It cannot be written.
         """
         model, progress = self._shared.model.requires_grad_(True), self._progress
-        told = (limit, self._space.digest, self._data.seed, self._recipe.digest)
+        data = self._data
+        told = (limit, self._space.digest, data.seed, data.digest, self._recipe.digest)
         identity = identity_of(model, *told)
         optimiser = torch.optim.SGD(
             model.parameters(),
