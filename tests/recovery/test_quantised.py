@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -182,43 +181,6 @@ def test_weights_alone_are_trained_and_exported_as_few_values(
     assert save_packed(frozen, tmp_path / "net.bin")
     for name, value in state_dict(read_packed(tmp_path / "net.bin")).items():
         assert torch.equal(frozen.network.state_dict()[name], value)
-
-
-class Normed(nn.Sequential):
-    """Each convolution is behind a batch norm, as networks of one bit have it."""
-
-    def __init__(self) -> None:
-        layers = [
-            (nn.Conv2d(read, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-            for read in (3, 16, 16)
-        ]
-        ends = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-        super().__init__(*(each for group in layers for each in group), *ends)
-
-
-@pytest.mark.parametrize(
-    ("quantizer", "bits"), [("ternary", 2), ("elq", 2), ("binary", 1), ("bnn", 1), ("xnor", 1)]
-)
-def test_norms_are_of_the_values_that_a_quantizer_begins_with(
-    quantizer: str, bits: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    network, inputs = Normed(), images(64)
-    with torch.no_grad():
-        for _ in range(50):  # statistics of its own
-            network(inputs)
-        dense = trace_network(network.eval(), SHAPE, resolutions=())
-        wanted = dense.model(inputs)
-    model = shared_values(dense, bits, copy.deepcopy(dense.model).requires_grad_(False))
-
-    def error() -> float:
-        with torch.no_grad():
-            found = student_of(model, quantizer, dense.model)(inputs)
-        return float((found - wanted).square().mean())
-
-    again = error()
-    monkeypatch.setattr("automl.recovery.quantised.re_estimate_norms", lambda *_: None)
-    assert again < 0.7 * error()
 
 
 def test_what_is_drawn_hangs_on_the_state_and_the_global_chance_stays(sharp: TracedModel) -> None:

@@ -49,8 +49,11 @@ from .kinds.base import Measurer as Measurer
 from .kinds.base import OneByOne as OneByOne
 from .kinds.base import compression_kind as compression_kind
 from .labelled import Labelled as Labelled
+from .layer_matrix import input_rows as input_rows
 from .layer_matrix import matrix as matrix
 from .layer_matrix import matrix_of as matrix_of
+from .layer_matrix import output_rows as output_rows
+from .layer_matrix import places as places
 from .layer_matrix import set_matrix as set_matrix
 from .layer_matrix import weight_of as weight_of
 from .memory import image_bytes as image_bytes
@@ -67,10 +70,13 @@ from .quantization.half import HALF_RANGE as HALF_RANGE
 from .quantization.half import HalfModel as HalfModel
 from .quantization.half import in_half as in_half
 from .quantization.qparams import QParams as QParams
+from .quantization.qparams import centred as centred
 from .quantization.qparams import highest as highest
 from .quantization.qparams import round_to as round_to
 from .quantization.qparams import weight_qparams as weight_qparams
 from .quantization.registry import QUANTIZERS as QUANTIZERS
+from .quantization.rounding import output_error as output_error
+from .quantization.rounding import rounded_among as rounded_among
 from .quantization.simulation import SCHEMES as SCHEMES
 from .quantization.simulation import FakeQuantizeMode as FakeQuantizeMode
 from .quantization.simulation import Plan as Plan

@@ -226,6 +226,10 @@ class GivenWeights:
         shared: Whether all of them have one scale, as some targets want it.
         dense: The dense network's in the same place and shape; None where it has none.
         seed: Of what is drawn.
+        aim: Weights that do best on what the layer reads where layers before it are rounded by
+            their quantizers; None where it reads what the policy's network does.
+        moments: Second moments of what it reads, with a column of ones where the layer has a bias,
+            [runs, columns, columns]; None where nobody knows.
     """
 
     weights: Tensor
@@ -234,6 +238,14 @@ class GivenWeights:
     shared: bool = False
     dense: Tensor | None = None
     seed: int = 0
+    aim: Tensor | None = None
+    moments: Tensor | None = None
+
+    @property
+    def wanted(self) -> Tensor:
+        """What rounded weights are to stand for: the aim, or the dense network's, or the given."""
+        whole = self.weights if self.dense is None else self.dense
+        return whole if self.aim is None else self.aim
 
 
 @dataclass(frozen=True, slots=True)

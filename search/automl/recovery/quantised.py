@@ -8,7 +8,8 @@ each rounding by itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, cast
 
@@ -40,6 +41,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.lsq import LearnedSteps
+from automl.recovery.sequence import RunningNetwork, begun
 
 Tensor = torch.Tensor
 _KEYS: Final = torch._C.DispatchKey
@@ -52,6 +54,8 @@ _SHOWN, _INPUTS = 1 << 14, 32
 class QuantizedStudent(nn.Module):
     """A copy of a network of few bits that can be trained: what rounds it has parameters too.
 
+    Training begins at the post-training network: layers whose quantizer has other values than
+    calibration chose are rounded to these on what the layers before them write by then (`begun`).
     Norms that are folded stay so, but where weights alone are rounded by a quantizer that gives
     each output channel a scale: there they are put back, take their statistics on the few values
     that the quantizer begins with, and are folded into the scales by `frozen`.
@@ -90,15 +94,11 @@ class QuantizedStudent(nn.Module):
         self.weight_roundings, self.activation_roundings = nn.ModuleDict(), nn.ModuleDict()
         self.eval()
         _check(self, model, inputs[0][:_INPUTS])
-        for number, (name, own) in enumerate(chosen.items()):
-            given = self._given(model, name, dense, seed + number)
-            rounding = own.weights(given)
-            set_matrix(self.network.get_submodule(name), rounding.begin(given))
-            self.weight_roundings[_key(name)] = rounding
         for number, source in enumerate(dict.fromkeys(map(self._root, self._qparams))):
             seen = self._seen.get(source, torch.empty(0))
             shown = GivenActivations(self._qparams[source], seen, seed + len(chosen) + number)
             self.activation_roundings[_key(source)] = quantizer.activations(shown)
+        self._begin(model, chosen, inputs, dense, seed)
         self._seen = None
         if self._normed:  # few values a channel write something else than what was given
             re_estimate_norms(self, inputs)
@@ -147,6 +147,37 @@ class QuantizedStudent(nn.Module):
     def plan_and_qparams(self) -> tuple[Any, Any]:
         """What is rounded as it runs, and where its steps began."""
         return self._plan, self._qparams
+
+    def _begin(
+        self,
+        model: QuantizedModel,
+        chosen: Mapping[str, TrainedQuantizer],
+        inputs: Sequence[Tensor],
+        dense: nn.Module | None,
+        seed: int,
+    ) -> None:
+        """Make what rounds weights, and set the numbers that training begins with."""
+        given = {
+            name: self._given(model, name, dense, seed + number)
+            for number, name in enumerate(chosen)
+        }
+        changed = any(
+            not math.isclose(self._frozen_step(source), known.scale, rel_tol=1e-6)
+            for source, known in self._qparams.items()
+        )
+        rounded = self._eval_rounded
+        running = RunningNetwork(self.network, self._plan, self._qparams, rounded, changed)
+        for name, (rounding, numbers) in begun(running, chosen, given, inputs).items():
+            self.weight_roundings[_key(name)] = rounding
+            set_matrix(self.network.get_submodule(name), numbers)
+
+    def _frozen_step(self, source: Source) -> float:
+        return self._activations_of(self._root(source)).frozen().scale
+
+    def _eval_rounded(self, values: Tensor, source: Source) -> Tensor:
+        """As what is exported rounds it."""
+        found: Tensor = self._activations_of(self._root(source)).eval()(values)
+        return found
 
     def _given(
         self, model: QuantizedModel, name: str, dense: nn.Module | None, seed: int

@@ -11,6 +11,7 @@ from torch import nn
 from automl.compression import QParams
 from automl.policy import Bits
 from automl.recovery.base import GivenWeights, WeightRounding
+from automl.recovery.quantizers.fitting import scaled_codes
 from automl.recovery.quantizers.lsq import LearnedSteps
 from automl.recovery.quantizers.steps import LEAST, mean_size
 
@@ -26,15 +27,19 @@ class Signs(WeightRounding):
         super().__init__(given.seed)
         self.shared = given.shared
         self.size: Tensor
-        size = mean_size(given.weights, shared=given.shared).clamp_min(LEAST)
-        self.register_buffer("size", size.clone())
+        self._first = given.weights
+        size = mean_size(given.weights, shared=given.shared)
+        if given.aim is not None:
+            self._first, scale = scaled_codes(given, torch.tensor([-1.0, 1.0]))
+            size = scale.expand_as(size)
+        self.register_buffer("size", size.clamp_min(LEAST).clone())
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """Signs of the post-training network, magnitudes of the dense one where it is there."""
-        if given.dense is None:
-            return given.weights
-        length = self.size / mean_size(given.dense, shared=given.shared).clamp_min(LEAST)
-        return torch.where(given.weights < 0, -1.0, 1.0) * given.dense.abs() * length
+        """Signs of calibration, or of second-order rounding; dense magnitudes."""
+        signs = torch.where(self._first < 0, -1.0, 1.0)
+        whole = signs if given.dense is None else given.dense
+        length = self.size / mean_size(whole, shared=given.shared).clamp_min(LEAST)
+        return signs * whole.abs() * length
 
     @abstractmethod
     def scale(self, weights: Tensor) -> Tensor:

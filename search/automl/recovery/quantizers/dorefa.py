@@ -15,6 +15,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
+from automl.recovery.quantizers.fitting import scaled_codes
 from automl.recovery.quantizers.steps import LEAST, share_of, softened, straight
 
 Tensor = torch.Tensor
@@ -23,11 +24,12 @@ Tensor = torch.Tensor
 class Squashed(TrainedQuantizer):
     """DoReFa-Net (Zhou et al., 2016, sections 2.2 and 2.3); gradients are not rounded.
 
-    A weight becomes tanh(w) over the largest of these, and that one of 2^k levels from -1 to 1;
+    A weight becomes tanh(w) over the layer's largest, and that one of 2^k levels from -1 to 1;
     activations are clipped to a fixed range. Differs: norms are folded, so an output channel has
-    its own largest weight, and a scale of its own that is trained in the norm's place; the range of
-    activations is that of calibration, where the paper has 0 to 1. The levels have no zero: they
-    are odd integers, of at most 7 bits. Of weights alone, the shared values are trained.
+    a range of its own inside the tanh, and a scale that is trained in the norm's place; the range
+    of activations is that of calibration, where the paper has 0 to 1. Training begins on the levels
+    that second-order rounding finds, with the numbers that the tanh takes there. The levels have no
+    zero: they are odd integers, of at most 7 bits. Of weights alone, the shared values are trained.
     """
 
     def refusal(self, bits: Bits) -> str:
@@ -50,18 +52,18 @@ class SquashedWeights(WeightRounding):
 
     def __init__(self, given: GivenWeights, known: QParams) -> None:
         super().__init__(given.seed)
-        self._known, self._dims = known, (0, 1, 2) if given.shared else (2,)
+        self._known = known
+        levels = torch.arange(-self._top, self._top + 1, 2.0)
+        codes, scale = scaled_codes(given, levels)
+        self._first = _reaching(codes, given.wanted, self._top)
+        self.scale = nn.Parameter(scale)
         self._range: Tensor
-        start = self.begin(given)
-        largest = start.abs().amax(self._dims, keepdim=True)
-        self.register_buffer("_range", torch.where(largest > 0, largest, torch.ones_like(largest)))
-        codes = self._codes(start).double()
-        fitted = (codes * start).sum(self._dims, True) / codes.square().sum(self._dims, True)
-        self.scale = nn.Parameter(fitted.clamp_min(LEAST).float())
+        self.register_buffer("_range", scale * self._top)
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """The dense network's, where it has the layer: rounded ones say less."""
-        return given.weights if given.dense is None else given.dense
+        """What the tanh makes the integers of."""
+        shares = self._first / self._top
+        return (shares * torch.ones(()).tanh()).atanh() * self._range
 
     def forward(self, weights: Tensor) -> Tensor:
         """The nearest level; gradients go straight through the rounding, and through the tanh."""
@@ -82,7 +84,7 @@ class SquashedWeights(WeightRounding):
     def _squashed(self, weights: Tensor) -> Tensor:
         """From -1 to 1."""
         found = (weights / self._range).tanh()
-        largest = found.detach().abs().amax(self._dims, keepdim=True)
+        largest = found.detach().abs().max()
         return found / largest.clamp_min(LEAST)
 
     @torch.no_grad()
@@ -90,6 +92,16 @@ class SquashedWeights(WeightRounding):
         """Odd integers."""
         levels = (self._top * (self._squashed(weights) / 2 + 0.5)).round().clamp(0, self._top)
         return 2 * levels - self._top
+
+
+def _reaching(codes: Tensor, wanted: Tensor, top: int) -> Tensor:
+    """Codes of which one at least is the largest: the tanh is divided by the layer's largest."""
+    if codes.abs().max() == top:
+        return codes
+    place = (codes * wanted).flatten().argmax()
+    reaching = codes.flatten().clone()
+    reaching[place] = reaching[place].sign() * top
+    return reaching.view_as(codes)
 
 
 class ClippedActivations(ActivationRounding):

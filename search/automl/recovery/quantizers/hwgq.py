@@ -24,8 +24,8 @@ class HalfWave(LearnedSteps):
     What a ReLU wrote is taken for half of a Gaussian, whose best step for so many levels is known;
     the step stays, and gradients are those of a function that is gentler than the rounding.
     Differs: norms are folded, so the Gaussian's deviation is that of the calibration inputs, tensor
-    by tensor; weights are those of `lsq`, where the paper has one bit. Activations that may be
-    negative, and those with a zero point, are rounded by `lsq`.
+    by tensor; weights are those of `lsq`, where the paper has one bit, rounded anew for the levels.
+    Activations that may be negative, and those with a zero point, are rounded by `lsq`.
 
     Args:
         tail: Of the gradients beyond the largest level: "clipped" for none, "vanilla" as it comes,

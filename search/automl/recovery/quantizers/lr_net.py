@@ -8,12 +8,15 @@ from torch import nn
 from automl.compression import QParams
 from automl.policy import Bits, is_float
 from automl.recovery.base import GivenWeights, WeightRounding
+from automl.recovery.quantizers.fitting import scaled_codes
 from automl.recovery.quantizers.lsq import LearnedSteps
 from automl.recovery.quantizers.steps import LEAST, mean_size
 
 Tensor = torch.Tensor
 #: Chances at the start are no nearer to 0 and 1 (section 4).
 _LEAST_CHANCE = 0.05
+#: Magnitudes, in twice their mean, from which on a value is the likeliest, and up to which zero is.
+_LIKELY, _RARE = 0.6, 0.4
 
 
 class DiscreteWeights(LearnedSteps):
@@ -21,9 +24,11 @@ class DiscreteWeights(LearnedSteps):
 
     In training a layer's outputs are drawn, from the normal distribution that their means and
     variances give (local reparametrisation), so that gradients reach the chances. Afterwards each
-    weight is its likeliest value. Differs: an output channel has a scale that is trained; the
-    likeliest values are taken, where the paper draws and takes the best of some; no pull on the
-    chances. A layer whose activations are rounded is refused: sums of integers are not drawn.
+    weight is its likeliest value. Differs: the likeliest at the start are what second-order
+    rounding finds, with the chances of the dense magnitudes where these agree; an output channel
+    has a scale that is trained; the likeliest values are taken, where the paper draws and takes the
+    best of some; no pull on the chances. A layer whose activations are rounded is refused: sums of
+    integers are not drawn.
     """
 
     by_channel = True
@@ -44,17 +49,19 @@ class Chances(WeightRounding):
     def __init__(self, given: GivenWeights) -> None:
         super().__init__(given.seed)
         self._bits = given.bits.weights
-        start = given.weights if given.dense is None else given.dense
-        units = (start / (2 * mean_size(start)).clamp_min(LEAST)).clamp(-1, 1)
+        several = self._bits > 1
+        levels = torch.tensor([-1.0, 0.0, 1.0] if several else [-1.0, 1.0])
+        codes, scale = scaled_codes(given, levels)
+        units = (given.wanted / (2 * mean_size(given.wanted)).clamp_min(LEAST)).clamp(-1, 1).abs()
+        rare = units.clamp_max(_RARE) * given.wanted.sign()
+        units = torch.where(codes == 0, rare, units.clamp_min(_LIKELY) * codes)
         low, high = _LEAST_CHANCE, 1 - _LEAST_CHANCE
-        present = low + (high - low) * units.abs() if self._bits > 1 else torch.ones_like(units)
+        present = low + (high - low) * units.abs() if several else torch.ones_like(units)
         above = (0.5 * (1 + units / present)).clamp(low, high)
         self.above = nn.Parameter(above.logit())
         #: Of being none of zero; of one bit there is no zero.
-        self.present = nn.Parameter(present.clamp(low, high).logit()) if self._bits > 1 else None
-        codes = self._likeliest()
-        fitted = (codes * start).sum(2, True) / codes.square().sum(2, True).clamp_min(1)
-        self.length = nn.Parameter(fitted.clamp_min(LEAST))
+        self.present = nn.Parameter(present.clamp(low, high).logit()) if several else None
+        self.length = nn.Parameter(scale.expand(*codes.shape[:2], 1).clamp_min(LEAST).clone())
 
     def forward(self, weights: Tensor) -> Tensor:
         """What the weights are on average; in evaluation mode the likeliest values."""

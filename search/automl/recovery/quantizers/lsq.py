@@ -18,6 +18,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
+from automl.recovery.quantizers.fitting import nearest_among
 from automl.recovery.quantizers.steps import LEAST, frozen_step, weight_step
 
 Tensor = torch.Tensor
@@ -52,6 +53,10 @@ class WeightSteps(WeightRounding):
         self._known, self._levels = known, levels_of(known)
         self.step = nn.Parameter(weight_step(known, given.shared))
 
+    def begin(self, given: GivenWeights) -> Tensor:
+        """Integers of calibration's steps: the given, or what fits layers before that changed."""
+        return on_steps(given, self.step.detach(), self._levels)
+
     def forward(self, weights: Tensor) -> Tensor:
         """The nearest integers times the step."""
         return learned(weights, self.step, self._levels, weights.numel() // self.step.numel())
@@ -83,6 +88,21 @@ class ActivationStep(ActivationRounding):
 def levels_of(known: QParams) -> Levels:
     """The integers of weights."""
     return Levels(-known.highest, known.highest, known.bits == 1)
+
+
+def on_steps(given: GivenWeights, step: Tensor, levels: Levels) -> Tensor:
+    """Weights as they are given, or where there is an aim that one on the integers of a step.
+
+    Args:
+        given: The layer.
+        step: Of its outputs, or of all.
+        levels: The integers.
+    """
+    if given.aim is None:
+        return given.weights
+    integers = torch.arange(levels.low, levels.high + 1, 2 if levels.binary else 1)
+    grids = integers * step.expand(*given.weights.shape[:2], 1)
+    return nearest_among(given, grids)
 
 
 def learned(values: Tensor, step: Tensor, levels: Levels, sharing: int) -> Tensor:

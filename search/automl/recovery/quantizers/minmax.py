@@ -13,7 +13,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
-from automl.recovery.quantizers.lsq import LearnedSteps, levels_of
+from automl.recovery.quantizers.lsq import LearnedSteps, levels_of, on_steps
 from automl.recovery.quantizers.steps import LEAST, frozen_step, straight
 
 Tensor = torch.Tensor
@@ -25,7 +25,8 @@ class SpanningIntegers(LearnedSteps):
     Weights span their largest magnitude; the range of activations is a running average of what
     batches span. Gradients go straight through inside. Differs: weights are symmetric, with a scale
     an output channel where the target has; averages begin with the range of calibration, zero
-    points stay. Layers of one bit are rounded by `lsq`.
+    points stay; an output whose largest weight calibration put inside its range is rounded anew.
+    Layers of one bit are rounded by `lsq`.
 
     Args:
         momentum: What stays of the average at a step: at least 0, below 1.
@@ -57,6 +58,17 @@ class SpanningWeights(WeightRounding):
     def __init__(self, given: GivenWeights, known: QParams) -> None:
         super().__init__(given.seed)
         self._known, self._levels, self._shared = known, levels_of(known), given.shared
+
+    def begin(self, given: GivenWeights) -> Tensor:
+        """The given weights; where the largest of an output is no end of its integers, others."""
+        if given.aim is None:
+            return given.weights
+        step = self._step(given.weights)
+        found = on_steps(given, step, self._levels)
+        end, dims = self._levels.high * step, (0, 1, 2) if self._shared else (2,)
+        sizes = given.wanted.abs()
+        ends = (sizes == sizes.amax(dims, True)) & (found.abs().amax(dims, True) < end)
+        return torch.where(ends, given.wanted.sign() * end, found)
 
     def forward(self, weights: Tensor) -> Tensor:
         """The nearest integers times the step."""

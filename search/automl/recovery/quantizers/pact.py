@@ -19,9 +19,9 @@ class TrainedClips(Squashed):
     """PACT (Choi et al., 2018, section 3): y = clip(x, 0, a), rounded; a is trained.
 
     The gradient by a is the sum of the gradients of those that are clipped, and those inside give
-    none. Weights are those of DoReFa, as in the paper. The pull on a is the optimiser's decay of
-    weights. Differs: a begins where calibration clips; activations with a zero point are clipped
-    below as well, at the share of a that this leaves them.
+    none. Weights are those of DoReFa, as in the paper, and begin as those do. The pull on a is the
+    optimiser's decay of weights. Differs: a begins where calibration clips; activations with a zero
+    point are clipped below as well, at the share of a that this leaves them.
     """
 
     def activations(self, given: GivenActivations) -> ActivationRounding:

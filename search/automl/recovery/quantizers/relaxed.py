@@ -18,7 +18,7 @@ from automl.recovery.base import (
     WeightRounding,
 )
 from automl.recovery.quantizers.centroids import TrainedCentroids
-from automl.recovery.quantizers.lsq import levels_of
+from automl.recovery.quantizers.lsq import levels_of, on_steps
 from automl.recovery.quantizers.steps import (
     LEAST,
     frozen_step,
@@ -39,8 +39,9 @@ class RelaxedRounding(TrainedQuantizer):
     Gumbel-softmax relaxation, and the step and the noise are trained. Afterwards values are rounded
     to the nearest. Differs: chances are those of the nearest integer and its two neighbours (the
     paper's local grid has those within some deviations); the noise begins at 0.15 of a step, where
-    the paper has a third, for what begins rounded is trained for a short while; gradients of a step
-    and of its noise are divided as those of `lsq`. Of weights alone, the shared values are trained.
+    the paper has a third, for what begins rounded, with the integers of calibration, is trained for
+    a short while; gradients of a step and of its noise are divided as those of `lsq`. Of weights
+    alone, the shared values are trained.
 
     Args:
         temperature: Of the relaxation, above 0 and at most 10.
@@ -82,8 +83,8 @@ class RelaxedWeights(WeightRounding):
         self.noise = nn.Parameter(torch.full_like(self.step, _NOISE))
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """The dense network's, where it has the layer: rounded ones say less."""
-        return given.weights if given.dense is None else given.dense
+        """Integers of calibration's steps: the given, or what fits layers before that changed."""
+        return on_steps(given, self.step.detach(), self._levels)
 
     def forward(self, weights: Tensor) -> Tensor:
         """Drawn; in evaluation mode the nearest."""

@@ -7,6 +7,7 @@ import torch
 from automl.compression import QParams
 from automl.policy import Bits
 from automl.recovery.base import GivenWeights, WeightRounding
+from automl.recovery.quantizers.fitting import scaled_codes
 from automl.recovery.quantizers.lsq import LearnedSteps
 from automl.recovery.quantizers.steps import LEAST, mean_size, straight
 
@@ -21,7 +22,8 @@ class TernaryWeights(LearnedSteps):
     A weight below 0.7 of the mean magnitude is zero, the others have the mean magnitude of those
     that are above, with their sign; both means are taken anew in each step, and gradients go
     straight through. Differs: means are an output channel's, where the paper has a layer's, for
-    norms may be folded. Activations with bits are those of `lsq`.
+    norms may be folded; training begins with integers of calibration, or those of second-order
+    rounding where it chose a codebook. Activations with bits are those of `lsq`.
     """
 
     by_channel = True
@@ -43,8 +45,11 @@ class ThreeValues(WeightRounding):
         self._shared = given.shared
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """The dense network's, where it has the layer: rounded ones say less."""
-        return given.weights if given.dense is None else given.dense
+        """Three values: those that are given, or what fits the layer where it stands on others."""
+        if isinstance(given.known, QParams) and given.aim is None:
+            return given.weights
+        codes, scale = scaled_codes(given, torch.tensor([-1.0, 0.0, 1.0]))
+        return codes * scale
 
     def forward(self, weights: Tensor) -> Tensor:
         """The three values; gradients go straight through."""

@@ -11,8 +11,9 @@ from automl.compression import Codebook
 from automl.errors import UsageError
 from automl.policy import Bits, is_float
 from automl.recovery.base import GivenWeights, WeightRounding
+from automl.recovery.quantizers.fitting import two_sizes
 from automl.recovery.quantizers.lsq import LearnedSteps
-from automl.recovery.quantizers.steps import LEAST, book_of, mean_size
+from automl.recovery.quantizers.steps import LEAST, book_of
 
 Tensor = torch.Tensor
 
@@ -22,8 +23,10 @@ class TrainedTernary(LearnedSteps):
 
     Weights are -Wn, 0 or Wp. Both are trained: their gradients are sums over the weights that have
     them; a weight's own is that times Wp, 1 or Wn. Zero are those below a share of the largest.
-    Differs: the largest is an output channel's, for norms are folded; Wn and Wp are a layer's, as
-    in the paper, so they are stored as shared values. Two sizes are no integers of one scale:
+    Differs: the largest is an output channel's, for norms are folded; training begins on the three
+    values that second-order rounding finds, not on those of the dense weights, of which the
+    threshold leaves hardly one zero. Wn and Wp are a layer's, as in the paper, so they are stored
+    as shared values. Two sizes are no integers of one scale:
     layers with rounded activations are refused.
 
     Args:
@@ -54,14 +57,12 @@ class TwoSizes(WeightRounding):
     def __init__(self, given: GivenWeights, threshold: float) -> None:
         super().__init__(given.seed)
         self._threshold = threshold
-        start = self.begin(given)
-        signs = self._signs(start)
-        above, below = (mean_size(start, signs == side, shared=True)[0, 0, 0] for side in (1, -1))
+        self._first, above, below = two_sizes(given)
         self.above, self.below = nn.Parameter(above.clone()), nn.Parameter(below.clone())
 
     def begin(self, given: GivenWeights) -> Tensor:
-        """The dense network's, where it has the layer: rounded ones say less."""
-        return given.weights if given.dense is None else given.dense
+        """The three values."""
+        return self._first * torch.where(self._first > 0, self.above, self.below).detach()
 
     def forward(self, weights: Tensor) -> Tensor:
         """The three values."""
