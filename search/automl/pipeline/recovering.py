@@ -120,6 +120,9 @@ def check_hooks(plan: PlannedRecovery | None, traced: TracedModel, policy: Polic
     """
     if plan is None or not plan.recipe.hooks:
         return
+    hooks = plan.recipe.made_hooks()
+    if policy.bits and all(each.acts_on == "bits" for each in hooks):
+        return
     if policy.bits or packed_forms(policy):
         raise OptionError(
             "hook", "it acts on weights as floats, and the policy's have bits or few numbers"
@@ -127,7 +130,7 @@ def check_hooks(plan: PlannedRecovery | None, traced: TracedModel, policy: Polic
     student, shape = network_of(traced, policy)
     student = with_norms(student, [torch.randn(8, *shape[1:], generator=torch.Generator())])
     try:
-        Hooks(plan.recipe.made_hooks()).begin(student, torch.zeros(1, *shape[1:]))
+        Hooks(hooks).begin(student, torch.zeros(1, *shape[1:]))
     except UsageError as error:
         raise OptionError("hook", str(error)) from None
 

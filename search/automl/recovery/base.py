@@ -118,9 +118,11 @@ class Hook:
         leaves: What it leaves in the weights: "" for nothing; "weights" that are zero or of few
             values; "channels" that are zero, and are cut out of what is delivered. With one that
             leaves something the last weights are kept, whatever their score.
+        acts_on: "floats", or the rounding of networks with "bits".
     """
 
     leaves: ClassVar[Literal["", "weights", "channels"]] = ""
+    acts_on: ClassVar[Literal["floats", "bits"]] = "floats"
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """See what there is to do on a network.
@@ -292,7 +294,13 @@ class TrainedRounding(nn.Module):
 
 
 class WeightRounding(TrainedRounding, ABC):
-    """Rounds the weights of one layer from numbers that training moves."""
+    """Rounds the weights of one layer from numbers that training moves.
+
+    Attributes:
+        reads_numbers: Whether what it gives is these numbers, rounded.
+    """
+
+    reads_numbers: ClassVar[bool] = True
 
     def begin(self, given: GivenWeights) -> Tensor:
         """The numbers that training begins with, [runs, outputs, columns]."""

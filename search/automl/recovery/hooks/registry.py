@@ -79,6 +79,14 @@ HOOKS: Final[Registry[Hook]] = Registry(
             _NEEDS,
         ),
         Method(
+            "progressive-bits",
+            "Bits of weights fall to the policy's in steps (8, 4), then those of activations;\n"
+            "for policies with bits.",
+            "Zhuang et al., Towards Effective Low-bitwidth CNNs, 2018",
+            "automl.recovery.hooks.progressive_bits:ProgressiveBits",
+            _NEEDS,
+        ),
+        Method(
             "dropconnect",
             "Leaves a random part of the weights out in each step.",
             "Wan et al., 2013",

@@ -19,6 +19,8 @@ class TrainedCentroids(WeightRounding):
     Source: Han et al. 2016 (Deep Compression), section 3.3.
     """
 
+    reads_numbers = False
+
     def __init__(self, given: GivenWeights, known: Codebook) -> None:
         super().__init__(given.seed)
         self._bits = known.bits

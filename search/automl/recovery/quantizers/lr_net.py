@@ -46,6 +46,8 @@ class DiscreteWeights(LearnedSteps):
 class Chances(WeightRounding):
     """Chances of -1, 0 and 1, or of -1 and 1."""
 
+    reads_numbers = False
+
     def __init__(self, given: GivenWeights) -> None:
         super().__init__(given.seed)
         self._bits = given.bits.weights
