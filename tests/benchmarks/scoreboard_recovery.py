@@ -14,12 +14,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from scored import Bench, Check, Figures, Row
+from scored import USUAL, Bench, Check, Figures, Row
 from torch import nn
 
+from automl.compression import Compressor, QuantizedModel, RefitSettings
+from automl.policy import Bits, Policy
 from automl.recovery import (
+    TRAINED_QUANTIZERS,
     Beginning,
     Objective,
+    QuantizedStudent,
     Recovered,
     RecoveryData,
     RecoveryRecipe,
@@ -152,6 +156,22 @@ def powers(bench: Bench) -> Figures:
         sizes = weight[weight != 0].abs().log2()
         others += int((sizes != sizes.round()).sum())
     return {"others": others, "drop": bench.accuracy(bench.model()) - bench.accuracy(student)}
+
+
+def staged(bench: Bench) -> Figures:
+    """Bits that fall to 2 beside 2 bits from the first step, in as many; the ends have 8."""
+    compressor = Compressor(bench.traced, bench.images, {}, config=USUAL)
+    bits = dict.fromkeys(compressor.joint.flow.layers, Bits(2, 2))
+    policy = Policy(bits=bits | {"conv1": Bits(8, 8), "linear": Bits(8, 8)})
+    model = compressor.make(policy, settings=RefitSettings(images=512, rows=12_000))
+    assert isinstance(model, QuantizedModel)
+    found = {"before": bench.accuracy(model)}
+    for name, hooks in (("direct", ()), ("staged", ("progressive-bits",))):
+        quantizer, inputs = TRAINED_QUANTIZERS.build("lsq"), bench.images.split(250)
+        student = QuantizedStudent(model, quantizer, inputs, dense=bench.traced.model)
+        train(bench, student, hooks=hooks, epochs=4)
+        found[name] = bench.accuracy(student.frozen())
+    return {**found, "over_direct": found["staged"] - found["direct"]}
 
 
 def beside_plain(bench: Bench, terms: Sequence[str] = TERMS, hooks: Sequence[str] = ()) -> Figures:
@@ -325,6 +345,14 @@ ROWS = (
         "all weights zero or powers of two, a drop of at most 1",
         powers,
         (Check("others", at_most=0.0), Check("drop", at_most=1.0)),
+        seeds=(0,),
+    ),
+    Row(
+        "progressive-bits",
+        "hooks/progressive-bits",
+        "w2a2: bits that fall no worse than 2 bits from the first step, in as many steps",
+        staged,
+        (Check("over_direct", at_least=0.0),),
         seeds=(0,),
     ),
     Row(
