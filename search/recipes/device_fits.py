@@ -16,7 +16,7 @@ from chips import BYTES, WINOGRAD, peak
 from device_data import Timed, UnitKey
 
 from automl.latency import fit, roofline
-from automl.latency.features import CLASSES, Floats, operator_features, smallest
+from automl.latency.features import CLASSES, Floats, Spill, operator_features, smallest
 from automl.latency.predict import Unit
 
 #: Threads share the memory: a prior, four threads move 1.5 times what one does.
@@ -63,6 +63,7 @@ class Belief:
         telling: Units that tell of the runtime's mean.
         free_scale: Whether clocks may lie far from the nominal ones.
         weights3: Factor on the time per weight of 3x3 convolutions at stride 1.
+        beyond_cache: (bytes of maps that caches hold, times that one beyond them counts more).
         around_mean, around_family: How far the truth may lie.
     """
 
@@ -78,6 +79,7 @@ class Belief:
     around_mean: fit.Spread
     around_family: fit.Spread
     weights3: float = 1.0
+    beyond_cache: tuple[float, float] | None = None
     telling: float = 3.0
     free_scale: bool = True
 
@@ -101,6 +103,8 @@ class Belief:
 
 
 _AROUND = fit.Spread(scale=0.7, kind=0.7, own=0.5, half=0.7)
+#: ncnn's boards all time the same fourteen networks: what they tell of the mean is soon told.
+_AROUND_NCNN = fit.Spread(scale=0.7, kind=0.35, own=0.25, half=0.35)
 
 BELIEFS: dict[tuple[str, str], Belief] = {
     ("tensorrt", "float"): Belief(
@@ -134,23 +138,28 @@ BELIEFS: dict[tuple[str, str], Belief] = {
         byte_share=4.0,
         around_mean=_AROUND,
         around_family=fit.Spread(kind=0.5, own=0.3, half=0.3, noise=0.08),
+        beyond_cache=(2.5e5, 1.0),
         telling=100.0,
     ),
     # Winograd's algorithm saves 2.25 times the multiplications of a 3x3; 1.6 is left of it after
-    # its transforms.
+    # its transforms. Maps of up to a megabyte stay in these chips' caches; beyond it an element
+    # takes four times as long. Where all elements counted alike, SqueezeNet-SSD's large maps were
+    # predicted too quick on every board of fp32 and MobileNet's small ones too slow.
     ("ncnn", "float"): Belief(
         half=(32, 16, 32),
         half_depthwise=(3, 4, 16),
         slowness={"depthwise": 2.0, "depthwise_large": 2.0, "spatial3": 0.5},
         traffic={"pool": 2.0, "movement": 2.0},
         overhead={},
-        overhead_seconds=1e-5,
+        overhead_seconds=3e-5,
         constant_seconds=1e-4,
         mac_share=1.8,
         byte_share=2.5,
-        around_mean=_AROUND,
+        around_mean=_AROUND_NCNN,
         around_family=fit.Spread(kind=0.3, own=0.3, half=0.45, noise=0.2),
         weights3=4.0,
+        beyond_cache=(1e6, 3.0),
+        telling=1.0,
     ),
     ("tvm-autotvm", "float"): Belief(
         half=(8, 4, 16),
@@ -167,7 +176,8 @@ BELIEFS: dict[tuple[str, str], Belief] = {
         telling=100.0,
     ),
 }
-BELIEFS["tflite", "int8"] = BELIEFS["tflite", "float"]
+# Bytes are a quarter of floats: the phones' caches hold most maps, and errors were no lower.
+BELIEFS["tflite", "int8"] = replace(BELIEFS["tflite", "float"], beyond_cache=None)
 BELIEFS["tensorrt", "int8"] = BELIEFS["tensorrt", "float"]
 # ncnn's int8: each output is quantized again, which costs as much as a long reduction; what has no
 # scale (pooling, concatenation, additions) runs on floats, four bytes for one.
@@ -223,6 +233,12 @@ def channel_steps(unit: UnitKey) -> tuple[int, int]:
     return (1, 8) if unit.runtime == "tflite" else (1, 4)
 
 
+def spill(unit: UnitKey) -> Spill | None:
+    """What the unit's maps cost beyond its caches."""
+    found = belief(unit).beyond_cache
+    return Spill(found[0] / BYTES[unit.precision], found[1]) if found else None
+
+
 def nominal(unit: UnitKey) -> Floats:
     """(PARAMETERS,) what the device's published peaks add to its family's logarithms."""
     offsets, limit = np.zeros(roofline.PARAMETERS), peak(unit)
@@ -259,6 +275,7 @@ def as_networks(unit: UnitKey, timed: Sequence[Timed]) -> fit.Networks:
         channel_steps(unit),
         whole=unit.runtime != "tvm-autotvm",
         pads=unit.runtime == "tflite",
+        spill=spill(unit),
     )
     weight = [
         min(1.0, (ROWS_OF_A_FAMILY / rows[one.families[0]]) ** 0.5)
@@ -345,4 +362,5 @@ def fitted_unit(unit: UnitKey, parameters: Floats, errors: Floats, timed: Sequen
         smallest(operator_features(keys, steps)),
         frozenset(key.op for key in keys),
         unit.runtime == "tflite",
+        spill(unit),
     )

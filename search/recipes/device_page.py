@@ -60,6 +60,9 @@ _LIMITS = """\
   is inferred, so those rows make no table.
 - Channels are rounded up to the steps of the runtime's kernels (8 for tensor cores, 2 on the Nano,
   4 or 8 for ncnn, 8 outputs for TFLite). They come from the kernels' layouts and are not fitted.
+- Maps that exceed a cache cost more: on ncnn each element beyond the first megabyte counts four
+  times, on TFLite in fp32 each beyond the first quarter twice. The sizes are round numbers near
+  those of the chips' caches, one for all boards of a runtime, and were chosen by the errors above.
 - The earlier sources' shape lists leave out activations that do not fuse (MobileNetV3, MixNet,
   EfficientFormer) and MixNet's channel splits; they were put back from the published
   architectures (search/recipes/unlisted_operators.py) before fitting. The later lists have them.

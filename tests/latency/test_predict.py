@@ -11,9 +11,10 @@ from timed_networks import NETWORKS, conv, parameters, predictor, timed
 
 from automl.errors import TableError
 from automl.latency import fit, roofline
-from automl.latency.features import CLASSES
+from automl.latency.features import CLASSES, Spill
 from automl.latency.keys import OpKey
 from automl.latency.predict import UNSEEN_ERROR, Roofline, load_predictor
+from automl.latency.transfer import few_shot
 
 
 def test_coefficients_survive_json():
@@ -122,3 +123,24 @@ def test_a_convolution_without_padding_counts_the_copy_of_its_padded_map() -> No
     assert after - before == pytest.approx(rate * 2 * 32 * 30 * 30)
     for other in (conv(32, 32, 28), conv(32, 32, 28, kernel=1)):
         assert plain.predict([other])[0] == pads.predict([other])[0]
+
+
+def test_maps_beyond_the_cache_count_more_and_what_a_table_keeps_says_so() -> None:
+    one = predictor(steps=(1, 1)).units["fp32"]
+    unit = replace(one, spill=Spill(elements=20_000.0, times=3.0))
+    add, room = (
+        OpKey("add", 8, 8, in_size=(size, size), out_size=(size, size)) for size in (40, 20)
+    )
+    plain, spilled = Roofline({"fp32": one}), Roofline({"fp32": unit})
+    rate = np.exp(one.parameters[roofline.TRAFFIC.start + CLASSES.index("add")])
+    (before,), (after,) = plain.predict([add])[0], spilled.predict([add])[0]
+    assert after - before == pytest.approx(rate * 3 * (3 * 8 * 40 * 40 - 20_000))
+    assert plain.predict([room])[0] == spilled.predict([room])[0]
+    read = load_predictor(json.loads(json.dumps(spilled.coefficients())))
+    assert read.units["fp32"].spill == unit.spill
+    np.testing.assert_allclose(read.predict([add])[0], [after], rtol=1e-5)
+    timed_network = [([add] * 4, 4 * after + np.exp(one.parameters[roofline.CONSTANT]))]
+    assert few_shot(timed_network, spilled).predictor.units["fp32"].spill == unit.spill
+    np.testing.assert_allclose(
+        few_shot(timed_network, spilled).predictor.predict([add])[0], [after], rtol=1e-6
+    )

@@ -80,6 +80,19 @@ def op_class(key: OpKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Spill:
+    """What maps cost that do not fit into the cache.
+
+    Attributes:
+        elements: What the cache holds.
+        times: How many times more an element beyond those counts.
+    """
+
+    elements: float
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorFeatures:
     """Operators as arrays of one length.
 
@@ -97,6 +110,7 @@ class OperatorFeatures:
         unstrided: Output positions of the same convolution at stride 1; 0 where it is at 1.
         narrower: Share of the taps that a 3x3 kernel has of a larger one; 0 for others.
         copied: Elements that are moved before, by a padding that runs as an operator.
+        spilled: Elements that count besides those moved, as the maps do not fit into the cache.
     """
 
     kind: NDArray[np.intp]
@@ -109,6 +123,7 @@ class OperatorFeatures:
     unstrided: Floats
     narrower: Floats
     copied: Floats
+    spilled: Floats
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -215,16 +230,21 @@ def _passes(key: OpKey) -> float:
 
 
 def operator_features(
-    keys: Sequence[OpKey], channel_steps: tuple[int, int], pads: bool = False
+    keys: Sequence[OpKey],
+    channel_steps: tuple[int, int],
+    pads: bool = False,
+    spill: Spill | None = None,
 ) -> OperatorFeatures:
     """Arrays of `keys`, their channels rounded up to multiples of (input, output) steps.
 
-    `pads` says that padding runs as an operator of its own.
+    `pads` says that padding runs as an operator of its own; without `spill` all maps cost alike.
     """
     rows = np.array([_row(key, *channel_steps) for key in keys], dtype=np.float64).reshape(-1, 9)
     kind = rows[:, 0].astype(np.intp)
+    beyond = np.maximum(rows[:, 4] - (spill.elements if spill else 0.0), 0.0)
+    spilled = beyond * (spill.times if spill else 0.0)
     in_shaped = np.array([name in SHAPED for name in CLASSES], dtype=np.float64)
     return OperatorFeatures(
         kind, rows[:, 1], rows[:, 2], rows[:, 3], in_shaped[kind], rows[:, 4], rows[:, 5],
-        rows[:, 6], rows[:, 7], rows[:, 8] * pads,
+        rows[:, 6], rows[:, 7], rows[:, 8] * pads, spilled,
     )  # fmt: skip

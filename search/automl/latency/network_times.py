@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from automl.latency.features import Floats, OperatorFeatures, operator_features
+from automl.latency.features import Floats, OperatorFeatures, Spill, operator_features
 from automl.latency.keys import OpKey
 
 
@@ -82,14 +82,16 @@ def networks(
     channel_steps: tuple[int, int],
     whole: bool = True,
     pads: bool = False,
+    spill: Spill | None = None,
 ) -> Networks:
     """Timed networks of one source from their operators.
 
-    `whole` says that a call's constant is in the times, `pads` that padding runs as an operator.
+    `whole` says that a call's constant is in the times, `pads` that padding runs as an operator,
+    `spill` what maps beyond a cache cost.
     """
     lengths = [len(one) for one in keys]
     return Networks(
-        operator_features([key for one in keys for key in one], channel_steps, pads),
+        operator_features([key for one in keys for key in one], channel_steps, pads, spill),
         np.repeat(np.arange(len(keys)), lengths),
         np.asarray(seconds, dtype=np.float64),
         np.full(len(keys), float(whole)),

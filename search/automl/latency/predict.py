@@ -21,6 +21,7 @@ from automl.latency.features import (
     PARENTS,
     Floats,
     OperatorFeatures,
+    Spill,
     operator_features,
 )
 from automl.latency.keys import OpKey
@@ -53,7 +54,8 @@ class ClassCoefficients(BaseModel):
 class PrecisionCoefficients(BaseModel):
     """Coefficients at one precision; half sizes are (reduction, outputs, positions).
 
-    `pads` says that the runtime's networks pad maps by an operator of its own.
+    `pads` says that the runtime's networks pad maps by an operator of its own. `beyond_cache` is
+    (elements of maps that a cache holds, times that one beyond them counts more).
     """
 
     model_config = _STRICT
@@ -64,6 +66,7 @@ class PrecisionCoefficients(BaseModel):
     depthwise_half_sizes: tuple[Positive, Positive, Positive]
     channel_steps: tuple[Step, Step]
     pads: bool = False
+    beyond_cache: tuple[Positive, Positive] | None = None
     seen: tuple[str, ...]
     classes: dict[str, ClassCoefficients]
 
@@ -88,6 +91,7 @@ class Unit:
         least_size: (classes,) size of each class's smallest operator in the source networks.
         seen: Names of the operators that the source networks hold.
         pads: Whether padding runs as an operator of its own.
+        spill: What maps cost that do not fit into a cache; None where all cost alike.
     """
 
     parameters: Floats
@@ -96,6 +100,7 @@ class Unit:
     least_size: Floats
     seen: frozenset[str]
     pads: bool = False
+    spill: Spill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Roofline:
         for precision, where in places.items():
             if precision in self.units:
                 unit, chosen = self.units[precision], [keys[place] for place in where]
-                ops = operator_features(chosen, unit.channel_steps, unit.pads)
+                ops = operator_features(chosen, unit.channel_steps, unit.pads, unit.spill)
                 seconds[where] = roofline.seconds(unit.parameters, ops)
                 errors[where] = _errors(unit, ops, chosen)
         return seconds, errors
@@ -133,7 +138,7 @@ class Roofline:
         """What a table's header keeps, rounded to six digits, as JSON values."""
         precisions = {name: _coefficients(unit) for name, unit in self.units.items()}
         kept: dict[str, JsonValue] = RooflineCoefficients(precisions=precisions).model_dump(
-            mode="json"
+            mode="json", exclude_none=True
         )
         return kept
 
@@ -171,6 +176,7 @@ def _coefficients(unit: Unit) -> PrecisionCoefficients:
         depthwise_half_sizes=(deep[0], deep[1], deep[2]),
         channel_steps=unit.channel_steps,
         pads=unit.pads,
+        beyond_cache=(unit.spill.elements, unit.spill.times) if unit.spill else None,
         seen=tuple(sorted(unit.seen)),
         classes=classes,
     )
@@ -199,7 +205,8 @@ def _unit(precision: str, read: PrecisionCoefficients) -> Unit:
     errors = np.array([one.error for one in ordered])
     least = np.array([one.least_size for one in ordered])
     seen = frozenset(read.seen)
-    return Unit(np.log(values), read.channel_steps, errors, least, seen, read.pads)
+    spill = Spill(*read.beyond_cache) if read.beyond_cache else None
+    return Unit(np.log(values), read.channel_steps, errors, least, seen, read.pads, spill)
 
 
 def load_predictor(coefficients: Mapping[str, object]) -> Roofline:

@@ -2,13 +2,13 @@
 
     seconds = overhead[class] + ((arithmetic)^p + (traffic)^p)^(1/p)
     arithmetic = seconds_per_mac[class] * (reduction + r) * (outputs + o) * (space + s)
-    traffic = seconds_per_byte[class] * moved + weight_seconds_per_byte * weights
+    traffic = seconds_per_byte[class] * (moved + spilled) + weight_seconds_per_byte * weights
 
 A strided 3x3 convolution takes at most what it would take at stride 1, and a larger kernel at least
 what a 3x3 one does. All coefficients are positive, so a time never falls when
 channels, sizes or kernels grow. The half sizes r, o and s make small operators slow, as partly
-filled vector units and cores do. Where padding runs as an operator, its copy is added, at the rate
-of what only moves data.
+filled vector units and cores do. Elements beyond a cache count more: they are the spilled ones.
+Where padding runs as an operator, its copy is added, at the rate of what only moves data.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def evaluate(parameters: Floats, ops: OperatorFeatures) -> Parts:
     )
     sides = np.stack([ops.reduction, ops.outputs, ops.space]) + halves
     arithmetic = values[RATE][ops.kind] * sides.prod(axis=0)
-    moved = values[TRAFFIC][ops.kind] * ops.moved
+    moved = values[TRAFFIC][ops.kind] * (ops.moved + ops.spilled)
     large = ops.kind == _SPATIAL3
     weights = np.where(large, values[WEIGHTS3], values[WEIGHTS]) * ops.weights
     memory = moved + weights

@@ -97,6 +97,7 @@ def _fit(group: Sequence[tuple[Sequence[OpKey], float]], known: Unit) -> tuple[U
         [seconds for _, seconds in group],
         known.channel_steps,
         pads=known.pads,
+        spill=known.spill,
     )
     usual = _usual(data, known)
     parameters = _calibrated(data, known)
