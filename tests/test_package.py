@@ -180,7 +180,7 @@ def test_the_wheel_alone_searches_in_an_empty_folder(wheel: Path, tmp_path: Path
     assert "nothing that is needed is broken" in run([automl, "doctor"], folder).stdout
     (folder / "mine.py").write_text(MODEL, encoding="utf-8")
     words = ("--model", "mine.py:network", "--data", "mine.py:loaders", "--target", "rpi4-1t")
-    run([automl, "init", *words, "--budget", "60%"], folder)
+    run([automl, "init", *words, "--budget", "70%"], folder)
     assert "predicted latency" in run([automl, "search"], folder).stdout
     run([automl, "examples", "detector", "copied"], folder)
     assert (folder / "copied" / "train.py").is_file()
