@@ -1,8 +1,8 @@
 """Weights on the values that a quantizer has, of least error in what their layer writes.
 
-A network of few bits that is made without training hangs on second-order rounding: the same values
-with each weight rounded to the nearest have the accuracy of chance. So what trains on other values
-than calibration chose begins with a rounding of that kind too.
+A network of few bits that is made without training depends on second-order rounding: the same
+values with each weight rounded to the nearest have the accuracy of chance. So what trains on other
+values than calibration chose begins with a rounding of that kind too.
 """
 
 from __future__ import annotations
