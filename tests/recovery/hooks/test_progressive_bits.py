@@ -66,6 +66,8 @@ def test_bits_fall_of_weights_first_and_then_of_activations() -> None:
     student.eval()
     hook.before_batch(student, Moment(0, 0.01, 0.1))
     assert len(weights(numbers)[0, 0].unique()) == 3
+    said = "w8a32, w4a32, a32, a8, a4, then the policy's bits"
+    assert hook.finish(student) == f"progressive-bits: {said}"
     hook.detach(student)
 
 

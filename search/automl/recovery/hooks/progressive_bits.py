@@ -82,8 +82,8 @@ class ProgressiveBits(Hook):
     def finish(self, model: nn.Module) -> str:
         """What was done."""
         said = [
-            f"w{_said(weights)}" + (f"a{_said(activations)}" if activations else "")
-            for weights, activations in self._stages
+            "".join(f"{what}{bits}" for what, bits in zip("wa", stage, strict=True) if bits != _OWN)
+            for stage in self._stages
         ]
         return f"progressive-bits: {', '.join(said)}, then the policy's bits"
 
@@ -124,7 +124,3 @@ class ProgressiveBits(Hook):
         step = known.scale * span / ((1 << bits) - 1)
         inside = values.clamp(low, high)
         return straight(inside, ((inside.detach() - low) / step).round() * step + low)
-
-
-def _said(bits: int) -> str:
-    return "" if bits == _OWN else str(bits)
