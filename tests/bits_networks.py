@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from automl.compression import merged_chains
 from automl.latency.keys import OpKey, Timings, op_key
+from automl.network import merged_plans, merged_trace
 from automl.network.operators import base_name
 from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
@@ -76,10 +79,11 @@ class Prices:
         return (1e-6 + 1e-9 * (key.macs + elements)) * {"fp32": 1.0, "int8": 0.4}[key.precision]
 
 
-def counted(policy: Policy) -> float:
+def counted(policy: Policy, read: TracedModel | None = None) -> float:
     """Seconds, with the owners and the values of the network that the policy leaves."""
-    read = traced()
-    flow = Flow(read.trace, policy.removed)
+    read = read or traced()
+    made = merged_chains(read, policy)
+    flow = Flow(merged_trace(read.trace, read.model, made), policy.removed)
     channels = read.network.dense_channels | dict(policy.channels)
 
     def floats(owner: str) -> bool:
@@ -91,8 +95,14 @@ def counted(policy: Policy) -> float:
         count[name] += 1
         followers[f"{name}_{count[name]}"] = flow.owner(call)
     seconds = 0.0
+    merges = [each for each in read.network.merges if {*each.chain} <= {*itertools.chain(*made)}]
+    gone = {layer for each in merges for layer in each.layers}
+    for each in merged_plans(read.network):
+        if each.chain in made:
+            precision = "fp32" if floats(each.chain[-1]) else "int8"
+            seconds += Prices.price(op_key(each.plan.at(channels, -1), precision))
     for plan in read.network.plans:
-        if plan.block not in policy.removed:
+        if plan.block not in policy.removed and plan.layer.name not in gone:
             name = plan.layer.name
             owner = name if plan.owner == name else followers.get(name, "")
             precision = "fp32" if floats(owner) else "int8"

@@ -127,10 +127,6 @@ def test_its_file_has_the_one_layer() -> None:
         (merge("c"), "merge of 'c': no layer of its kind alone reads what it writes"),
         (merge("head"), "of this network 'a', 'b', 'body.expand' can"),
         (
-            Policy(bits={"body.depth": Bits(8, 8)}, further=ALL),
-            "merge of 'body.expand' and bits of 'body.depth' cannot both be chosen",
-        ),
-        (
             Policy(further={**ALL, "form": {"b": "rank-channel:first-2"}}),
             "merge of 'a' and form of 'b' cannot both be chosen",
         ),

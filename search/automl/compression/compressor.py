@@ -290,7 +290,8 @@ class Compressor:
             if is_rounded(bits) and not part.takes_bits(bits):
                 shown = part.kind.format(part.option)
                 raise SpaceError(f"bits and {shown} of {part.name!r} cannot both be chosen")
-        rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in flow.layers)
+        gone = {name for chain in made for name in chain[:-1]}  # their bits mean nothing
+        rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in {*flow.layers} - gone)
         runs = running(self.traced, parts if rounds else (), self._build)
         if made:
             runs = replace(runs, trace=merged_trace(runs.trace, self.traced.model, made))

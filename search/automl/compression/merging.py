@@ -10,10 +10,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from automl.compression.database import unknown_moments
 from automl.compression.kinds.applying import FurtherPart
 from automl.compression.layer_matrix import input_rows, matrix, output_rows, set_matrix
 from automl.compression.memory import CELLS
-from automl.compression.quantization.simulation import is_rounded
+from automl.compression.moments import Moments
 from automl.compression.reconstruction.solving import Gathered, LayerRows, Solver
 from automl.compression.statistics import INPUT, Aim, Excerpt, Features
 from automl.errors import SpaceError, nearest
@@ -61,7 +62,6 @@ def merged_chains(
     removed = (block for block in network.blocks if block.name in policy.removed)
     made = chosen.difference(*(block.merges for block in removed))
     others = {part.name: part.kind.name for part in parts}
-    others |= {name: "bits" for name, bits in policy.bits.items() if is_rounded(bits)}
     for name in sorted(made):
         for layer in known[name].chain:
             if layer in others:
@@ -98,10 +98,17 @@ class Merging:
         self._traced, self._features = traced, features
         self.network = traced.network
         self._solved: dict[Chain, nn.Module] = {}
+        self._moments: dict[Chain, Moments] = {}
 
-    def solve(self, wanted: Sequence[Chain]) -> None:
-        """Solve chains that are not solved yet, several in one walk over the images."""
-        left = [each for each in wanted if each not in self._solved]
+    def solve(self, wanted: Sequence[Chain], *, moments: bool = False) -> None:
+        """Solve chains that are not solved yet, several in one walk over the images.
+
+        Args:
+            wanted: The chains.
+            moments: Whether `moments_of` will be asked for.
+        """
+        held = self._moments if moments else self._solved
+        left = [each for each in wanted if each not in held]
         if not left:
             return  # the features of the dense network may not be held any more
         features = self._features()
@@ -112,12 +119,23 @@ class Merging:
                 cells += some[-1].cells
             self._read(some, features)
             for each in some:
-                self._solved[each.chain] = each.solved()
+                self._solved[each.chain], found = each.solved()
+                if moments:
+                    self._moments[each.chain] = Moments(found().float(), 1)
 
     def solved(self, chain: Chain) -> nn.Module:
         """What the dense network's chain becomes: a layer of its own."""
         self.solve([chain])
         return copy.deepcopy(self._solved[chain])
+
+    def moments_of(self, chain: Chain) -> Tensor:
+        """Mean second moments of what one layer reads in the dense network; not held any longer.
+
+        Returns:
+            [runs, columns + 1, columns + 1], with a column of ones for the bias.
+        """
+        self.solve([chain], moments=True)
+        return self._moments.pop(chain).total.double()
 
     def put(self, model: nn.Module, made: Sequence[Chain], kept: Mapping[Any, Tensor]) -> None:
         """Run one layer in each chain's place, in place.
@@ -243,10 +261,13 @@ class _Wanted:
             shortcut = output_rows(found[:share], places, linear)
         self.aimed.gathered.add(number, some, rows, shortcut)
 
-    def solved(self) -> nn.Module:
-        """The one layer, of least error where that is less than the product's on rows held out."""
+    def solved(self) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """The one layer, of least error where that is less than the product's on rows held out.
+
+        Beside it, what gives the mean second moments of what it reads.
+        """
         if self.aimed is None:
-            return self.layer
+            return self.layer, lambda: unknown_moments(matrix(self.layer)).total
         layer, gathered = self.layer, self.aimed.gathered
         bias: Tensor = layer.get_parameter("bias")
         rows = LayerRows(
@@ -258,13 +279,14 @@ class _Wanted:
         )
         before = matrix(layer)
         wide = torch.cat([before, bias.view(before.shape[0], -1, 1)], 2).mT.double()
-        found = Solver(rows).solve(wide, _RIDGE)
+        solver = Solver(rows)
+        found = solver.solve(wide, _RIDGE)
         if found is not None:
             weights = found.mT.to(before.dtype)
             set_matrix(layer, weights[:, :, :-1])
             with torch.no_grad():
                 bias.copy_(weights[:, :, -1].flatten())
-        return layer
+        return layer, lambda: solver.moments
 
 
 class _Reading(ForwardTracer):

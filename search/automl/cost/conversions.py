@@ -9,6 +9,9 @@ removed blocks are exact, and still sums of small tables.
 What is approximate: a value that several removable blocks read is counted once a block; a block
 whose output is always float (it ends in an operator without integer kernel) counts as float when
 it is removed; a value with more than `READERS` reading layers is counted once for so many.
+
+Layers that are made one (merges) read what the first of them does, in the bits of the last: a value
+has one table for each way in which those that read it can become one, of which one counts.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl.cost.grids import Way
-from automl.cost.layer_tables import Builder, LayerTable, Ways
-from automl.network import Boundary
+from automl.cost.layer_tables import Builder, Gate, LayerTable, Ways
+from automl.network import Boundary, merged_plans
 from automl.policy import Bits, is_float
 
 Integers = NDArray[np.int64]
@@ -111,13 +114,37 @@ def conversions(builder: Builder) -> Iterator[LayerTable]:
     for boundary in builder.network.boundaries:
         key = (boundary.producer, boundary.value or boundary.plan.layer.name, boundary.reader_block)
         values.setdefault(key, []).append(boundary)
+    readers = _readers(builder)
     for (producer, _, block), boundaries in values.items():
         written = builder.choice(producer, block)
-        read = [*dict.fromkeys(builder.choice(each.consumer, block) for each in boundaries)]
-        for first in range(0, len(read), READERS):
-            ways = _ways(written, read[first : first + READERS])
-            if ways.priced:
-                yield builder.table(replace(boundaries[0].plan, block=block), ways)
+        plan = replace(boundaries[0].plan, block=block)
+        inside = [
+            merge.name
+            for merge in builder.network.merges
+            if any(merge.holds(producer, each.reader) for each in boundaries)
+        ]
+        choices = [(builder.choice(each.consumer, block), each.consumer) for each in boundaries]
+        read = dict.fromkeys((each, name * (name in readers)) for each, name in choices)
+        some = [readers.get(name) or [(each, ())] for each, name in read]
+        for first in range(0, len(some), READERS):
+            for together in product(*some[first : first + READERS]):
+                ways = _ways(written, [*dict.fromkeys(choice for choice, _ in together)])
+                if ways.priced:
+                    gates = [gate for _, each in together for gate in each]
+                    gates += [*builder.gates(plan), *builder.apart(inside)]
+                    yield builder.table(plan, ways, tuple(dict.fromkeys(gates)))
+
+
+def _readers(builder: Builder) -> dict[str, list[tuple[Choice | None, tuple[Gate, ...]]]]:
+    """Per layer that others may be made one with: what tells the bits it reads in, and when."""
+    if not builder.space.of_kind("merge"):
+        return {}
+    found: dict[str, list[tuple[Choice | None, tuple[Gate, ...]]]] = {}
+    for each in merged_plans(builder.network):
+        first, last = each.chain[0], each.chain[-1]
+        alone = (builder.own_choice(first), builder.apart([first]))
+        found.setdefault(first, [alone]).append((builder.own_choice(last), builder.made(each)))
+    return found
 
 
 def _ways(written: Choice | None, read: Sequence[Choice | None]) -> Ways:

@@ -8,7 +8,7 @@ kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
@@ -259,7 +259,7 @@ class Builder:
             yield self.table(plan, self._ways(plan))
         if self.space.of_kind("merge"):
             for each in merged_plans(self.network):
-                yield self.table(each.plan, self._ways(each.plan), self._made(each))
+                yield self.table(each.plan, self._ways(each.plan), self.made(each))
         for position, variable, kind in self._replacing:
             for number, option in enumerate(variable.options[:-1]):
                 chosen = tuple(place == number for place in range(len(variable.options)))
@@ -288,12 +288,12 @@ class Builder:
         positions = self.space.positions
         settled = settle(plan, self.network, self.space)
         axes = axes_of(settled, self.space, self.counts)
-        gates = self._gates(plan) if gates is None else gates
+        gates = self.gates(plan) if gates is None else gates
         resolution = positions.get(("resolution", ""))
         resolutions = self._resolutions(plan, resolution)
         return LayerTable(settled, resolutions, ways, axes, resolution, gates)
 
-    def _gates(self, plan: LayerPlan) -> tuple[Gate, ...]:
+    def gates(self, plan: LayerPlan) -> tuple[Gate, ...]:
         """A layer runs where its block is kept and nothing else runs in its place."""
         merges = [name for name, layers in self._merged.items() if plan.layer.name in layers]
         parts = [("block", plan.block), *(("merge", name) for name in merges)]
@@ -320,8 +320,13 @@ class Builder:
         position = self.space.positions.get(("block", plan.block))
         return () if position is None else ((position, _DENSE),)
 
-    def _made(self, merged: MergedPlan) -> tuple[Gate, ...]:
-        """It runs where all its merges are made, and none that would make more of it."""
+    def apart(self, merges: Iterable[str]) -> tuple[Gate, ...]:
+        """Where none of these merges is made, of those that are open."""
+        places = (self.space.positions.get(("merge", name)) for name in merges)
+        return tuple((place, _DENSE) for place in places if place is not None)
+
+    def made(self, merged: MergedPlan) -> tuple[Gate, ...]:
+        """One layer runs where all its merges are made, and none that would make more of it."""
         positions = self.space.positions
         made = [(positions["merge", name], _OTHER) for name in merged.made]
         others = [("block", name) for name in merged.blocks]

@@ -85,13 +85,17 @@ class _Made:
         if self.precisions.simulated:
             return
         converted = set[tuple[str, str]]()
+        merged = [each for each in self.network.merges if each.name in self._made]
+        read_as = {chain[0]: chain[-1] for chain in chains(merged, self._made)}
         for boundary in self.network.boundaries:
             block = boundary.reader_block
-            if block in self.policy.removed and block:
+            if (block in self.policy.removed and block) or any(
+                each.holds(boundary.producer, boundary.reader) for each in merged
+            ):
                 continue
+            reader = read_as.get(boundary.consumer, boundary.consumer)
             written, read = (
-                is_float(self._written_in(layer, block))
-                for layer in (boundary.producer, boundary.consumer)
+                is_float(self._written_in(layer, block)) for layer in (boundary.producer, reader)
             )
             if detail := conversion(written, [read]):
                 if boundary.value and (boundary.value, detail) in converted:

@@ -32,8 +32,11 @@ def find_boundaries(
                 if key not in found:
                     plan = _plan(flow, operand.origin, place, grouping, shapes, blocks)
                     value = _name(operand.origin)
-                    block = blocks.get(place.call.step.address, "")
-                    found[key] = Boundary(operand.owner, place.owner, plan, value, block)
+                    step = place.call.step
+                    block = blocks.get(step.address, "")
+                    found[key] = Boundary(
+                        operand.owner, place.owner, plan, value, block, step.module
+                    )
     for operand in flow.outputs():
         last = flow.places.get(operand.origin)
         if last is not None and operand.owner and last.call.step.op != "linear":

@@ -308,6 +308,7 @@ class Boundary:
             with.
         value: Tells the value from others; one that several layers read is converted once.
         reader_block: Name of the removable block that reads it, or "".
+        reader: Name of the module whose operation takes it in.
     """
 
     producer: str
@@ -315,6 +316,7 @@ class Boundary:
     plan: LayerPlan
     value: str = ""
     reader_block: str = ""
+    reader: str = ""
 
 
 @dataclass(frozen=True, slots=True)

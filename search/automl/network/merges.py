@@ -136,7 +136,7 @@ def rows_of(merges: Sequence[MergeableLayers]) -> list[list[MergeableLayers]]:
 
 
 def merged_plan(first: LayerPlan, second: LayerPlan) -> LayerPlan:
-    """The plan of two layers that follow each other as one; it computes in float."""
+    """The plan of two layers that follow each other as one; its bits are those of the second."""
     scales = first.scales_groups and second.scales_groups
     pairs = zip(first.sizes, second.sizes, strict=True)
     held = second.parameters
@@ -147,7 +147,7 @@ def merged_plan(first: LayerPlan, second: LayerPlan) -> LayerPlan:
         sizes=tuple((one[0], other[1]) for one, other in pairs),
         scales_groups=scales,
         variants=(),
-        owner="",
+        owner=second.owner,
         held=Parameters(weights=True, per_output=held.per_output, fixed=held.fixed),
     )
 

@@ -20,6 +20,20 @@ class MergeableLayers:
     layers: tuple[str, ...]
     groups: tuple[str, ...]
 
+    @property
+    def last(self) -> str:
+        """The layer in whose place the one runs: the one has its bits."""
+        return self.chain[-1]
+
+    def holds(self, writer: str, reader: str) -> bool:
+        """Whether a value is between these layers: there is none such when they are one.
+
+        Args:
+            writer: The layer in whose precision it is written.
+            reader: The layer that takes it in itself, "" where something else does.
+        """
+        return writer in self.chain[:-1] or reader in self.chain[1:]
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:

@@ -61,7 +61,7 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
             + "".join(f", no {name}" for name in settings.kinds)
         )
     _refuse_two_forms(variables)
-    _refuse_merged_integers(network, variables)
+    _refuse_replaced_integers(network, variables)
     _refuse_two_replacements(variables)
     positions = {(variable.kind, variable.name): i for i, variable in enumerate(variables)}
     parts = [
@@ -69,19 +69,13 @@ def open_space(network: Network, settings: SpaceSettings) -> Space:
         *((("alternative", unit.name), _as_block(unit)) for unit in units_of(network)),
         *((("merge", each.name), _as_block(each)) for each in network.merges),
     ]
-    nested = [
-        (
-            positions[gate],
-            tuple(
-                positions[kind.name, part]
-                for kind in opened
-                for part in kind.inside(block)
-                if (kind.name, part) in positions
-            ),
-        )
-        for gate, block in parts
-        if gate in positions
-    ]
+    kept = {("merge", each.name): ("bits", each.last) for each in network.merges}
+    nested = []
+    for gate, block in parts:
+        if gate in positions:
+            inside = [(kind.name, part) for kind in opened for part in kind.inside(block)]
+            there = (each for each in inside if each in positions and each != kept.get(gate))
+            nested.append((positions[gate], tuple(positions[each] for each in there)))
     return Space(tuple(variables), tuple(nested))
 
 
@@ -101,20 +95,18 @@ def _refuse_two_replacements(variables: Sequence[Variable]) -> None:
         raise SpaceError("merge and alternatives of units cannot both be open: choose one of them")
 
 
-def _refuse_merged_integers(network: Network, variables: Sequence[Variable]) -> None:
-    """What layers become is computed in float.
+def _refuse_replaced_integers(network: Network, variables: Sequence[Variable]) -> None:
+    """What runs in the place of a unit computes in float.
 
     Raises:
-        SpaceError: A layer that could be merged and has no float among its bits.
+        SpaceError: A layer that could be replaced and has no float among its bits.
     """
-    open_to = {(each.kind, each.name) for each in variables}
-    chains = {("merge", each.name): each.chain for each in network.merges}
-    chains |= {("alternative", unit.name): unit.chain for unit in units_of(network)}
-    layers = {name: part[0] for part in chains if part in open_to for name in chains[part]}
+    open_to = {each.name for each in variables if each.kind == "alternative"}
+    layers = {name for unit in units_of(network) if unit.name in open_to for name in unit.chain}
     for each in variables:
         if each.kind == "bits" and each.name in layers and not is_float(bit_options(each)[-1]):
             raise SpaceError(
-                f"{layers[each.name]} and bits of {each.name!r} cannot both be chosen: what runs in"
+                f"alternative and bits of {each.name!r} cannot both be chosen: what runs in"
                 " their place computes in float, which is not among its bits"
             )
 

@@ -30,8 +30,9 @@ class Space:
     Attributes:
         variables: In the order of a vector's entries.
         nested: Per variable of a block or a merge: (its index, indices of the variables that live
-            inside and mean nothing when the block is left out or the layers are one). Merges come
-            after the blocks that they may lie in; a variable may lie in several.
+            inside and mean nothing when the block is left out or the layers are one, whose bits
+            are those of the last). Merges come after the blocks that they may lie in; a variable
+            may lie in several.
 
     Raises:
         SpaceError: A variable of an unknown kind; names the nearest.

@@ -118,11 +118,6 @@ def test_what_is_chosen_inside_means_nothing_when_it_is_merged() -> None:
     assert kept.bits["head"] == Bits(8, 8)
 
 
-def test_layers_without_float_among_their_bits_are_refused() -> None:
-    with pytest.raises(SpaceError, match="merge and bits of 'a' cannot both be chosen"):
-        space_of(made(), precisions=(Bits(4, 4), Bits(8, 8)))
-
-
 def test_texts_that_are_no_option_are_refused() -> None:
     kind = compression_kind(kind_of("merge"))
     with pytest.raises(ValueError, match="neither 'merged' nor 'dense'"):

@@ -12,9 +12,10 @@ import numpy as np
 from automl.compression.kinds.base import DENSE, Bench, CompressionKind, Floats, Measurer
 from automl.errors import SpaceError
 from automl.network import Block, Chain, Network, chains, rows_of
-from automl.space import Pairwise, Space, SpaceSettings, Variable
+from automl.space import Pairwise, Space, SpaceSettings, Variable, bit_options
 
 if TYPE_CHECKING:
+    from automl.compression.kinds.merged_bits import MergedBits
     from automl.compression.merging import Merging
 
 _MERGED = "merged"
@@ -76,17 +77,48 @@ class _Measurer:
         self._bench, self._merging, self._space = bench, merging, space
         self._rows = rows_of(merging.network.merges)
         self._merges = {each.name: each for row in self._rows for each in row}
+        self._bits = self._rounding()
         merging.solve([each.chain for each in self._merges.values()])
+        #: By merge: what bits of the one layer do beyond the merge and the dense ones.
+        self._beyond: dict[str, Floats] = {}
+
+    def _rounding(self) -> MergedBits | None:
+        """What measures bits of the layers that are made; None where they have none."""
+        from automl.compression.kinds.merged_bits import MergedBits
+
+        bench, space = self._bench, self._space
+        known = {
+            each.chain: bit_options(space.variables[space.positions["bits", each.last]])
+            for each in self._merges.values()
+            if ("bits", each.last) in space.positions
+        }
+        options = {chain: each for chain, each in known.items() if len(each) > 1}
+        if bench.rounded is None or not options:
+            return None
+        self._merging.solve([*options], moments=True)
+        return MergedBits(
+            bench.rounded, options, bench.model, lambda made: bench.change(made, bench.images)
+        )
 
     def row(self, variable: Variable, on_option: Callable[[], None]) -> Floats:
         """As `Measurer.row`."""
-        found = np.array([self._change(self._merges[variable.name].chain), 0.0])
+        chain = self._merges[variable.name].chain
+        found = np.array([self._change(chain), 0.0])
+        if self._bits is not None and chain in self._bits.chains:
+            with self._made(chain):
+                moments = self._merging.moments_of(chain)
+                self._beyond[variable.name] = self._bits.beyond(chain, moments)
         on_option()
         return found
 
     def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:
-        """What two merges in a row do together beyond the sum of both."""
+        """What two merges in a row do together beyond the sum of both, and each with its bits."""
         found = []
+        for name, beyond in self._beyond.items():
+            bits = self._space.positions["bits", self._merges[name].last]
+            table = np.zeros((2, len(beyond)))
+            table[0] = beyond - sensitivity[bits]
+            found.append(((self._space.positions[MergeKind.name, name], bits), table))
         for row in self._rows:
             for pair in pairwise(row):
                 one, other = (self._space.positions[MergeKind.name, each.name] for each in pair)

@@ -170,11 +170,14 @@ class JointDatabase:
         return self._losses[key]
 
     def _key(self, layer: str, policy: Policy, bits: Bits) -> _Key:
-        bits = stored_bits(bits, self.scheme)
-        bits = replace(bits, activations=32 if bits.activations >= FLOAT_BITS else _INTEGER)
         read = self._read.get(layer, ())
         counts = {name: policy.channels[name] for name in read if name in policy.channels}
-        return layer, bits, tuple(sorted(counts.items()))
+        return layer, self.stored_as(bits), tuple(sorted(counts.items()))
+
+    def stored_as(self, bits: Bits) -> Bits:
+        """The same for all bits whose weights are rounded alike."""
+        bits = stored_bits(bits, self.scheme)
+        return replace(bits, activations=32 if bits.activations >= FLOAT_BITS else _INTEGER)
 
     def _rounded(self, key: _Key) -> Rounded:
         if key not in self._made:
@@ -230,6 +233,20 @@ class JointDatabase:
         index = self._columns_kept(layer, module, self._kept(policy))
         mean = self._left(self.moments_of(layer), index)
         weights = weights.gather(2, index.unsqueeze(1).expand(-1, weights.shape[1], -1))
+        return self.round_matrix(weights, bias, mean, bits)
+
+    def round_matrix(self, weights: Tensor, bias: Tensor, mean: Tensor, bits: Bits) -> Rounded:
+        """Weights of any layer, rounded to some bits.
+
+        Args:
+            weights: [runs, outputs, columns].
+            bias: [outputs of all runs].
+            mean: Mean second moments of what is read: [runs, columns + 1, columns + 1].
+            bits: As `stored_as` gives them.
+
+        Raises:
+            QuantizationError: Weights that are not finite.
+        """
         values, store = self._quantizer.round(weights, mean, bits)
         error = float(output_error(weights, values, mean).sum())
         if self._quantizer.correct_bias:

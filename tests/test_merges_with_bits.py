@@ -1,0 +1,273 @@
+"""Layers that became one and have bits: priced, measured, searched, made, exported, packed."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from merging_networks import Chain
+from tiny import agreement
+from torch import Tensor
+
+from automl.compression import (
+    CompressionConfig,
+    Compressor,
+    QParams,
+    QuantizedModel,
+    matrix,
+    measure_sensitivity,
+)
+from automl.cost import Budget, CostModel, Limit, build_cost_model, operators_of, required_keys
+from automl.export import onnx_bytes
+from automl.export.agreement import check_quantized
+from automl.export.packed import write_packed
+from automl.network import TracedModel, trace_network
+from automl.pipeline import ApplyRequest, SearchRequest, Task, apply, search
+from automl.pipeline.networks import timed_onnx
+from automl.pipeline.writing import stored
+from automl.policy import Bits, Policy, Precisions, read_policy
+from automl.solver import solve
+from automl.space import Space, SpaceSettings, open_space
+from automl.testing.networks import SHAPE, compressor_of, drawn, loss
+from automl.userdata.data import Batches, Data
+from bits_networks import FLOAT, INT8, Prices, Residual, counted
+
+TARGET = Precisions(("fp32", "int8"))
+#: Three layers as one, and an inverted residual as one.
+ALL = {"merge": dict.fromkeys(("a", "b", "body.expand"), "merged")}
+LAYERS = ("c", "body.project", "head")
+
+
+@cache
+def chain() -> TracedModel:
+    return trace_network(drawn(Chain, 0).eval(), SHAPE, resolutions=())
+
+
+@cache
+def residual() -> TracedModel:
+    return trace_network(drawn(Residual, 0).eval(), (1, 3, 8, 8), resolutions=())
+
+
+def space_of(read: TracedModel, **settings: Any) -> Space:
+    """Blocks, bits and merges; no channels unless they are asked for."""
+    settings = {"round_to": 64, "precisions": TARGET.bits} | settings
+    return open_space(read.network, SpaceSettings(kinds=("merge",), **settings))
+
+
+def costs_of(read: TracedModel, space: Space) -> CostModel:
+    return build_cost_model(read.network, space, Prices(), precisions=TARGET)
+
+
+@pytest.mark.parametrize("read", [chain, residual])
+def test_prices_are_those_of_the_network_that_is_left(read: Any) -> None:
+    space = space_of(read(), round_to=4)
+    costs = costs_of(read(), space)
+    vectors = space.random(300, np.random.default_rng(0))
+    policies = [space.decode(vector) for vector in vectors]
+    expected = [counted(policy, read()) for policy in policies]
+    np.testing.assert_allclose(costs.price(vectors)[:, 0], expected, rtol=1e-12)
+    asked = {*required_keys(read().network, space, precisions=TARGET)}
+    for policy in policies[:50]:
+        assert {*operators_of(read().network, policy, TARGET)} <= asked
+
+
+@pytest.mark.parametrize("read", [chain, residual])
+def test_factors_hold_all_of_it(read: Any) -> None:
+    space = space_of(read())
+    costs = costs_of(read(), space)
+    factors, whole = costs.factors()
+    assert whole
+    for vector in space.random(40, np.random.default_rng(2)):
+        sums = []
+        for auxiliary in itertools.product(*map(range, costs.auxiliary)):
+            chosen = np.array([*vector, *auxiliary])
+            terms = (each.table[tuple(chosen[[*each.scope]])][0] for each in factors)
+            sums.append(costs.constant[0] + sum(terms))
+        assert np.isclose(min(sums), costs.price(vector[None])[0, 0], rtol=1e-12)
+
+
+def test_its_bits_are_those_of_the_last_layer_and_the_others_mean_nothing() -> None:
+    space = space_of(chain())
+    policy = Policy(bits={"a": INT8, "b": INT8, "c": INT8, "body.depth": INT8}, further=ALL)
+    kept = space.decode(space.encode(policy))
+    assert {name for name, bits in kept.bits.items() if bits == INT8} == {"c"}
+    maker = made("qdq-u8s8")
+    model = maker.make(policy)
+    assert isinstance(model, QuantizedModel)
+    assert {*model.weights} == {"c"}
+    assert model.network.get_submodule("c").weight.shape == (8, 3, 5, 5)
+    assert not isinstance(maker.make(Policy(bits={"a": INT8}, further=ALL)), QuantizedModel)
+
+
+def test_targets_without_floats_have_merges_too() -> None:
+    space = space_of(chain(), precisions=(Bits(4, 4), Bits(8, 8)))
+    vector = space.dense.copy()
+    vector[[*space.of_kind("merge")]] = 0
+    policy = space.decode(space.canonical(vector))
+    model = made().make(policy)
+    assert isinstance(model, QuantizedModel)
+    assert {*model.weights} == {*LAYERS}
+
+
+def made(scheme: str | None = None, **config: Any) -> Compressor:
+    return compressor_of(chain(), CompressionConfig(**config), scheme=scheme)
+
+
+@pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 8), Bits(3, 32)])
+def test_it_is_measured_as_the_layer_that_it_becomes(bits: Bits) -> None:
+    maker = made("qdq-u8s8")
+    alone = (bits.weights,) * (bits.activations == 32)
+    space = space_of(chain(), precisions=(FLOAT,) if alone else (bits, FLOAT), weight_only=alone)
+    found = measure_sensitivity(
+        maker.database, space, maker.images[:], rounded=maker.joint, merging=maker.merging
+    )
+    pairs = dict(found.pairwise)
+    for name, last in (("a", "b"), ("b", "c"), ("body.expand", "body.project")):
+        merge, rounded = space.positions["merge", name], space.positions["bits", last]
+        table = pairs[merge, rounded]
+        assert np.count_nonzero(table) == 1
+        policy = Policy(bits={last: bits}, further={"merge": {name: "merged"}})
+        summed = found.single[merge][0] + found.single[rounded][0] + table[0, 0]
+        made_of_it = loss(maker, maker.make(policy, finish=False), maker.images[:])
+        assert summed == pytest.approx(made_of_it, rel=0.2)
+        if alone and name != "a":  # those weights, of all rows that the walk takes
+            assert summed == pytest.approx(made_of_it, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.6, 0.8])
+def test_the_optimum_is_that_of_all_policies(share: float) -> None:
+    maker = made("qdq-u8s8")
+    space = space_of(chain(), depth=False)
+    costs = costs_of(chain(), space)
+    known = measure_sensitivity(
+        maker.database, space, maker.images[:], rounded=maker.joint, merging=maker.merging
+    )
+    grid = np.array([*itertools.product(*map(range, space.sizes))], dtype=np.int16)
+    grid = np.unique(space.canonical(grid), axis=0)
+    budget = Budget((Limit("latency", share * costs.dense.latency),))
+    fits = grid[budget.allows_all(costs.price(grid))]
+    lost = sum(row[column] for row, column in zip(known.single, fits.T, strict=True))
+    lost = lost + sum(table[fits[:, a], fits[:, b]] for (a, b), table in known.pairwise)
+    found = solve(costs, known.single, budget, pairwise=known.pairwise)
+    assert found.sensitivity == pytest.approx(lost.min())
+
+
+@pytest.mark.parametrize("name", ["least-squares", "independent", "thinet-scale", "block-rounding"])
+def test_every_reconstruction_rounds_it(name: str) -> None:
+    maker = made("qdq-u8s8", reconstruction=name)
+    bits = dict.fromkeys(LAYERS, Bits(4, 8) if name == "block-rounding" else INT8)
+    model = maker.make(Policy({"c": 6}, bits=bits, further=ALL))
+    assert isinstance(model, QuantizedModel)
+    for layer in LAYERS:
+        store = model.weights[layer]
+        assert isinstance(store, QParams)
+        codes = matrix(model.network.get_submodule(layer)) / store.scale
+        torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-3)
+    assert loss(maker, model) < 1.0
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        *("qdq-u8s8", "qdq-u8s7", "qdq-u8u8", "qdq-s8s8"),
+        *("qdq-s8s8-residual", "qdq-u8s8-tensor", "qdq-s8s8-tensor"),
+    ],
+)
+@pytest.mark.parametrize("some", [LAYERS, LAYERS[:1], LAYERS[1:2]])
+def test_the_file_computes_what_is_scored(scheme: str, some: tuple[str, ...]) -> None:
+    maker = made(scheme)
+    model = maker.make(Policy(bits=dict.fromkeys(some, INT8), further=ALL))
+    assert isinstance(model, QuantizedModel)
+    content = onnx_bytes(model, SHAPE)
+    assert check_quantized(content, model, inputs(32, 3)).alike == 1.0
+    assert kinds(content)["Conv"] == 2
+
+
+def test_the_network_that_is_timed_has_its_operators() -> None:
+    """One that is measured without weights has the same nodes as the one that is exported."""
+    policy = Policy(bits=dict.fromkeys(LAYERS, INT8), further=ALL)
+    header = table_header()
+    timed = kinds(timed_onnx(chain(), policy, header))
+    exported = kinds(onnx_bytes(made("qdq-u8s8").make(policy), SHAPE))
+    assert {name: timed[name] for name in ("Conv", "Gemm", "Add")} == {
+        name: exported[name] for name in ("Conv", "Gemm", "Add")
+    }
+    assert timed["QuantizeLinear"] == exported["QuantizeLinear"]
+
+
+def table_header() -> Any:
+    from automl.latency.header import TableHeader
+
+    return TableHeader(
+        name="board",
+        device="Made-up board",
+        runtime="onnxruntime",
+        threads=1,
+        precisions=("fp32", "int8"),
+        scheme="qdq-u8s8",
+    )
+
+
+def kinds(content: bytes) -> dict[str, int]:
+    names = [each.op_type for each in onnx.load_from_string(content).graph.node]
+    return {name: names.count(name) for name in names}
+
+
+def inputs(count: int, seed: int) -> Tensor:
+    return torch.randn((count, *SHAPE[1:]), generator=torch.Generator().manual_seed(seed))
+
+
+def labelled(count: int, seed: int) -> Batches:
+    some = inputs(count, seed)
+    with torch.no_grad():
+        return Batches(((some, drawn(Chain, 0).eval()(some)),))
+
+
+def test_a_search_chooses_both_and_apply_makes_it_again(tmp_path: Path) -> None:
+    """All layers in integers are too large: some have to be one, in integers too."""
+    data = Data(labelled(64, 1), labelled(24, 2), None)
+    task = Task(drawn(Chain, 0).eval(), data, agreement, SHAPE, "chain", "random", "agreement")
+    asked = SearchRequest(
+        task=task,
+        target="rpi4-1t",
+        budget=("27%size",),
+        out=tmp_path / "run",
+        precisions=("int8",),
+        choices="bits,merge",
+        trials=3,
+        resolutions=(),
+        round_to=None,
+    )
+    found = search(asked)
+    policy = found.policy.policy
+    merged = [name for name, text in policy.further["merge"].items() if text == "merged"]
+    assert merged
+    lasts = {each.last for each in chain().network.merges if each.name in merged}
+    assert any(policy.bits[name] == INT8 for name in lasts)
+    assert isinstance(found.model, QuantizedModel)
+    size = write_packed(tmp_path / "w.bin", stored(found.model))
+    data_of = (tmp_path / "w.bin").read_bytes()
+    header = 16 + int.from_bytes(data_of[12:16], "little")
+    assert size - header == found.policy.predicted.bytes
+    read = read_policy(found.policy_path)
+    assert read.policy == policy
+    some = inputs(4, 9)
+    for turn in ("one", "two"):
+        again = apply(
+            ApplyRequest(
+                task=task,
+                policy=read,
+                out=tmp_path / f"{turn}.pt",
+                export=tmp_path / f"{turn}.onnx",
+            )
+        )
+        assert torch.equal(again.model(some), found.model(some))
+    content = (tmp_path / "one.onnx").read_bytes()
+    assert content == (tmp_path / "two.onnx").read_bytes()
+    assert check_quantized(content, found.model, inputs(32, 3)).alike == 1.0
