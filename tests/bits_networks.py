@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from automl.compression import merged_chains
+from automl.compression import adding_chains, merged_chains
 from automl.latency.keys import OpKey, Timings, op_key
 from automl.network import merged_plans, merged_trace
 from automl.network.operators import base_name
@@ -83,7 +83,8 @@ def counted(policy: Policy, read: TracedModel | None = None) -> float:
     """Seconds, with the owners and the values of the network that the policy leaves."""
     read = read or traced()
     made = merged_chains(read, policy)
-    flow = Flow(merged_trace(read.trace, read.model, made), policy.removed)
+    sums = adding_chains(read.network, policy, made)
+    flow = Flow(merged_trace(read.trace, read.model, made, sums), policy.removed)
     channels = read.network.dense_channels | dict(policy.channels)
 
     def floats(owner: str) -> bool:
@@ -97,6 +98,7 @@ def counted(policy: Policy, read: TracedModel | None = None) -> float:
     seconds = 0.0
     merges = [each for each in read.network.merges if {*each.chain} <= {*itertools.chain(*made)}]
     gone = {layer for each in merges for layer in each.layers}
+    gone |= {each.addition for each in merges if each.chain in sums}
     for each in merged_plans(read.network):
         if each.chain in made:
             precision = "fp32" if floats(each.chain[-1]) else "int8"

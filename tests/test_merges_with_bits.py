@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from merging_networks import Chain
 from tiny import agreement
-from torch import Tensor
 
 from automl.compression import (
-    CompressionConfig,
-    Compressor,
     QParams,
     QuantizedModel,
     matrix,
-    measure_sensitivity,
 )
-from automl.cost import Budget, CostModel, Limit, build_cost_model, operators_of, required_keys
+from automl.cost import CostModel, build_cost_model, operators_of, required_keys
 from automl.export import onnx_bytes
 from automl.export.agreement import check_quantized
 from automl.export.packed import write_packed
-from automl.network import TracedModel, trace_network
+from automl.network import TracedModel
 from automl.pipeline import ApplyRequest, SearchRequest, Task, apply, search
 from automl.pipeline.networks import timed_onnx
 from automl.pipeline.writing import stored
-from automl.policy import Bits, Policy, Precisions, read_policy
-from automl.solver import solve
-from automl.space import Space, SpaceSettings, open_space
-from automl.testing.networks import SHAPE, compressor_of, drawn, loss
+from automl.policy import Bits, Policy, read_policy
+from automl.space import Space
+from automl.testing.networks import SHAPE, drawn, loss
 from automl.userdata.data import Batches, Data
-from bits_networks import FLOAT, INT8, Prices, Residual, counted
-
-TARGET = Precisions(("fp32", "int8"))
-#: Three layers as one, and an inverted residual as one.
-ALL = {"merge": dict.fromkeys(("a", "b", "body.expand"), "merged")}
-LAYERS = ("c", "body.project", "head")
-
-
-@cache
-def chain() -> TracedModel:
-    return trace_network(drawn(Chain, 0).eval(), SHAPE, resolutions=())
-
-
-@cache
-def residual() -> TracedModel:
-    return trace_network(drawn(Residual, 0).eval(), (1, 3, 8, 8), resolutions=())
-
-
-def space_of(read: TracedModel, **settings: Any) -> Space:
-    """Blocks, bits and merges; no channels unless they are asked for."""
-    settings = {"round_to": 64, "precisions": TARGET.bits} | settings
-    return open_space(read.network, SpaceSettings(kinds=("merge",), **settings))
+from bits_networks import INT8, Prices, counted
+from merged_networks import ALL, LAYERS, TARGET, chain, inputs, kinds, made, residual, space_of
 
 
 def costs_of(read: TracedModel, space: Space) -> CostModel:
@@ -115,49 +88,6 @@ def test_targets_without_floats_have_merges_too() -> None:
     assert {*model.weights} == {*LAYERS}
 
 
-def made(scheme: str | None = None, **config: Any) -> Compressor:
-    return compressor_of(chain(), CompressionConfig(**config), scheme=scheme)
-
-
-@pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 8), Bits(3, 32)])
-def test_it_is_measured_as_the_layer_that_it_becomes(bits: Bits) -> None:
-    maker = made("qdq-u8s8")
-    alone = (bits.weights,) * (bits.activations == 32)
-    space = space_of(chain(), precisions=(FLOAT,) if alone else (bits, FLOAT), weight_only=alone)
-    found = measure_sensitivity(
-        maker.database, space, maker.images[:], rounded=maker.joint, merging=maker.merging
-    )
-    pairs = dict(found.pairwise)
-    for name, last in (("a", "b"), ("b", "c"), ("body.expand", "body.project")):
-        merge, rounded = space.positions["merge", name], space.positions["bits", last]
-        table = pairs[merge, rounded]
-        assert np.count_nonzero(table) == 1
-        policy = Policy(bits={last: bits}, further={"merge": {name: "merged"}})
-        summed = found.single[merge][0] + found.single[rounded][0] + table[0, 0]
-        made_of_it = loss(maker, maker.make(policy, finish=False), maker.images[:])
-        assert summed == pytest.approx(made_of_it, rel=0.2)
-        if alone and name != "a":  # those weights, of all rows that the walk takes
-            assert summed == pytest.approx(made_of_it, rel=1e-4)
-
-
-@pytest.mark.parametrize("share", [0.45, 0.6, 0.8])
-def test_the_optimum_is_that_of_all_policies(share: float) -> None:
-    maker = made("qdq-u8s8")
-    space = space_of(chain(), depth=False)
-    costs = costs_of(chain(), space)
-    known = measure_sensitivity(
-        maker.database, space, maker.images[:], rounded=maker.joint, merging=maker.merging
-    )
-    grid = np.array([*itertools.product(*map(range, space.sizes))], dtype=np.int16)
-    grid = np.unique(space.canonical(grid), axis=0)
-    budget = Budget((Limit("latency", share * costs.dense.latency),))
-    fits = grid[budget.allows_all(costs.price(grid))]
-    lost = sum(row[column] for row, column in zip(known.single, fits.T, strict=True))
-    lost = lost + sum(table[fits[:, a], fits[:, b]] for (a, b), table in known.pairwise)
-    found = solve(costs, known.single, budget, pairwise=known.pairwise)
-    assert found.sensitivity == pytest.approx(lost.min())
-
-
 @pytest.mark.parametrize("name", ["least-squares", "independent", "thinet-scale", "block-rounding"])
 def test_every_reconstruction_rounds_it(name: str) -> None:
     maker = made("qdq-u8s8", reconstruction=name)
@@ -195,10 +125,8 @@ def test_the_network_that_is_timed_has_its_operators() -> None:
     header = table_header()
     timed = kinds(timed_onnx(chain(), policy, header))
     exported = kinds(onnx_bytes(made("qdq-u8s8").make(policy), SHAPE))
-    assert {name: timed[name] for name in ("Conv", "Gemm", "Add")} == {
-        name: exported[name] for name in ("Conv", "Gemm", "Add")
-    }
-    assert timed["QuantizeLinear"] == exported["QuantizeLinear"]
+    for name in ("Conv", "Gemm", "Add", "QuantizeLinear"):
+        assert timed.get(name) == exported.get(name)
 
 
 def table_header() -> Any:
@@ -212,15 +140,6 @@ def table_header() -> Any:
         precisions=("fp32", "int8"),
         scheme="qdq-u8s8",
     )
-
-
-def kinds(content: bytes) -> dict[str, int]:
-    names = [each.op_type for each in onnx.load_from_string(content).graph.node]
-    return {name: names.count(name) for name in names}
-
-
-def inputs(count: int, seed: int) -> Tensor:
-    return torch.randn((count, *SHAPE[1:]), generator=torch.Generator().manual_seed(seed))
 
 
 def labelled(count: int, seed: int) -> Batches:

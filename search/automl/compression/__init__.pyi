@@ -59,6 +59,7 @@ from .layer_matrix import weight_of as weight_of
 from .memory import image_bytes as image_bytes
 from .memory import room as room
 from .merging import Merging as Merging
+from .merging import adding_chains as adding_chains
 from .merging import merged_chains as merged_chains
 from .quantization.activation_ranges import ActivationQParams as ActivationQParams
 from .quantization.activation_ranges import How as How

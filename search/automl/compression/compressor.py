@@ -33,7 +33,7 @@ from automl.compression.kinds.applying import (
 )
 from automl.compression.labelled import Labelled, targets_of, without_labels
 from automl.compression.memory import Images, MemoryPlan
-from automl.compression.merging import Merging, merged_chains
+from automl.compression.merging import Merging, adding_chains, merged_chains
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.per_tensor import made_ready, quantizer_for
 from automl.compression.quantization.registry import QUANTIZERS
@@ -234,7 +234,8 @@ class Compressor:
             return self.joint.candidate(policy, plan, self.database.kept_outputs(policy), shown)
         model = self.database.candidate(policy)
         kept = self._kept(policy)
-        self.merging.put(model, merged, kept)
+        adding = adding_chains(self.traced.network, policy, merged)
+        self.merging.put(model, merged, kept, adding)
         self.library.put(model, others, kept)
         self.library.leave_out(model, gates, kept)
         if not (finish or plan.bits):
@@ -255,6 +256,7 @@ class Compressor:
             _stand_ins(model, parts, runs) if plan.bits else {},
             Dense(self.traced.model, lambda name: self._read(name, policy)),
             frozenset(chain[-1] for chain in made),
+            frozenset(chain[-1] for chain in adding),
         )
         finished = self._reconstruction.finish(candidate, self.quantizer, settings)
         return finished if plan.bits else in_place(finished, parts)
@@ -294,7 +296,8 @@ class Compressor:
         rounds = any(is_rounded(policy.bits.get(name, Bits())) for name in {*flow.layers} - gone)
         runs = running(self.traced, parts if rounds else (), self._build)
         if made:
-            runs = replace(runs, trace=merged_trace(runs.trace, self.traced.model, made))
+            sums = adding_chains(self.traced.network, policy, made)
+            runs = replace(runs, trace=merged_trace(runs.trace, self.traced.model, made, sums))
         flow = Flow(runs.trace, policy.removed) if runs.places or made else flow
         return runs, make_plan(flow, runs.bits(flow, policy.bits), self.scheme)
 

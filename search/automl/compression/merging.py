@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,14 +23,16 @@ from automl.network import (
     Chain,
     ForwardTracer,
     LeafCall,
+    Network,
     TracedModel,
     addresses,
     chains,
     composed,
     merge_layers,
     slice_side,
+    with_identity,
 )
-from automl.policy import Policy
+from automl.policy import Bits, Policy, holds_identity
 from automl.space import merges_of
 
 Tensor = torch.Tensor
@@ -69,6 +71,17 @@ def merged_chains(
                     f"merge of {name!r} and {others[layer]} of {layer!r} cannot both be chosen"
                 )
     return chains(network.merges, made)
+
+
+def adding_chains(network: Network, policy: Policy, made: Sequence[Chain]) -> frozenset[Chain]:
+    """Of chains that a policy makes one layer, or replaces: those whose one layer adds itself."""
+    chosen = merges_of(policy)
+    some = (each for each in network.merges if each.name in chosen and each.addition)
+    return frozenset(
+        each.chain
+        for each in some
+        if each.chain in made and holds_identity(policy.bits.get(each.last, Bits()))
+    )
 
 
 def _refusal(traced: TracedModel, name: str) -> str:
@@ -123,10 +136,16 @@ class Merging:
                 if moments:
                     self._moments[each.chain] = Moments(found().float(), 1)
 
-    def solved(self, chain: Chain) -> nn.Module:
-        """What the dense network's chain becomes: a layer of its own."""
+    def solved(self, chain: Chain, *, adds: bool = False) -> nn.Module:
+        """What the dense network's chain becomes: a layer of its own.
+
+        Args:
+            chain: Of the dense network.
+            adds: Whether it adds what it reads itself, where the network did that.
+        """
         self.solve([chain])
-        return copy.deepcopy(self._solved[chain])
+        layer = copy.deepcopy(self._solved[chain])
+        return with_identity(layer) if adds else layer
 
     def moments_of(self, chain: Chain) -> Tensor:
         """Mean second moments of what one layer reads in the dense network; not held any longer.
@@ -137,17 +156,24 @@ class Merging:
         self.solve([chain], moments=True)
         return self._moments.pop(chain).total.double()
 
-    def put(self, model: nn.Module, made: Sequence[Chain], kept: Mapping[Any, Tensor]) -> None:
+    def put(
+        self,
+        model: nn.Module,
+        made: Sequence[Chain],
+        kept: Mapping[Any, Tensor],
+        adding: Collection[Chain] = (),
+    ) -> None:
         """Run one layer in each chain's place, in place.
 
         Args:
             model: A candidate, its channels cut.
             made: The chains.
             kept: Positions that stay along sides that lose some.
+            adding: Chains whose one layer adds what it reads itself.
         """
         self.solve(made)
         for chain in made:
-            merged: Any = self.solved(chain)
+            merged: Any = self.solved(chain, adds=chain in adding)
             ends = ((chain[0], "in"), (chain[-1], "out"))
             through = [kept.get((name, "through")) for name, _ in ends]
             if getattr(merged, "groups", 1) > 1 and through[0] is not None:
@@ -159,7 +185,7 @@ class Merging:
                         stays = self._written(name, positions) if side == "out" else positions
                     if stays is not None:
                         slice_side(merged, side, stays)
-            merge_layers(model, chain, merged)
+            merge_layers(model, chain, merged, adds=chain in adding)
 
     def _written(self, name: str, read: Tensor) -> Tensor:
         """The outputs of a depthwise layer's channels."""

@@ -21,4 +21,5 @@ from .model import required_keys as required_keys
 from .model import unpriced_options as unpriced_options
 from .operators import CONVERSIONS as CONVERSIONS
 from .operators import layer_operators as layer_operators
+from .operators import merged_away as merged_away
 from .operators import operators_of as operators_of

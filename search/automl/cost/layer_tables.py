@@ -256,16 +256,16 @@ class Builder:
     def tables(self) -> Iterator[LayerTable]:
         """One a layer, in network order; then one for each that others may become."""
         for plan in self.network.plans:
-            yield self.table(plan, self._ways(plan))
+            yield self.table(plan, self.ways(plan))
         if self.space.of_kind("merge"):
             for each in merged_plans(self.network):
-                yield self.table(each.plan, self._ways(each.plan), self.made(each))
+                yield self.table(each.plan, self.ways(each.plan), self.made(each))
         for position, variable, kind in self._replacing:
             for number, option in enumerate(variable.options[:-1]):
                 chosen = tuple(place == number for place in range(len(variable.options)))
                 for plan in kind.running(option, self.network, variable.name):
-                    gates = ((position, chosen), *self._block_gate(plan))
-                    yield self.table(plan, self._ways(plan), gates)
+                    gates = ((position, chosen), *self.block_gate(plan))
+                    yield self.table(plan, self.ways(plan), gates)
 
     @cached_property
     def _replacing(self) -> tuple[tuple[int, Variable, AnyKind], ...]:
@@ -316,7 +316,8 @@ class Builder:
             for position, variable, kind in self._replacing
         )
 
-    def _block_gate(self, plan: LayerPlan) -> tuple[Gate, ...]:
+    def block_gate(self, plan: LayerPlan) -> tuple[Gate, ...]:
+        """A layer runs where its block is kept."""
         position = self.space.positions.get(("block", plan.block))
         return () if position is None else ((position, _DENSE),)
 
@@ -336,7 +337,7 @@ class Builder:
     @cached_property
     def _merged(self) -> Mapping[str, frozenset[str]]:
         """Per merge, the layers that no longer run."""
-        return {merge.name: frozenset(merge.layers) for merge in self.network.merges}
+        return {merge.name: frozenset(merge.gone) for merge in self.network.merges}
 
     def _resolutions(self, plan: LayerPlan, variable: int | None) -> tuple[int, ...]:
         if variable is None:
@@ -359,7 +360,8 @@ class Builder:
     def _blocks(self) -> Mapping[str, str]:
         return {plan.layer.name: plan.block for plan in self.network.plans}
 
-    def _ways(self, plan: LayerPlan) -> Ways:
+    def ways(self, plan: LayerPlan) -> Ways:
+        """In which ways a layer runs, and what chooses between them."""
         dense, op = self.precisions.dense, plan.layer.op
         choice = self.choice(plan.owner, plan.block)
         options = (bits_of(dense),) if choice is None else choice[1]

@@ -30,6 +30,7 @@ from automl.cost.factors import (
     join,
     layer_lookup,
 )
+from automl.cost.kept_additions import kept_additions
 from automl.cost.layer_tables import Builder, LayerTable, unpriced_in
 from automl.errors import TableError
 from automl.latency import MISSING, OpKey, Pricer, Timings
@@ -273,9 +274,10 @@ def _tables(
     held = any(len(variables[each].options) == 1 for each in builder.space.of_kind("bits"))
     dense = list(replace(builder, space=Space(())).tables()) if held else []
     if not timed:
-        return list(builder.tables()), dense, ()
+        return [*builder.tables(), *kept_additions(builder)], dense, ()
     builder, block_outputs = add_auxiliary(builder)
-    return [*builder.tables(), *conversions(builder)], dense, block_outputs
+    tables = [*builder.tables(), *kept_additions(builder), *conversions(builder)]
+    return tables, dense, block_outputs
 
 
 def _keys(tables: Sequence[LayerTable]) -> list[OpKey]:

@@ -12,7 +12,7 @@ from automl.cost.grids import Lowered, Way, runs_on_integers
 from automl.cost.layer_tables import runs_priced
 from automl.latency import OpKey, op_key
 from automl.network import Block, LayerPlan, Network, chains, merged_plans
-from automl.policy import Bits, Policy, Precisions, bits_of, is_float
+from automl.policy import Bits, Policy, Precisions, bits_of, holds_identity, is_float
 from automl.space import AnyKind, further_choices, merges_of
 
 #: What conversions between precisions are called in place of a layer.
@@ -42,6 +42,23 @@ def layer_operators(
     return [*made.layers(), *((CONVERSIONS, key) for key in made.conversions())]
 
 
+def merges_made(network: Network, policy: Policy) -> frozenset[str]:
+    """Names of the merges that a policy makes: those of blocks that it leaves out mean nothing."""
+    removed = (each.merges for each in network.blocks if each.name in policy.removed)
+    return merges_of(policy).difference(*removed)
+
+
+def merged_away(network: Network, policy: Policy) -> frozenset[str]:
+    """Layers that do not run because others run for them, with additions that these do."""
+    made = merges_made(network, policy)
+    gone = set[str]()
+    for each in network.merges:
+        if each.name in made:
+            adds = holds_identity(policy.bits.get(each.last, Bits()))
+            gone.update(each.gone if adds else each.layers)
+    return frozenset(gone)
+
+
 @dataclass(frozen=True)
 class _Made:
     """A policy's network."""
@@ -53,9 +70,7 @@ class _Made:
     def layers(self) -> Iterator[tuple[str, OpKey]]:
         """What runs, in network order, by layer."""
         made = chains(self.network.merges, self._made)
-        gone = {
-            name for each in self.network.merges if each.name in self._made for name in each.layers
-        }
+        gone = merged_away(self.network, self.policy)
         for plan in self.network.plans:
             if plan.block in self.policy.removed and plan.block:
                 continue
@@ -131,8 +146,7 @@ class _Made:
     @cached_property
     def _made(self) -> frozenset[str]:
         """Merges that are made."""
-        chosen = merges_of(self.policy)
-        return chosen.difference(*(each.merges for each in self._removed))
+        return merges_made(self.network, self.policy)
 
     @cached_property
     def _replacing(self) -> tuple[tuple[AnyKind, str, Any], ...]:

@@ -1,5 +1,6 @@
 from .bypass import Bypasses as Bypasses
 from .composing import composed as composed
+from .composing import with_identity as with_identity
 from .forward_tracer import Address as Address
 from .forward_tracer import ForwardTracer as ForwardTracer
 from .forward_tracer import LeafCall as LeafCall

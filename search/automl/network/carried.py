@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
 Tensor = torch.Tensor
+#: What may be done to a sum, in place and with its operands the other way round too.
+_ADDITIONS: Final = ("add", "radd", "iadd")
 
 
 class Carried:
@@ -62,6 +64,50 @@ def _operator(name: str) -> Callable[..., Any]:
 
 for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "neg", "pow"):
     setattr(Carried, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class Summed:
+    """What a last layer wrote, which has in it already what a network adds to it.
+
+    The addition is done to a single number beside it, so that operations keep their addresses. It
+    gives the value.
+
+    Args:
+        value: The sum.
+
+    Raises:
+        TypeError: Something else than an addition was done to it.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self.value, self._beside = value, value.new_zeros(())
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Tensor:
+        """The addition."""
+        if func.__name__.strip("_") not in _ADDITIONS:
+            raise TypeError(f"{func.__name__} of what was to be added alone")
+        summed = next(each for each in (*args, *(kwargs or {}).values()) if isinstance(each, cls))
+        args, kwargs = tree_map(summed._small, (args, kwargs or {}))
+        func(*args, **kwargs)
+        return summed.value
+
+    def _small(self, leaf: Any) -> Any:
+        return self._beside if isinstance(leaf, Tensor | Summed) else leaf
+
+    def add(self, other: Any) -> Tensor:
+        """The value, whatever is added."""
+        self._beside.add(self._small(other))
+        return self.value
+
+    add_ = __add__ = __radd__ = add
+
+
+def summed(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Summed:
+    """What a layer gives whose output a network adds to what is in it: a forward hook."""
+    return Summed(output)
 
 
 class Carry(nn.Module):

@@ -42,6 +42,21 @@ def outlined(layers: Sequence[nn.Module]) -> nn.Module:
     return reduce(LinearMap.before, map(LinearMap.outline, layers)).made(layers[0])
 
 
+def with_identity(layer: nn.Module) -> nn.Module:
+    """A layer that writes what it reads as well, changed in place: 1 at the centre of its kernel.
+
+    Source: Ding et al. 2021 (RepVGG), section 3.3. It reads as many channels as it writes, and its
+    kernel has a centre.
+    """
+    own: Any = layer
+    outputs, inputs, *kernel = own.weight.shape
+    channel = torch.arange(outputs, device=own.weight.device)
+    centre = tuple(taps // 2 for taps in kernel)
+    with torch.no_grad():
+        own.weight[(channel, channel % inputs, *centre)] += 1.0
+    return layer
+
+
 @dataclass(frozen=True, slots=True)
 class LinearMap:
     """A linear map of channels around each place.

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from automl.network.carried import Summed
 from automl.network.own_forward import OwnForward
 
 Address = tuple[str, int]
@@ -274,6 +275,7 @@ class ForwardTracer(TorchDispatchMode):
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         name, kind = self._names[module], self._kind(module)
+        output = output.value if isinstance(output, Summed) else output
         if self._suspended:
             self._suspended -= 1
             if self._suspended or not kind:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from automl.errors import Raised, attempt
-from automl.network.carried import Carry, unload
-from automl.network.composing import LinearMap, composed, outlined, padding_of
+from automl.network.additions import additions_in
+from automl.network.carried import Carry, summed, unload
+from automl.network.composing import LinearMap, composed, outlined, padding_of, with_identity
 from automl.network.forward_tracer import Address, leaf_kind
 from automl.network.groups import Grouping
 from automl.network.layers import LayerPlan
@@ -127,15 +128,17 @@ def find_merges(
     rows = [row for chain in _chains(links) for row in _rows(chain, links, model)]
     found = [span for row in rows for span in _narrow(row, model)]
     works = _works(model, found, example)
-    return tuple(
-        _merge(span, links, names, grouping)
-        for span in found
-        if works or _works(model, [span], example)
-    )
+    left = [span for span in found if works or _works(model, [span], example)]
+    added = additions_in(model, trace, left, example)
+    return tuple(_merge(span, links, names, grouping, added.get(span)) for span in left)
 
 
 def _merge(
-    chain: Chain, links: Mapping[str, Link], names: Mapping[Address, list[str]], grouping: Grouping
+    chain: Chain,
+    links: Mapping[str, Link],
+    names: Mapping[Address, list[str]],
+    grouping: Grouping,
+    added: Call | None,
 ) -> MergeableLayers:
     layers, last = [chain[0]], chain[-1]
     for name in chain[:-1]:
@@ -148,7 +151,8 @@ def _merge(
         and not any(side.module == chain[0] and side.side == "in" for side in group.consumers)
         and not any(side.module == last and side.side == "out" for side in group.producers)
     )
-    return MergeableLayers(chain[0], chain, tuple(layers), inside)
+    addition = names.get(added.step.address, []) if added else []
+    return MergeableLayers(chain[0], chain, tuple(layers), inside, *addition[:1])
 
 
 def _chains(links: Mapping[str, Link]) -> list[Chain]:
@@ -237,6 +241,8 @@ def merge_layers(
     chain: Chain,
     merged: nn.Module | None = None,
     before: nn.Module | None = None,
+    *,
+    adds: bool = False,
 ) -> None:
     """Run one layer in place of a chain, in place: it is where the last one was.
 
@@ -245,37 +251,52 @@ def merge_layers(
         chain: Their names.
         merged: The one; None for the product of their weights (`composed`).
         before: What runs before it, where the first one was; None for nothing.
+        adds: Whether it adds what it reads itself, which the network then does not: a layer that is
+            given has that in its weights (`with_identity`).
     """
     layers = [model.get_submodule(name) for name in chain]
-    made = composed(layers) if merged is None else merged
+    made = merged
+    if made is None:
+        made = with_identity(composed(layers)) if adds else composed(layers)
     made.train(layers[-1].training)
     made.register_forward_pre_hook(unload)
+    if adds:
+        made.register_forward_hook(summed)
     replace_layer(model, chain[0], Carry(before))
     for name in chain[1:-1]:
         replace_layer(model, name, nn.Identity())
     replace_layer(model, chain[-1], made)
 
 
-def merged_trace(trace: Trace, model: nn.Module, made: Sequence[Chain]) -> Trace:
+def merged_trace(
+    trace: Trace, model: nn.Module, made: Sequence[Chain], adding: Collection[Chain] = ()
+) -> Trace:
     """A trace of the dense network in which chains are one layer each, at its last one's address.
 
     Args:
         trace: Of the dense network.
         model: With its layers.
         made: The chains.
+        adding: Those whose one layer adds what it reads itself: there is no addition then.
     """
     if not made:
         return trace
     links = links_of(model, trace)
     written = {call.step.module: call for call in trace.calls if call.step.module}
     gone, reads = set[Address](), dict[str, Call]()
+    sums, users = dict[str, Call](), trace.users()
     for chain in made:
         reads[chain[-1]] = written[chain[0]]
+        if chain in adding:
+            (sums[chain[-1]],) = users[written[chain[-1]].outputs[0]]
+            gone |= {sums[chain[-1]].step.address}
         for name in chain[:-1]:
             gone |= {written[name].step.address}
             gone |= {call.step.address for call in links[name].between}
     calls = [
-        _reading(call, reads[call.step.module]) if call.step.module in reads else call
+        _writing(_reading(call, reads[call.step.module]), sums.get(call.step.module, call))
+        if call.step.module in reads
+        else call
         for call in trace.calls
         if call.step.address not in gone
     ]
@@ -291,4 +312,15 @@ def _reading(call: Call, first: Call) -> Call:
         in_labels=first.in_labels,
         in_dims=first.in_dims,
         strided=first.strided,
+    )
+
+
+def _writing(call: Call, total: Call) -> Call:
+    """A layer's call that writes what another operation does."""
+    return replace(
+        call,
+        outputs=total.outputs,
+        out_shapes=total.out_shapes,
+        out_labels=total.out_labels,
+        out_dims=total.out_dims,
     )

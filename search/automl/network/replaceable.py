@@ -13,12 +13,20 @@ class MergeableLayers:
         name: Of the first.
         chain: All of them, in their order: two, or more where those between are depthwise.
         layers, groups: Names of priced layers and channel groups that no longer are.
+        addition: Name of the addition, as a priced layer, of what the first reads to what the last
+            writes: the one layer can compute that as well. "" where there is none, or it stays.
     """
 
     name: str
     chain: tuple[str, ...]
     layers: tuple[str, ...]
     groups: tuple[str, ...]
+    addition: str = ""
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Priced layers that do not run when these are one, which adds what it reads itself."""
+        return (*self.layers, *filter(None, [self.addition]))
 
     @property
     def last(self) -> str:

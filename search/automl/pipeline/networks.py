@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from automl.compression import (
+    adding_chains,
     block_form,
     build,
     chosen_alternatives,
@@ -193,7 +194,8 @@ def timed_onnx(traced: TracedModel, policy: Policy, header: TableHeader) -> byte
         )
         units = {unit.name: unit for unit in units_of(traced.network)}
         made += tuple(units[name].chain for name in chosen_alternatives(traced, policy))
-        flow = Flow(merged_trace(runs.trace, traced.model, made), policy.removed)
+        sums = adding_chains(traced.network, policy, made)
+        flow = Flow(merged_trace(runs.trace, traced.model, made, sums), policy.removed)
         content = uncalibrated_onnx(model, flow, runs.bits(flow, policy.bits), scheme, shape)
     else:
         content = onnx_bytes(model, shape)
@@ -211,8 +213,10 @@ def network_of(traced: TracedModel, policy: Policy) -> tuple[nn.Module, tuple[in
         if policy.channels.get(group.name, group.channels) < group.channels
     }
     model = smaller(traced.model, groups, kept, frozenset(policy.removed))
-    for chain in merged_chains(traced, policy):
-        merge_layers(model, chain)
+    made = merged_chains(traced, policy)
+    adding = adding_chains(traced.network, policy, made)
+    for chain in made:
+        merge_layers(model, chain, adds=chain in adding)
     units = {unit.name: unit for unit in units_of(traced.network)}
     positions = kept_positions(traced.model, groups, kept)
     for name, form in chosen_alternatives(traced, policy).items():

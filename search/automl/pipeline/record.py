@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import automl
-from automl.cost import LayerTime, time_layers
+from automl.cost import LayerTime, merged_away, time_layers
 from automl.errors import StudyError
 from automl.files import write_whole
 from automl.network import Layer, LayerPlan, Network, units_of
@@ -30,7 +30,7 @@ from automl.pipeline.pricing import PricedNetwork, search_pricer
 from automl.pipeline.requests import SearchRequest, SearchResult
 from automl.policy import Policy
 from automl.profiling import working_versions
-from automl.space import Variable, alternatives_of, kind_of, merges_of
+from automl.space import Variable, alternatives_of, kind_of
 from automl.study import Problem, StudySettings, without_password
 
 #: In the run folder.
@@ -182,12 +182,11 @@ def _layers(network: Network, policy: Policy) -> list[dict[str, Any]]:
     channels = network.dense_channels | dict(policy.channels)
     sizes = network.resolutions
     size = sizes.index(policy.resolution) if policy.resolution else len(sizes) - 1
-    merged = merges_of(policy)
     units = {unit.name: unit for unit in units_of(network)}
     others = {
         layer: form for name, form in alternatives_of(policy).items() for layer in units[name].chain
     }
-    gone = {name for each in network.merges if each.name in merged for name in each.layers}
+    gone = merged_away(network, policy)
     forms = kind_of("form").chosen(policy)
     return [
         _layer(plan, plan.at(channels, size), policy, forms.get(plan.layer.name))

@@ -22,6 +22,7 @@ from .precisions import bits_of as bits_of
 from .precisions import described as described
 from .precisions import fineness as fineness
 from .precisions import format_bits as format_bits
+from .precisions import holds_identity as holds_identity
 from .precisions import is_float as is_float
 from .precisions import is_weight_only as is_weight_only
 from .precisions import parse_precision as parse_precision

@@ -13,6 +13,8 @@ from automl.policy.policy import Bits
 
 #: Bits from which on numbers are floats.
 FLOAT_BITS: Final = 16
+#: Bits of weights from which on a merged layer does the addition that it ends in itself.
+_IDENTITY_BITS: Final = 8
 _NAMED: Final = {
     "fp32": Bits(32, 32),
     "fp16": Bits(16, 16),
@@ -61,6 +63,11 @@ def is_float(bits: Bits) -> bool:
 def is_weight_only(bits: Bits) -> bool:
     """Whether the weights alone are rounded: stored as a codebook, computed in float."""
     return is_float(bits) and bits.weights < FLOAT_BITS
+
+
+def holds_identity(bits: Bits) -> bool:
+    """Whether weights of these bits hold a 1 beside those of a layer without being much coarser."""
+    return bits.weights >= _IDENTITY_BITS
 
 
 def format_bits(bits: Bits) -> str:

@@ -105,9 +105,9 @@ class _Measurer:
         chain = self._merges[variable.name].chain
         found = np.array([self._change(chain), 0.0])
         if self._bits is not None and chain in self._bits.chains:
-            with self._made(chain):
-                moments = self._merging.moments_of(chain)
-                self._beyond[variable.name] = self._bits.beyond(chain, moments)
+            self._beyond[variable.name] = self._bits.beyond(
+                chain, self._merging.moments_of(chain), lambda adds: self._made(chain, adds)
+            )
         on_option()
         return found
 
@@ -129,18 +129,19 @@ class _Measurer:
         return tuple(found)
 
     def _change(self, chain: Chain) -> float:
-        with self._made(chain):
+        adding = {each.chain for each in self._merges.values() if each.addition}
+        with self._made(chain, chain in adding):
             return self._bench.change(self._bench.model, self._bench.images)
 
     @contextmanager
-    def _made(self, chain: Chain) -> Iterator[None]:
+    def _made(self, chain: Chain, adds: bool) -> Iterator[None]:
         from automl.network import merge_layers, replace_layer
 
         model = self._bench.model
         before = {name: model.get_submodule(name) for name in chain}
-        merged = self._merging.solved(chain)
+        merged = self._merging.solved(chain, adds=adds)
         try:
-            merge_layers(model, chain, merged)
+            merge_layers(model, chain, merged, adds=adds)
             yield
         finally:
             for name, module in before.items():

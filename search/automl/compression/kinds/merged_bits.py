@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from automl.compression.database import read_patch, write_patch
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.compression.quantization.simulation import Plan, QuantizedModel, make_plan
 from automl.network import FLOAT_BITS, Chain, Flow, merged_trace
-from automl.policy import Bits
+from automl.policy import Bits, holds_identity
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +40,7 @@ class MergedBits:
         change: Callable[[Callable[[Tensor], Any]], float],
     ) -> None:
         self._rounded, self._model, self._change = rounded, model, change
+        self._ending = {each.chain for each in rounded.database.network.merges if each.addition}
         self._plans = {
             chain: {bits: self._plan(chain, bits) for bits in options}
             for chain, options in chains.items()
@@ -52,33 +54,40 @@ class MergedBits:
         return self._plans.keys()
 
     def _plan(self, chain: Chain, bits: Bits) -> Plan:
-        flow = Flow(merged_trace(self._rounded.flow.trace, self._model, [chain]))
+        adding = [chain] if self.adds(chain, bits) else []
+        flow = Flow(merged_trace(self._rounded.flow.trace, self._model, [chain], adding))
         return make_plan(flow, {chain[-1]: bits}, self._rounded.scheme)
 
-    def beyond(self, chain: Chain, moments: Tensor) -> Floats:
+    def adds(self, chain: Chain, bits: Bits) -> bool:
+        """Whether the one layer in these bits adds what it reads itself."""
+        return chain in self._ending and holds_identity(bits)
+
+    def beyond(
+        self, chain: Chain, moments: Tensor, made: Callable[[bool], AbstractContextManager[None]]
+    ) -> Floats:
         """What each option does beyond the last one, to a network in which the merge is made.
 
         Args:
-            chain: What is merged, in the bench's model.
+            chain: What is merged.
             moments: Mean second moments of what the one layer reads.
+            made: Makes the merge in the bench's model, given whether the one layer adds what it
+                reads itself, and restores it.
 
         Returns:
             [options], the last 0.
         """
-        module: Any = self._model.get_submodule(chain[-1])
-        plain = read_patch(module)
-        found, done = list[float](), dict[Bits, tuple[Tensor, Tensor]]()
+        found, done = list[float](), dict[tuple[Bits, bool], tuple[Tensor, Tensor]]()
         for bits, plan in self._plans[chain].items():
-            patch = plain
-            if bits.weights < FLOAT_BITS:
-                stored = self._rounded.stored_as(bits)
-                if stored not in done:
-                    made = self._rounded.round_matrix(*plain, moments, stored)
-                    done[stored] = made.values, made.bias
-                patch = done[stored]
-            write_patch(module, patch)
-            model = self._model
-            if plan.inputs:
-                model = QuantizedModel(model, plan, self._qparams, {})
-            found.append(self._change(model))
+            key = self._rounded.stored_as(bits), self.adds(chain, bits)
+            with made(key[1]):
+                module: Any = self._model.get_submodule(chain[-1])
+                if bits.weights < FLOAT_BITS:
+                    if key not in done:
+                        each = self._rounded.round_matrix(*read_patch(module), moments, key[0])
+                        done[key] = each.values, each.bias
+                    write_patch(module, done[key])
+                model = self._model
+                if plan.inputs:
+                    model = QuantizedModel(model, plan, self._qparams, {})
+                found.append(self._change(model))
         return np.array(found) - found[-1]

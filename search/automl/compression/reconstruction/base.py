@@ -130,6 +130,8 @@ class Candidate:
         dense: What it was made from; None where only methods follow that can do without.
         merged: Layers that run in place of several: they read what the first of these does, and
             were solved on what it reads in the dense network.
+        adding: Those of them that do the addition themselves that the layer in whose place they run
+            ends in.
     """
 
     model: nn.Module
@@ -142,6 +144,7 @@ class Candidate:
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     dense: Dense | None = None
     merged: frozenset[str] = frozenset()
+    adding: frozenset[str] = frozenset()
 
     @property
     def made_from(self) -> Dense:

@@ -32,7 +32,7 @@ from automl.compression.reconstruction.solving import Gathered, LayerRows, Solve
 from automl.compression.statistics import INPUT, WEIGHTED
 from automl.errors import QuantizationError
 from automl.heap import give_back
-from automl.network import FLOAT_BITS, Address, Bypasses, LeafCall, Trace, addresses
+from automl.network import FLOAT_BITS, Address, Bypasses, LeafCall, addresses
 from automl.policy import Bits
 
 Tensor = torch.Tensor
@@ -124,7 +124,7 @@ class Refitter(CalibrationMode):
         until: str = "",
     ) -> None:
         features, plan = candidate.features, candidate.plan
-        kept, removed = candidate.kept_outputs, candidate.removed
+        kept = candidate.kept_outputs
         parts = features.parts.first(settings.images)
         super().__init__(candidate.model, plan, parts, how=quantizer.ranges)
         self.weights: dict[str, QParams | Codebook] = {}
@@ -136,7 +136,7 @@ class Refitter(CalibrationMode):
         bypasses = Bypasses(candidate.trace)
         self._order = first_places(candidate.trace)
         self._first = first_change(candidate, self._order, bypasses)
-        self._shortcuts = self._find_shortcuts(candidate.trace, removed, bypasses)
+        self._shortcuts = self._find_shortcuts(candidate, bypasses)
         waiting = Counter(shortcut.address for shortcut in self._shortcuts.values())
         self._waiting = [waiting.copy() for _ in parts.slices]
         self._captured: list[dict[Address, Tensor]] = [{} for _ in parts.slices]
@@ -264,9 +264,8 @@ class Refitter(CalibrationMode):
         own = self._stand_ins.get(name)
         return self._order.get(name if own is None else own.place, self._first) >= self._first
 
-    def _find_shortcuts(
-        self, trace: Trace, removed: frozenset[str], bypasses: Bypasses
-    ) -> dict[str, _Shortcut]:
+    def _find_shortcuts(self, candidate: Candidate, bypasses: Bypasses) -> dict[str, _Shortcut]:
+        trace, removed = candidate.trace, candidate.removed
         written = addresses(trace)
         calls = {call.step.address: call for call in trace.calls}
         passed = {}  # what leaves a removed block is what entered it
@@ -275,7 +274,7 @@ class Refitter(CalibrationMode):
         result = {}
         inside = tuple(f"{name}." for name in removed)
         for name, aim in self._features.aims.items():
-            value = aim.shortcut
+            value = None if name in candidate.adding else aim.shortcut
             if value is None or (inside and name.startswith(inside)):
                 continue
             read = self.plan.inputs.get(aim.target)
