@@ -149,7 +149,10 @@ class Dropping(nn.Module):
         return self.head((x + self.between(self.branch(x))).mean((2, 3)))
 
 
-@pytest.mark.parametrize(("between", "adds"), [(nn.Identity(), True), (nn.Dropout(0.5), False)])
+@pytest.mark.parametrize(
+    ("between", "adds"),
+    [(nn.Identity(), True), (nn.BatchNorm2d(4), True), (nn.Dropout(0.5), False)],
+)
 def test_modules_that_act_in_training_keep_the_addition(between: nn.Module, adds: bool) -> None:
     traced = trace_network(drawn(Dropping(between)), MAP, resolutions=())
     (merge,) = traced.network.merges

@@ -89,8 +89,12 @@ def _same(model: nn.Module, found: Sequence[Chain], example: Tensor) -> bool:
 
 
 def _refuse(module: nn.Module, args: tuple[Any, ...]) -> None:
-    """Modules may do in training what they do not now (dropout): a sum goes to none of them."""
-    if any(isinstance(each, Summed) for each in args) and type(module) is not nn.Identity:
+    """Modules may do in training what they do not now (dropout): a sum goes to none of them.
+
+    Where a norm was folded away is none such.
+    """
+    through = type(module).forward is nn.Identity.forward
+    if any(isinstance(each, Summed) for each in args) and not through:
         raise TypeError(f"{type(module).__name__} between a layer and the addition")
 
 
