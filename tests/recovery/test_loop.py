@@ -13,6 +13,7 @@ from recoverable import batches, pair
 from torch import Tensor, nn
 
 from automl.errors import DataError, StudyError
+from automl.network import re_estimate_norms
 from automl.recovery.loop import Recovered, RecoveryData, recover
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
@@ -91,6 +92,21 @@ def test_norms_follow_the_batches_unless_these_are_small() -> None:
     trained(small, data=RecoveryData(batches(images=1)))
     assert not torch.equal(large.blocks[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
     assert torch.equal(small.blocks[0].bn1.running_mean, before)  # type: ignore[union-attr, arg-type]
+
+
+def test_norms_have_the_statistics_of_the_weights_that_a_hook_leaves() -> None:
+    """Running ones lag behind."""
+    for hooks in ((), ("soft-mask",)):
+        student = pair()[1]
+        found = trained(student, replace(RECIPE, epochs=1, hooks=hooks))
+        assert found.kept == "last"
+        again = copy.deepcopy(student)
+        re_estimate_norms(again, [inputs for inputs, _ in batches()])
+        assert same(again, student) == bool(hooks)
+    small = pair()[1]
+    small.blocks[0].bn1.running_var.fill_(3.0)  # type: ignore[union-attr, operator]
+    trained(small, replace(RECIPE, hooks=("soft-mask",)), RecoveryData(batches(images=1)))
+    assert (small.blocks[0].bn1.running_var == 3.0).all()  # type: ignore[union-attr]
 
 
 class Diverging:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
 import torch
 from torch import nn
 
+from automl.network import re_estimate_norms
+
 Tensor = torch.Tensor
+#: Inputs that norms take their statistics of anew.
+RESTATED: Final = 1000
 
 
 class Averages:
@@ -47,3 +55,32 @@ class Averages:
     def values(self) -> dict[str, Tensor]:
         """The averages, as a state dict."""
         return self._values
+
+
+def restate_norms(model: nn.Module, batches: Iterable[Tensor], fewest: int) -> None:
+    """Statistics of batch norms on weights as they are now, in place; running ones lag behind.
+
+    Of the first `RESTATED` inputs; nothing is done without norms or batches that are large enough.
+
+    Args:
+        model: In evaluation mode afterwards.
+        batches: Inputs, [images, ...] each.
+        fewest: Inputs of a batch that has statistics worth the name.
+    """
+    kinds = nn.modules.batchnorm._BatchNorm
+    if not any(isinstance(module, kinds) for module in model.modules()):
+        return
+
+    def large() -> Iterator[Tensor]:
+        left = RESTATED
+        for inputs in batches:
+            if len(inputs) >= fewest:
+                yield inputs
+            left -= len(inputs)
+            if left <= 0:
+                return
+
+    found = large()
+    first = next(found, None)
+    if first is not None:
+        re_estimate_norms(model, chain((first,), found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import torch
@@ -55,6 +56,24 @@ def watch_outputs(model: nn.Module, change: Callable[[Tensor], Tensor]) -> list[
     names = {name.rpartition(".")[0] for name in layer_weights(model)}
     layers = [each for name, each in model.named_modules() if name in names]
     return [each.register_forward_hook(seen) for each in layers if isinstance(each, LAYERS)]
+
+
+def watch_gradients(
+    weights: Mapping[str, nn.Parameter], change: Callable[[str, Tensor], Tensor]
+) -> list[RemovableHandle]:
+    """Change gradients of weights as they come, before they are clipped; gives what ends it.
+
+    What is not to learn would else take its part of the length that a step's gradients are held to.
+
+    Args:
+        weights: By their names; those without gradients are left out.
+        change: Gives another gradient, of a name and a gradient.
+    """
+    return [
+        weight.register_hook(partial(change, name))
+        for name, weight in weights.items()
+        if weight.requires_grad
+    ]
 
 
 def norm_scales(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from automl.errors import DataError
-from automl.recovery.averages import Averages
+from automl.recovery.averages import Averages, restate_norms
 from automl.recovery.base import Moment, TrainedRounding, TrainingPoint
 from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkpoint
 from automl.recovery.hooking import Hooks
@@ -319,6 +319,13 @@ class _Run:
                 inputs, _ = next(iter(self._data.training))
             self._hooks.begin(self._student, self._objective.shown(inputs.to(self._device)))
             self._told = self._hooks.finish(self._student)
+            if self._hooks.leave:
+                with seeded(self._data.seed, *self._data.loaders):
+                    shown = (
+                        self._objective.shown(inputs.to(self._device))
+                        for inputs, _ in self._data.training
+                    )
+                    restate_norms(self._student, shown, FEWEST)
         self._hooks.detach(self._student)
 
     def _load(self, values: dict[str, Tensor]) -> None:

@@ -46,3 +46,23 @@ def test_zeros_stay_and_others_learn() -> None:
 def test_a_network_without_zeros_is_refused() -> None:
     with pytest.raises(UsageError, match="no weight of the network is zero"):
         KeepZeros().start(pair()[1], HookPlan(batches()[0][0]))
+
+
+def test_what_stays_zero_takes_no_part_of_the_length_that_gradients_are_held_to() -> None:
+    _, student = pair()
+    with torch.no_grad():
+        student.stem.weight[:, 1] = 0
+    student.requires_grad_(True)
+    hook = KeepZeros()
+    hook.start(student, HookPlan(batches()[0][0]))
+
+    def gradient() -> torch.Tensor:
+        student.zero_grad()
+        student(batches()[0][0]).square().sum().backward()
+        assert student.stem.weight.grad is not None
+        return student.stem.weight.grad
+
+    assert (gradient()[:, 1] == 0).all()
+    assert (gradient()[:, 0] != 0).all()
+    hook.detach(student)
+    assert (gradient()[:, 1] != 0).all()

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import layer_weights
+from automl.recovery.layer_weights import layer_weights, watch_gradients
 from automl.recovery.level_sets import checked_bits, powers_of_two
 
 Tensor = torch.Tensor
@@ -36,6 +37,7 @@ class FreezeProgressive(Hook):
         self._frozen: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
         self._part = -1
+        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Nothing is frozen yet."""
@@ -44,6 +46,7 @@ class FreezeProgressive(Hook):
         self._frozen = {
             name: torch.zeros_like(each, dtype=torch.bool) for name, each in self._weights.items()
         }
+        self._watched = watch_gradients(self._weights, self._thawed)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Freeze some more where a part begins."""
@@ -52,14 +55,8 @@ class FreezeProgressive(Hook):
             self._part = part
             self._freeze(SHARES[part])
 
-    def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """What is frozen has no gradient."""
-        for name, weight in self._weights.items():
-            if weight.grad is not None:
-                weight.grad.masked_fill_(self._frozen[name].to(weight.device), 0.0)
-
     def after_step(self, model: nn.Module, moment: Moment) -> None:
-        """Nor does anything else move it."""
+        """What is frozen has had no gradient, and nothing else moves it."""
         self._write()
 
     def finish(self, model: nn.Module) -> str:
@@ -72,6 +69,12 @@ class FreezeProgressive(Hook):
             f" {values / len(self._weights):.1f} sizes a layer"
         )
 
+    def detach(self, model: nn.Module) -> None:
+        """Watch gradients no longer."""
+        for handle in self._watched:
+            handle.remove()
+        self._watched = []
+
     def state(self) -> dict[str, Any]:
         """What is frozen."""
         return {"part": self._part, "frozen": self._frozen, "values": self._values}
@@ -80,6 +83,10 @@ class FreezeProgressive(Hook):
         """Become what `state` said."""
         self._part = state["part"]
         self._frozen, self._values = state["frozen"], state["values"]
+
+    def _thawed(self, name: str, gradient: Tensor) -> Tensor:
+        """None of what is frozen."""
+        return gradient.masked_fill(self._frozen[name].to(gradient.device), 0.0)
 
     def _freeze(self, share: float) -> None:
         """The largest that are free, until such a share of each layer is not."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import layer_weights, masked, told_zeros
+from automl.recovery.layer_weights import layer_weights, masked, told_zeros, watch_gradients
 
 Tensor = torch.Tensor
 
@@ -22,6 +23,7 @@ class KeepZeros(Hook):
     def __init__(self) -> None:
         self._weights: dict[str, nn.Parameter] = {}
         self._kept: dict[str, Tensor] = {}
+        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Find the zeros.
@@ -33,6 +35,7 @@ class KeepZeros(Hook):
         self._kept = {name: each.detach() != 0 for name, each in self._weights.items()}
         if all(bool(each.all()) for each in self._kept.values()):
             raise UsageError("no weight of the network is zero, and keep-zeros keeps such")
+        self._watched = watch_gradients(self._weights, self._masked)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """Zero them again."""
@@ -43,6 +46,12 @@ class KeepZeros(Hook):
         masked(self._weights, self._kept)
         return told_zeros("keep-zeros", self._weights)
 
+    def detach(self, model: nn.Module) -> None:
+        """Watch gradients no longer."""
+        for handle in self._watched:
+            handle.remove()
+        self._watched = []
+
     def state(self) -> dict[str, Any]:
         """Which are not zero."""
         return {"kept": self._kept}
@@ -50,3 +59,7 @@ class KeepZeros(Hook):
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` said."""
         self._kept = state["kept"]
+
+    def _masked(self, name: str, gradient: Tensor) -> Tensor:
+        """None where a weight stays zero."""
+        return gradient * self._kept[name].to(gradient.device)
