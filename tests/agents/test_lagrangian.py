@@ -178,3 +178,27 @@ def test_a_further_kind_is_weighed_after_those_that_are_known() -> None:
         assert agent.held == ()
         first, *_ = agent.ask(1)
         assert first.further == {"made-up": {"part": "least"}}
+
+
+def scored(problem: Problem, policies: list[Policy], scores: list[float]) -> list[Trial]:
+    pairs = enumerate(zip(policies, scores, strict=True))
+    return [trial(problem, number, policy, score) for number, (policy, score) in pairs]
+
+
+def test_what_scores_no_less_than_the_dense_network_ends_the_search() -> None:
+    problem = dataclasses.replace(made_problem(20, seed=1), dense_score=-0.5)
+    agent = make_agent("lagrangian", problem)
+    first = agent.ask(8)
+    assert len(first) == 1  # it may be the last
+    agent.tell(scored(problem, first, [-0.6]))
+    more = agent.ask(8)
+    assert len(more) > 1
+    agent.tell(scored(problem, more, [-0.6 + 0.1 * number for number in range(len(more))]))
+    assert agent.ask(8) == []
+
+
+def test_a_first_policy_as_good_as_the_dense_network_is_the_last() -> None:
+    problem = dataclasses.replace(made_problem(20, seed=1), dense_score=-0.5)
+    agent = make_agent("lagrangian", problem)
+    agent.tell(scored(problem, agent.ask(8), [-0.5]))
+    assert agent.ask(8) == []

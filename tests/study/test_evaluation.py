@@ -288,6 +288,16 @@ def test_a_dense_network_at_chance_is_said(maker: Compressor) -> None:
     assert "at chance" not in ranking(top1_accuracy, dense, few).note
 
 
+def test_what_the_dense_network_is_ranked_at_is_known_of_scores_of_images(
+    maker: Compressor,
+) -> None:
+    dense, data = maker.traced.model, labelled(maker.traced.model, 50)
+    by_class = ranking(top1_accuracy, dense, data)
+    assert by_class.dense == judge(dense, by_class.score, data)
+    assert ranking(Logits(dense), dense, data).dense == 0.0
+    assert ranking(lambda model, batches: 1.0, dense, data).dense is None
+
+
 def test_a_score_that_was_asked_for_is_kept(maker: Compressor) -> None:
     dense = maker.traced.model
     score = Logits(dense)

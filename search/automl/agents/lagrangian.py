@@ -58,7 +58,9 @@ class LagrangianAgent(Agent):
     costs (`JointError`), the problem is solved again with these weights, the answers are scored,
     and so on, until two rounds in a row brought nothing better or the fit promises nothing. A study
     of the same choices within a budget that was corrected has the fit of what was scored before,
-    and scores one round.
+    and scores one round. Where the dense network's score is known, the plain optimum is scored
+    alone first, and a policy that scores no less than the dense network ends the search: there is
+    nothing to win back, and what would be told apart further on is chance.
 
     For a given fit and resolution the solver's answer is the exact optimum wherever the solver is
     exact, and the best resolution is that of the least loss. That the fit is right is not proven.
@@ -98,6 +100,11 @@ class LagrangianAgent(Agent):
             InfeasibleError: If no policy meets the budget.
         """
         count = min(count, PROPOSALS - len(self._proposed))
+        dense = self._problem.dense_score
+        if dense is not None:
+            if any(-loss >= dense for _, loss, _ in self._known):
+                return []
+            count = count if self._known else min(count, 1)
         if self._waiting is None:
             plain = self._kinds.weighed({})
             costs, budget = self._problem.costs, self._problem.budget

@@ -111,8 +111,15 @@ class SearchContext:
         """What an agent is shown, with what was scored before for another budget."""
         network = self.network
         geometry = read_geometry(network.traced.network, network.space)
-        space, costs = network.space, network.costs
-        return Problem(space, costs, budget, self.sensitivity, geometry, tuple(known))
+        return Problem(
+            network.space,
+            network.costs,
+            budget,
+            self.sensitivity,
+            geometry,
+            tuple(known),
+            self.ranking.dense,
+        )
 
 
 @dataclass(frozen=True, slots=True)

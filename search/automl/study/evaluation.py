@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -59,11 +59,13 @@ class Ranking:
         score: Larger is better.
         note: Why that is not the score that was asked for, or what is strange about it; else "".
         name: What it is called where it is another than the one asked for; else "".
+        dense: The dense network's; None of a score of the user's own.
     """
 
     score: Score
     note: str = ""
     name: str = ""
+    dense: float | None = field(default=None, compare=False)
 
 
 def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
@@ -82,14 +84,15 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
         DataError: Targets that the default score cannot read.
     """
     if score is not top1_accuracy:
-        return Ranking(score)
+        known = isinstance(score, ImageScore)
+        return Ranking(score, dense=judge(dense, score, validation) if known else None)
     classes = top1_accuracy.reference(validation).rows
     if len(classes.unique()) == 1:
         reason = "all validation inputs are of one class"
         note = (
             f"{reason}: candidates are ranked by how near their logits are to the dense network's"
         )
-        return Ranking(Logits(dense), note, LOGITS)
+        return _by(Logits(dense), note, LOGITS, dense, validation)
     found = judge(dense, score, validation)
     if _at_chance(found, classes):
         most = _commonest(classes)
@@ -104,9 +107,13 @@ def ranking(score: Score, dense: nn.Module, validation: Batches) -> Ranking:
     elif len(classes) < FEW:
         reason = f"one of {len(classes)} validation inputs is {100 / len(classes):.1f} points"
     else:
-        return Ranking(score)
+        return Ranking(score, dense=found)
     note = f"{reason}: candidates are ranked by the {CONFIDENCE}"
-    return Ranking(Confidence(), note, CONFIDENCE)
+    return _by(Confidence(), note, CONFIDENCE, dense, validation)
+
+
+def _by(score: Score, note: str, name: str, dense: nn.Module, validation: Batches) -> Ranking:
+    return Ranking(score, note, name, judge(dense, score, validation))
 
 
 def _at_chance(accuracy: float, classes: Tensor) -> bool:

@@ -79,6 +79,8 @@ class Problem:
         sensitivity: What each choice does when it is made alone, where that was measured.
         geometry: One a variable of the space, where a network was read (`read_geometry`).
         known: Policies of the same choices that were scored before this study, for another budget.
+        dense_score: Of the dense network, on what candidates are scored on; None where that is not
+            known.
     """
 
     space: Space
@@ -87,6 +89,7 @@ class Problem:
     sensitivity: Sensitivity | None = None
     geometry: tuple[Geometry, ...] = ()
     known: tuple[Known, ...] = ()
+    dense_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
