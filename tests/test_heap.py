@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from automl.heap import give_back, peak_bytes, resident_bytes
+from automl.heap import give_back, peak_bytes, resident_bytes, reuse_freed
 
 
 def test_giving_back_leaves_tensors_as_they_are() -> None:
@@ -27,6 +27,17 @@ def test_what_was_freed_between_what_is_held_goes_back() -> None:
     give_back()
     assert resident_bytes() < full - 40_000_000
     assert len(kept) == 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is asked")
+def test_large_blocks_are_kept_for_those_after_them() -> None:
+    reuse_freed()
+    large = torch.ones(16_000_000)  # 64 MB
+    full = resident_bytes()
+    del large
+    assert resident_bytes() > full - 32_000_000
+    give_back()
+    assert resident_bytes() < full - 32_000_000
 
 
 def test_the_peak_does_not_fall() -> None:

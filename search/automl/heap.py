@@ -5,6 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from typing import Final
+
+#: Options of glibc's mallopt (malloc.h): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, and their bytes.
+_MAPPED_FROM: Final = -3
+_TRIMMED_FROM: Final = -1
+_KEPT_BLOCK: Final = 128 << 20
+_KEPT_FREE: Final = 512 << 20
 
 
 def peak_bytes() -> int | None:
@@ -23,6 +30,21 @@ def resident_bytes() -> int:
         return 0
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def reuse_freed() -> None:
+    """Have glibc keep freed blocks of up to 128 MB for those after them, until `give_back`.
+
+    By itself it gives blocks of more than 32 MB back when they are freed, and what is free at the
+    heap's end: a network's larger maps were had anew from the system in each layer, page by page,
+    which cost a quarter of EfficientNet-Lite1's passes. Elsewhere nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    change = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries have none
+    if change is not None:
+        change(_MAPPED_FROM, _KEPT_BLOCK)
+        change(_TRIMMED_FROM, _KEPT_FREE)
 
 
 def give_back(beyond: int = 0) -> None:

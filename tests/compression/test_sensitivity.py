@@ -15,6 +15,7 @@ from automl.compression.compressor import Compressor
 from automl.compression.quantization import bits_sensitivity, joint_database
 from automl.compression.resizing import resized
 from automl.compression.sensitivity import measure_sensitivity, outputs
+from automl.network.memory_format import laid_out
 from automl.network.outputs import column_scales
 from automl.network.resumed import ResumedPasses
 from automl.network.traced_model import trace_network
@@ -30,7 +31,7 @@ def made_space(name: str) -> Space:
 @pytest.mark.parametrize("name", ["residual", "inverted", "dense", "tuple"])
 def test_harm_is_the_mean_squared_change_relative_to_the_variance(name: str) -> None:
     made, space, traced = compressor(name), made_space(name), read(name)
-    images, before = made.images[:5], state(traced.model)
+    images, before = laid_out(traced.model, made.images[:5]), state(traced.model)
     found = measure_sensitivity(made.database, space, images)
     dense = outputs_of(traced.model, images)
     with torch.no_grad():

@@ -48,15 +48,18 @@ from automl.compression.reconstruction.base import (
 )
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
-from automl.compression.statistics import Excerpt, Features, collect
+from automl.compression.statistics import Excerpt, Features, collect, laid_out_for
 from automl.errors import QuantizationError, SpaceError, nearest
 from automl.network import (
     Chain,
     Flow,
     TracedModel,
+    forget_layout,
     kept_positions,
+    laid_out,
     merged_trace,
     replace_layer,
+    runs_alike,
     units_of,
     with_pieces_in_order,
 )
@@ -228,11 +231,10 @@ class Compressor:
         made = (*merged, *(self.library.units[name].chain for name in others))
         runs, plan = self._planned(policy, parts, made)
         if plan.bits and not (finish or parts or made or gates):
-            shown = self._memory.parts(
-                lambda here: resized(self.images[here], policy.resolution), len(self.images)
-            )
-            return self.joint.candidate(policy, plan, self.database.kept_outputs(policy), shown)
+            return self._rounded(policy, plan)
         model = self.database.candidate(policy)
+        if not all(self._runs_alike(part) for part in parts):
+            forget_layout(model)
         kept = self._kept(policy)
         adding = adding_chains(self.traced.network, policy, merged)
         self.merging.put(model, merged, kept, adding)
@@ -248,7 +250,7 @@ class Compressor:
         candidate = Candidate(
             model,
             runs.trace,
-            self.features(policy.resolution, settings),
+            laid_out_for(model, self.features(policy.resolution, settings)),
             self.database.kept_outputs(policy),
             plan,
             policy.removed,
@@ -260,6 +262,30 @@ class Compressor:
         )
         finished = self._reconstruction.finish(candidate, self.quantizer, settings)
         return finished if plan.bits else in_place(finished, parts)
+
+    def _rounded(self, policy: Policy, plan: Plan) -> nn.Module:
+        """The network of a policy with bits, nothing refitted."""
+
+        def shown(here: slice) -> Tensor:
+            return laid_out(self.traced.model, resized(self.images[here], policy.resolution))
+
+        parts = self._memory.parts(shown, len(self.images))
+        return self.joint.candidate(policy, plan, self.database.kept_outputs(policy), parts)
+
+    @cached_property
+    def _alike(self) -> dict[tuple[str, str, str], bool]:
+        return {}
+
+    def _runs_alike(self, part: FurtherPart) -> bool:
+        """Whether what runs in a part's place does the same however its inputs lie in memory."""
+        module = self.traced.model.get_submodule(part.name)
+        key = _key_of(part)
+        if key not in self._alike:
+            calls = (call for call in self.traced.trace.calls if call.step.module == part.name)
+            shapes = [call.in_shapes[0] for call in calls]
+            built = self._build(part, module).eval()
+            self._alike[key] = all(runs_alike(built, shape) for shape in shapes)
+        return self._alike[key]
 
     def _read(self, layer: str, policy: Policy) -> Read:
         runs, columns = self.joint.columns_read(layer, policy)
@@ -303,7 +329,7 @@ class Compressor:
 
     def _build(self, part: FurtherPart, module: nn.Module) -> nn.Module:
         """As the part, of the dense network, without numbers: only its operations count."""
-        key = part.kind.name, part.name, part.kind.format(part.option)
+        key = _key_of(part)
         if key not in self._built:
             self._built[key] = hollow(part.outline(module))
         return self._built[key]
@@ -312,6 +338,10 @@ class Compressor:
         """Positions that stay along sides that lose some."""
         model, groups = self.traced.model, self.traced.network.groups
         return kept_positions(model, groups, self.database.kept(policy))
+
+
+def _key_of(part: FurtherPart) -> tuple[str, str, str]:
+    return part.kind.name, part.name, part.kind.format(part.option)
 
 
 def _stand_ins(model: nn.Module, parts: Sequence[FurtherPart], runs: Running) -> dict[str, StandIn]:

@@ -14,7 +14,7 @@ from automl.compression.kinds.base import Bench, compression_kind
 from automl.compression.merging import Merging
 from automl.compression.quantization.joint_database import JointDatabase
 from automl.heap import give_back, resident_bytes
-from automl.network import ResumedPasses, column_scales, output_rows
+from automl.network import ResumedPasses, column_scales, laid_out, output_rows
 from automl.space import Sensitivity, Space, kind_of
 from automl.userdata import in_passes
 
@@ -55,6 +55,7 @@ def measure_sensitivity(
     """
     # results may be made from the database after an interruption, which could leave a choice in it
     model = copy.deepcopy(database.model)
+    images = laid_out(model, images)  # once: passes are known by where their inputs lie
     passes = ResumedPasses(model)
     whole = in_passes(passes.whole, images)
     dense, scales = output_rows(whole, len(images)), column_scales(whole, len(images))

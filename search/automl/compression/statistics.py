@@ -7,7 +7,7 @@ and the images go through in batches, so memory grows with neither the resolutio
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from automl.compression.memory import ImageParts, Images, MemoryPlan, check_memo
 from automl.compression.moments import Moments, StreamedMoments, held_bytes
 from automl.compression.resizing import resized
 from automl.compression.sampling import Sampling, chosen_places
-from automl.heap import give_back
-from automl.network import Address, Call, ForwardTracer, LeafCall, Trace
+from automl.heap import give_back, reuse_freed
+from automl.network import Address, Call, ForwardTracer, LeafCall, Trace, laid_out
 
 Tensor = torch.Tensor
 #: Kinds of layers with weights that read channels.
@@ -170,6 +170,7 @@ def collect(
     Raises:
         UsageError: The second moments of a layer do not fit the limit; says what is needed.
     """
+    reuse_freed()
     plan, count = plan or MemoryPlan(trace), images.shape[0]
 
     # drawn: where a layer sees the first of them alone, these are not all of one class
@@ -177,7 +178,7 @@ def collect(
 
     def read(here: slice) -> Tensor:
         give_back(plan.full_bytes)
-        return resized(images[order[here]], resolution)
+        return laid_out(model, resized(images[order[here]], resolution))
 
     aims, parts = aims_of(trace), plan.parts(read, count)
     sampling = Sampling(model, trace, plan, parts, seed)
@@ -198,6 +199,13 @@ def collect(
     for name in [name for name in moments if name not in aims]:
         moments.drop(name)
     return Features(parts, moments, collector.targets, collector.chosen, aims)
+
+
+def laid_out_for(model: nn.Module, features: Features) -> Features:
+    """Features whose images are shown as they had best lie for another network than the dense."""
+    read = features.parts.read
+    shown = replace(features.parts, read=lambda here: laid_out(model, read(here)))
+    return replace(features, parts=shown)
 
 
 def _sizes(model: nn.Module, names: Collection[str], plan: MemoryPlan) -> dict[str, int]:

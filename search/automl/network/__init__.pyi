@@ -32,6 +32,10 @@ from .maxout import maxima_of as maxima_of
 from .maxout import maxout_units as maxout_units
 from .maxout import maxout_units_along as maxout_units_along
 from .maxout import with_pieces_in_order as with_pieces_in_order
+from .memory_format import forget_layout as forget_layout
+from .memory_format import laid_out as laid_out
+from .memory_format import pass_layout_on as pass_layout_on
+from .memory_format import runs_alike as runs_alike
 from .merges import Chain as Chain
 from .merges import MergedPlan as MergedPlan
 from .merges import Window as Window

@@ -114,6 +114,20 @@ def layer_called(module: Any, func: Any, args: tuple[Any, ...]) -> str:
     return kind if called == (*geometry, transposed, module.groups) else ""
 
 
+def _only_strides(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation only notes other strides along extents of one: torch's own poolings do.
+
+    They do it where channels lie last, so that what they write counts as lying so too.
+    """
+    if func.overloadpacket.__name__ != "as_strided_" or len(args) != 3:
+        return False
+    values, shape, strides = args
+    rows = zip(values.shape, values.stride(), strides, strict=False)
+    return tuple(shape) == values.shape and all(
+        extent == 1 or old == new for extent, old, new in rows
+    )
+
+
 def _weight_at(kind: str) -> int:
     """Where the weight stands among the arguments of a layer's operation; the bias follows it."""
     return 2 if kind == "layer_norm" else 1
@@ -218,7 +232,7 @@ class ForwardTracer(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._suspended or not self._scope:
+        if self._suspended or not self._scope or _only_strides(func, args):
             return self.run(func, args, kwargs)
         scope, name = tuple(self._scope), self._scope[-1]
         module: Any = self._modules[name]

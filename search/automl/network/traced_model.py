@@ -31,6 +31,7 @@ from automl.network.layers import (
     Unprunable,
     Width,
 )
+from automl.network.memory_format import note_layout
 from automl.network.merging import find_merges
 from automl.network.operators import base_name, is_free, layers_of
 from automl.network.paddings import paddings_of, with_padding
@@ -93,6 +94,7 @@ def trace_network(
     norm_scales = fold(ready, example)
     find_caches(ready, example)
     trace = record(ready, example)
+    note_layout(ready, trace, example)
     if shown is not None and tuple(shown) != tuple(input_shape):
         _check_shown(ready, trace, input_shape, shown)
     asleep = keep_feeds(trace, ready, example)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
+from torch import nn
 
-from automl.network import judged_tensors
+from automl.network import judged_tensors, laid_out
 
 Tensor = torch.Tensor
 #: What a network gives: one tensor, or several by name.
@@ -29,9 +30,11 @@ def in_passes(model: Callable[[Tensor], Any], inputs: Tensor) -> Outputs:
     """A network's outputs, whatever the number of inputs; of few in one pass.
 
     Of a network that gives more than one tensor those by name that hold floats for each input.
+    A module is shown them as they had best lie for it, any other callable as they lie.
     """
     parts = inputs.split(fitting(inputs))
-    passes = [model(part) for part in parts]
+    shown = [laid_out(model, part) for part in parts] if isinstance(model, nn.Module) else parts
+    passes = [model(part) for part in shown]
     if isinstance(passes[0], Tensor):
         return passes[0] if len(passes) == 1 else torch.cat(passes)
     named = [judged_tensors(each, len(part)) for each, part in zip(passes, parts, strict=True)]

@@ -14,7 +14,7 @@ from automl.compression import (
 )
 from automl.cost import build_cost_model, operators_of
 from automl.export import count_macs
-from automl.network import TracedModel, column_scales, trace_network, units_of
+from automl.network import TracedModel, column_scales, laid_out, trace_network, units_of
 from automl.policy import FP32, Policy
 from automl.space import SpaceSettings, open_space
 from automl.testing import BlockContract
@@ -109,6 +109,7 @@ def test_its_sensitivity_is_that_of_the_network_without_the_gate() -> None:
     shown = made_images(16)
     found = measure_sensitivity(compressor.database, space, shown, library=compressor.library)
     dense = compressor.database.model
+    shown = laid_out(dense, shown)  # as they are measured
     with torch.no_grad():
         scales = column_scales(dense(shown), len(shown))
         for place in space.of_kind(KIND):

@@ -17,6 +17,7 @@ from automl.compression.moments import Moments, StreamedMoments
 from automl.compression.quantization.simulation import QuantizedModel
 from automl.compression.sensitivity import measure_sensitivity
 from automl.errors import QuantizationError, SpaceError
+from automl.network.memory_format import laid_out
 from automl.network.traced_model import trace_network
 from automl.policy.policy import Bits, Policy
 from automl.space import Sensitivity, Space, Variable, build_space
@@ -55,7 +56,7 @@ def test_harm_of_bits_is_that_of_one_layer_rounded(name: str, scheme: str | None
     made = Compressor(traced, images_for(traced.network.input_shape, 12), {}, scheme=scheme)
     options = (Bits(3, 32), Bits(8, 8), Bits())
     space = Space(tuple(Variable("bits", layer, options) for layer in made.joint.flow.layers[:3]))
-    images, before = made.images[:5], state(traced.model)
+    images, before = laid_out(traced.model, made.images[:5]), state(traced.model)
     found = measure_sensitivity(made.database, space, images, rounded=made.joint)
     for variable, row in zip(space.variables, found.single, strict=True):
         assert row[-1] == 0.0

@@ -101,13 +101,20 @@ class QParamsFinder:
             self.settle(address)
 
     def _sample(self, address: Address, values: Tensor, part: int, parts: int) -> Tensor:
-        flat = values.flatten()
+        flat = in_memory_order(values)
         if len(flat) <= _SAMPLES // parts:
             return flat
         seed = self._seed ^ zlib.crc32(repr(address).encode())  # whatever else is looked for
         generator = torch.Generator().manual_seed((seed + part) % 2**64)
         places = torch.randint(len(flat), (_SAMPLES // parts,), generator=generator)
         return torch.cat([flat[places], torch.stack(flat.aminmax())])
+
+
+def in_memory_order(values: Tensor) -> Tensor:
+    """All numbers of a tensor in one row: not copied where only its channels lie last."""
+    if values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last):
+        return values.permute(0, 2, 3, 1).flatten()
+    return values.flatten()
 
 
 class CalibrationMode(FakeQuantizeMode, SteppedTracer):

@@ -37,6 +37,7 @@ from automl.network import (
     Scheme,
     base_name,
     names,
+    pass_layout_on,
 )
 from automl.policy import Bits
 
@@ -243,6 +244,7 @@ class QuantizedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.training = network, network.training
+        pass_layout_on(network, self)
         self.plan, self.qparams, self.weights = plan, dict(qparams), dict(weights)
 
     @property
