@@ -10,8 +10,8 @@ from typing import Final
 #: Options of glibc's mallopt (malloc.h): M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, and their bytes.
 _MAPPED_FROM: Final = -3
 _TRIMMED_FROM: Final = -1
-_KEPT_BLOCK: Final = 128 << 20
-_KEPT_FREE: Final = 512 << 20
+_KEPT_BLOCK: Final = 64 << 20
+_KEPT_FREE: Final = 256 << 20
 
 
 def peak_bytes() -> int | None:
@@ -33,7 +33,7 @@ def resident_bytes() -> int:
 
 
 def reuse_freed() -> None:
-    """Have glibc keep freed blocks of up to 128 MB for those after them, until `give_back`.
+    """Have glibc keep freed blocks of up to 64 MB for those after them, until `give_back`.
 
     By itself it gives blocks of more than 32 MB back when they are freed, and what is free at the
     heap's end: a network's larger maps were had anew from the system in each layer, page by page,

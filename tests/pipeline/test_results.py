@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from automl.errors import InfeasibleError, ModelError
 from automl.pipeline import search
-from automl.pipeline.results import held_notes, write_front
+from automl.pipeline.results import write_front
 from automl.policy.file import read_policy
 from automl.userdata import checked_score
 from automl.userdata.data import Data
@@ -98,12 +98,6 @@ def test_what_is_written_is_what_is_said(board: Path, tmp_path: Path) -> None:
     assert written["seed"] == 5
     log = (tmp_path / "run" / "log.jsonl").read_text()
     assert result.trials == log.count('"trial"')
-
-
-def test_kinds_that_the_agent_does_not_choose_are_said() -> None:
-    assert held_notes("amc", ()) == ()
-    said = ("amc does not choose resolution and bits: held as in the dense model",)
-    assert held_notes("amc", ("resolution", "bits")) == said
 
 
 def test_a_search_says_what_its_agent_holds(board: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from automl.pipeline.proxies import ranked_as
 from automl.pipeline.record import write_outcome
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
 from automl.pipeline.rivals import finish_best
+from automl.pipeline.study_notes import alone_notes, chance_notes, held_notes
 from automl.pipeline.writing import examples, packs, save_packed, save_weights
 from automl.policy import (
     MadeWith,
@@ -49,7 +50,7 @@ from automl.policy import (
     write_policy,
 )
 from automl.profiling import Timing
-from automl.study import Completed, Ranking, StudyResult, chance_level, judge_each
+from automl.study import Completed, Ranking, StudyResult, judge_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def finish(
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
     ranked = (context.ranking.note,) if context.ranking.note else ()
-    alone = alone_notes(request, result, best.cost, network.costs.dense)
+    alone = alone_notes(request, result, best, network.costs.dense, context.ranking.dense)
     notes = (*warned, *ranked, *alone, *held_notes(request.agent, result.held))
     study = len(result.trials), result.interrupted
     finished = FinishedPolicy(best.policy, model, made_with, *study, notes)
@@ -322,42 +323,6 @@ def _with_score(
     images = trial.images or request.task.data.validation.images
     what = f"{ranking.name} of " if ranking.name else ""
     return file.with_score(trial.score, f"{what}{images:,} validation inputs, {ranked_as(request)}")
-
-
-def chance_notes(
-    context: SearchContext, request: SearchRequest, best: Completed
-) -> tuple[str, ...]:
-    """What to say where the best candidate does what one could do without seeing the input."""
-    validation, score = request.task.data.validation, context.ranking.score
-    level = chance_level(best.score, score, context.network.traced.model, validation)
-    if level is None:
-        return ()
-    return (
-        f"the best found is at chance: it scores {best.score:.3g} on validation inputs, where a "
-        f"network that ignores its input scores up to {level:.3g}; within this budget the space "
-        "holds nothing that works: allow more, or open more choices",
-    )
-
-
-def held_notes(agent: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """What to say of kinds of choices that the agent did not make."""
-    if not kinds:
-        return ()
-    return (f"{agent} does not choose {' and '.join(kinds)}: held as in the dense model",)
-
-
-def alone_notes(
-    request: SearchRequest, result: StudyResult, cost: Cost, dense: Cost
-) -> tuple[str, ...]:
-    """What to say where a study ended by itself after its first policy, of this cost."""
-    if result.interrupted or request.trials == 1 or request.seconds or len(result.trials) != 1:
-        return ()
-    timed = not np.isnan(dense.latency)
-    share = 100 * (cost.latency / dense.latency if timed else cost.macs / dense.macs)
-    return (
-        f"one policy was tried: all else {request.agent} finds within the budget seems hopeless"
-        f"; it has {share:.1f} % of the dense {'latency' if timed else 'MACs'}: allow more",
-    )
 
 
 def _short_notes(request: SearchRequest, traced: TracedModel) -> tuple[str, ...]:
