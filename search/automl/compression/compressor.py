@@ -66,6 +66,8 @@ from automl.network import (
 from automl.policy import Bits, Policy
 
 Tensor = torch.Tensor
+#: Kind, name and option of a part.
+_PartKey = tuple[str, str, str]
 DEFAULT_CONFIG: Final = CompressionConfig()
 
 
@@ -115,7 +117,7 @@ class Compressor:
             check_needs(config.importance, traced, self.images[:2], targets)
         #: What candidates are made from: it computes what the traced one does.
         self.traced = traced = self._made_ready(traced)
-        self._built: dict[tuple[str, str, str], nn.Module] = {}
+        self._built, self._alike = dict[_PartKey, nn.Module](), dict[_PartKey, bool]()
         self._reconstruction = RECONSTRUCTIONS.build(config.reconstruction)
         self._features = FeatureStore() if features is None else features
         #: What importances read.
@@ -272,10 +274,6 @@ class Compressor:
         parts = self._memory.parts(shown, len(self.images))
         return self.joint.candidate(policy, plan, self.database.kept_outputs(policy), parts)
 
-    @cached_property
-    def _alike(self) -> dict[tuple[str, str, str], bool]:
-        return {}
-
     def _runs_alike(self, part: FurtherPart) -> bool:
         """Whether what runs in a part's place does the same however its inputs lie in memory."""
         module = self.traced.model.get_submodule(part.name)
@@ -340,7 +338,7 @@ class Compressor:
         return kept_positions(model, groups, self.database.kept(policy))
 
 
-def _key_of(part: FurtherPart) -> tuple[str, str, str]:
+def _key_of(part: FurtherPart) -> _PartKey:
     return part.kind.name, part.name, part.kind.format(part.option)
 
 

@@ -35,7 +35,7 @@ def note_layout(model: nn.Module, trace: Trace, example: Tensor) -> None:
     if example.dim() != 4:
         return
     other = attempt(lambda: record(model, _channels_last(example), labelled=False))
-    if isinstance(other, Raised) or not _same(trace, other):
+    if isinstance(other, Raised) or not other.runs_as(trace):
         return
     with torch.no_grad():
         if _alike(model(example), model(_channels_last(example))):
@@ -60,7 +60,7 @@ def runs_alike(part: nn.Module, shape: tuple[int, ...]) -> bool:
     held, inputs = nn.Sequential(part), torch.zeros(shape)
     usual = attempt(lambda: record(held, inputs, labelled=False))
     other = attempt(lambda: record(held, _channels_last(inputs), labelled=False))
-    return not (isinstance(usual, Raised) or isinstance(other, Raised)) and _same(usual, other)
+    return not (isinstance(usual, Raised) or isinstance(other, Raised)) and other.runs_as(usual)
 
 
 def laid_out(model: object, inputs: Tensor) -> Tensor:
@@ -72,10 +72,6 @@ def laid_out(model: object, inputs: Tensor) -> Tensor:
 
 def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
-
-
-def _same(one: Trace, other: Trace) -> bool:
-    return [call.step for call in one.calls] == [call.step for call in other.calls]
 
 
 def _alike(usual: Any, other: Any) -> bool:

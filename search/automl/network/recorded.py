@@ -110,6 +110,10 @@ class Trace:
             }
         )
 
+    def runs_as(self, other: Trace) -> bool:
+        """Whether the same operations ran, at the same addresses."""
+        return [call.step for call in self.calls] == [call.step for call in other.calls]
+
     def laid_out_as(self, other: Trace) -> Trace:
         """This trace with the channels where those of another one lie, of the same operations."""
         pairs = zip(self.calls, other.calls, strict=True)

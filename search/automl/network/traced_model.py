@@ -141,7 +141,7 @@ def _ladder(
     usable = {}
     for size in sorted(set(wanted) - {dense}):
         other = _record_at(model, (*input_shape[:2], size, size))
-        same = other is not None and _same_steps(other, trace)
+        same = other is not None and other.runs_as(trace)
         if other is not None and same and other.output_shapes == trace.output_shapes:
             usable[size] = other.laid_out_as(trace)
     return usable | {dense: trace}
@@ -152,16 +152,12 @@ def _check_shown(
 ) -> None:
     """Raise ModelError where the data's inputs do not pass through the operations of the trace."""
     other = _record_at(model, tuple(shown))
-    if other is None or not _same_steps(other, trace):
+    if other is None or not other.runs_as(trace):
         priced, scored = ("x".join(map(str, shape[1:])) for shape in (input_shape, shown))
         raise ModelError(
             f"the model does other operations on inputs of {scored}, which the data has, than on "
             f"{priced}: it cannot be scored at the one and priced at the other"
         )
-
-
-def _same_steps(one: Trace, other: Trace) -> bool:
-    return [call.step for call in one.calls] == [call.step for call in other.calls]
 
 
 def _record_at(model: nn.Module, shape: tuple[int, ...]) -> Trace | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import ClassVar, Final
 
 import torch
@@ -24,9 +25,9 @@ from automl.testing.networks import loss, made_compressor
 #: Bits that rounding to alone is lossy enough for something to be left to win back.
 _BITS: dict[str, Bits] = dict.fromkeys(("inner", "outer", "last"), Bits(3, 8))
 
-#: By so much a policy's share may be larger than that of all: by which way a few weights and values
-#: are rounded, shares of one network change by 0.1, with the order in which sums are taken.
-_CHANCE: Final = 0.05
+#: What a network loses moves by a tenth with the order in which sums are taken, by which way a few
+#: weights are rounded: of so many networks the mean moves by a hundredth.
+_NETWORKS: Final = 24
 
 
 class ReconstructionContract:
@@ -74,18 +75,15 @@ class ReconstructionContract:
         assert loss(made, finished) < 1e-6
 
     def test_less_is_lost_than_without_it(self) -> None:
-        """On inputs that it has not seen, in the mean over three networks and all policies."""
-        shares = []
-        for number in range(len(self.policies(self.compressor()))):
-            finished = unfinished = 0.0
-            for seed in range(3):
-                made = self.compressor(seed)
-                policy = self.policies(made)[number]
-                finished += loss(made, made.make(policy))
-                unfinished += loss(made, made.make(policy, finish=False))
-            shares.append(finished / unfinished)
-        assert sum(shares) / len(shares) < self.left
-        assert max(shares) < self.left + _CHANCE
+        """On inputs that it has not seen, in the mean over `_NETWORKS` networks."""
+        finished, unfinished = defaultdict[int, float](float), defaultdict[int, float](float)
+        for seed in range(_NETWORKS):
+            made = self.compressor(seed)
+            for number, policy in enumerate(self.policies(made)):
+                finished[number] += loss(made, made.make(policy))
+                unfinished[number] += loss(made, made.make(policy, finish=False))
+        for number, lost in finished.items():
+            assert lost < self.left * unfinished[number]
 
     def test_the_same_candidate_gives_the_same_weights(self) -> None:
         """By one compressor twice, others in between, and by another."""

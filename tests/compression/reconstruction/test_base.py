@@ -11,7 +11,7 @@ class TestLeastSquares(ReconstructionContract):
 
 
 class TestWithAnotherRidge(ReconstructionContract):
-    name = "least-squares:ridge=1e-2,rounded_ridge=5e-2"
+    name = "least-squares:ridge=1e-2,rounded_ridge=1e-1"
 
 
 class TestThinetScale(ReconstructionContract):

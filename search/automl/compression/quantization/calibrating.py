@@ -101,7 +101,7 @@ class QParamsFinder:
             self.settle(address)
 
     def _sample(self, address: Address, values: Tensor, part: int, parts: int) -> Tensor:
-        flat = in_memory_order(values)
+        flat = _in_memory_order(values)
         if len(flat) <= _SAMPLES // parts:
             return flat
         seed = self._seed ^ zlib.crc32(repr(address).encode())  # whatever else is looked for
@@ -110,7 +110,7 @@ class QParamsFinder:
         return torch.cat([flat[places], torch.stack(flat.aminmax())])
 
 
-def in_memory_order(values: Tensor) -> Tensor:
+def _in_memory_order(values: Tensor) -> Tensor:
     """All numbers of a tensor in one row: not copied where only its channels lie last."""
     if values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last):
         return values.permute(0, 2, 3, 1).flatten()
