@@ -156,3 +156,14 @@ def test_what_is_no_network_with_norms_put_back_is_refused(folded: nn.Module) ->
         without_norms(folded)
     with pytest.raises(DataError, match="no inputs"):
         with_norms(folded, [])
+
+
+def test_norms_of_layers_that_are_named_stay_folded(folded: nn.Module) -> None:
+    student = with_norms(folded, batches(), {"stem", "point"})
+    normed = {n for n, each in student.named_modules() if isinstance(each, nn.BatchNorm2d)}
+    assert normed == {"grouped_norm", "depthwise_norm", "up_norm", "again_norm"}
+    assert isinstance(student.get_submodule("stem_norm"), FoldedNorm)
+    assert torch.equal(student.get_parameter("stem.weight"), folded.get_parameter("stem.weight"))
+    inputs = batches()[0]
+    torch.testing.assert_close(student(inputs), folded(inputs), rtol=1e-4, atol=1e-5)
+    assert without_norms(student).state_dict().keys() == folded.state_dict().keys()

@@ -110,6 +110,39 @@ def test_channels_that_a_hook_zeroes_are_cut_out_of_what_is_delivered(
     assert result.export_error < 1e-4
 
 
+def with_forms(policy: PolicyFile, **forms: str) -> PolicyFile:
+    """The policy's channels and blocks as they were, and layers of forms."""
+    changed = {"channels": {}, "removed": (), "further": {"form": forms}}
+    return policy.model_copy(update=changed)
+
+
+def test_hooks_work_on_policies_with_forms_and_what_is_packed_stays_in_them(
+    policy: PolicyFile, tmp_path: Path
+) -> None:
+    masked = with_forms(policy, **{"block.inner": "unstructured:50", "block.outer": "2:4"})
+    packed = tmp_path / "model.aml"
+    plain = apply(dataclasses.replace(asked(masked, tmp_path, "0"), packed=packed))
+    size = packed.stat().st_size
+    wished = dataclasses.replace(
+        asked(masked, tmp_path, "2"), hook=("surgery:share=0.6",), packed=packed
+    )
+    result = apply(wished)
+    assert packed.stat().st_size <= size
+    for name in ("block.inner.weight", "block.outer.weight"):
+        before, after = plain.model.get_parameter(name), result.model.get_parameter(name)
+        assert (after[before == 0] == 0).all()
+        assert not torch.equal(before, after)
+    channels = dataclasses.replace(wished, hook=("zero-out",))
+    with pytest.raises(UsageError, match=r"hook: zero-out takes channels out.*2:4, unstructured"):
+        apply(channels)
+    numbers = with_forms(policy, **{"block.inner": "clustered:40-4"})
+    told = apply(dataclasses.replace(asked(numbers, tmp_path, "2"), hook=("iht",))).notes
+    assert any("hooks left the weights of 1 layers" in note for note in told)
+    ranks = with_forms(policy, **{"block.inner": "rank-channel:first-8"})
+    rank = apply(dataclasses.replace(asked(ranks, tmp_path, "2"), hook=("zero-out:share=0.5",)))
+    assert rank.model.get_parameter("block.inner.0.weight").shape[0] == 4
+
+
 def test_a_hook_that_can_do_nothing_is_refused_before_anything_is_made(
     policy: PolicyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

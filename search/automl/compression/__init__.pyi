@@ -29,6 +29,7 @@ from .forms.building import kernel_of as kernel_of
 from .forms.building import layer_of as layer_of
 from .forms.building import outline as outline
 from .forms.modules import Picked as Picked
+from .forms.noting import noted_forms as noted_forms
 from .forms.registry import FORMS as FORMS
 from .forms.registry import form_of as form_of
 from .importance.base import Importance as Importance

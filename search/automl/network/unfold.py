@@ -6,7 +6,7 @@ nothing else holds the scale of what its layers write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -38,7 +38,9 @@ _NOTE: Final = "_restored_norms"
 _DEAD: Final = 1e-4
 
 
-def with_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def with_norms(
+    model: nn.Module, batches: Iterable[Tensor], folded: Collection[str] = ()
+) -> nn.Module:
     """A copy whose folded batch norms are back, and which computes what the model computes.
 
     Each channel is normalised by the mean and variance that its layer writes on the given inputs,
@@ -49,6 +51,7 @@ def with_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     Args:
         model: A traced model's, or one made of it.
         batches: Inputs, [images, ...] each.
+        folded: Layers whose norms stay folded.
 
     Raises:
         ModelError: The model cannot be copied.
@@ -73,7 +76,7 @@ def with_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     pairs = {norm: layer for layer, norm in foldable(record(result, example, labelled=False))}
     restored: dict[str, tuple[str, nn.Module]] = {}
     for name, place in places.items():
-        if name in pairs:
+        if name in pairs and pairs[name] not in folded:
             layer = result.get_submodule(pairs[name])
             _normalise(layer, result.get_submodule(name), place.weight_norm, found[name])
             restored[name] = (pairs[name], place)

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from automl.compression import QuantizedModel, is_rounded, resized
+from automl.compression import QuantizedModel, is_rounded, noted_forms, resized
 from automl.errors import OptionError, UsageError
-from automl.network import TracedModel, with_norms, without_norms
+from automl.network import TracedModel, without_norms
 from automl.options import AskedRecovery, recovery_of
 from automl.pipeline.networks import network_of
 from automl.pipeline.requests import ApplyRequest, Event, OnEvent
 from automl.pipeline.rewinding import cut_weights
-from automl.pipeline.writing import packed_forms, packs
+from automl.pipeline.writing import packs
 from automl.policy import Policy
 from automl.recovery import (
     TERMS,
@@ -35,6 +35,7 @@ from automl.recovery import (
     check_quantizer,
     read_recipe,
     recover,
+    student_of_floats,
     without_dead,
 )
 from automl.study import judge
@@ -121,15 +122,17 @@ def check_hooks(plan: PlannedRecovery | None, traced: TracedModel, policy: Polic
     if plan is None or not plan.recipe.hooks:
         return
     hooks = plan.recipe.made_hooks()
-    if policy.bits and all(each.acts_on == "bits" for each in hooks):
+    of_floats = [
+        text for text, hook in zip(plan.recipe.hooks, hooks, strict=True) if hook.acts_on != "bits"
+    ]
+    if policy.bits and not of_floats:
         return
-    if policy.bits or packed_forms(policy):
-        raise OptionError(
-            "hook", "it acts on weights as floats, and the policy's have bits or few numbers"
-        )
-    student, shape = network_of(traced, policy)
-    student = with_norms(student, [torch.randn(8, *shape[1:], generator=torch.Generator())])
+    if policy.bits:
+        raise OptionError("hook", f"{of_floats[0]} acts on floats, and the policy has bits")
+    made, shape = network_of(traced, policy)
+    shown = [torch.randn(8, *shape[1:], generator=torch.Generator())]
     try:
+        student = student_of_floats(made, shown, traced.model)
         Hooks(hooks).begin(student, torch.zeros(1, *shape[1:]))
     except UsageError as error:
         raise OptionError("hook", str(error)) from None
@@ -194,11 +197,7 @@ def recovered(
     seed = (request.policy.seed if request.seed is None else request.seed) or 0
     calibration = [*task.data.calibration]
     shown = [resized(each, resolution) for each, _ in calibration]
-    forms = packed_forms(request.policy.policy)
-    if forms:
-        student: nn.Module = FormedStudent(model, forms, traced.model)
-    else:
-        student = _student(model, plan.recipe, shown, traced.model, seed)
+    student = _student(model, plan.recipe, shown, traced.model, seed)
     training = task.data.training
     data = RecoveryData(
         calibration if training is None else training,
@@ -217,12 +216,13 @@ def recovered(
         said = _told(found, plan.recipe)
     cut = training is not None and training.cut
     told = (*said, *((_CUT,) if cut else ()))
-    if isinstance(student, QuantizedStudent | FormedStudent):
+    if isinstance(student, QuantizedStudent):
         return student.frozen(), told
-    made = without_norms(student)
+    made = student.frozen() if isinstance(student, FormedStudent) else without_norms(student)
     if not any(hook.leaves == "channels" for hook in plan.recipe.made_hooks()):
         return made, told
-    made, gone, of = without_dead(made, resized(calibration[0][0][:1], resolution))
+    example = resized(calibration[0][0][:1], resolution)
+    made, gone, of = without_dead(made, example, noted_forms(made))
     return made, (*told, *_told_cut(gone, of))
 
 
@@ -259,7 +259,7 @@ def _student(
     if isinstance(model, QuantizedModel):
         quantizer = TRAINED_QUANTIZERS.build(recipe.quantizer)
         return QuantizedStudent(model, quantizer, inputs, dense=dense, seed=seed)
-    return with_norms(model, inputs)
+    return student_of_floats(model, inputs, dense)
 
 
 _CUT = (

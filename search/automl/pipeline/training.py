@@ -8,18 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.compression import QuantizedModel
-from automl.errors import DataError
-from automl.network import with_norms, without_norms
+from automl.compression import QuantizedModel, noted_forms
+from automl.errors import DataError, UsageError
+from automl.network import without_norms
 from automl.options import CALIBRATION
 from automl.recovery import (
     TERMS,
     TRAINED_QUANTIZERS,
+    FormedStudent,
     Hooks,
     Objective,
     QuantizedStudent,
     hooked_losses,
     made_hooks,
+    student_of_floats,
 )
 from automl.userdata import TrainingBatches
 
@@ -37,7 +39,8 @@ def trainable(
     """A copy of a compressed network that can be trained: its batch norms are back.
 
     Of a network with bits, what rounds it is trained with it; its norms stay folded where
-    activations are rounded.
+    activations are rounded. Of one with layers of forms (masks, shared values, ...) these stay what
+    they are: zeros of a mask stay zero, and what a form stores is trained in place of the weights.
 
     Its outputs are those of the model until it is trained. Train it by any recipe, then give it to
     `delivered`.
@@ -48,21 +51,25 @@ def trainable(
             some hundred inputs will do, and at most 2,000 are read.
         quantizer: How the rounding of a network with bits is trained, by name:
             "lsq", "ttq:threshold=0.1".
-        dense: The dense network, from whose weights some quantizers begin; None for none.
+        dense: The dense network, from whose weights some quantizers and powers of two begin; None
+            for none.
         seed: Of what quantizers draw.
 
     Raises:
-        UsageError: No such quantizer, or it rounds none of the network's layers.
+        UsageError: No such quantizer, or it rounds none of the network's layers; bits and forms of
+            few numbers in one network, or a form whose numbers cannot be trained.
         DataError: A batch is not as described, or there is none.
         ModelError: The model cannot be copied.
     """
     if isinstance(model, QuantizedModel):
+        if noted_forms(model):
+            raise UsageError("a network that has bits and forms of few numbers is not trained")
         inputs = [*_first(data, CALIBRATION)]
         if not inputs:
             raise DataError("there are no inputs to see that the network can be trained on")
         built = TRAINED_QUANTIZERS.build(quantizer)
         return QuantizedStudent(model, built, inputs, dense=dense, seed=seed)
-    return with_norms(model, _first(data, CALIBRATION))
+    return student_of_floats(model, _first(data, CALIBRATION), dense)
 
 
 def delivered(model: nn.Module) -> nn.Module:
@@ -79,7 +86,9 @@ def delivered(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: It is another network.
     """
-    return model.frozen() if isinstance(model, QuantizedStudent) else without_norms(model)
+    if isinstance(model, QuantizedStudent | FormedStudent):
+        return model.frozen()
+    return without_norms(model)
 
 
 def recover(

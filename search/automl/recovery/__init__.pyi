@@ -15,6 +15,7 @@ from .base import TrainingPoint as TrainingPoint
 from .base import WeightRounding as WeightRounding
 from .channels import without_dead as without_dead
 from .formed import FormedStudent as FormedStudent
+from .formed import student_of_floats as student_of_floats
 from .hooking import Hooks as Hooks
 from .hooking import hooked_losses as hooked_losses
 from .hooking import made_hooks as made_hooks

@@ -70,10 +70,15 @@ class HookPlan:
     Attributes:
         inputs: Some inputs as the student is shown them, [images, ...].
         seed: Of what is drawn.
+        made: Layers whose weights are made of few numbers, each with its form's name: what stands
+            in their place is not used, and is not for a hook to change.
+        masked: Layers of which some weights stay zero, each with its form's name.
     """
 
     inputs: Tensor
     seed: int = 0
+    made: Mapping[str, str] = field(default_factory=dict)
+    masked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,12 @@ class Hook:
         leaves: What it leaves in the weights: "" for nothing; "weights" that are zero or of few
             values; "channels" that are zero, and are cut out of what is delivered. With one that
             leaves something the last weights are kept, whatever their score.
-        acts_on: "floats", or the rounding of networks with "bits".
+        acts_on: Single "weights"; whole "channels"; what layers' "outputs" are told back; or the
+            rounding of networks with "bits".
     """
 
     leaves: ClassVar[Literal["", "weights", "channels"]] = ""
-    acts_on: ClassVar[Literal["floats", "bits"]] = "floats"
+    acts_on: ClassVar[Literal["weights", "channels", "outputs", "bits"]] = "weights"
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """See what there is to do on a network.

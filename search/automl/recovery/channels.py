@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import nn
 
 from automl.errors import AutomlError, UsageError
 from automl.network import ChannelGroup, Side, norms_behind, smaller, trace_network
+from automl.recovery.base import HookPlan
+from automl.recovery.layer_weights import listed
 from automl.recovery.quantised import QuantizedStudent
 
 Tensor = torch.Tensor
@@ -88,6 +90,11 @@ class CoupledChannels:
     readers: tuple[ChannelPart, ...]
     lengths: Tensor
 
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of those that write or read them."""
+        return frozenset(part.name.rpartition(".")[0] for part in (*self.weights, *self.readers))
+
     @torch.no_grad()
     def multiply(self, model: nn.Module, parts: Sequence[ChannelPart], factors: Tensor) -> None:
         """Multiply what each channel has in these parts, by factors [channels]."""
@@ -145,6 +152,27 @@ def find_channels(model: nn.Module, inputs: Tensor) -> tuple[CoupledChannels, ..
             " and read"
         )
     return found
+
+
+def planned_channels(what: str, model: nn.Module, plan: HookPlan) -> tuple[CoupledChannels, ...]:
+    """As `find_channels`, without the channels of layers whose form holds them to their shape.
+
+    Args:
+        what: The hook's name.
+        model: What is trained.
+        plan: Says which layers these are.
+
+    Raises:
+        UsageError: As there; or there are no other channels.
+    """
+    held, found = {**plan.made, **plan.masked}, find_channels(model, plan.inputs)
+    free = tuple(group for group in found if not held.keys() & group.layers)
+    if not free:
+        raise UsageError(
+            f"{what} takes channels out, and all of them are written or read by layers that their"
+            f" forms hold to their shape ({listed(held)})"
+        )
+    return free
 
 
 def _channels(
@@ -235,7 +263,9 @@ def _add_norm(
             statistics.append(ChannelPart(f"{name}.{each}", 0, positions))
 
 
-def without_dead(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, int, int]:
+def without_dead(
+    model: nn.Module, inputs: Tensor, held: Collection[str] = ()
+) -> tuple[nn.Module, int, int]:
     """A copy without the channels that nobody reads; how many these were, of how many.
 
     A group keeps one channel. What is given back computes what the model computes.
@@ -243,12 +273,15 @@ def without_dead(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, int, int]
     Args:
         model: In evaluation mode, without gradients.
         inputs: Some of its inputs, [images, ...].
+        held: Layers whose shapes stay.
     """
     traced = trace_network(model, tuple(inputs[:1].shape), resolutions=())
     kept, gone, of = {}, 0, 0
     for group in traced.network.groups:
-        read = _read(group, traced.model)
         of += group.channels
+        if any(side.module in held for side in (*group.producers, *group.consumers)):
+            continue
+        read = _read(group, traced.model)
         if not read.any():
             read[0] = True
         if not read.all():

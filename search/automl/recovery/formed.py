@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import torch
@@ -17,9 +17,11 @@ from automl.compression import (
     kernel_of,
     matrix,
     matrix_of,
+    noted_forms,
     weight_of,
 )
 from automl.errors import UsageError
+from automl.network import with_norms, without_norms
 from automl.policy import Bits
 from automl.recovery.base import GivenWeights
 from automl.recovery.quantizers.centroids import TrainedCentroids
@@ -40,15 +42,20 @@ class FormedStudent(nn.Module):
     The numbers that a form stores are trained in place of the weights that are made of them, with
     the sum of the gradients of these; where they go stays. Layers of few values have them trained
     (Han et al. 2016, section 3.3), zeros stay. Powers of two take the nearest to what is trained.
-    Norms stay folded.
+    Of a mask the layer's own weights are trained: what is zero stays so, whatever is done to them.
+    Norms of layers that are made of few numbers stay folded, as a number for each output would lead
+    out of the form.
 
     Args:
         model: Made of a policy, without bits.
         forms: Per layer its form, and the parameter of that.
         dense: The dense network, from whose weights powers of two begin; None for none.
+        inputs: Batches, [images, ...] each, on which the norms of other layers take their
+            statistics; None: all norms stay folded.
 
     Raises:
         UsageError: A layer's form stores no numbers that could be trained.
+        DataError: There are no inputs.
     """
 
     def __init__(
@@ -56,16 +63,24 @@ class FormedStudent(nn.Module):
         model: nn.Module,
         forms: Mapping[str, tuple[DenseForm[Any], Any]],
         dense: nn.Module | None = None,
+        inputs: Iterable[Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.network: nn.Module = copy.deepcopy(model)
-        modules = dict(self.network.named_modules())
+        modules = dict(model.named_modules())
         self._formed = tuple(name for name in forms if name in modules)
-        self.parts = nn.ModuleDict()
-        originals = {} if dense is None else dict(dense.named_modules())
+        parts, originals = {}, {} if dense is None else dict(dense.named_modules())
         for name in self._formed:
-            made = _made(name, *forms[name], modules[name], originals.get(name))
-            self.parts[_key(name)] = made
+            parts[name] = _made(name, *forms[name], modules[name], originals.get(name))
+        kinds = {True: dict[str, str](), False: dict[str, str]()}
+        for name, part in parts.items():
+            kinds[isinstance(part, MaskedWeights)][name] = forms[name][0].name
+        #: Layers of which some weights stay zero, and those made of few numbers: the forms' names.
+        self.masked, self.made = kinds[True], kinds[False]
+        self._normed = inputs is not None
+        self.network: nn.Module = (
+            copy.deepcopy(model) if inputs is None else with_norms(model, inputs, self.made)
+        )
+        self.parts = nn.ModuleDict({_key(name): part for name, part in parts.items()})
         self.eval()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -80,12 +95,55 @@ class FormedStudent(nn.Module):
             for name in self._formed:
                 weight = cast(Tensor, network.get_submodule(name).weight)
                 weight.copy_(self._weight(name).cpu())
-        return network
+        return without_norms(network) if self._normed else network
+
+    @torch.no_grad()
+    def zero_masked(self) -> None:
+        """Zero what masks leave out in the layers' own weights, where something has drawn them."""
+        for name in self.masked:
+            cast(Tensor, self.network.get_submodule(name).weight).copy_(self._weight(name))
 
     def _weight(self, name: str) -> Tensor:
         module: Any = self.network.get_submodule(name)
         made: Tensor = self.parts[_key(name)](matrix_of(module, module.weight))
         return weight_of(module, made)
+
+
+def student_of_floats(
+    model: nn.Module, inputs: Iterable[Tensor], dense: nn.Module | None = None
+) -> nn.Module:
+    """What is trained of a network without bits: its norms are back, its forms stay what they are.
+
+    Args:
+        model: Made of a policy.
+        inputs: Batches, [images, ...] each, on which norms take their statistics.
+        dense: The dense network, from whose weights powers of two begin; None for none.
+
+    Raises:
+        UsageError: A layer's form stores no numbers that could be trained.
+        DataError: There are no inputs.
+        ModelError: The model cannot be copied.
+    """
+    forms = noted_forms(model)
+    return FormedStudent(model, forms, dense, inputs) if forms else with_norms(model, inputs)
+
+
+class MaskedWeights(nn.Module):
+    """A layer's own weights, of which some stay zero; those have no gradient.
+
+    Args:
+        weights: [runs, outputs, columns].
+    """
+
+    stays: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("stays", weights != 0)
+
+    def forward(self, weights: Tensor) -> Tensor:
+        """As they are used: [runs, outputs, columns]."""
+        return weights * self.stays
 
 
 class TrainedParts(nn.Module):
@@ -132,6 +190,8 @@ def _made(
     """
     kernel, weights = kernel_of(module), matrix(module)
     stored = form.pack(parameter, kernel)
+    if stored and form.takes_bits and _is_mask(form, parameter, kernel):
+        return MaskedWeights(weights)
     if any(not part.bits for part in stored):
         parts = TrainedParts(form, parameter, kernel, stored)
         if _stays(parts, form, parameter, weights):
@@ -146,6 +206,14 @@ def _made(
     if form.name == "pow2":  # its values are what it is: the nearest is taken
         return Powers(GivenWeights(weights, book, Bits(int(parameter)), dense=own))
     return TrainedCentroids(GivenWeights(weights, book, Bits(8)), book)
+
+
+def _is_mask(form: DenseForm[Any], parameter: Any, kernel: Tensor) -> bool:
+    """Whether a layer is a member with any numbers in the place of those that are not zero."""
+    drawn = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0)).double()
+    other = torch.where(kernel == 0, 0.0, drawn)
+    stored = [each.values for each in form.pack(parameter, other)]
+    return torch.equal(form.unpack(parameter, stored, tuple(kernel.shape)).double(), other)
 
 
 def _stays(parts: TrainedParts, form: DenseForm[Any], parameter: Any, weights: Tensor) -> bool:

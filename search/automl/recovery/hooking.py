@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import length_hint
 from typing import Any
@@ -16,7 +16,9 @@ from torch.optim.optimizer import (
 
 from automl.errors import UsageError
 from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.formed import FormedStudent
 from automl.recovery.hooks.registry import HOOKS
+from automl.recovery.layer_weights import listed
 from automl.recovery.objective import Objective
 
 Tensor = torch.Tensor
@@ -39,6 +41,9 @@ def made_hooks(texts: Sequence[str]) -> tuple[Hook, ...]:
 class Hooks:
     """Several hooks as one.
 
+    Of a student with layers of forms they see the network inside, and are told which layers these
+    are: their weights and shapes are not theirs to change as far as the form holds them.
+
     Args:
         hooks: In the order in which they are told.
         seed: Of what they draw.
@@ -46,7 +51,7 @@ class Hooks:
 
     def __init__(self, hooks: Sequence[Hook], seed: int = 0) -> None:
         self._hooks, self._seed = tuple(hooks), seed
-        self._begun = False
+        self._begun, self._left = False, ""
         self._restored: Sequence[dict[str, Any]] = ()
 
     def __bool__(self) -> bool:
@@ -69,8 +74,14 @@ class Hooks:
         """
         if self._begun:
             return
+        made, masked = dict[str, str](), dict[str, str]()
+        if isinstance(model, FormedStudent) and self._hooks:
+            model.zero_masked()
+            made, masked = model.made, model.masked
+            self._left = _told_left(self._hooks, made, masked)
         for number, hook in enumerate(self._hooks):
-            hook.start(model, HookPlan(inputs.detach(), self._seed + number))
+            plan = HookPlan(inputs.detach(), self._seed + number, made, masked)
+            hook.start(_inside(model), plan)
             if self._restored:
                 hook.restore(self._restored[number])
         self._begun = True
@@ -78,32 +89,32 @@ class Hooks:
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """As `Hook.before_batch`."""
         for hook in self._hooks:
-            hook.before_batch(model, moment)
+            hook.before_batch(_inside(model), moment)
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
         """As `Hook.before_step`."""
         for hook in self._hooks:
-            hook.before_step(model, moment)
+            hook.before_step(_inside(model), moment)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """As `Hook.after_step`."""
         for hook in self._hooks:
-            hook.after_step(model, moment)
+            hook.after_step(_inside(model), moment)
 
     def after_epoch(self, model: nn.Module, moment: Moment) -> None:
         """As `Hook.after_epoch`."""
         for hook in self._hooks:
-            hook.after_epoch(model, moment)
+            hook.after_epoch(_inside(model), moment)
 
     def finish(self, model: nn.Module) -> tuple[str, ...]:
         """As `Hook.finish`, where they were started; what there is to say."""
-        told = [hook.finish(model) for hook in self._hooks] if self._begun else []
-        return tuple(filter(None, told))
+        told = [hook.finish(_inside(model)) for hook in self._hooks] if self._begun else []
+        return tuple(filter(None, (*told, self._left)))
 
     def detach(self, model: nn.Module) -> None:
         """As `Hook.detach`."""
         for hook in self._hooks:
-            hook.detach(model)
+            hook.detach(_inside(model))
 
     def state(self) -> list[dict[str, Any]]:
         """Of each."""
@@ -112,6 +123,21 @@ class Hooks:
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
         """Have them begin with these."""
         self._restored = states
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    """The network whose layers have weights of their own: of layers of forms, that inside."""
+    return model.network if isinstance(model, FormedStudent) else model
+
+
+def _told_left(hooks: Sequence[Hook], made: Mapping[str, str], masked: Mapping[str, str]) -> str:
+    """What hooks have left as it is, for people."""
+    acts = {hook.acts_on for hook in hooks}
+    held = {**made, **masked} if "channels" in acts else made if "weights" in acts else {}
+    if not held:
+        return ""
+    what = "the channels" if "channels" in acts else "the weights"
+    return f"hooks left {what} of {len(held)} layers as they are: forms hold them ({listed(held)})"
 
 
 def hooked_losses(

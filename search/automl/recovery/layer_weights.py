@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
+from automl.recovery.base import HookPlan
 from automl.recovery.quantised import QuantizedStudent
 
 Tensor = torch.Tensor
@@ -36,6 +37,32 @@ def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     if not found:
         raise UsageError("the network has no convolution and no linear layer with weights")
     return found
+
+
+def planned_weights(what: str, model: nn.Module, plan: HookPlan) -> dict[str, nn.Parameter]:
+    """Weights of layers that a hook may change: all but those that are made of few numbers.
+
+    Args:
+        what: The hook's name.
+        model: What is trained.
+        plan: Says which layers are made.
+
+    Raises:
+        UsageError: There are no others.
+    """
+    found = layer_weights(model)
+    free = {name: each for name, each in found.items() if name.rpartition(".")[0] not in plan.made}
+    if not free:
+        raise UsageError(
+            f"{what} changes single weights, and those of all layers are made of few numbers by"
+            f" their forms ({listed(plan.made)})"
+        )
+    return free
+
+
+def listed(forms: Mapping[str, str]) -> str:
+    """Names of forms by layer, each once, for people."""
+    return ", ".join(sorted({*forms.values()}))
 
 
 def watch_outputs(model: nn.Module, change: Callable[[Tensor], Tensor]) -> list[RemovableHandle]:
@@ -74,6 +101,11 @@ def watch_gradients(
         for name, weight in weights.items()
         if weight.requires_grad
     ]
+
+
+def has_norms(model: nn.Module) -> bool:
+    """Whether there are batch norms in a network."""
+    return any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in model.modules())
 
 
 def norm_scales(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -12,6 +12,7 @@ from automl.compression.forms.algebra import damped
 from automl.compression.forms.arrangement import Serial, places, wired
 from automl.compression.forms.base import GATHER, Form
 from automl.compression.forms.modules import Picked
+from automl.compression.forms.noting import noted
 from automl.compression.layer_matrix import matrix
 from automl.compression.quantization.qparams import centred
 from automl.network import WEIGHTED, Layer
@@ -82,7 +83,7 @@ def built(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
         else _made(module, each, factor, bias if place == last else None)
         for place, (each, factor) in enumerate(zip(operators, factors, strict=True))
     ]
-    return wired(arrangement, parts)
+    return noted(form, parameter, wired(arrangement, parts))
 
 
 def outline(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
@@ -97,7 +98,7 @@ def outline(form: Form[Any], parameter: Any, module: nn.Module) -> nn.Module:
         else _layer(module, each, bias=place == last and bias is not None)
         for place, each in enumerate(operators)
     ]
-    return wired(arrangement, parts)
+    return noted(form, parameter, wired(arrangement, parts))
 
 
 def _operators(form: Form[Any], parameter: Any, module: nn.Module) -> list[Layer]:

@@ -10,7 +10,7 @@ from torch import nn
 from automl.errors import UsageError
 from automl.recovery.base import Hook, HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import largest, layer_weights, masked, told_zeros
+from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits, powers_of_two, ternary
 
 Tensor = torch.Tensor
@@ -63,7 +63,7 @@ class Admm(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Members nearest to the weights; no dual yet."""
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("admm", model, plan)
         self._duals = {name: torch.zeros_like(each) for name, each in self._weights.items()}
         self._members = {name: self._nearest(each) for name, each in self._weights.items()}
         self._residuals = [self._residual()]

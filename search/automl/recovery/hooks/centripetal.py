@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.channels import ChannelPart, CoupledChannels, checked_share, find_channels
+from automl.recovery.channels import ChannelPart, CoupledChannels, checked_share, planned_channels
 
 Tensor = torch.Tensor
 
@@ -28,6 +28,7 @@ class Centripetal(Hook):
     """
 
     leaves = "channels"
+    acts_on = "channels"
 
     def __init__(self, share: float = 0.3, until: float = 0.7) -> None:
         self._share = checked_share("share of centripetal", share)
@@ -38,7 +39,7 @@ class Centripetal(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Find clusters."""
-        self._groups = find_channels(model, plan.inputs)
+        self._groups = planned_channels("centripetal", model, plan)
         self._clusters = [self._clustered(model, group) for group in self._groups]
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import nn
 
 from automl.recovery.base import Hook, HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import Exchanged, layer_weights
+from automl.recovery.layer_weights import Exchanged, planned_weights
 
 Tensor = torch.Tensor
 
@@ -32,7 +32,7 @@ class DropConnect(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Seed."""
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("dropconnect", model, plan)
         self._generator.manual_seed(plan.seed)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import layer_weights, watch_gradients
+from automl.recovery.layer_weights import planned_weights, watch_gradients
 from automl.recovery.level_sets import checked_bits, powers_of_two
 
 Tensor = torch.Tensor
@@ -41,7 +41,7 @@ class FreezeProgressive(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Nothing is frozen yet."""
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("freeze-progressive", model, plan)
         self._values = {name: each.detach().clone() for name, each in self._weights.items()}
         self._frozen = {
             name: torch.zeros_like(each, dtype=torch.bool) for name, each in self._weights.items()

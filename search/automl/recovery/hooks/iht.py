@@ -9,7 +9,7 @@ from torch import nn
 
 from automl.recovery.base import Hook, HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import largest, layer_weights, masked, told_zeros
+from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits
 
 Tensor = torch.Tensor
@@ -36,7 +36,7 @@ class HardThresholding(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """See which weights there are."""
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("iht", model, plan)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Begin the next phase where it is time: an even one with the largest weights alone."""

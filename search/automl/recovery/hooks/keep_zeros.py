@@ -10,7 +10,13 @@ from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import layer_weights, masked, told_zeros, watch_gradients
+from automl.recovery.layer_weights import (
+    listed,
+    masked,
+    planned_weights,
+    told_zeros,
+    watch_gradients,
+)
 
 Tensor = torch.Tensor
 
@@ -31,10 +37,11 @@ class KeepZeros(Hook):
         Raises:
             UsageError: There are none.
         """
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("keep-zeros", model, plan)
         self._kept = {name: each.detach() != 0 for name, each in self._weights.items()}
         if all(bool(each.all()) for each in self._kept.values()):
-            raise UsageError("no weight of the network is zero, and keep-zeros keeps such")
+            form = f"; zeros of {listed(plan.made)} stay without it" if plan.made else ""
+            raise UsageError(f"no weight of the network is zero, and keep-zeros keeps such{form}")
         self._watched = watch_gradients(self._weights, self._masked)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:

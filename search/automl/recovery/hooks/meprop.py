@@ -24,6 +24,8 @@ class MeProp(Hook):
         share: Of the numbers that stay.
     """
 
+    acts_on = "outputs"
+
     def __init__(self, share: float = 0.1) -> None:
         self._share = checked_share("share of meprop", share, whole=True)
         self._handles: list[RemovableHandle] = []

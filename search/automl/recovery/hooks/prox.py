@@ -10,7 +10,14 @@ from torch import nn
 
 from automl.errors import UsageError
 from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import STRUCTURES, group_lengths, layer_weights, norm_scales
+from automl.recovery.layer_weights import (
+    STRUCTURES,
+    group_lengths,
+    has_norms,
+    listed,
+    norm_scales,
+    planned_weights,
+)
 
 Tensor = torch.Tensor
 _OF: Final = (*STRUCTURES, "weights", "gamma")
@@ -37,32 +44,41 @@ class Proximal(Hook):
         if not strength > 0:
             raise UsageError(f"strength of prox is a number above 0, found {strength}")
         self._of, self._strength = of, float(strength)
+        self._weights: dict[str, nn.Parameter] = {}
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """See that there are such groups."""
-        if not any(True for _ in self._groups(model)):
+        if self._of != "gamma":
+            self._weights = planned_weights("prox", model, plan)
+        elif plan.made and not has_norms(model):
+            raise UsageError(
+                "prox of=gamma makes scales of batch norms smaller, and layers that are made of few"
+                f" numbers by their forms ({listed(plan.made)}) have theirs folded"
+            )
+        else:
+            self._weights = norm_scales(model)
+        if not any(True for _ in self._groups()):
             raise UsageError(f"no layer of the network has groups of {self._of}")
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """Shorten all groups."""
-        for values, lengths, numbers in self._groups(model):
+        for values, lengths, numbers in self._groups():
             most = moment.rate * self._strength * numbers**0.5
             values.mul_((1 - most / lengths.clamp_min(1e-30)).clamp_min(0))
 
     def finish(self, model: nn.Module) -> str:
         """Say how many are zero."""
         zeros = of = 0
-        for _, lengths, _ in self._groups(model):
+        for _, lengths, _ in self._groups():
             zeros += int((lengths == 0).sum())
             of += lengths.numel()
         return f"prox: {zeros:,} of {of:,} groups of {self._of} are zero"
 
-    def _groups(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def _groups(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Weights, the lengths of their groups, and how many numbers a group has."""
-        gamma = self._of == "gamma"
-        structure = "weights" if gamma else self._of
-        for weight in (norm_scales(model) if gamma else layer_weights(model)).values():
+        structure = "weights" if self._of == "gamma" else self._of
+        for weight in self._weights.values():
             found = group_lengths(weight.detach(), structure)
             if found is not None:
                 yield weight.detach(), *found

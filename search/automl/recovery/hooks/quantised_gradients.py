@@ -25,6 +25,8 @@ class QuantizedGradients(Hook):
         bits: Of each number.
     """
 
+    acts_on = "outputs"
+
     def __init__(self, bits: int = 8) -> None:
         self._bits = checked_bits("bits of quantised-gradients", bits, 1, 16)
         self._handles: list[RemovableHandle] = []

@@ -15,7 +15,7 @@ from automl.recovery.channels import (
     CoupledChannels,
     checked_share,
     chosen,
-    find_channels,
+    planned_channels,
 )
 
 Tensor = torch.Tensor
@@ -36,6 +36,7 @@ class SoftMask(Hook):
     """
 
     leaves = "channels"
+    acts_on = "channels"
 
     def __init__(self, share: float = 0.3, hard: float = 0.3) -> None:
         self._share = checked_share("share of soft-mask", share)
@@ -47,7 +48,7 @@ class SoftMask(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Find the groups of channels, and watch their filters' gradients."""
-        self._groups = find_channels(model, plan.inputs)
+        self._groups = planned_channels("soft-mask", model, plan)
         self._watched = [
             model.get_parameter(part.name).register_hook(partial(self._held, number, part))
             for number, group in enumerate(self._groups)

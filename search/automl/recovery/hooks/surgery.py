@@ -9,7 +9,7 @@ from torch import nn
 
 from automl.recovery.base import Hook, HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import Exchanged, largest, layer_weights, masked, told_zeros
+from automl.recovery.layer_weights import Exchanged, largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits
 
 Tensor = torch.Tensor
@@ -42,7 +42,7 @@ class Surgery(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Cut the smallest weights."""
-        self._weights = layer_weights(model)
+        self._weights = planned_weights("surgery", model, plan)
         self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:

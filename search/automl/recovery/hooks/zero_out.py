@@ -13,7 +13,7 @@ from automl.recovery.channels import (
     CoupledChannels,
     checked_share,
     chosen,
-    find_channels,
+    planned_channels,
 )
 
 Tensor = torch.Tensor
@@ -35,6 +35,7 @@ class ZeroOut(Hook):
     """
 
     leaves = "channels"
+    acts_on = "channels"
 
     def __init__(self, share: float = 0.3, until: float = 0.5) -> None:
         self._share = checked_share("share of zero-out", share)
@@ -45,7 +46,7 @@ class ZeroOut(Hook):
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Choose."""
-        self._groups = find_channels(model, plan.inputs)
+        self._groups = planned_channels("zero-out", model, plan)
         self._gone = [chosen(group.lengths, self._share) for group in self._groups]
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
