@@ -141,7 +141,7 @@ class Hook:
         """Change what the next batch is shown to."""
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """Edit the gradients, which are clipped already."""
+        """Edit the gradients, which are clipped already; what masks them is a `WatchingHook`."""
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """Project or mask the weights."""

@@ -49,6 +49,12 @@ class ChannelPart:
         view, at = self.of(model), self.positions.flatten()
         view[at] = rows.reshape(len(at), *view.shape[1:])
 
+    def without(self, values: Tensor, gone: Tensor) -> Tensor:
+        """A copy of such a tensor, zero where channels lie: [channels], true for those."""
+        made, at = values.clone(), self.positions[gone.to(self.positions.device)].flatten()
+        made.movedim(self.dim, 0)[at] = 0.0
+        return made
+
     def gradient_rows(self, model: nn.Module) -> Tensor | None:
         """A copy of what each channel has of the gradient, [channels, numbers]; None for none."""
         found = self._gradient(model)
@@ -91,6 +97,11 @@ class CoupledChannels:
     lengths: Tensor
 
     @property
+    def written(self) -> tuple[ChannelPart, ...]:
+        """What channels are written with."""
+        return (*self.weights, *self.scales)
+
+    @property
     def layers(self) -> frozenset[str]:
         """Names of those that write or read them."""
         return frozenset(part.name.rpartition(".")[0] for part in (*self.weights, *self.readers))
@@ -108,13 +119,6 @@ class CoupledChannels:
         for part in (*self.weights, *self.scales, *self.readers):
             rows = part.rows(model)
             part.write(model, rows.masked_fill(gone.to(rows.device)[:, None], 0.0))
-
-    def still(self, model: nn.Module, held: Tensor) -> None:
-        """Take the gradient off what channels write with: [channels], true for those."""
-        for part in (*self.weights, *self.scales):
-            rows = part.gradient_rows(model)
-            if rows is not None:
-                part.write_gradient(model, rows.masked_fill(held.to(rows.device)[:, None], 0.0))
 
     def length(self, model: nn.Module) -> Tensor:
         """Of what channels write with: their filters, over all layers; [channels]."""

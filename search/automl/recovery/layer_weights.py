@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Final
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
 from automl.recovery.base import HookPlan
@@ -63,44 +61,6 @@ def planned_weights(what: str, model: nn.Module, plan: HookPlan) -> dict[str, nn
 def listed(forms: Mapping[str, str]) -> str:
     """Names of forms by layer, each once, for people."""
     return ", ".join(sorted({*forms.values()}))
-
-
-def watch_outputs(model: nn.Module, change: Callable[[Tensor], Tensor]) -> list[RemovableHandle]:
-    """Change what goes backwards at the outputs of all layers; gives what ends it.
-
-    Args:
-        model: What is trained.
-        change: Gives another gradient, [images, ...].
-
-    Raises:
-        UsageError: There are no layers.
-    """
-
-    def seen(module: nn.Module, inputs: object, output: Tensor) -> None:
-        if output.requires_grad:
-            output.register_hook(change)
-
-    names = {name.rpartition(".")[0] for name in layer_weights(model)}
-    layers = [each for name, each in model.named_modules() if name in names]
-    return [each.register_forward_hook(seen) for each in layers if isinstance(each, LAYERS)]
-
-
-def watch_gradients(
-    weights: Mapping[str, nn.Parameter], change: Callable[[str, Tensor], Tensor]
-) -> list[RemovableHandle]:
-    """Change gradients of weights as they come, before they are clipped; gives what ends it.
-
-    What is not to learn would else take its part of the length that a step's gradients are held to.
-
-    Args:
-        weights: By their names; those without gradients are left out.
-        change: Gives another gradient, of a name and a gradient.
-    """
-    return [
-        weight.register_hook(partial(change, name))
-        for name, weight in weights.items()
-        if weight.requires_grad
-    ]
 
 
 def has_norms(model: nn.Module) -> bool:

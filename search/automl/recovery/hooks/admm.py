@@ -8,16 +8,17 @@ import torch
 from torch import nn
 
 from automl.errors import UsageError
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
 from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits, powers_of_two, ternary
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 _TO: Final = ("zeros", "pow2", "ternary")
 
 
-class Admm(Hook):
+class Admm(WatchingHook):
     """Alternating directions (Leng et al., 2018; of masks Zhang et al., 2018).
 
     Weights learn from the loss and from rho times their distance to the set's member shifted by the
@@ -46,6 +47,7 @@ class Admm(Hook):
         every: int = 8,
         hard: float = 0.3,
     ) -> None:
+        super().__init__()
         if to not in _TO:
             raise UsageError(f"to of admm is one of {', '.join(_TO)}, found {to!r}")
         if not rho > 0:
@@ -67,12 +69,17 @@ class Admm(Hook):
         self._duals = {name: torch.zeros_like(each) for name, each in self._weights.items()}
         self._members = {name: self._nearest(each) for name, each in self._weights.items()}
         self._residuals = [self._residual()]
+        self.watch_gradients(self._weights, self._learning)
+
+    def before_batch(self, model: nn.Module, moment: Moment) -> None:
+        """Fix zeros when the last part begins."""
+        if self._to == "zeros" and not self._kept and moment.share >= 1 - self._hard:
+            self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
+            masked(self._weights, self._kept)
 
     @torch.no_grad()
     def before_step(self, model: nn.Module, moment: Moment) -> None:
         """Add the penalty's gradient, until zeros are fixed."""
-        if self._to == "zeros" and not self._kept and moment.share >= 1 - self._hard:
-            self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
         if self._kept:
             return
         for name, weight in self._weights.items():
@@ -122,6 +129,11 @@ class Admm(Hook):
     def residuals(self) -> tuple[float, ...]:
         """How far weights were from their members at each update, relative to their length."""
         return tuple(self._residuals)
+
+    def _learning(self, name: str, gradient: Tensor) -> Tensor | None:
+        """None of what is fixed at zero."""
+        kept = self._kept.get(name)
+        return None if kept is None else gradient * kept.to(gradient.device)
 
     def _nearest(self, values: Tensor) -> Tensor:
         values = values.detach()

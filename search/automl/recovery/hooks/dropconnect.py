@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
 from automl.recovery.layer_weights import Exchanged, planned_weights
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class DropConnect(Hook):
+class DropConnect(WatchingHook):
     """Weights dropped at random in training alone (Wan et al., 2013).
 
     Those that stay are multiplied by 1 / (1 - p), so that a layer writes in the mean what it writes
@@ -25,15 +26,17 @@ class DropConnect(Hook):
     """
 
     def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
         self._share = checked_share("share of dropconnect", share)
         self._weights: dict[str, nn.Parameter] = {}
         self._factors: dict[str, Tensor] = {}
         self._generator, self._whole = torch.Generator(), Exchanged()
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
-        """Seed."""
+        """Seed; those that are left out learn nothing in a step."""
         self._weights = planned_weights("dropconnect", model, plan)
         self._generator.manual_seed(plan.seed)
+        self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Leave some out."""
@@ -46,11 +49,8 @@ class DropConnect(Hook):
         self._whole.put(self._weights, changed)
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """Those that were left out learn nothing in this step."""
+        """All weights are there again."""
         self._whole.back(self._weights)
-        for name, each in self._weights.items():
-            if each.grad is not None:
-                each.grad.mul_(self._factors[name])
 
     def finish(self, model: nn.Module) -> str:
         """All weights are there."""
@@ -58,7 +58,8 @@ class DropConnect(Hook):
         return ""
 
     def detach(self, model: nn.Module) -> None:
-        """Put back what a batch that failed has left."""
+        """Put back what a batch that failed has left; watch no longer."""
+        super().detach(model)
         self._whole.back(self._weights)
 
     def state(self) -> dict[str, Any]:
@@ -68,3 +69,8 @@ class DropConnect(Hook):
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` said."""
         self._generator.set_state(state["generator"])
+
+    def _learning(self, name: str, gradient: Tensor) -> Tensor | None:
+        """As through the product: a batch that was shown to all weights has all of it."""
+        factors = self._factors.get(name)
+        return None if factors is None else gradient * factors.to(gradient)

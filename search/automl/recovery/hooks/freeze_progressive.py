@@ -6,18 +6,18 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-from automl.recovery.base import Hook, HookPlan, Moment
-from automl.recovery.layer_weights import planned_weights, watch_gradients
+from automl.recovery.base import HookPlan, Moment
+from automl.recovery.layer_weights import planned_weights
 from automl.recovery.level_sets import checked_bits, powers_of_two
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 #: Shares of each layer's weights that are frozen, a quarter of the training each.
 SHARES: Final = (0.5, 0.75, 0.875, 1.0)
 
 
-class FreezeProgressive(Hook):
+class FreezeProgressive(WatchingHook):
     """Incremental Network Quantization (Zhou et al., 2017).
 
     In four parts of the training 50, 75, 87.5 and 100 % of each layer's weights, the largest first,
@@ -32,12 +32,12 @@ class FreezeProgressive(Hook):
     leaves = "weights"
 
     def __init__(self, bits: int = 5) -> None:
+        super().__init__()
         self._bits = checked_bits("bits of freeze-progressive", bits, 3, 8)
         self._weights: dict[str, nn.Parameter] = {}
         self._frozen: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
         self._part = -1
-        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Nothing is frozen yet."""
@@ -46,7 +46,7 @@ class FreezeProgressive(Hook):
         self._frozen = {
             name: torch.zeros_like(each, dtype=torch.bool) for name, each in self._weights.items()
         }
-        self._watched = watch_gradients(self._weights, self._thawed)
+        self.watch_gradients(self._weights, self._thawed)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Freeze some more where a part begins."""
@@ -68,12 +68,6 @@ class FreezeProgressive(Hook):
             f"freeze-progressive: all weights are zero or powers of two,"
             f" {values / len(self._weights):.1f} sizes a layer"
         )
-
-    def detach(self, model: nn.Module) -> None:
-        """Watch gradients no longer."""
-        for handle in self._watched:
-            handle.remove()
-        self._watched = []
 
     def state(self) -> dict[str, Any]:
         """What is frozen."""

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
 from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class HardThresholding(Hook):
+class HardThresholding(WatchingHook):
     """Keep the largest weights, train these, set all free, train all, and again (Jin et al., 2016).
 
     Differs: the phases are of equal length; the last is one of few weights.
@@ -28,6 +29,7 @@ class HardThresholding(Hook):
     leaves = "weights"
 
     def __init__(self, share: float = 0.5, rounds: int = 2) -> None:
+        super().__init__()
         self._share = checked_share("share of iht", share)
         self._rounds = checked_bits("rounds of iht", rounds, 1, 1000)
         self._weights: dict[str, nn.Parameter] = {}
@@ -35,8 +37,9 @@ class HardThresholding(Hook):
         self._phase = -1
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
-        """See which weights there are."""
+        """See which weights there are; what is zero in a phase has no gradient in it."""
         self._weights = planned_weights("iht", model, plan)
+        self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Begin the next phase where it is time: an even one with the largest weights alone."""
@@ -62,6 +65,10 @@ class HardThresholding(Hook):
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state` said."""
         self._phase, self._kept = state["phase"], state["kept"]
+
+    def _learning(self, name: str, gradient: Tensor) -> Tensor | None:
+        kept = self._kept.get(name)
+        return None if kept is None else gradient * kept.to(gradient.device)
 
     def _largest(self) -> dict[str, Tensor]:
         return {name: largest(each, self._share) for name, each in self._weights.items()}

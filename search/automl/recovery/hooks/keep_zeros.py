@@ -6,30 +6,29 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from automl.errors import UsageError
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.layer_weights import (
     listed,
     masked,
     planned_weights,
     told_zeros,
-    watch_gradients,
 )
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class KeepZeros(Hook):
+class KeepZeros(WatchingHook):
     """Weights that are zero at the start stay zero (Han et al., 2015, section 3.1)."""
 
     leaves = "weights"
 
     def __init__(self) -> None:
+        super().__init__()
         self._weights: dict[str, nn.Parameter] = {}
         self._kept: dict[str, Tensor] = {}
-        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Find the zeros.
@@ -42,7 +41,7 @@ class KeepZeros(Hook):
         if all(bool(each.all()) for each in self._kept.values()):
             form = f"; zeros of {listed(plan.made)} stay without it" if plan.made else ""
             raise UsageError(f"no weight of the network is zero, and keep-zeros keeps such{form}")
-        self._watched = watch_gradients(self._weights, self._masked)
+        self.watch_gradients(self._weights, self._masked)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """Zero them again."""
@@ -52,12 +51,6 @@ class KeepZeros(Hook):
         """Zero them in what is kept."""
         masked(self._weights, self._kept)
         return told_zeros("keep-zeros", self._weights)
-
-    def detach(self, model: nn.Module) -> None:
-        """Watch gradients no longer."""
-        for handle in self._watched:
-            handle.remove()
-        self._watched = []
 
     def state(self) -> dict[str, Any]:
         """Which are not zero."""

@@ -6,16 +6,16 @@ import math
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-from automl.recovery.base import Hook, HookPlan
+from automl.recovery.base import HookPlan
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import refuse_integers, watch_outputs
+from automl.recovery.layer_weights import refuse_integers
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class MeProp(Hook):
+class MeProp(WatchingHook):
     """Of what each layer's output is told back, an image's largest numbers stay (Sun et al., 2017).
 
     Nothing is saved here: products with zeros are computed. Differs: a share in place of a count.
@@ -27,19 +27,13 @@ class MeProp(Hook):
     acts_on = "outputs"
 
     def __init__(self, share: float = 0.1) -> None:
+        super().__init__()
         self._share = checked_share("share of meprop", share, whole=True)
-        self._handles: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Watch the outputs of all layers."""
         refuse_integers("meprop", model)
-        self._handles = watch_outputs(model, self._sparse)
-
-    def detach(self, model: nn.Module) -> None:
-        """Watch no longer."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self.watch_outputs(model, self._sparse)
 
     def _sparse(self, gradient: Tensor) -> Tensor:
         """The same with zeros: [images, ...]."""

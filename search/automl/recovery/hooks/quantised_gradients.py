@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-from automl.recovery.base import Hook, HookPlan
-from automl.recovery.layer_weights import refuse_integers, watch_outputs
+from automl.recovery.base import HookPlan
+from automl.recovery.layer_weights import refuse_integers
 from automl.recovery.level_sets import checked_bits
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class QuantizedGradients(Hook):
+class QuantizedGradients(WatchingHook):
     """Gradients of layers' outputs rounded to some bits, with noise (Zhou et al., DoReFa-Net).
 
     Equation 12: scaled by an image's largest, shifted by uniform noise of one step, rounded, and
@@ -28,21 +28,15 @@ class QuantizedGradients(Hook):
     acts_on = "outputs"
 
     def __init__(self, bits: int = 8) -> None:
+        super().__init__()
         self._bits = checked_bits("bits of quantised-gradients", bits, 1, 16)
-        self._handles: list[RemovableHandle] = []
         self._generator = torch.Generator()
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Watch the outputs of all layers."""
         refuse_integers("quantised-gradients", model)
         self._generator.manual_seed(plan.seed)
-        self._handles = watch_outputs(model, self._rounded)
-
-    def detach(self, model: nn.Module) -> None:
-        """Watch no longer."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self.watch_outputs(model, self._rounded)
 
     def state(self) -> dict[str, Any]:
         """Of the generator."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import (
     ChannelPart,
     CoupledChannels,
@@ -17,11 +15,12 @@ from automl.recovery.channels import (
     chosen,
     planned_channels,
 )
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class SoftMask(Hook):
+class SoftMask(WatchingHook):
     """Zero the smallest filters after each epoch, and train them on (He et al., 2018, algorithm 1).
 
     Differs: channels that go together are zeroed together, so that they can be cut out; in the last
@@ -39,34 +38,23 @@ class SoftMask(Hook):
     acts_on = "channels"
 
     def __init__(self, share: float = 0.3, hard: float = 0.3) -> None:
+        super().__init__()
         self._share = checked_share("share of soft-mask", share)
         self._hard = checked_share("hard of soft-mask", hard)
         self._groups: tuple[CoupledChannels, ...] = ()
         self._gone: list[Tensor] = []
         self._fixed, self._returned = False, 0
-        self._watched: list[RemovableHandle] = []
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Find the groups of channels, and watch their filters' gradients."""
         self._groups = planned_channels("soft-mask", model, plan)
-        self._watched = [
-            model.get_parameter(part.name).register_hook(partial(self._held, number, part))
-            for number, group in enumerate(self._groups)
-            for part in group.weights
-            if model.get_parameter(part.name).requires_grad
-        ]
+        self.watch_channels(model, self._groups, self._held)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Choose for good when the last part begins."""
         if not self._fixed and moment.share >= 1 - self._hard:
             self._choose(model)
             self._fix(model)
-
-    def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """What is zero for good learns nothing."""
-        if self._fixed:
-            for group, gone in zip(self._groups, self._gone, strict=True):
-                group.still(model, gone)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """What is zero for good stays so."""
@@ -91,12 +79,6 @@ class SoftMask(Hook):
         back = f", {self._returned} came back on the way" if self._returned else ""
         return f"soft-mask: {gone} of {of} channels are zero{back}"
 
-    def detach(self, model: nn.Module) -> None:
-        """Watch no longer."""
-        for handle in self._watched:
-            handle.remove()
-        self._watched = []
-
     def state(self) -> dict[str, Any]:
         """What is zeroed."""
         return {"gone": self._gone, "fixed": self._fixed, "returned": self._returned}
@@ -107,8 +89,12 @@ class SoftMask(Hook):
         self._returned = state["returned"]
 
     def _held(self, number: int, part: ChannelPart, gradient: Tensor) -> Tensor | None:
-        """A gradient in which filters that come back are no longer than the others' mean."""
-        if self._fixed or not self._gone or not self._gone[number].any():
+        """None of what is zero for good; of what comes back no more than the others' mean."""
+        if not self._gone or not self._gone[number].any():
+            return None
+        if self._fixed:
+            return part.without(gradient, self._gone[number])
+        if part not in self._groups[number].weights:
             return None
         gone = self._gone[number].to(gradient.device)
         made = gradient.clone()

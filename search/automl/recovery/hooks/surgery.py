@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
 from automl.recovery.layer_weights import Exchanged, largest, masked, planned_weights, told_zeros
 from automl.recovery.level_sets import checked_bits
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 
 
-class Surgery(Hook):
+class Surgery(WatchingHook):
     """Masks that are looked at again every some steps (Guo et al., 2016).
 
     A batch is shown to the masked weights, and all weights learn from it, also those that are cut:
@@ -33,6 +34,7 @@ class Surgery(Hook):
     leaves = "weights"
 
     def __init__(self, share: float = 0.5, every: int = 8, hard: float = 0.3) -> None:
+        super().__init__()
         self._share = checked_share("share of surgery", share)
         self._every = checked_bits("every of surgery", every, 1, 10**6)
         self._hard = checked_share("hard of surgery", hard)
@@ -44,6 +46,7 @@ class Surgery(Hook):
         """Cut the smallest weights."""
         self._weights = planned_weights("surgery", model, plan)
         self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
+        self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Show the batch to the masked weights."""
@@ -57,11 +60,8 @@ class Surgery(Hook):
         )
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """All weights learn, until masks stay."""
+        """All weights are there again, and learn."""
         self._dense.back(self._weights)
-        for name, each in self._weights.items() if self._fixed else ():
-            if each.grad is not None:
-                each.grad.mul_(self._stays(name))
 
     def finish(self, model: nn.Module) -> str:
         """Leave the masked weights."""
@@ -73,7 +73,8 @@ class Surgery(Hook):
         return f"{told}, {self._spliced:,} were spliced back on the way"
 
     def detach(self, model: nn.Module) -> None:
-        """Put back what a batch that failed has left."""
+        """Put back what a batch that failed has left; watch no longer."""
+        super().detach(model)
         self._dense.back(self._weights)
 
     def state(self) -> dict[str, Any]:
@@ -84,6 +85,10 @@ class Surgery(Hook):
         """Become what `state` said."""
         self._kept, self._spliced = state["kept"], state["spliced"]
         self._fixed = state["fixed"]
+
+    def _learning(self, name: str, gradient: Tensor) -> Tensor | None:
+        """All of it, until masks stay."""
+        return gradient * self._stays(name) if self._fixed else None
 
     def _stays(self, name: str) -> Tensor:
         return self._kept[name].to(self._weights[name].device)

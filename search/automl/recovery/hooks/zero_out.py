@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from automl.recovery.base import Hook, HookPlan, Moment
+from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import (
     ChannelPart,
     CoupledChannels,
@@ -15,13 +15,14 @@ from automl.recovery.channels import (
     chosen,
     planned_channels,
 )
+from automl.recovery.watching import WatchingHook
 
 Tensor = torch.Tensor
 #: Below this share of what they were, channels are zero.
 _NOTHING: Final = 1e-3
 
 
-class ZeroOut(Hook):
+class ZeroOut(WatchingHook):
     """Channels that get no gradient of the loss and are pulled to zero, the others trained on.
 
     After Global Sparse Momentum (Ding et al., 2019: no gradient, only decay) and ResRep (Ding et
@@ -38,6 +39,7 @@ class ZeroOut(Hook):
     acts_on = "channels"
 
     def __init__(self, share: float = 0.3, until: float = 0.5) -> None:
+        super().__init__()
         self._share = checked_share("share of zero-out", share)
         self._until = checked_share("until of zero-out", until)
         self._groups: tuple[CoupledChannels, ...] = ()
@@ -45,14 +47,10 @@ class ZeroOut(Hook):
         self._left = 1.0
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
-        """Choose."""
+        """Choose; what was chosen gets no gradient."""
         self._groups = planned_channels("zero-out", model, plan)
         self._gone = [chosen(group.lengths, self._share) for group in self._groups]
-
-    def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """What was chosen gets no gradient."""
-        for group, gone in zip(self._groups, self._gone, strict=True):
-            group.still(model, gone)
+        self.watch_channels(model, self._groups, self._still)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
         """What was chosen shrinks by the same length in each step."""
@@ -81,6 +79,10 @@ class ZeroOut(Hook):
         """Become what `state` said."""
         self._gone, self._left = state["gone"], state["left"]
 
+    def _still(self, number: int, part: ChannelPart, gradient: Tensor) -> Tensor:
+        """None of what was chosen."""
+        return part.without(gradient, self._gone[number])
+
     def _zero(self, model: nn.Module) -> None:
         for group, gone in zip(self._groups, self._gone, strict=True):
             group.zero(model, gone)
@@ -89,4 +91,4 @@ class ZeroOut(Hook):
 def _written(group: CoupledChannels) -> tuple[ChannelPart, ...]:
     """What a channel is written with: where a norm stands behind it, that; else its filter too."""
     normed = len(group.statistics) // 2
-    return group.scales if normed >= len(group.weights) else (*group.weights, *group.scales)
+    return group.scales if normed >= len(group.weights) else group.written
