@@ -30,7 +30,7 @@ def test_groups_have_their_norms_and_readers() -> None:
 def test_what_is_zeroed_is_cut_out_and_outputs_stay() -> None:
     student, images = pair()[1].requires_grad_(False), batches()[0][0]
     for group in find_channels(student, images):
-        group.zero(student, chosen(group.lengths, 0.5))
+        group.zero(student, chosen(group.length(student), 0.5))
     expected, before = student(images), copy.deepcopy(student.state_dict())
     smaller, gone, of = without_dead(student, images)
     assert (gone, of) == (12, 24)

@@ -14,7 +14,7 @@ from torch import nn
 from automl.errors import AutomlError, UsageError
 from automl.network import ChannelGroup, Side, norms_behind, smaller, trace_network
 from automl.recovery.base import HookPlan
-from automl.recovery.layer_weights import listed
+from automl.recovery.layer_weights import listed, norm_factors
 from automl.recovery.quantised import QuantizedStudent
 
 Tensor = torch.Tensor
@@ -84,8 +84,7 @@ class CoupledChannels:
         scales: Biases of these layers; weights and biases of the norms behind them.
         statistics: Running means and variances of these norms.
         readers: What the layers that read them multiply them with.
-        lengths: How large the filters of each are with norms folded, relative to the group's, over
-            all layers that write it: [channels].
+        norms: Of each of the filters, the norm behind its layer; "" for none.
     """
 
     name: str
@@ -94,7 +93,7 @@ class CoupledChannels:
     scales: tuple[ChannelPart, ...]
     statistics: tuple[ChannelPart, ...]
     readers: tuple[ChannelPart, ...]
-    lengths: Tensor
+    norms: tuple[str, ...]
 
     @property
     def written(self) -> tuple[ChannelPart, ...]:
@@ -121,9 +120,25 @@ class CoupledChannels:
             part.write(model, rows.masked_fill(gone.to(rows.device)[:, None], 0.0))
 
     def length(self, model: nn.Module) -> Tensor:
-        """Of what channels write with: their filters, over all layers; [channels]."""
-        squares = [part.rows(model).square().sum(1) for part in self.weights]
-        return torch.stack(squares).sum(0).sqrt()
+        """How large the filters of each are, over all layers that write it: [channels].
+
+        With norms folded, for behind a norm filters can have any length; relative to the mean of
+        each layer.
+        """
+        lengths = [each.norm(dim=1) for each in self.folded(model)]
+        relative = [each / each.mean().clamp_min(1e-12) for each in lengths]
+        return torch.stack(relative).square().mean(0).sqrt()
+
+    def folded(self, model: nn.Module) -> tuple[Tensor, ...]:
+        """Filters as they are with norms folded, a tensor a layer: [channels, numbers]."""
+        found = list[Tensor]()
+        for part, norm in zip(self.weights, self.norms, strict=True):
+            rows = part.rows(model)
+            if norm:
+                factors = norm_factors(model.get_submodule(norm))[part.positions]
+                rows = (rows.unflatten(1, (factors.shape[1], -1)) * factors[:, :, None]).flatten(1)
+            found.append(rows)
+        return tuple(found)
 
 
 def find_channels(model: nn.Module, inputs: Tensor) -> tuple[CoupledChannels, ...]:
@@ -147,8 +162,7 @@ def find_channels(model: nn.Module, inputs: Tensor) -> tuple[CoupledChannels, ..
         norms = norms_behind(plain, example)
     except AutomlError as error:
         raise UsageError(f"its channels cannot be told apart: {error}") from None
-    folded = traced.model
-    made = [_channels(group, model, folded, norms) for group in traced.network.groups]
+    made = [_channels(group, model, norms) for group in traced.network.groups]
     found = tuple(each for each in made if each is not None)
     if not found:
         raise UsageError(
@@ -180,16 +194,16 @@ def planned_channels(what: str, model: nn.Module, plan: HookPlan) -> tuple[Coupl
 
 
 def _channels(
-    group: ChannelGroup, model: nn.Module, folded: nn.Module, norms: dict[str, str]
+    group: ChannelGroup, model: nn.Module, norms: dict[str, str]
 ) -> CoupledChannels | None:
     """A group as it lies in the model; None where a layer of it is something else."""
     if group.channels < 2 or group.partition != 1 or group.pairs or group.sizes:
         return None
-    weights, scales, statistics, lengths = (
+    weights, scales, statistics, behind = (
         list[ChannelPart](),
         list[ChannelPart](),
         list[ChannelPart](),
-        list[Tensor](),
+        list[str](),
     )
     for side in group.producers:
         positions, dim = _positions(side), _dim(model.get_submodule(side.module), side.side, "out")
@@ -199,9 +213,7 @@ def _channels(
             _add_norm(model, side.module, positions, scales, statistics)
             continue
         weights.append(ChannelPart(f"{side.module}.weight", dim, positions))
-        lengths.append(
-            ChannelPart(f"{side.module}.weight", dim, positions).rows(folded).norm(dim=1)
-        )
+        behind.append(norms.get(side.module, ""))
         if getattr(model.get_submodule(side.module), "bias", None) is not None:
             scales.append(ChannelPart(f"{side.module}.bias", 0, positions))
         if side.module in norms:
@@ -214,7 +226,6 @@ def _channels(
         readers.append(ChannelPart(f"{side.module}.weight", dim, positions))
     if not weights or not readers:
         return None
-    relative = [each / each.mean().clamp_min(1e-12) for each in lengths]
     return CoupledChannels(
         group.name,
         group.channels,
@@ -222,7 +233,7 @@ def _channels(
         tuple(scales),
         tuple(statistics),
         tuple(readers),
-        torch.stack(relative).square().mean(0).sqrt(),
+        tuple(behind),
     )
 
 

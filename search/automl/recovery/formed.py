@@ -71,11 +71,11 @@ class FormedStudent(nn.Module):
         parts, originals = {}, {} if dense is None else dict(dense.named_modules())
         for name in self._formed:
             parts[name] = _made(name, *forms[name], modules[name], originals.get(name))
-        kinds = {True: dict[str, str](), False: dict[str, str]()}
-        for name, part in parts.items():
-            kinds[isinstance(part, MaskedWeights)][name] = forms[name][0].name
-        #: Layers of which some weights stay zero, and those made of few numbers: the forms' names.
-        self.masked, self.made = kinds[True], kinds[False]
+        named = {name: forms[name][0].name for name in parts}
+        zeros = {name for name, part in parts.items() if isinstance(part, MaskedWeights)}
+        #: Forms' names by layer: of those of which some weights stay zero, and of the others.
+        self.masked = {name: form for name, form in named.items() if name in zeros}
+        self.made = {name: form for name, form in named.items() if name not in zeros}
         self._normed = inputs is not None
         self.network: nn.Module = (
             copy.deepcopy(model) if inputs is None else with_norms(model, inputs, self.made)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from automl.errors import UsageError
+from automl.network import norms_behind
 from automl.recovery.base import HookPlan
 from automl.recovery.quantised import QuantizedStudent
 
@@ -56,6 +58,56 @@ def planned_weights(what: str, model: nn.Module, plan: HookPlan) -> dict[str, nn
             f" their forms ({listed(plan.made)})"
         )
     return free
+
+
+class FoldedWeights:
+    """Weights as they are once the norms behind their layers are folded.
+
+    Behind a norm a layer's own weights can have any length: those of norms that were put back have
+    the same in all filters. What they come to is that length times the norm's weight over its
+    deviation, as it stands.
+
+    Args:
+        model: What is trained.
+        inputs: Some of its inputs, [images, ...].
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self._norms: dict[str, tuple[nn.Module, nn.Module]] = {}
+        if not has_norms(model) or isinstance(model, QuantizedStudent):
+            return
+        plain = copy.deepcopy(model).cpu().eval()
+        for layer, norm in norms_behind(plain, inputs[:1].cpu()).items():
+            self._norms[f"{layer}.weight"] = model.get_submodule(layer), model.get_submodule(norm)
+
+    def __call__(self, name: str, values: Tensor) -> Tensor:
+        """Values of a layer's weights, times what its norm multiplies each output with.
+
+        Args:
+            name: Of the weights.
+            values: Of their shape.
+        """
+        if name not in self._norms:
+            return values.detach()
+        layer, norm = self._norms[name]
+        return values.detach() * _by_output(layer, norm_factors(norm))
+
+
+def norm_factors(norm: Any) -> Tensor:
+    """What a batch norm multiplies each channel with, by its running variance: [channels]."""
+    gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight.detach()
+    factors: Tensor = gamma * (norm.running_var + norm.eps).rsqrt()
+    return factors
+
+
+def _by_output(layer: Any, factors: Tensor) -> Tensor:
+    """Factors of outputs, to be multiplied with a layer's weights."""
+    ones = (1,) * (layer.weight.dim() - 2)
+    if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return factors.view(-1, 1, *ones)
+    runs = factors.view(layer.groups, 1, -1)  # [inputs, outputs of a run, ...]
+    each = runs.expand(-1, layer.in_channels // layer.groups, -1)
+    return each.reshape(layer.in_channels, -1, *ones)
 
 
 def listed(forms: Mapping[str, str]) -> str:

@@ -10,7 +10,13 @@ from torch import nn
 from automl.errors import UsageError
 from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
+from automl.recovery.layer_weights import (
+    FoldedWeights,
+    largest,
+    masked,
+    planned_weights,
+    told_zeros,
+)
 from automl.recovery.level_sets import checked_bits, powers_of_two, ternary
 from automl.recovery.watching import WatchingHook
 
@@ -23,7 +29,8 @@ class Admm(WatchingHook):
 
     Weights learn from the loss and from rho times their distance to the set's member shifted by the
     dual; every some steps the member is chosen anew and the dual takes up the distance. Differs:
-    plain steps, no extragradient; zeros are fixed in the last part of the training.
+    plain steps, no extragradient; which weights are zeros goes by magnitudes with norms folded, and
+    they are fixed in the last part of the training.
 
     Args:
         to: "zeros" (a share of each layer's weights), "pow2" (zero and powers of two of `bits`),
@@ -58,6 +65,7 @@ class Admm(WatchingHook):
         self._every = checked_bits("every of admm", every, 1, 10**6)
         self._hard = checked_share("hard of admm", hard)
         self._weights: dict[str, nn.Parameter] = {}
+        self._folded: FoldedWeights | None = None
         self._members: dict[str, Tensor] = {}
         self._duals: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -66,15 +74,16 @@ class Admm(WatchingHook):
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Members nearest to the weights; no dual yet."""
         self._weights = planned_weights("admm", model, plan)
+        self._folded = FoldedWeights(model, plan.inputs)
         self._duals = {name: torch.zeros_like(each) for name, each in self._weights.items()}
-        self._members = {name: self._nearest(each) for name, each in self._weights.items()}
+        self._members = {name: self._nearest(name, each) for name, each in self._weights.items()}
         self._residuals = [self._residual()]
         self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
         """Fix zeros when the last part begins."""
         if self._to == "zeros" and not self._kept and moment.share >= 1 - self._hard:
-            self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
+            self._kept = {name: self._largest(name, each) for name, each in self._weights.items()}
             masked(self._weights, self._kept)
 
     @torch.no_grad()
@@ -95,7 +104,7 @@ class Admm(WatchingHook):
         elif (moment.step + 1) % self._every == 0:
             for name, weight in self._weights.items():
                 dual = self._duals[name].to(weight)
-                self._members[name] = self._nearest(weight + dual)
+                self._members[name] = self._nearest(name, weight + dual)
                 self._duals[name] = dual + weight - self._members[name]
             self._residuals.append(self._residual())
 
@@ -105,7 +114,7 @@ class Admm(WatchingHook):
         kept = self._kept
         last = self._residual() if not kept else self._residuals[-1]
         for name, weight in self._weights.items():
-            weight.copy_(weight * kept[name].to(weight) if kept else self._nearest(weight))
+            weight.copy_(weight * kept[name].to(weight) if kept else self._nearest(name, weight))
         told = f"{self._residuals[0]:.3g} of the weights away from the set first, {last:.3g} last"
         if self._to == "zeros":
             return f"{told_zeros('admm', self._weights)}; {told}"
@@ -135,16 +144,20 @@ class Admm(WatchingHook):
         kept = self._kept.get(name)
         return None if kept is None else gradient * kept.to(gradient.device)
 
-    def _nearest(self, values: Tensor) -> Tensor:
+    def _largest(self, name: str, values: Tensor) -> Tensor:
+        assert self._folded is not None
+        return largest(self._folded(name, values), self._share)
+
+    def _nearest(self, name: str, values: Tensor) -> Tensor:
         values = values.detach()
         if self._to == "zeros":
-            return values * largest(values, self._share)
+            return values * self._largest(name, values)
         return powers_of_two(values, self._bits) if self._to == "pow2" else ternary(values)
 
     def _residual(self) -> float:
         squares = sum(
-            float((weight.detach() - self._nearest(weight)).square().sum())
-            for weight in self._weights.values()
+            float((weight.detach() - self._nearest(name, weight)).square().sum())
+            for name, weight in self._weights.items()
         )
         whole = sum(float(weight.detach().square().sum()) for weight in self._weights.values())
         return float((squares / max(whole, 1e-30)) ** 0.5)

@@ -19,7 +19,8 @@ class Centripetal(Hook):
 
     Filters of a cluster share one gradient, their mean, and what is between them shrinks; when it
     is gone, one of them stays and its readers' weights are the sums. Differs: clusters are balls
-    around filters that are farthest from each other, over all layers that write a channel; what is
+    around filters that are farthest from each other with norms folded, over all layers that write a
+    channel; what is
     between them shrinks by the same length each step and is gone at `until`.
 
     Args:
@@ -84,7 +85,7 @@ class Centripetal(Hook):
 
     def _clustered(self, model: nn.Module, group: CoupledChannels) -> Tensor:
         """Of each channel the number of its cluster."""
-        rows = torch.cat([part.rows(model).cpu().double() for part in _written(group)], 1)
+        rows = torch.cat([each.cpu().double() for each in group.folded(model)], 1)
         count = group.count - min(math.floor(group.count * self._share + 1e-9), group.count - 1)
         centres = [int(rows.norm(dim=1).argmax())]
         distances = (rows - rows[centres[0]]).norm(dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from automl.recovery.base import HookPlan, Moment
-from automl.recovery.layer_weights import planned_weights
+from automl.recovery.layer_weights import FoldedWeights, planned_weights
 from automl.recovery.level_sets import checked_bits, powers_of_two
 from automl.recovery.watching import WatchingHook
 
@@ -22,7 +22,8 @@ class FreezeProgressive(WatchingHook):
 
     In four parts of the training 50, 75, 87.5 and 100 % of each layer's weights, the largest first,
     are rounded to zero and powers of two and stay; the others go on learning. Differs: parts of
-    equal length within one schedule of the rate. Where norms are folded into a layer afterwards,
+    equal length within one schedule of the rate; which are the largest goes by magnitudes with
+    norms folded. Where norms are folded into a layer afterwards,
     what is delivered is such a power times one number a filter.
 
     Args:
@@ -35,6 +36,7 @@ class FreezeProgressive(WatchingHook):
         super().__init__()
         self._bits = checked_bits("bits of freeze-progressive", bits, 3, 8)
         self._weights: dict[str, nn.Parameter] = {}
+        self._folded: FoldedWeights | None = None
         self._frozen: dict[str, Tensor] = {}
         self._values: dict[str, Tensor] = {}
         self._part = -1
@@ -42,6 +44,7 @@ class FreezeProgressive(WatchingHook):
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Nothing is frozen yet."""
         self._weights = planned_weights("freeze-progressive", model, plan)
+        self._folded = FoldedWeights(model, plan.inputs)
         self._values = {name: each.detach().clone() for name, each in self._weights.items()}
         self._frozen = {
             name: torch.zeros_like(each, dtype=torch.bool) for name, each in self._weights.items()
@@ -84,9 +87,10 @@ class FreezeProgressive(WatchingHook):
 
     def _freeze(self, share: float) -> None:
         """The largest that are free, until such a share of each layer is not."""
+        assert self._folded is not None
         for name, weight in self._weights.items():
             frozen = self._frozen[name].to(weight.device)
-            sizes = weight.detach().abs().masked_fill(frozen, torch.inf).flatten()
+            sizes = self._folded(name, weight).abs().masked_fill(frozen, torch.inf).flatten()
             order = sizes.argsort(descending=True, stable=True)
             now = torch.zeros_like(frozen).flatten()
             now[order[: round(share * len(order))]] = True

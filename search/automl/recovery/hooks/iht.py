@@ -9,7 +9,13 @@ from torch import nn
 
 from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import largest, masked, planned_weights, told_zeros
+from automl.recovery.layer_weights import (
+    FoldedWeights,
+    largest,
+    masked,
+    planned_weights,
+    told_zeros,
+)
 from automl.recovery.level_sets import checked_bits
 from automl.recovery.watching import WatchingHook
 
@@ -19,7 +25,8 @@ Tensor = torch.Tensor
 class HardThresholding(WatchingHook):
     """Keep the largest weights, train these, set all free, train all, and again (Jin et al., 2016).
 
-    Differs: the phases are of equal length; the last is one of few weights.
+    Differs: the phases are of equal length; the last is one of few weights; magnitudes are those
+    with norms folded.
 
     Args:
         share: Of each layer's weights that are zero while few learn.
@@ -33,12 +40,14 @@ class HardThresholding(WatchingHook):
         self._share = checked_share("share of iht", share)
         self._rounds = checked_bits("rounds of iht", rounds, 1, 1000)
         self._weights: dict[str, nn.Parameter] = {}
+        self._folded: FoldedWeights | None = None
         self._kept: dict[str, Tensor] = {}
         self._phase = -1
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """See which weights there are; what is zero in a phase has no gradient in it."""
         self._weights = planned_weights("iht", model, plan)
+        self._folded = FoldedWeights(model, plan.inputs)
         self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
@@ -71,4 +80,8 @@ class HardThresholding(WatchingHook):
         return None if kept is None else gradient * kept.to(gradient.device)
 
     def _largest(self) -> dict[str, Tensor]:
-        return {name: largest(each, self._share) for name, each in self._weights.items()}
+        folded = self._folded
+        assert folded is not None
+        return {
+            name: largest(folded(name, each), self._share) for name, each in self._weights.items()
+        }

@@ -9,7 +9,14 @@ from torch import nn
 
 from automl.recovery.base import HookPlan, Moment
 from automl.recovery.channels import checked_share
-from automl.recovery.layer_weights import Exchanged, largest, masked, planned_weights, told_zeros
+from automl.recovery.layer_weights import (
+    Exchanged,
+    FoldedWeights,
+    largest,
+    masked,
+    planned_weights,
+    told_zeros,
+)
 from automl.recovery.level_sets import checked_bits
 from automl.recovery.watching import WatchingHook
 
@@ -23,7 +30,8 @@ class Surgery(WatchingHook):
     one that grows above the upper threshold is spliced back, one that falls below the lower is cut,
     one between stays as it is. Differs: thresholds are 0.9 and 1.1 times the magnitude below which
     the share of a layer lies at that moment, where the paper has a mean and a deviation of the
-    start; masks are looked at at even distances, and no more in the last part.
+    start; magnitudes are those with norms folded; masks are looked at at even distances, and no
+    more in the last part.
 
     Args:
         share: Of each layer's weights that are cut, about.
@@ -39,13 +47,15 @@ class Surgery(WatchingHook):
         self._every = checked_bits("every of surgery", every, 1, 10**6)
         self._hard = checked_share("hard of surgery", hard)
         self._weights: dict[str, nn.Parameter] = {}
+        self._folded: FoldedWeights | None = None
         self._kept: dict[str, Tensor] = {}
         self._spliced, self._fixed, self._dense = 0, False, Exchanged()
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Cut the smallest weights."""
         self._weights = planned_weights("surgery", model, plan)
-        self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
+        self._folded = FoldedWeights(model, plan.inputs)
+        self._kept = self._largest()
         self.watch_gradients(self._weights, self._learning)
 
     def before_batch(self, model: nn.Module, moment: Moment) -> None:
@@ -95,7 +105,7 @@ class Surgery(WatchingHook):
 
     def _look(self) -> None:
         for name, each in self._weights.items():
-            sizes, before = each.detach().abs(), self._stays(name)
+            sizes, before = self._sizes(name, each).abs(), self._stays(name)
             middle = sizes.flatten().sort().values[int(self._share * (sizes.numel() - 1))]
             now = (before & (sizes >= 0.9 * middle)) | (sizes > 1.1 * middle)
             self._spliced += int((now & ~before).sum())
@@ -103,4 +113,14 @@ class Surgery(WatchingHook):
 
     def _fix(self) -> None:
         self._fixed = True
-        self._kept = {name: largest(each, self._share) for name, each in self._weights.items()}
+        self._kept = self._largest()
+
+    def _sizes(self, name: str, weight: nn.Parameter) -> Tensor:
+        assert self._folded is not None
+        return self._folded(name, weight)
+
+    def _largest(self) -> dict[str, Tensor]:
+        return {
+            name: largest(self._sizes(name, each), self._share)
+            for name, each in self._weights.items()
+        }

@@ -49,7 +49,7 @@ class ZeroOut(WatchingHook):
     def start(self, model: nn.Module, plan: HookPlan) -> None:
         """Choose; what was chosen gets no gradient."""
         self._groups = planned_channels("zero-out", model, plan)
-        self._gone = [chosen(group.lengths, self._share) for group in self._groups]
+        self._gone = [chosen(group.length(model), self._share) for group in self._groups]
         self.watch_channels(model, self._groups, self._still)
 
     def after_step(self, model: nn.Module, moment: Moment) -> None:
