@@ -142,3 +142,20 @@ def test_a_policy_s_further_choices_are_shown(capsys: pytest.CaptureFixture[str]
     print_policy(policy_file(policy))
     said = capsys.readouterr().out.splitlines()
     assert {"int8     mix", "rank 4   stem", "dense    free"} <= set(said)
+
+
+def test_what_is_not_merged_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """As blocks that stay are not."""
+    merges = dict.fromkeys(("stem", "inner", "block.one"), "merged") | {"mix": "dense"}
+    policy = Policy(removed=frozenset({"block"}), further={"merge": merges})
+    print_policy(policy_file(policy))
+    said = capsys.readouterr().out.splitlines()
+    assert "merged   stem, inner" in said
+    assert not any("dense" in line or "mix" in line for line in said)
+    units = {"stem": "fire", "mix": "dense"}
+    print_policy(policy_file(Policy(further={"alternative": units})))
+    said = capsys.readouterr().out.splitlines()
+    assert "fire     stem" in said
+    assert not any("dense" in line or "mix" in line for line in said)
+    print_policy(policy_file(Policy(further={"merge": {"stem": "dense"}})))
+    assert "stem" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from automl.policy.policy import Policy
 from automl.policy.showing import MOST_ROWS, html_notes, html_table, latency_text, policy_html
 from policy_files import policy_file
 
@@ -29,3 +30,7 @@ def test_choices_are_named() -> None:
     text = policy_html(policy_file())
     assert "What it chooses" in text
     assert "channels" in text
+    merges = Policy(further={"merge": {"stem": "merged", "mix": "dense"}})
+    text = policy_html(policy_file(merges))
+    assert "<td>merged</td>" in text
+    assert "mix" not in text

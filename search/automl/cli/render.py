@@ -20,7 +20,7 @@ from automl.cli.terminal import hint
 from automl.cli.terminal import say as say  # one import for commands
 from automl.errors import printable
 from automl.pipeline import Metrics
-from automl.policy import Bits, format_bits
+from automl.policy import DENSE, Bits, format_bits
 from automl.units import format_bytes, format_cycles, format_joules, format_macs, format_seconds
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _FOLDED: Final = 10
 _BAR: Final = 24
 #: Layers of one precision that are named, and not counted.
 _NAMED: Final = 4
+#: Kinds of layers together: as of blocks, those are listed that are changed.
+_TOGETHER: Final = ("merge", "alternative")
 #: What stands before a latency or an energy that some operator has no price in.
 _AT_LEAST: Final = "at least "
 _NOT_JSON: Final = ("model",)
@@ -224,8 +226,10 @@ def print_policy(file: PolicyFile) -> None:
     bits = {
         name: format_bits(Bits(each.weights, each.activations)) for name, each in file.bits.items()
     }
-    for options in (bits, *file.further.values()):
-        for line in _option_lines(options, file):
+    for line in _option_lines(bits, file):
+        say(line)
+    for kind, options in file.further.items():
+        for line in _option_lines(options, file, without=DENSE if kind in _TOGETHER else ""):
             say(line)
     if file.removed:
         say(f"blocks left out: {', '.join(file.removed)}")
@@ -244,13 +248,14 @@ def _bar_row(name: str, kept: int, dense: int, file: PolicyFile) -> tuple[str, s
     return name, "█" * full + "░" * (_BAR - full), f"{kept}/{dense}"
 
 
-def _option_lines(options: Mapping[str, str], file: PolicyFile) -> list[str]:
-    """Layers by their option, the most frequent first; runs of layers by their ends."""
+def _option_lines(options: Mapping[str, str], file: PolicyFile, without: str = "") -> list[str]:
+    """Layers by their option, the most frequent first; the option `without` is not listed."""
     by_name: dict[str, list[str]] = {}
     gone = tuple(f"{block}." for block in file.removed)
     names = [name for name in options if not name.startswith(gone)] if gone else [*options]
     for name in names:
-        by_name.setdefault(options[name], []).append(name)
+        if options[name] != without:
+            by_name.setdefault(options[name], []).append(name)
     lines, column = list[str](), max(8, *map(len, by_name), 0)
     for option, layers in sorted(by_name.items(), key=lambda each: -len(each[1])):
         shown = f"{len(layers)} of {len(names)} layers"

@@ -13,6 +13,7 @@ from .file import choices as choices
 from .file import parse_policy as parse_policy
 from .file import read_policy as read_policy
 from .file import write_policy as write_policy
+from .policy import DENSE as DENSE
 from .policy import Bits as Bits
 from .policy import Policy as Policy
 from .precisions import FLOAT_BITS as FLOAT_BITS

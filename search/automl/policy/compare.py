@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from automl.errors import PolicyError
 from automl.policy.file import PolicyFile
+from automl.policy.policy import DENSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,6 @@ class PolicyDifference:
     other: str
 
 
-#: What a policy chooses where it says nothing, as further kinds write it.
-_DENSE: Final = "dense"
-
-
 def differences(one: PolicyFile, other: PolicyFile) -> tuple[PolicyDifference, ...]:
     """Choices in which two policies differ, part by part in the order of the first.
 
@@ -46,7 +42,7 @@ def differences(one: PolicyFile, other: PolicyFile) -> tuple[PolicyDifference, .
     keys = dict.fromkeys((*first, *second))
     order = list(dict.fromkeys(part for part, _ in keys))
     found = {
-        key: (first.get(key, _DENSE), second.get(key, _DENSE))
+        key: (first.get(key, DENSE), second.get(key, DENSE))
         for key in sorted(keys, key=lambda each: order.index(each[0]))
     }
     return tuple(
@@ -73,5 +69,5 @@ def _choices(file: PolicyFile) -> Mapping[tuple[str, str], str]:
         if (each.weights, each.activations) != (32, 32)
     }
     for kind, options in file.further.items():
-        found |= {(name, kind): text for name, text in options.items() if text != _DENSE}
+        found |= {(name, kind): text for name, text in options.items() if text != DENSE}
     return found

@@ -11,6 +11,8 @@ from automl.errors import PolicyError
 
 #: Kinds of choices that a policy has fields for.
 FIELDS: Final = ("resolution", "block", "channels", "bits")
+#: What a policy chooses where it says nothing, as further kinds write it.
+DENSE: Final = "dense"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from automl.errors import printable
+from automl.policy.policy import DENSE
 from automl.units import format_bytes, format_cycles, format_macs, format_seconds
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def _chosen(file: PolicyFile) -> Iterable[tuple[str, str, str]]:
         yield "the network", "resolution", str(file.resolution)
     for kind, options in file.further.items():
         for name, option in options.items():
-            yield name, kind, option
+            if option != DENSE:
+                yield name, kind, option
 
 
 def _text(text: str) -> str:

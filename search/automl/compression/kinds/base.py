@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from automl.errors import SpaceError
 from automl.network import Layer, Network
+from automl.policy import DENSE as DENSE  # how kinds write the option that changes nothing
 from automl.space import ChoiceKind, Pairwise, Space, SpaceSettings, Variable
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ Floats = NDArray[np.float64]
 
 #: Operators that have weights.
 WEIGHTED = ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear")
-#: How the option that leaves a layer as it is is written.
-DENSE = "dense"
 
 
 @dataclass(frozen=True, slots=True)
