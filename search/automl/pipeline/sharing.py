@@ -224,7 +224,7 @@ def write_prepared(prepared: Prepared, path: Path) -> None:
         "single": [torch.from_numpy(row) for row in prepared.sensitivity.single],
         "images": prepared.sensitivity.images,
         "pairwise": [
-            (list(pair), torch.from_numpy(values)) for pair, values in prepared.sensitivity.pairwise
+            (list(some), torch.from_numpy(values)) for some, values in prepared.sensitivity.pairwise
         ],
     }
     with replacing(path) as temporary:
@@ -244,7 +244,7 @@ def read_prepared(path: Path) -> Prepared:
             name: PruningOrder(tuple(each["order"]), _removed(each["removed"]), each["error"])
             for name, each in found["orders"].items()
         }
-        pairwise = tuple(((pair[0], pair[1]), values.numpy()) for pair, values in found["pairwise"])
+        pairwise = tuple((tuple(some), values.numpy()) for some, values in found["pairwise"])
         single = tuple(row.numpy() for row in found["single"])
         return Prepared(orders, Sensitivity(single, found["images"], pairwise))
 

@@ -61,7 +61,7 @@ def solve(
             used.
         budget: Limits on one or several quantities.
         held: Variables that must take one option (by index), for instance the resolution.
-        pairwise: Sensitivity of pairs of variables beside that of each, as in
+        pairwise: Sensitivity of variables together beside that of each, as in
             `Sensitivity.pairwise`.
 
     Raises:
@@ -167,10 +167,11 @@ def _sensitivity_factors(problem: AdditiveProblem) -> list[Factor]:
         table = np.zeros((len(options), 1 + len(problem.columns)))
         table[:, 0] = sensitivity[options]
         parts.append(Factor((variable,), table))
-    for pair, extra in problem.pairwise:
-        both = np.zeros((*(len(problem.allowed[each]) for each in pair), 1 + len(problem.columns)))
-        both[..., 0] = extra[np.ix_(*(problem.allowed[each] for each in pair))]
-        parts.append(Factor(pair, both))
+    for together, extra in problem.pairwise:
+        some = extra[np.ix_(*(problem.allowed[each] for each in together))]
+        table = np.zeros((*some.shape, 1 + len(problem.columns)))
+        table[..., 0] = some
+        parts.append(Factor(together, table))
     return parts
 
 

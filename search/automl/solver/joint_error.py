@@ -50,12 +50,12 @@ class KindSums:
     """The summed sensitivity of each kind of choice in a policy, as columns of a linear model.
 
     A kind of many parts has two columns: its sum counted from the input on and from the output on,
-    each part by how near it is. What two choices do together counts with the second. A kind of one
+    each part by how near it is. What choices do together counts with the last. A kind of one
     part has a column for each step between its options in the order of their sensitivity.
 
     Attributes:
         space: The choices.
-        sensitivity: Of each choice alone, and of pairs.
+        sensitivity: Of each choice alone, and together.
         depths: Where each variable lies in the network, from 0 to 1 [variables].
     """
 
@@ -66,7 +66,7 @@ class KindSums:
     @property
     def steps(self) -> dict[str, tuple[int, Integers]]:
         """Per kind of one part: its variable, and its options from the least sensitivity on."""
-        joined = {second for (_, second), _ in self.sensitivity.pairwise}
+        joined = {together[-1] for together, _ in self.sensitivity.pairwise}
         found: dict[str, tuple[int, Integers]] = {}
         for kind in self.space.kinds:
             first, *others = self.space.of_kind(kind)
@@ -91,8 +91,8 @@ class KindSums:
             zip(self.sensitivity.single, columns, strict=True)
         ):
             add(variable, single[chosen])
-        for (one, other), table in self.sensitivity.pairwise:
-            add(other, table[columns[one], columns[other]])
+        for together, table in self.sensitivity.pairwise:
+            add(together[-1], table[tuple(columns[each] for each in together)])
         return found
 
     def totals(self, vectors: Vectors) -> Floats:
@@ -126,7 +126,7 @@ class KindSums:
             first, last = slopes.get(variable.kind, (1.0, 1.0))
             weights.append(first * (1.0 - depth) + last * depth)
         single = tuple(row * weight for row, weight in zip(given.single, weights, strict=True))
-        pairwise = tuple((pair, table * weights[pair[1]]) for pair, table in given.pairwise)
+        pairwise = tuple((some, table * weights[some[-1]]) for some, table in given.pairwise)
         return Sensitivity(single, given.images, pairwise)
 
 

@@ -27,7 +27,7 @@ class AdditiveProblem:
         single: Sensitivity per variable, per option.
         budget: Limits.
         allowed: Options that may be used, per variable, ascending.
-        pairwise: Sensitivity of pairs of variables beside that of each.
+        pairwise: Sensitivity of variables together beside that of each.
     """
 
     costs: CostModel
@@ -52,8 +52,8 @@ class AdditiveProblem:
         columns = self.costs.space.canonical(vectors).T
         for sensitivity, column in zip(self.single, columns, strict=True):
             total += sensitivity[column]
-        for (one, other), sensitivity in self.pairwise:
-            total += sensitivity[columns[one], columns[other]]
+        for together, sensitivity in self.pairwise:
+            total += sensitivity[tuple(columns[each] for each in together)]
         return total
 
     def sensitivity_of(self, vector: Vectors) -> float:

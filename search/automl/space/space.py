@@ -222,8 +222,8 @@ class Space:
         return self.canonical(drawn.astype(np.int16))
 
 
-#: Extra sensitivity of pairs of choices: (two variables, table over the options of both).
-Pairwise = tuple[tuple[tuple[int, int], NDArray[np.float64]], ...]
+#: Extra sensitivity of choices together: (two variables or three, table over their options).
+Pairwise = tuple[tuple[tuple[int, ...], NDArray[np.float64]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class Sensitivity:
         images: How many calibration images it was measured on.
         pairwise: What two choices do beyond the sum of both, where that is known: (two variables of
             the space, sensitivity [options of the one, options of the other], 0 where either is
-            dense).
+            dense). Of three choices what they do beyond that, of each two of them too.
     """
 
     single: tuple[NDArray[np.float64], ...]

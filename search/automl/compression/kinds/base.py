@@ -68,7 +68,7 @@ class Measurer(Protocol):
         ...
 
     def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:
-        """What two choices do beyond the sum of both, from the rows of all variables."""
+        """What choices do together (`Sensitivity.pairwise`), from the rows of all variables."""
         ...
 
 

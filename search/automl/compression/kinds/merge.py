@@ -11,7 +11,7 @@ import numpy as np
 
 from automl.compression.kinds.base import DENSE, Bench, CompressionKind, Floats, Measurer
 from automl.errors import SpaceError
-from automl.network import Block, Chain, Network, chains, rows_of
+from automl.network import Block, Chain, MergeableLayers, Network, chains, rows_of
 from automl.space import Pairwise, Space, SpaceSettings, Variable, bit_options
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class MergeKind(CompressionKind[int]):
 
 
 class _Measurer:
-    """Measures merges alone, and two in a row together.
+    """Measures merges alone, and two in a row together, each with its bits.
 
     Args:
         bench: What they are made on.
@@ -75,12 +75,14 @@ class _Measurer:
 
     def __init__(self, bench: Bench, merging: Merging, space: Space) -> None:
         self._bench, self._merging, self._space = bench, merging, space
-        self._rows = rows_of(merging.network.merges)
-        self._merges = {each.name: each for row in self._rows for each in row}
+        rows = rows_of(merging.network.merges)
+        self._merges = {each.name: each for row in rows for each in row}
+        #: By what two merges in a row make: both of them.
+        self._pairs = {_joined(pair): pair for row in rows for pair in pairwise(row)}
         self._bits = self._rounding()
-        merging.solve([each.chain for each in self._merges.values()])
-        #: By merge: what bits of the one layer do beyond the merge and the dense ones.
-        self._beyond: dict[str, Floats] = {}
+        merging.solve([*(each.chain for each in self._merges.values()), *self._pairs])
+        #: By chain: what bits of the one layer do beyond the merge and the dense ones.
+        self._beyond: dict[Chain, Floats] = {}
 
     def _rounding(self) -> MergedBits | None:
         """What measures bits of the layers that are made; None where they have none."""
@@ -88,9 +90,9 @@ class _Measurer:
 
         bench, space = self._bench, self._space
         known = {
-            each.chain: bit_options(space.variables[space.positions["bits", each.last]])
-            for each in self._merges.values()
-            if ("bits", each.last) in space.positions
+            chain: bit_options(space.variables[space.positions["bits", chain[-1]]])
+            for chain in (*(each.chain for each in self._merges.values()), *self._pairs)
+            if ("bits", chain[-1]) in space.positions
         }
         options = {chain: each for chain, each in known.items() if len(each) > 1}
         if bench.rounded is None or not options:
@@ -104,28 +106,41 @@ class _Measurer:
         """As `Measurer.row`."""
         chain = self._merges[variable.name].chain
         found = np.array([self._change(chain), 0.0])
-        if self._bits is not None and chain in self._bits.chains:
-            self._beyond[variable.name] = self._bits.beyond(
-                chain, self._merging.moments_of(chain), lambda adds: self._made(chain, adds)
-            )
+        self._round(chain)
+        for joined, (_, other) in self._pairs.items():
+            if other.name == variable.name:
+                self._round(joined)
         on_option()
         return found
 
+    def _round(self, chain: Chain) -> None:
+        if self._bits is not None and chain in self._bits.chains:
+            self._beyond[chain] = self._bits.beyond(
+                chain, self._merging.moments_of(chain), lambda adds: self._made(chain, adds)
+            )
+
     def pairwise(self, sensitivity: Sequence[Floats]) -> Pairwise:
-        """What two merges in a row do together beyond the sum of both, and each with its bits."""
-        found = []
-        for name, beyond in self._beyond.items():
-            bits = self._space.positions["bits", self._merges[name].last]
-            table = np.zeros((2, len(beyond)))
-            table[0] = beyond - sensitivity[bits]
-            found.append(((self._space.positions[MergeKind.name, name], bits), table))
-        for row in self._rows:
-            for pair in pairwise(row):
-                one, other = (self._space.positions[MergeKind.name, each.name] for each in pair)
-                (chain,) = chains(pair, [merge.name for merge in pair])
-                table = np.zeros((2, 2))
-                table[0, 0] = self._change(chain) - sensitivity[one][0] - sensitivity[other][0]
-                found.append(((one, other), table))
+        """What two merges in a row do together beyond the sum of both, and each with its bits.
+
+        What bits of the one layer of both do beyond those of the second merge is of three choices.
+        """
+        positions = self._space.positions
+        found: list[tuple[tuple[int, ...], Floats]] = []
+        for name, merge in self._merges.items():
+            if merge.chain in self._beyond:
+                beyond, bits = self._beyond[merge.chain], positions["bits", merge.last]
+                table = np.zeros((2, len(beyond)))
+                table[0] = beyond - sensitivity[bits]
+                found.append(((positions[MergeKind.name, name], bits), table))
+        for chain, pair in self._pairs.items():
+            one, other = (positions[MergeKind.name, each.name] for each in pair)
+            both = np.zeros((2, 2))
+            both[0, 0] = self._change(chain) - sensitivity[one][0] - sensitivity[other][0]
+            found.append(((one, other), both))
+            if chain in self._beyond:
+                rounded = np.zeros((2, 2, len(self._beyond[chain])))
+                rounded[0, 0] = self._beyond[chain] - self._beyond[pair[1].chain]
+                found.append(((one, other, positions["bits", chain[-1]]), rounded))
         return tuple(found)
 
     def _change(self, chain: Chain) -> float:
@@ -146,3 +161,8 @@ class _Measurer:
         finally:
             for name, module in before.items():
                 replace_layer(model, name, module)
+
+
+def _joined(pair: tuple[MergeableLayers, MergeableLayers]) -> Chain:
+    (chain,) = chains(pair, [merge.name for merge in pair])
+    return chain
