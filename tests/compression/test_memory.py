@@ -17,6 +17,7 @@ from automl.compression.memory import (
     room,
 )
 from automl.errors import UsageError
+from automl.heap import resident_bytes
 from automl.network.traced_model import TracedModel, trace_network
 
 #: Bytes of a map of one channel.
@@ -74,6 +75,15 @@ def test_a_limit_below_one_image_says_what_is_needed() -> None:
 def test_the_usual_limit_reads_the_usual_rows_and_a_smaller_one_fewer() -> None:
     assert MemoryPlan(plain().trace).cells == 2_000_000_000 // 72 <= CELLS
     assert MemoryPlan(plain().trace, 72_000_000).cells == 1_000_000
+
+
+def test_freed_memory_is_kept_until_much_of_the_limit_is_resident_beyond_the_program() -> None:
+    before, limit = resident_bytes(), 400_000_000
+    plan = MemoryPlan(plain().trace, limit)
+    beyond = plan.full_bytes - before
+    # with less than the program takes, each batch would give back what the next one has anew
+    assert limit / 3 < beyond < 2 * limit / 3
+    assert parts_of(plan, 1).full_bytes == plan.full_bytes
 
 
 def test_a_modules_input_counts_until_it_returns() -> None:

@@ -30,14 +30,16 @@ import torch
 from torch import nn
 
 from automl.errors import UsageError
+from automl.heap import resident_bytes
 from automl.network import Address, Trace
 from automl.options import MEMORY
 from automl.units import format_bytes
 
 Tensor = torch.Tensor
 _BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 3, 72
-#: Of a limit, what may be resident before freed memory is given back.
-_FULL: Final = 2 / 3
+#: Of a limit, what may be resident beyond what was when the plan was made, before freed memory is
+#: given back: a batch and the layer that it comes to take some sixth more until the next look.
+_FULL: Final = 3 / 8
 #: Bytes of a number of an activation.
 _NUMBER: Final = 4
 #: Most numbers of one layer's inputs that are read over all images.
@@ -129,6 +131,7 @@ class MemoryPlan:
         batch: int = 1 << 30,
     ) -> None:
         self.memory, self.scale = memory, scale
+        self._began = resident_bytes()  # the program, the images, the models
         most, self._waiting = _live_bytes(trace)
         peak = max(1, math.ceil(most * scale))
         self.cells = min(cells, memory // _CELLS)
@@ -144,7 +147,7 @@ class MemoryPlan:
     @property
     def full_bytes(self) -> int:
         """What the process may be resident with before it gives freed memory back."""
-        return int(_FULL * self.memory)
+        return self._began + int(_FULL * self.memory)
 
     @property
     def held_bytes(self) -> int:
