@@ -91,6 +91,8 @@ def test_a_batch_at_a_time_leaves_the_same_behind() -> None:
         torch.testing.assert_close(parts.targets[name], target)
         found, expected = parts.moments[name].total, whole.moments[name].total
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    for target in parts.targets.values():  # in one piece, and no larger than what is in it
+        assert target.untyped_storage().nbytes() == target.nbytes
 
 
 def test_narrow_layers_are_read_at_more_places_and_none_at_too_few_or_too_many() -> None:

@@ -39,7 +39,7 @@ Tensor = torch.Tensor
 _BATCH, _HELD, _TARGETS, _MOMENTS, _CELLS = 16, 8, 8, 3, 72
 #: Of a limit, what may be resident beyond what was when the plan was made, before freed memory is
 #: given back: a batch and the layer that it comes to take some sixth more until the next look.
-_FULL: Final = 3 / 8
+_FULL: Final = 1 / 2
 #: Bytes of a number of an activation.
 _NUMBER: Final = 4
 #: Most numbers of one layer's inputs that are read over all images.

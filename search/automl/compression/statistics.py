@@ -7,7 +7,7 @@ and the images go through in batches, so memory grows with neither the resolutio
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -104,6 +104,40 @@ class Excerpt:
         """Of sampled places [images, places] those within the excerpt."""
         chosen = chosen[: self.images]
         return chosen[:, : max(1, self.rows // chosen.shape[0])]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Rows of images that come batch by batch, in a tensor that is there from the first on.
+
+    Kept piece by piece they would lie between what each batch leaves, and no batch would find room
+    where the one before was.
+
+    Attributes:
+        images: How many there will be.
+        last: What the last batch gave.
+    """
+
+    images: int
+    last: Tensor = field(default_factory=lambda: torch.empty(0))
+    _rows: Tensor | None = None
+    _count: int = 0
+
+    def add(self, rows: Tensor, images: int) -> None:
+        """The rows of the next images; each image gives as many."""
+        self.last = rows
+        if not images:
+            return
+        if self._rows is None:
+            each = rows.shape[0] // images
+            self._rows = rows.new_empty((each * self.images, *rows.shape[1:]))
+        self._rows[self._count : self._count + rows.shape[0]] = rows
+        self._count += rows.shape[0]
+
+    @property
+    def rows(self) -> Tensor | None:
+        """Those of all images so far; None where there are none."""
+        return None if self._rows is None else self._rows[: self._count]
 
 
 @dataclass(slots=True)
@@ -243,24 +277,28 @@ class _Collector(ForwardTracer):
         self._by_target: dict[Address, list[str]] = {}
         for name in targets:
             self._by_target.setdefault(aims[name].target, []).append(name)
-        self._parts: dict[str, list[Tensor]] = {name: [] for name in targets}
-        self._places: dict[str, list[Tensor]] = {name: [] for name in targets}
+        self._rows: dict[str, _Gathered] = {}
+        self._places: dict[str, _Gathered] = {}
+        self._aiming = tuple(targets)
         self.targets: dict[str, Tensor] = {}
         self.chosen: dict[str, Tensor] = {}
 
     def walk(self, read: Callable[[slice], Tensor], batches: Sequence[slice]) -> dict[str, Moments]:
         """Run the network over the images; the moments, the targets are kept."""
+        for name in self._aiming:
+            images = min(self._sampling.aimed(name), batches[-1].stop)
+            self._rows[name], self._places[name] = _Gathered(images), _Gathered(images)
         with self.attached():
             for here in batches:
                 self._here = here
                 self.start()
                 self._model(read(here))
-        for name in list(self._parts):
-            parts, places_ = self._parts.pop(name), self._places.pop(name)
-            if parts:  # let go of as they are joined: twice would not fit
-                self.targets[name] = torch.cat(parts)
-            if places_ and name in self._aims:
-                self.chosen[name] = torch.cat(places_)
+        for name, gathered in self._rows.items():
+            rows, places_ = gathered.rows, self._places[name].rows
+            if rows is not None:
+                self.targets[name] = rows
+            if places_ is not None and name in self._aims:
+                self.chosen[name] = places_
         return {name: found for name, found in self._moments.items() if name in self._aims}
 
     def before(self, step: LeafCall, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -279,7 +317,8 @@ class _Collector(ForwardTracer):
         drawn = chosen_places(self._draws[name], images, total, max(ranked, aimed))
         if name in self._places:
             left = max(0, self._sampling.aimed(name) - self._here.start)
-            self._places[name].append(drawn[:left, :aimed].clone())
+            here = drawn[:left, :aimed]
+            self._places[name].add(here, here.shape[0])
         if ranked:
             self._add(name, input_rows(module, args[0], drawn[:, :ranked]))
 
@@ -293,7 +332,7 @@ class _Collector(ForwardTracer):
                 del self._aims[name]  # the sum is not of the operands as they are
                 continue
             module = self._model.get_submodule(name)
-            here = self._places[name][-1]
+            here = self._places[name].last
             if is_transposed(module) or not here.shape[0]:
                 continue
             images = self._here.stop - self._here.start
@@ -302,7 +341,8 @@ class _Collector(ForwardTracer):
                 if here.shape[0] == images
                 else output[: here.shape[0] * self._aims[name].parts]
             )
-            self._parts[name].append(output_rows(read, here, isinstance(module, nn.Linear)))
+            rows = output_rows(read, here, isinstance(module, nn.Linear))
+            self._rows[name].add(rows, here.shape[0])
 
     def _aimed(self, name: str, places: int) -> int:
         """How many of an image's places a layer's targets are kept at."""
