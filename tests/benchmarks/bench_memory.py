@@ -4,7 +4,8 @@ Each row is a process of its own: a ResNet-50 of drawn weights (our own definiti
 folded) or EfficientNet-Lite2 of `efficientnet_lite.py`, on drawn pictures of 8 bits, held as their
 codes; every group ranked as for sixteen counts and cut to half of its channels, one refit. Peak
 resident memory is the kernel's (`getrusage`), of the whole process: interpreter, torch, images and
-models are in it, what a search imports beside is not. Rows are appended to build/memory/rows.jsonl;
+models are in it, what a search imports beside is not. Beside it stands what was had anew from the
+system, page by page (minor faults), in gigabytes. Rows are appended to build/memory/rows.jsonl;
 those that are there are not run again.
 
     python tests/benchmarks/bench_memory.py --images 100 300 1000 --pixels 224
@@ -106,20 +107,24 @@ def measured(network: str, images: int, pixels: int, memory: int, groups: int) -
     inputs = pictures(images, pixels)
     before = peak_megabytes()
     left = room(memory, traced.model, inputs.nbytes, image_bytes(traced.trace))
-    config, stamps = CompressionConfig(memory=left), [time.process_time()]
+    config, stamps, had = CompressionConfig(memory=left), [time.process_time()], [had_anew()]
     compressor = Compressor(traced, inputs, counts, config=config)
     stamps.append(time.process_time())
+    had.append(had_anew())
     statistics = peak_megabytes()
     compressor.make(Policy({name: each[(len(each) - 1) // 2] for name, each in counts.items()}))
     stamps.append(time.process_time())
+    had.append(had_anew())
     return {
         "images": images,
         "pixels": pixels,
         "before_mb": before,
         "statistics_mb": statistics,
         "statistics_s": round(stamps[1] - stamps[0], 1),
+        "statistics_gb": round(had[1] - had[0], 1),
         "refit_mb": peak_megabytes(),
         "refit_s": round(stamps[2] - stamps[1], 1),
+        "refit_gb": round(had[2] - had[1], 1),
     }
 
 
@@ -137,6 +142,11 @@ def pictures(count: int, pixels: int) -> Inputs:
 def peak_megabytes() -> float:
     """Most memory that this process was resident with, in decimal megabytes."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+
+
+def had_anew() -> float:
+    """Gigabytes of pages that this process has had from the system so far, those again too."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt * resource.getpagesize() / 1e9
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -165,14 +175,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asked = (chosen.network, images, pixels, int(chosen.memory), chosen.groups)
         if asked not in done:
             append(dict(zip(KEY, asked, strict=True)))
-    print("| network | images | pixels | before | statistics | | refit | |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| network | images | pixels | before | statistics | | | refit | | |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in stored():
+        walk, refit = anew(row, "statistics"), anew(row, "refit")
         print(
             f"| {row['network']} | {row['images']:,} | {row['pixels']} | {row['before_mb']:.0f} MB"
-            f" | {row['statistics_mb']:.0f} MB | {row['statistics_s']} s"
-            f" | {row['refit_mb']:.0f} MB | {row['refit_s']} s |"
+            f" | {row['statistics_mb']:.0f} MB | {row['statistics_s']} s | {walk}"
+            f" | {row['refit_mb']:.0f} MB | {row['refit_s']} s | {refit} |"
         )
+
+
+def anew(row: dict[str, Any], part: str) -> str:
+    """What a part had from the system; rows from before it was counted do not say."""
+    found = row.get(f"{part}_gb")
+    return "" if found is None else f"{found} GB"
 
 
 def stored() -> list[dict[str, Any]]:
