@@ -16,8 +16,10 @@ from automl.compression import (
     QParams,
     QuantizedModel,
     matrix,
+    measure_sensitivity,
 )
 from automl.cost import CostModel, build_cost_model, operators_of, required_keys
+from automl.errors import InfeasibleError
 from automl.export import onnx_bytes
 from automl.export.agreement import check_quantized
 from automl.export.packed import write_packed
@@ -63,6 +65,56 @@ def test_factors_hold_all_of_it(read: Any) -> None:
             terms = (each.table[tuple(chosen[[*each.scope]])][0] for each in factors)
             sums.append(costs.constant[0] + sum(terms))
         assert np.isclose(min(sums), costs.price(vector[None])[0, 0], rtol=1e-12)
+
+
+def test_a_first_layer_that_keeps_its_bits_is_merged_into_none() -> None:
+    """A last one may be what others become: the one has its bits. The rest is priced as it was."""
+    few = (Bits(4, 4), INT8)
+    free, held = (space_of(chain(), precisions=few, keep_first_last=keep) for keep in (False, True))
+    opened = [[each.variables[i].name for i in each.of_kind("merge")] for each in (free, held)]
+    assert opened == [["a", "b", "body.expand"], ["b", "body.expand"]]
+    policies = [held.decode(vector) for vector in held.random(50, np.random.default_rng(0))]
+    assert {policy.bits[name] for policy in policies for name in ("a", "head")} == {INT8}
+    assert {policy.bits["c"] for policy in policies} == {*few}
+    held = space_of(chain(), round_to=4, keep_first_last=True)
+    vectors = held.random(200, np.random.default_rng(1))
+    expected = [counted(held.decode(vector), chain()) for vector in vectors]
+    costs = costs_of(chain(), held)
+    np.testing.assert_allclose(costs.price(vectors)[:, 0], expected, rtol=1e-12)
+    maker = made("qdq-u8s8")
+    found = measure_sensitivity(
+        maker.database, held, maker.images[:8], rounded=maker.joint, merging=maker.merging
+    )
+    merges = [*held.of_kind("merge")]
+    assert all(found.single[each][0] > 0.0 for each in merges)
+    # without bits to hold there is nothing that merges would change
+    float_only = space_of(chain(), precisions=(), keep_first_last=True)
+    assert len(float_only.of_kind("merge")) == 3
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_search_that_holds_the_first_layer_does_not_merge_it(tmp_path: Path, keep: bool) -> None:
+    """Where it is free, three layers become one; where not, so small a network is refused."""
+    data = Data(labelled(64, 1), labelled(24, 2), None)
+    task = Task(drawn(Chain, 0).eval(), data, agreement, SHAPE, "chain", "random", "agreement")
+    asked = SearchRequest(
+        task=task,
+        target="rpi4-1t",
+        budget=("24%size",),
+        out=tmp_path,
+        precisions=("int8",),
+        choices="bits,merge",
+        trials=1,
+        resolutions=(),
+        keep_first_last=keep,
+    )
+    if keep:
+        with pytest.raises(InfeasibleError, match="no policy of this space"):
+            search(asked)
+        return
+    found = search(asked)
+    assert isinstance(found.model, QuantizedModel)
+    assert "a" not in found.model.weights
 
 
 def test_its_bits_are_those_of_the_last_layer_and_the_others_mean_nothing() -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from automl.cost.grids import Way
 from automl.cost.layer_tables import Builder, Gate, LayerTable, Ways
-from automl.network import Boundary, merged_plans
+from automl.network import Boundary
 from automl.policy import Bits, is_float
 
 Integers = NDArray[np.int64]
@@ -137,10 +137,8 @@ def conversions(builder: Builder) -> Iterator[LayerTable]:
 
 def _readers(builder: Builder) -> dict[str, list[tuple[Choice | None, tuple[Gate, ...]]]]:
     """Per layer that others may be made one with: what tells the bits it reads in, and when."""
-    if not builder.space.of_kind("merge"):
-        return {}
     found: dict[str, list[tuple[Choice | None, tuple[Gate, ...]]]] = {}
-    for each in merged_plans(builder.network):
+    for each in builder.merged:
         first, last = each.chain[0], each.chain[-1]
         alone = (builder.own_choice(first), builder.apart([first]))
         found.setdefault(first, [alone]).append((builder.own_choice(last), builder.made(each)))

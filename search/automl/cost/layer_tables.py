@@ -257,9 +257,8 @@ class Builder:
         """One a layer, in network order; then one for each that others may become."""
         for plan in self.network.plans:
             yield self.table(plan, self.ways(plan))
-        if self.space.of_kind("merge"):
-            for each in merged_plans(self.network):
-                yield self.table(each.plan, self.ways(each.plan), self.made(each))
+        for each in self.merged:
+            yield self.table(each.plan, self.ways(each.plan), self.made(each))
         for position, variable, kind in self._replacing:
             for number, option in enumerate(variable.options[:-1]):
                 chosen = tuple(place == number for place in range(len(variable.options)))
@@ -325,6 +324,12 @@ class Builder:
         """Where none of these merges is made, of those that are open."""
         places = (self.space.positions.get(("merge", name)) for name in merges)
         return tuple((place, _DENSE) for place in places if place is not None)
+
+    @cached_property
+    def merged(self) -> tuple[MergedPlan, ...]:
+        """What may run in the place of layers that become one, by merges that are open."""
+        opened = {self.space.variables[each].name for each in self.space.of_kind("merge")}
+        return tuple(each for each in merged_plans(self.network) if opened.issuperset(each.made))
 
     def made(self, merged: MergedPlan) -> tuple[Gate, ...]:
         """One layer runs where all its merges are made, and none that would make more of it."""

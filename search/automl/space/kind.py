@@ -55,7 +55,8 @@ class SpaceSettings:
         precisions: What a layer may compute in; the finest is the dense one.
         weight_only: Bits that weights may be rounded to by themselves, for their size.
         keep_first_last: Hold the first and the last layer that has bits at 8, or at the finest
-            where 8 bits are not offered.
+            where 8 bits are not offered; neither becomes one with a later layer, whose bits it
+            would have.
         kinds: Names of further kinds that are open.
         forms: Names of forms that layers may take.
         alternatives: Names of alternatives that units may become; () for all, where that kind is

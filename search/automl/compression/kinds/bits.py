@@ -22,11 +22,12 @@ class BitsKind(CompressionKind[Bits]):
         options = _options(settings)
         if len(options) < 2:
             return []
-        owners = (plan.layer.name for plan in network.plans if plan.owner == plan.layer.name != "")
-        layers = list(dict.fromkeys(owners))
         held = next((bits for bits in (Bits(8, 8), Bits(8, 32)) if bits in options), options[-1])
-        ends = {layers[0], layers[-1]} if settings.keep_first_last and layers else set[str]()
-        return [Variable(self.name, name, (held,) if name in ends else options) for name in layers]
+        ends = held_ends(network, settings)
+        return [
+            Variable(self.name, name, (held,) if name in ends else options)
+            for name in _layers(network)
+        ]
 
     def format(self, option: Bits) -> str:
         """Always both: "w8a8"."""
@@ -63,6 +64,19 @@ class BitsKind(CompressionKind[Bits]):
             bench.model,
             bench.passes,
         )
+
+
+def held_ends(network: Network, settings: SpaceSettings) -> frozenset[str]:
+    """The first and the last layer with bits, where they keep theirs whatever is chosen."""
+    layers = _layers(network)
+    held = settings.keep_first_last and layers and len(_options(settings)) > 1
+    return frozenset({layers[0], layers[-1]}) if held else frozenset()
+
+
+def _layers(network: Network) -> Sequence[str]:
+    """Those that have bits of their own, in network order."""
+    owners = (plan.layer.name for plan in network.plans if plan.owner == plan.layer.name != "")
+    return [*dict.fromkeys(owners)]
 
 
 def _options(settings: SpaceSettings) -> tuple[Bits, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automl.compression.kinds.base import DENSE, Bench, CompressionKind, Floats, Measurer
+from automl.compression.kinds.bits import held_ends
 from automl.errors import SpaceError
 from automl.network import Block, Chain, MergeableLayers, Network, chains, rows_of
 from automl.space import Pairwise, Space, SpaceSettings, Variable, bit_options
@@ -35,9 +36,17 @@ class MergeKind(CompressionKind[int]):
     by_part = False
 
     def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:
-        """One for each merge, where the kind is open."""
+        """One for each merge, where the kind is open.
+
+        A first layer that keeps its bits is merged into none: the one would have those of the last.
+        """
         merges = network.merges if self.name in settings.kinds else ()
-        return [Variable(self.name, merge.name, (0, 1)) for merge in merges]
+        held = held_ends(network, settings)
+        return [
+            Variable(self.name, merge.name, (0, 1))
+            for merge in merges
+            if held.isdisjoint(merge.chain[:-1])
+        ]
 
     def format(self, option: int) -> str:
         """As "merged" or "dense"."""
@@ -75,7 +84,8 @@ class _Measurer:
 
     def __init__(self, bench: Bench, merging: Merging, space: Space) -> None:
         self._bench, self._merging, self._space = bench, merging, space
-        rows = rows_of(merging.network.merges)
+        opened = {space.variables[each].name for each in space.of_kind(MergeKind.name)}
+        rows = rows_of([each for each in merging.network.merges if each.name in opened])
         self._merges = {each.name: each for row in rows for each in row}
         #: By what two merges in a row make: both of them.
         self._pairs = {_joined(pair): pair for row in rows for pair in pairwise(row)}
