@@ -15,7 +15,7 @@ from tiny import SHAPE, request, seconds, tiny_network, write_simulator
 from tiny import model as tiny_model
 from torch import Tensor
 
-from automl.compression import FORMS, Compressor, DenseForm, QuantizedModel, StoredPart
+from automl.compression import BLOCKS, FORMS, Compressor, DenseForm, QuantizedModel, StoredPart
 from automl.compression.forms.base import CONVOLUTIONS
 from automl.compression.forms.registry import form_of
 from automl.cost import operators_of, required_keys
@@ -358,3 +358,65 @@ def test_a_kernel_in_integers_alone_is_refused_where_all_is_float(tmp_path: Path
     with pytest.raises(UsageError, match=r"2:4 needs a kernel of its own.*\(fp32\+2:4\)"):
         priced(sparse(target, tmp_path, precisions="float"))
     priced(sparse(target, tmp_path, choices="bits,2:4"))
+
+
+def binaries(folder: Path, *, leave: bool = False, kernel: bool = True) -> Path:
+    """A measured table of the tiny model with binary convolutions beside plain ones.
+
+    Args:
+        folder: Of the file.
+        leave: Whether rows of the unit's binary convolutions are not there.
+        kernel: Whether there are any of that kernel.
+    """
+    network, names = tiny_network(), ("fp32", "fp32+binary")
+    open_kinds = {"kinds": ("alternative",), "alternatives": tuple(BLOCKS.names())}
+    asked = SpaceSettings(resolutions=(), depth=False, **open_kinds)  # type: ignore[arg-type]
+    every = required_keys(network, open_space(network, asked), precisions=Precisions(names))
+    rows = [
+        Row(key, seconds(replace(key, precision="fp32")) * (0.2 if "+" in key.precision else 1.0))
+        for key in every
+        if not ("+" in key.precision and (leave or not kernel))
+    ]
+    assert any("+binary" in key.precision for key in every)
+    rows += [Row(OpKey("conv2d", 64, 64, precision="fp32+binary"), 1e-6)] * kernel
+    header = TableHeader(name="board", device="made", runtime="onnxruntime", precisions=names)
+    LatencyTable.create(folder / "board.jsonl", header, rows)
+    return folder / "board.jsonl"
+
+
+def test_binary_units_are_chosen_by_rows_of_their_kernel(tmp_path: Path) -> None:
+    target = binaries(tmp_path)
+    found = search(sparse(target, tmp_path, "80%", choices="binary"))
+    assert dict(found.policy.policy.further["alternative"]) == {"block.inner": "binary"}
+    keys = operators_of(tiny_network(), found.policy.policy, Precisions(("fp32", "fp32+binary")))
+    assert [key.precision for key in keys].count("fp32+binary") == 1
+    sizes = [
+        module.weight.abs().flatten(1)
+        for module in found.model.modules()
+        if isinstance(module, torch.nn.Conv2d)
+    ]
+    held = [torch.allclose(rows, rows[:, :1].expand_as(rows), rtol=1e-5) for rows in sizes]
+    assert held.count(True) == 1
+
+
+def test_binary_units_are_offered_where_their_kernel_has_rows_and_never_else(
+    tmp_path: Path,
+) -> None:
+    def offered(target: Path, choices: str) -> set[object]:
+        network = priced(sparse(target, tmp_path, choices=choices))
+        some = map(network.space.variables.__getitem__, network.space.of_kind("alternative"))
+        return {option for variable in some for option in variable.options}
+
+    none, some, all_rows = (tmp_path / name for name in ("none", "some", "all"))
+    for folder in (none, some, all_rows):
+        folder.mkdir()
+    target = binaries(none, kernel=False)
+    assert offered(target, "alternative") >= {"half-width"}
+    assert "binary" not in offered(target, "alternative")
+    with pytest.raises(UsageError, match=r"binary needs a kernel of its own.*\(fp32\+binary\)"):
+        priced(sparse(target, tmp_path, choices="half-width,binary"))
+    assert "binary" in offered(binaries(all_rows), "half-width,binary")
+    target = binaries(some, leave=True)
+    network = priced(sparse(target, tmp_path, choices="half-width,binary"))
+    assert any("cannot price binary of block.inner:" in note for note in network.notes)
+    assert "binary" not in offered(target, "half-width,binary")

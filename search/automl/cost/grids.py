@@ -65,11 +65,13 @@ class Way:
         precision: As the table writes it; "quantize" or "dequantize" of a conversion.
         lower: What it runs as; None for itself.
         floats: The precision of what has no integer kernel among that.
+        special: The kernel of a layer that runs as itself; "" for the plain one.
     """
 
     precision: str
     lower: Lowered | None = None
     floats: str = "fp32"
+    special: str = ""
 
     @property
     def takes_arrays(self) -> bool:
@@ -92,8 +94,8 @@ class Way:
         return op_key(layer, with_kernel(self.precision if integer else self.floats, kernel))
 
     def kernel(self, layer: Layer) -> Any:
-        """As `Lowered.kernel`; the plain one of a layer that runs as itself."""
-        return "" if self.lower is None else self.lower.kernel(layer)
+        """As `Lowered.kernel`; of a layer that runs as itself its own."""
+        return self.special if self.lower is None else self.lower.kernel(layer)
 
 
 def runs_on_integers(layer: Layer) -> bool:

@@ -379,7 +379,8 @@ class Builder:
         form, lowerings = self._lowerings.get(plan.layer.name, (None, (None,)))
         if form is not None:
             choosers = ((form, len(lowerings)), *choosers)
-        ways = [Way(name, lower, dense) for lower, name in product(lowerings, names)]
+        own = plan.kernel
+        ways = [Way(name, lower, dense, own) for lower, name in product(lowerings, names)]
         priced = tuple(dict.fromkeys(ways))
         bits = options * len(lowerings)
         return Ways(priced, tuple(map(priced.index, ways)), bits, choosers)

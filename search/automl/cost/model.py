@@ -194,6 +194,8 @@ def unpriced_options(
 ) -> Mapping[str, frozenset[Hashable]]:
     """Per layer, what it could run as that has no price at some of the widths and sizes it can be.
 
+    Of what can run in the place of layers: by its name, the special kernel.
+
     Args:
         network: What was traced.
         space: The choices.
@@ -202,7 +204,9 @@ def unpriced_options(
         counts: As for `required_keys`.
     """
     tables, _, _ = _tables(Builder(network, space, precisions, counts), timed=True)
-    lowered = [table for table in tables if any(way.lower for way in table.ways.priced)]
+    lowered = [
+        table for table in tables if any(way.lower or way.special for way in table.ways.priced)
+    ]
     keys = _keys(lowered)
     unknown = dict(zip(keys, (~_known(pricer.lookup(keys))).tolist(), strict=True))
     found = defaultdict[str, set[Hashable]](set)
@@ -213,6 +217,8 @@ def unpriced_options(
         for way in np.unique(operators.entry[lost] // entries % len(ways)).tolist():
             if (lower := ways[way].lower) is not None:
                 found[table.plan.layer.name].add(lower.option)
+            elif special := ways[way].special:
+                found[table.plan.layer.name].add(special)
     return {layer: frozenset(options) for layer, options in found.items()}
 
 

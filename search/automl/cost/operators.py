@@ -92,7 +92,7 @@ class _Made:
         bits = self._written_in(plan.owner, plan.block)
         layer = plan.at(self._channels, self._resolution)
         name = self.precisions.name_of(bits) if runs_on_integers(plan.layer) else dense
-        way = Way(name, self._lowerings.get(plan.layer.name), dense)
+        way = Way(name, self._lowerings.get(plan.layer.name), dense, plan.kernel)
         yield from map(way.key, way.operators(layer))
 
     def conversions(self) -> Iterator[OpKey]:

@@ -258,6 +258,7 @@ class LayerPlan:
             be chosen), "" where it always computes in float.
         held: Parameters that are counted with it; None for the usual ones of its operator.
         heads: Of a product in heads that can be cut: the width that its `groups` are.
+        kernel: The special kernel that it runs by; "" for the plain one.
     """
 
     layer: Layer
@@ -270,6 +271,7 @@ class LayerPlan:
     owner: str = ""
     held: Parameters | None = None
     heads: Width | None = None
+    kernel: str = ""
 
     @property
     def parameters(self) -> Parameters:

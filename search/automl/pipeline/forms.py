@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from automl.compression import DenseForm, form_of, saves_bytes_alone
+from automl.compression import BLOCKS, DenseForm, block_form, form_of, saves_bytes_alone
 from automl.cost import named, unpriced_options
 from automl.errors import UsageError
 from automl.latency import LatencyTable, OpKey, Pricer, Timings, op_key
@@ -175,6 +175,36 @@ def _size_notes(names: Sequence[str], limited: Collection[str]) -> Iterator[str]
         )
 
 
+def offered_alternatives(opened: Opened, target: str, table: LatencyTable) -> tuple[str, ...]:
+    """Names of what units may become: of all those that the target has rows of the kernels of.
+
+    Args:
+        opened: What is asked for.
+        target: Its name, for messages.
+        table: Its prices.
+
+    Raises:
+        UsageError: One that was named needs a kernel which the target has no rows of.
+    """
+    if "alternative" not in opened.kinds:
+        return ()
+    priced, dense = priced_names(table), precisions_of(table.header).dense
+    kernels = {name: block_form(name).kernel for name in opened.alternatives or BLOCKS.names()}
+    lacking = {
+        name: with_kernel(dense, kernel)
+        for name, kernel in kernels.items()
+        if kernel and with_kernel(dense, kernel) not in priced
+    }
+    for name in opened.alternatives:
+        if name in lacking:
+            raise UsageError(
+                f"{name} needs a kernel of its own, and {target} has no rows of one"
+                f" ({lacking[name]}): what it takes there is not known",
+                options=("choices",),
+            )
+    return tuple(name for name in kernels if name not in lacking)
+
+
 def knows_shapes(table: LatencyTable) -> bool:
     """Whether a table has prices for shapes that it has no rows of; a simulator's has not."""
     return table.header.unit == "seconds" or table.header.coefficients is not None
@@ -203,13 +233,34 @@ def open_priced(
         SpaceError: As `open_space`.
     """
     space = open_space(network, settings)
-    if not space.of_kind("form"):
+    if not (space.of_kind("form") or space.of_kind("alternative")):
         return space, ()
     refused = unpriced_options(network, space, pricer, precisions=precisions, counts=counts)
     if not refused:
         return space, ()
     notes = refused_notes(space, refused, target)
-    return open_space(network, replace(settings, refused=refused)), notes
+    left = open_space(network, replace(settings, refused=refused))
+    return left, (*notes, *_units_notes(space, left, target))
+
+
+def _units_notes(before: Space, left: Space, target: str) -> Iterator[str]:
+    """What to say of alternatives of units that have no price."""
+    lost, stay = _units(before), _units(left)
+    for name, units in lost.items():
+        if gone := [unit for unit in units if unit not in stay[name]]:
+            yield (
+                f"{target} cannot price {name} of {named(gone)}: what has no price there is not"
+                " offered"
+            )
+
+
+def _units(space: Space) -> defaultdict[str, list[str]]:
+    """Per alternative the units that it is offered to."""
+    found = defaultdict[str, list[str]](list)
+    for variable in map(space.variables.__getitem__, space.of_kind("alternative")):
+        for option in variable.options[:-1]:
+            found[str(option)].append(variable.name)
+    return found
 
 
 def refused_notes(

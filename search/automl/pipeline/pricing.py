@@ -34,6 +34,7 @@ from automl.pipeline.forms import (
     PlainElsewhere,
     check_forms,
     knows_shapes,
+    offered_alternatives,
     open_priced,
     opened_notes,
     paying,
@@ -225,7 +226,7 @@ def _space(
         keep_first_last=bits.keep_first_last,
         kinds=opened.kinds,
         forms=opened.forms,
-        alternatives=opened.alternatives,
+        alternatives=offered_alternatives(opened, options.target, table),
         offered=_offered(table, options, bits, here=device is not None),
     )
     pricer = search_pricer(table, options, here=device is not None)

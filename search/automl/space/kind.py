@@ -59,8 +59,8 @@ class SpaceSettings:
             would have.
         kinds: Names of further kinds that are open.
         forms: Names of forms that layers may take.
-        alternatives: Names of alternatives that units may become; () for all, where that kind is
-            open.
+        alternatives: Names of alternatives that units may become; () for all without a special
+            kernel, where that kind is open.
         offered: Which of their parameters are offered; None for all.
         refused: Per layer, forms with their parameters that are not: what has no price there.
     """

@@ -58,10 +58,13 @@ class BlockForm(ABC):
     Attributes:
         name: As policies and the registry write it.
         opens_gates: Whether nothing runs in its place, and the gate that the unit is of goes.
+        kernel: The special kernel that some of its convolutions run by ("binary": rows of
+            "fp32+binary"); it is offered where a table has such. "" for plain ones.
     """
 
     name: ClassVar[str]
     opens_gates: ClassVar[bool] = False
+    kernel: ClassVar[str] = ""
 
     @abstractmethod
     def stages(self, unit: BlockUnit) -> tuple[Stage, ...]:
@@ -90,6 +93,10 @@ class BlockForm(ABC):
             with torch.no_grad():
                 own.copy_(bias)
 
+    def hold(self, built: Built) -> None:
+        """Put parametrizations on weights that are not free while they are trained, if any are."""
+        return
+
 
 #: What a convolution reads and writes: (channels in, channels out).
 Widths = tuple[Width, Width]
@@ -105,6 +112,7 @@ def convolution(
     sizes: Sizes,
     *,
     deep: bool = False,
+    kernel: str = "",
 ) -> LayerPlan:
     """A convolution of a stage, with biases.
 
@@ -115,6 +123,7 @@ def convolution(
         window: Its kernel, stride, padding and dilation.
         sizes: Of its maps.
         deep: Whether each channel is read by itself.
+        kernel: The special one that it runs by; "" for the plain one.
     """
     known = {unit.last.outputs: unit.last.layer.out_channels}
     known[unit.first.inputs] = unit.first.layer.in_channels
@@ -134,7 +143,7 @@ def convolution(
         batch=unit.first.layer.batch,
     )
     scales = deep and bool(widths[0].groups)
-    return LayerPlan(layer, *widths, sizes, unit.block, scales_groups=scales)
+    return LayerPlan(layer, *widths, sizes, unit.block, scales_groups=scales, kernel=kernel)
 
 
 def square(kernel: Extent, stride: Extent = (1, 1)) -> Window:

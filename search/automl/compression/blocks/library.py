@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from automl.compression.blocks.building import Built, build, put
 from automl.compression.blocks.gates import gate_factors, take_up
@@ -81,7 +82,7 @@ class Library:
         left = [each for each in left if not self._read(*each)]
         if not left:
             return
-        pupils = [_Pupil(self._begun(*each), each[0]) for each in left]
+        pupils = [_Pupil(self._begun(*each), *each) for each in left]
         reading = _Reading(self._traced.model, [unit for unit, _ in left])
         generator = torch.Generator().manual_seed(self._seed)
         order: list[int] = []
@@ -216,10 +217,12 @@ class _Pupil:
     Args:
         built: Changed in place.
         unit: Whose place it takes.
+        form: What it is.
     """
 
-    def __init__(self, built: Built, unit: BlockUnit) -> None:
+    def __init__(self, built: Built, unit: BlockUnit, form: str) -> None:
         self._built, self._unit = built, unit
+        block_form(form).hold(built)
         values = [*built.body.parameters(), *built.last.parameters()]
         self._optimiser = torch.optim.Adam([each.requires_grad_(True) for each in values], RATE)
         self._scale = 0.0
@@ -236,7 +239,10 @@ class _Pupil:
         self._optimiser.step()
 
     def taught(self) -> Built:
-        """As it is now, without gradients."""
+        """As it is now, without gradients; weights that were held are numbers by themselves."""
+        for module in self._built.convolutions:
+            if parametrize.is_parametrized(module):
+                parametrize.remove_parametrizations(module, "weight")
         for module in (self._built.body, self._built.last):
             module.requires_grad_(False)
             for value in module.parameters():

@@ -40,6 +40,13 @@ BLOCKS: Final = Registry[BlockForm](
             "A unit with half of its inner channels, distilled.",
         ),
         _entry(
+            "binary",
+            "binary:Binary",
+            "Rastegari et al., XNOR-Net, 2016",
+            "A unit with binary weights but in its last convolution, distilled; on targets with\n"
+            "rows of their kernel.",
+        ),
+        _entry(
             "se-gone",
             "se_gone:SeGone",
             "Hu et al., Squeeze-and-Excitation, 2018; Tan et al., MnasNet, 2019",

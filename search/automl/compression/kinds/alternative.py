@@ -29,13 +29,21 @@ class AlternativeKind(CompressionKind[str]):
     replaces = True
 
     def variables(self, network: Network, settings: SpaceSettings) -> Sequence[Variable]:
-        """One for each unit that can become something, where the kind is open."""
+        """One for each unit that can become something, where the kind is open.
+
+        Those with a special kernel are open where they are named.
+        """
         if self.name not in settings.kinds:
             return []
-        names = settings.alternatives or BLOCKS.names()
+        plain = [name for name in BLOCKS.names() if not block_form(name).kernel]
+        names = settings.alternatives or plain
         found = []
         for unit in units_of(network):
-            forms = tuple(name for name in BLOCKS.names() if name in names and _can(name, unit))
+            forms = tuple(
+                name
+                for name in BLOCKS.names()
+                if name in names and _can(name, unit) and not _refused(name, unit, settings)
+            )
             if forms:
                 found.append(Variable(self.name, unit.name, (*forms, DENSE)))
         return found
@@ -105,6 +113,12 @@ def _in_place(bench: Bench, name: str, option: str) -> Iterator[Tensor]:
         yield bench.images
     finally:
         undo()
+
+
+def _refused(name: str, unit: BlockUnit, settings: SpaceSettings) -> bool:
+    """Whether a convolution of it needs a kernel that has no price there."""
+    plans = (plan for stage in block_form(name).stages(unit) for plan in stage.plans)
+    return any(plan.kernel in settings.refused.get(plan.layer.name, ()) for plan in plans)
 
 
 def _can(name: str, unit: BlockUnit) -> bool:
