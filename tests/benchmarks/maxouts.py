@@ -73,6 +73,42 @@ class MaxoutMaps(nn.Module):
         return scores
 
 
+class KeptDimension(MaxoutMaps):
+    """The same, whose maximum keeps its dimension.
+
+    Args:
+        taken: How that is left: "squeeze", "flatten", "view" or "select".
+    """
+
+    def __init__(self, taken: str, *, units_first: bool = True) -> None:
+        super().__init__(units_first=units_first)
+        self.taken = taken
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Of each unit's pieces."""
+        images, channels, height, width = values.shape
+        at = 2 if self.units_first else 1
+        units, shape = channels // 4, (images, channels // 4, height, width)
+        split = (units, 4) if self.units_first else (4, units)
+        found = values.view(images, *split, height, width).max(at, keepdim=True)[0]
+        if self.taken == "squeeze":
+            return found.squeeze(at)
+        if self.taken == "flatten":
+            return found.flatten(1, 2)
+        return found.view(shape) if self.taken == "view" else found.select(at, 0)
+
+
+class BelowTheLargest(MaxoutMaps):
+    """Whose pieces are read again, less the largest of them."""
+
+    def largest(self, values: Tensor) -> Tensor:
+        """The logarithm of the sum of each unit's exponentials, as it is computed safely."""
+        images, channels, height, width = values.shape
+        pieces = values.view(images, channels // 4, 4, height, width)
+        largest = pieces.amax(2, keepdim=True)
+        return (pieces - largest).exp().sum(2).log() + largest.squeeze(2)
+
+
 class Halves(nn.Module):
     """The larger of two halves, as LightCNN has it."""
 

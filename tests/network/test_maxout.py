@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from maxouts import Halves, Maxout, MaxoutMaps, ReadTwice
+from maxouts import BelowTheLargest, Halves, KeptDimension, Maxout, MaxoutMaps, ReadTwice
 
 from automl.network import (
     PieceOrders,
@@ -48,6 +48,31 @@ def test_what_is_cut_computes_the_largest_of_what_stays(layout: str) -> None:
     second = torch.nn.functional.linear(units, model.two.weight[:, kept["one"]], model.two.bias)
     expected = model.three(model.laid_out(second).amax(2))
     torch.testing.assert_close(small(inputs), expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("taken", ["squeeze", "flatten", "view", "select"])
+def test_a_maximum_that_keeps_its_dimension_is_cut_as_others_are(taken: str, first: bool) -> None:
+    model = KeptDimension(taken, units_first=first).eval()
+    traced = trace_network(model, (1, 3, 8, 8))
+    found = {group.name: (group.channels, group.units) for group in traced.network.groups}
+    assert found == {"one": (6, 0), "one#2": (4, 6), "two": (6, 0), "two#2": (4, 6)}
+    kept = {"one": torch.tensor([0, 2, 5]), "one#2": torch.tensor([1, 3])}
+    small = smaller(traced.model, traced.network.groups, kept)
+    inputs = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    written = model.norm(model.one(inputs))
+    pieces = written.unflatten(1, (6, 4) if first else (4, 6))
+    pieces = pieces if first else pieces.transpose(1, 2)
+    units = pieces[:, kept["one"]][:, :, kept["one#2"]].amax(2)
+    weight, bias = model.two.weight[:, kept["one"]], model.two.bias
+    second = torch.nn.functional.conv2d(units, weight, bias, padding=1)
+    expected = model.three(model.largest(second).mean((2, 3)))
+    torch.testing.assert_close(small(inputs), expected)
+
+
+def test_pieces_that_are_read_again_less_the_largest_of_them_stay() -> None:
+    network = trace_network(BelowTheLargest().eval(), (1, 3, 8, 8)).network
+    assert not [group for group in network.groups if group.units]
 
 
 def test_the_larger_of_two_halves_loses_the_same_channel_of_both() -> None:

@@ -139,11 +139,13 @@ class Statistics:
         dims = [dim % labels.dim() for dim in ([dims] if isinstance(dims, int) else dims)]
         mixed = [dim for dim in dims if dim in varying(labels)]
         results = output if isinstance(output, tuple) else (output,)
-        if step.op in _MAXIMA and len(dims) == 1 and results[0].dim() < labels.dim():
+        line, kept = self._line(labels, mixed), results[0].dim() == labels.dim()
+        # with its dimension kept, one over places of heads is a statistic that meets them again
+        if step.op in _MAXIMA and len(dims) == 1 and not (kept and line is not None):
             units = self._maximum(step, labels, mixed)
             if units is not None:
+                units = compact(units if kept else units.squeeze(dims[0]))
                 return tuple(units for _ in results) if isinstance(output, tuple) else units
-        line = self._line(labels, mixed)
         if line is None:
             return None
         self._bind(step, mixed[0], line)
@@ -155,7 +157,7 @@ class Statistics:
         return tuple(found for _ in results) if isinstance(output, tuple) else found
 
     def _maximum(self, step: LeafCall, labels: Tensor, mixed: list[int]) -> Tensor | None:
-        """Labels of the units whose pieces lie along the one dimension that is mixed."""
+        """Labels of the units whose pieces lie along the one mixed dimension, of extent 1."""
         found = varying(labels)
         if len(found) != 2 or len(mixed) != 1:
             return None
@@ -170,10 +172,9 @@ class Statistics:
             Maximum(step.address, step.address[0], side, cells, units, pieces, largest)
         )
         shape = [extent if dim == units else 1 for dim, extent in enumerate(labels.shape)]
-        wide = grid.rows.view(shape).expand(
+        return grid.rows.view(shape).expand(
             [*labels.shape[:pieces], 1, *labels.shape[pieces + 1 :]]
         )
-        return compact(wide.squeeze(pieces))
 
     def _line(self, labels: Tensor, mixed: list[int]) -> Tensor | None:
         """Labels along the one dimension that is mixed: channels, or places within all heads."""
