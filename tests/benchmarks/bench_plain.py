@@ -64,19 +64,31 @@ def loaders() -> tuple[Loader, Loader, Loader]:
     )
 
 
-def search(network: str, target: str, budget: str, seed: int, flags: list[str]) -> dict[str, float]:
-    """What one command printed, with its seconds and gigabytes."""
-    with tempfile.TemporaryDirectory() as folder:
+def search(
+    network: str,
+    target: str,
+    budget: str,
+    seed: int,
+    flags: list[str],
+    program: tuple[str, ...] = ("-m", "automl"),
+    out: Path | None = None,
+) -> dict[str, float]:
+    """What one command printed, with its seconds and gigabytes.
+
+    Its run folder is `out`, or thrown away; the program is what this interpreter runs.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder = str(out or made)
         here = Path(__file__).resolve()
         words = [
             *("--model", f"{here}:{network}", "--data", f"{here}:loaders", "--target", target),
             *("--budget", budget, "--seed", str(seed), "--out", folder, "--json", *flags),
         ]
-        start, written = time.monotonic(), Path(folder).with_suffix(".json")
-        with written.open("wb") as out:
+        start, written = time.monotonic(), Path(made).with_suffix(".json")
+        with written.open("wb") as printed:
             process = subprocess.Popen(
-                [sys.executable, "-m", "automl", "search", *words],
-                stdout=out,
+                [sys.executable, *program, "search", *words],
+                stdout=printed,
                 env=os.environ | {SEED: str(seed), "PYTHONPATH": os.pathsep.join(sys.path)},
             )
             _, status, used = os.wait4(process.pid, 0)
