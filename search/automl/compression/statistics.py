@@ -7,7 +7,7 @@ and the images go through in batches, so memory grows with neither the resolutio
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -115,17 +115,14 @@ class _Gathered:
 
     Attributes:
         images: How many there will be.
-        last: What the last batch gave.
     """
 
     images: int
-    last: Tensor = field(default_factory=lambda: torch.empty(0))
     _rows: Tensor | None = None
     _count: int = 0
 
     def add(self, rows: Tensor, images: int) -> None:
         """The rows of the next images; each image gives as many."""
-        self.last = rows
         if not images:
             return
         if self._rows is None:
@@ -279,6 +276,8 @@ class _Collector(ForwardTracer):
             self._by_target.setdefault(aims[name].target, []).append(name)
         self._rows: dict[str, _Gathered] = {}
         self._places: dict[str, _Gathered] = {}
+        #: Places of the images that go through now.
+        self._here_places: dict[str, Tensor] = {}
         self._aiming = tuple(targets)
         self.targets: dict[str, Tensor] = {}
         self.chosen: dict[str, Tensor] = {}
@@ -317,7 +316,7 @@ class _Collector(ForwardTracer):
         drawn = chosen_places(self._draws[name], images, total, max(ranked, aimed))
         if name in self._places:
             left = max(0, self._sampling.aimed(name) - self._here.start)
-            here = drawn[:left, :aimed]
+            here = self._here_places[name] = drawn[:left, :aimed]
             self._places[name].add(here, here.shape[0])
         if ranked:
             self._add(name, input_rows(module, args[0], drawn[:, :ranked]))
@@ -332,7 +331,7 @@ class _Collector(ForwardTracer):
                 del self._aims[name]  # the sum is not of the operands as they are
                 continue
             module = self._model.get_submodule(name)
-            here = self._places[name].last
+            here = self._here_places.pop(name)
             if is_transposed(module) or not here.shape[0]:
                 continue
             images = self._here.stop - self._here.start

@@ -20,8 +20,7 @@ class Centripetal(Hook):
     Filters of a cluster share one gradient, their mean, and what is between them shrinks; when it
     is gone, one of them stays and its readers' weights are the sums. Differs: clusters are balls
     around filters that are farthest from each other with norms folded, over all layers that write a
-    channel; what is
-    between them shrinks by the same length each step and is gone at `until`.
+    channel; what is between them shrinks by the same length each step and is gone at `until`.
 
     Args:
         share: Of each group's channels that are merged away.

@@ -23,8 +23,8 @@ class FreezeProgressive(WatchingHook):
     In four parts of the training 50, 75, 87.5 and 100 % of each layer's weights, the largest first,
     are rounded to zero and powers of two and stay; the others go on learning. Differs: parts of
     equal length within one schedule of the rate; which are the largest goes by magnitudes with
-    norms folded. Where norms are folded into a layer afterwards,
-    what is delivered is such a power times one number a filter.
+    norms folded. Where norms are folded into a layer afterwards, what is delivered is such a power
+    times one number a filter.
 
     Args:
         bits: Of the powers of two: 5 are zero, and eight sizes with a sign.
