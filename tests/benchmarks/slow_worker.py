@@ -12,11 +12,10 @@ from typing import Any
 
 import automl.profiling
 
-TIMES = float(os.environ["AUTOML_SLOW_TIMES"])
-
 
 def main() -> None:
     """The worker as it is, but that each run sleeps, and says that it took as long."""
+    times = float(os.environ["AUTOML_SLOW_TIMES"])
     folder = str(Path(automl.profiling.__file__).parent)
     sys.path.insert(0, folder)
     worker: Any = importlib.import_module("worker")
@@ -29,8 +28,8 @@ def main() -> None:
             found = []
             for _ in range(repeats):
                 found.append(timed(1))
-                time.sleep(found[-1] * (TIMES - 1))
-            return min(found) * TIMES
+                time.sleep(found[-1] * (times - 1))
+            return min(found) * times
 
         return run
 
