@@ -47,6 +47,39 @@ class Maxout(nn.Module):
         return scores
 
 
+class KeptFeatures(Maxout):
+    """The same, whose maximum keeps its dimension.
+
+    Args:
+        taken: How that is left: "squeeze", "flatten", "view" or "select".
+    """
+
+    def __init__(self, taken: str, *, units_first: bool = True) -> None:
+        super().__init__(layout="units" if units_first else "pieces")
+        self.taken = taken
+
+    def largest(self, values: Tensor) -> Tensor:
+        """Of each unit's pieces."""
+        at = 2 if self.layout == "units" else 1
+        split = (self.units, self.pieces) if at == 2 else (self.pieces, self.units)
+        found = values.view(-1, *split).max(at, keepdim=True)[0]
+        if self.taken == "squeeze":
+            return found.squeeze(at)
+        if self.taken == "flatten":
+            return found.flatten(1)
+        return found.view(-1, self.units) if self.taken == "view" else found.select(at, 0)
+
+
+class FeaturesBelow(Maxout):
+    """Whose pieces are read again, less the largest of them."""
+
+    def largest(self, values: Tensor) -> Tensor:
+        """The logarithm of the sum of each unit's exponentials, as it is computed safely."""
+        pieces = values.view(-1, self.units, self.pieces)
+        largest = pieces.amax(2, keepdim=True)
+        return (pieces - largest).exp().sum(2).log() + largest.squeeze(2)
+
+
 class MaxoutMaps(nn.Module):
     """Maxout units of maps, whose number is asked for."""
 

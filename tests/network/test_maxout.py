@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from maxouts import BelowTheLargest, Halves, KeptDimension, Maxout, MaxoutMaps, ReadTwice
+from maxouts import (
+    BelowTheLargest,
+    FeaturesBelow,
+    Halves,
+    KeptDimension,
+    KeptFeatures,
+    Maxout,
+    MaxoutMaps,
+    ReadTwice,
+)
 
 from automl.network import (
     PieceOrders,
@@ -68,6 +77,26 @@ def test_a_maximum_that_keeps_its_dimension_is_cut_as_others_are(taken: str, fir
     second = torch.nn.functional.conv2d(units, weight, bias, padding=1)
     expected = model.three(model.largest(second).mean((2, 3)))
     torch.testing.assert_close(small(inputs), expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("taken", ["squeeze", "flatten", "view", "select"])
+def test_so_is_one_of_features(taken: str, first: bool) -> None:
+    model = KeptFeatures(taken, units_first=first).eval()
+    traced = trace_network(model, (1, 8))
+    found = {group.name: (group.channels, group.units) for group in traced.network.groups}
+    assert found == {"one": (6, 0), "one#2": (4, 6), "two": (6, 0), "two#2": (4, 6)}
+    kept = {"one": torch.tensor([0, 2, 5]), "one#2": torch.tensor([1, 3])}
+    small = smaller(traced.model, traced.network.groups, kept)
+    inputs = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    units = model.laid_out(model.one(inputs))[:, kept["one"]][:, :, kept["one#2"]].amax(2)
+    second = torch.nn.functional.linear(units, model.two.weight[:, kept["one"]], model.two.bias)
+    torch.testing.assert_close(small(inputs), model.three(model.laid_out(second).amax(2)))
+
+
+def test_features_that_are_read_again_less_the_largest_of_them_stay() -> None:
+    network = trace_network(FeaturesBelow().eval(), (1, 8)).network
+    assert not [group for group in network.groups if group.units]
 
 
 def test_pieces_that_are_read_again_less_the_largest_of_them_stay() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -97,12 +97,18 @@ class Statistics:
         heads: Of the pass.
         bindings: Labels along sides, which are added: (module, side) -> labels.
         maxima: Those over the pieces of maxout units, which are added.
+        squeezed: Those that keep a dimension which is then taken away.
     """
 
     def __init__(
-        self, heads: Heads, bindings: dict[tuple[str, str], Tensor], maxima: list[Maximum]
+        self,
+        heads: Heads,
+        bindings: dict[tuple[str, str], Tensor],
+        maxima: list[Maximum],
+        squeezed: Collection[Address],
     ) -> None:
         self._heads, self._bindings, self._maxima = heads, bindings, maxima
+        self._squeezed = squeezed
         self._counts: Counter[str] = Counter()
         self._spread: set[int] = set()
 
@@ -141,7 +147,8 @@ class Statistics:
         results = output if isinstance(output, tuple) else (output,)
         line, kept = self._line(labels, mixed), results[0].dim() == labels.dim()
         # with its dimension kept, one over places of heads is a statistic that meets them again
-        if step.op in _MAXIMA and len(dims) == 1 and not (kept and line is not None):
+        again = kept and line is not None and step.address not in self._squeezed
+        if step.op in _MAXIMA and len(dims) == 1 and not again:
             units = self._maximum(step, labels, mixed)
             if units is not None:
                 units = compact(units if kept else units.squeeze(dims[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from automl.network.labels import (
     INPUT,
     OUTPUT,
     STEPS,
+    VIEWS,
     WRITTEN,
     Rules,
     constant,
@@ -53,10 +55,10 @@ def record(model: nn.Module, inputs: Tensor, *, labelled: bool = True) -> Trace:
 
     Without `labelled` only operations and shapes are recorded, and every label is `NONE`.
     """
-    unread = _unread(record(model, inputs, labelled=False)) if labelled else frozenset()
+    seen = record(model, inputs, labelled=False) if labelled else None
     if labelled:
         forget(model)
-    recorder = _Recorder(model, inputs, labelled, unread)
+    recorder = _Recorder(model, inputs, seen)
     with recorder.attached():
         recorder.renew()
         with SizeCalls(recorder.size_called):
@@ -70,20 +72,52 @@ def _unread(trace: Trace) -> frozenset[Address]:
     return frozenset(call.step.address for call in trace.calls) - read
 
 
+def _squeezed(trace: Trace) -> frozenset[Address]:
+    """Reductions that keep a dimension which all that reads them takes away: they meet nothing."""
+    readers: dict[int, list[Call]] = {}
+    for call in trace.calls:
+        for value in call.inputs:
+            readers.setdefault(value, []).append(call)
+    found = []
+    for call in trace.calls:
+        read = [each for value in call.outputs for each in readers.get(value, [])]
+        shown = not {*call.outputs}.isdisjoint(trace.output)
+        if read and not shown and all(_takes_away(each, call.arguments[1:2]) for each in read):
+            found.append(call.step.address)
+    return frozenset(found)
+
+
+def _takes_away(call: Call, reduced: tuple[Any, ...]) -> bool:
+    """Whether what is read loses a dimension, by a view or by the name that a reduction has it."""
+    given = call.in_shapes[0]
+    if call.step.op in VIEWS:
+        return len(call.out_shapes[0]) < len(given)
+    named = [tree_leaves(each) for each in (call.arguments[1:2], reduced)]
+    if call.step.op not in ("squeeze", "select") or not all(
+        isinstance(dim, int) for dim in chain(*named)
+    ):
+        return False
+    one, other = ([dim % len(given) for dim in dims] for dims in named)
+    return one == other
+
+
 class _Recorder(ForwardTracer):
-    def __init__(
-        self, model: nn.Module, inputs: Tensor, labelled: bool, unread: frozenset[Address]
-    ) -> None:
+    """Records a pass; with labels where one without was recorded before (`seen`)."""
+
+    def __init__(self, model: nn.Module, inputs: Tensor, seen: Trace | None) -> None:
         super().__init__(model)
-        self._unread = unread
+        self._unread = frozenset() if seen is None else _unread(seen)
         self._weights = WeightsRead(model)
         self.trace = Trace(tied=tied_layers(model), asides=self._weights.asides)
-        self._labelled = labelled
+        self._labelled = seen is not None
         self._rules = Rules(self.trace.union, self.trace.heads)
         self._layers = LayerRules(self.trace.heads, self.trace.bindings, self.trace.tied)
         self._constants = Constants(model, self.trace.heads)
         self._sized: dict[int, Tensor] = {}  # by size call: what constants alone made
-        self._statistics = Statistics(self.trace.heads, self.trace.bindings, self.trace.maxima)
+        squeezed = frozenset() if seen is None else _squeezed(seen)
+        self._statistics = Statistics(
+            self.trace.heads, self.trace.bindings, self.trace.maxima, squeezed
+        )
         self._ids: dict[int, int] = {}
         self._labels: dict[int, Tensor] = {}
         self._dims: dict[int, Dims] = {}
