@@ -188,7 +188,12 @@ def norm_moments(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, NormM
     return found
 
 
-def match_norms(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -> int:
+def match_norms(
+    model: nn.Module,
+    dense: nn.Module,
+    batches: Iterable[Tensor],
+    student: nn.Module | None = None,
+) -> int:
     """Have norms write what the dense network's write in mean and variance, in place.
 
     Norms of other widths than the dense network's keep what they scale to; see `adapt_norms`.
@@ -197,11 +202,12 @@ def match_norms(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
         model: From `with_norms`.
         dense: The traced model that it was made of.
         batches: Inputs of both, [images, ...] each; read twice.
+        student: What runs the model with weights that it makes; None where it runs itself.
 
     Returns:
         How many norms were matched.
     """
-    return adapt_norms(model, norm_moments(dense, batches), batches)
+    return adapt_norms(model, norm_moments(dense, batches), batches, student=student)
 
 
 @torch.no_grad()
@@ -210,6 +216,7 @@ def adapt_norms(
     wanted: Mapping[str, NormMoments],
     batches: Iterable[Tensor],
     kept: Mapping[str, Tensor] = MappingProxyType({}),
+    student: nn.Module | None = None,
 ) -> int:
     """Have norms write means and variances that are given, in place.
 
@@ -222,6 +229,7 @@ def adapt_norms(
         wanted: From `norm_moments` of the dense network.
         batches: Inputs, [images, ...] each.
         kept: Per layer of the dense network that has lost outputs, which stay.
+        student: What runs the model with weights that it makes; None where it runs itself.
 
     Returns:
         How many norms were matched.
@@ -239,7 +247,7 @@ def adapt_norms(
             norm.weight.copy_(norm.weight.sign() * (variance + norm.eps).sqrt())
             norm.bias.copy_(mean)
             matched += 1
-    take_again(model, norms, batches)
+    take_again(model if student is None else student, norms, batches)
     return matched
 
 

@@ -18,6 +18,16 @@ from automl.recovery.quantised import QuantizedStudent
 Tensor = torch.Tensor
 
 
+def network_inside(student: nn.Module) -> nn.Module:
+    """The network whose modules have the dense one's names; the student itself where it has them.
+
+    A student that makes its layers' weights holds one, and runs it with these.
+    """
+    if isinstance(student, QuantizedStudent | FormedStudent):
+        return student.network
+    return student
+
+
 class Objective(nn.Module):
     """The sum of losses of a student; its parameters are the student's.
 
@@ -60,7 +70,7 @@ class Objective(nn.Module):
             teacher.to(inputs.device)
         places = self._agreed(inputs, shown)
         cut = any(term.local for term in self._terms)
-        with watching(self._inner, places, cut=cut) as features:
+        with watching(network_inside(self.student), places, cut=cut) as features:
             found = _floats(self.student(shown))
         aims: list[list[Tensor]] = []
         wanted: dict[str, Tensor] = {}
@@ -89,14 +99,6 @@ class Objective(nn.Module):
         """
         return self._agreed(inputs, resized(inputs, self._resolution))
 
-    @property
-    def _inner(self) -> nn.Module:
-        """The network whose modules have the teacher's names: of a student that rounds, inside."""
-        student = self.student
-        if isinstance(student, QuantizedStudent | FormedStudent):
-            return student.network
-        return student
-
     def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
         """Places of features, found on the first batch."""
         if self._places is None:
@@ -105,7 +107,7 @@ class Objective(nn.Module):
                 few, small = inputs[:2], shown[:2]
                 training = [each for each in self.student.modules() if each.training]
                 self.student.eval()
-                pair = self._inner, self._teachers[0][0]
+                pair = network_inside(self.student), self._teachers[0][0]
                 self._places = agreeing_places(*pair, few, small, run=self.student)
                 for module in training:
                     module.training = True

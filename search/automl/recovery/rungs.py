@@ -17,7 +17,7 @@ from torch import nn
 from automl.network import match_norms
 from automl.recovery.base import TrainingPoint
 from automl.recovery.loop import Recovered, RecoveryData, recover
-from automl.recovery.objective import Objective
+from automl.recovery.objective import Objective, network_inside
 from automl.recovery.recipe import RecoveryRecipe
 
 Tensor = torch.Tensor
@@ -122,7 +122,8 @@ class Climber:
         self.student.eval()
         before = judge(self.student)
         batches = [inputs for inputs, _ in self.calibration]
-        matched = 0 if self.resolution else match_norms(self.student, self.dense, batches)
+        inside = network_inside(self.student)
+        matched = 0 if self.resolution else match_norms(inside, self.dense, batches, self.student)
         after = judge(self.student) if matched else before
         if after <= before:
             self.student.load_state_dict(first)
