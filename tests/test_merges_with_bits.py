@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +14,30 @@ import torch
 from merging_networks import Chain
 from tiny import agreement
 
+from automl.cli.policies import show
 from automl.compression import (
     QParams,
     QuantizedModel,
     matrix,
     measure_sensitivity,
 )
-from automl.cost import CostModel, build_cost_model, operators_of, required_keys
+from automl.cost import (
+    CostModel,
+    build_cost_model,
+    operators_of,
+    required_keys,
+    with_bits_that_run,
+)
 from automl.errors import InfeasibleError
 from automl.export import onnx_bytes
 from automl.export.agreement import check_quantized
 from automl.export.packed import write_packed
-from automl.network import TracedModel
+from automl.network import TracedModel, chains
 from automl.pipeline import ApplyRequest, SearchRequest, Task, apply, search
 from automl.pipeline.networks import timed_onnx
 from automl.pipeline.writing import stored
 from automl.policy import Bits, Policy, read_policy
-from automl.space import Space
+from automl.space import Space, merges_of
 from automl.testing.networks import SHAPE, drawn, loss
 from automl.userdata.data import Batches, Data
 from bits_networks import INT8, Prices, counted
@@ -200,7 +209,27 @@ def labelled(count: int, seed: int) -> Batches:
         return Batches(((some, drawn(Chain, 0).eval()(some)),))
 
 
-def test_a_search_chooses_both_and_apply_makes_it_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [chain, residual])
+def test_bits_that_run_are_those_that_are_priced(read: Any) -> None:
+    """Without those of layers that others run for the network is the same one, and none are."""
+    space = space_of(read())
+    for vector in space.random(60, np.random.default_rng(3)):
+        policy = space.decode(vector)
+        lean = with_bits_that_run(read().network, policy)
+        chosen = chains(read().network.merges, merges_of(policy))
+        assert policy.bits.keys() - lean.bits.keys() == {
+            name for each in chosen for name in each[:-1]
+        }
+        assert replace(lean, bits=policy.bits) == policy
+        assert operators_of(read().network, lean, TARGET) == operators_of(
+            read().network, policy, TARGET
+        )
+        assert np.array_equal(space.encode(lean), vector)
+
+
+def test_a_search_chooses_both_and_apply_makes_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All layers in integers are too large: some have to be one, in integers too."""
     data = Data(labelled(64, 1), labelled(24, 2), None)
     task = Task(drawn(Chain, 0).eval(), data, agreement, SHAPE, "chain", "random", "agreement")
@@ -221,6 +250,14 @@ def test_a_search_chooses_both_and_apply_makes_it_again(tmp_path: Path) -> None:
     assert merged
     lasts = {each.last for each in chain().network.merges if each.name in merged}
     assert any(policy.bits[name] == INT8 for name in lasts)
+    went = {name for each in chains(chain().network.merges, merged) for name in each[:-1]}
+    assert went
+    assert went.isdisjoint(policy.bits)
+    capsys.readouterr()
+    show(found.policy_path)
+    told = capsys.readouterr().out
+    listed = re.findall(r"^(?:int8|fp32) +(.*)$", told, re.MULTILINE)
+    assert {name for line in listed for name in line.split(", ")} == {*policy.bits}
     assert isinstance(found.model, QuantizedModel)
     size = write_packed(tmp_path / "w.bin", stored(found.model))
     data_of = (tmp_path / "w.bin").read_bytes()

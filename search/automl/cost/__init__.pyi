@@ -23,3 +23,4 @@ from .operators import CONVERSIONS as CONVERSIONS
 from .operators import layer_operators as layer_operators
 from .operators import merged_away as merged_away
 from .operators import operators_of as operators_of
+from .operators import with_bits_that_run as with_bits_that_run

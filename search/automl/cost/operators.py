@@ -11,9 +11,9 @@ from automl.cost.conversions import conversion
 from automl.cost.grids import Lowered, Way, runs_on_integers
 from automl.cost.layer_tables import runs_priced
 from automl.latency import OpKey, op_key
-from automl.network import Block, LayerPlan, Network, chains, merged_plans
+from automl.network import Block, LayerPlan, Network, chains, merged_plans, units_of
 from automl.policy import Bits, Policy, Precisions, bits_of, holds_identity, is_float
-from automl.space import AnyKind, further_choices, merges_of
+from automl.space import AnyKind, alternatives_of, further_choices, merges_of
 
 #: What conversions between precisions are called in place of a layer.
 CONVERSIONS: Final = "conversions"
@@ -57,6 +57,22 @@ def merged_away(network: Network, policy: Policy) -> frozenset[str]:
             adds = holds_identity(policy.bits.get(each.last, Bits()))
             gone.update(each.gone if adds else each.layers)
     return frozenset(gone)
+
+
+def with_bits_that_run(network: Network, policy: Policy) -> Policy:
+    """The policy without the bits of layers that others run for: these mean nothing.
+
+    One that runs in the place of several has the bits of the last of them, which stay.
+
+    Raises:
+        SpaceError: As `operators_of`.
+    """
+    made, units = merges_made(network, policy), alternatives_of(policy)
+    gone = {layer for each in network.merges if each.name in made for layer in each.chain[:-1]}
+    gone.update(layer for each in units_of(network) if each.name in units for layer in each.chain)
+    return replace(
+        policy, bits={name: bits for name, bits in policy.bits.items() if name not in gone}
+    )
 
 
 @dataclass(frozen=True)

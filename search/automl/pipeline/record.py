@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import automl
-from automl.cost import LayerTime, merged_away, time_layers
+from automl.cost import LayerTime, merged_away, time_layers, with_bits_that_run
 from automl.errors import StudyError
 from automl.files import write_whole
 from automl.network import Layer, LayerPlan, Network, units_of
@@ -187,6 +187,7 @@ def _layers(network: Network, policy: Policy) -> list[dict[str, Any]]:
         layer: form for name, form in alternatives_of(policy).items() for layer in units[name].chain
     }
     gone = merged_away(network, policy)
+    policy = with_bits_that_run(network, policy)
     forms = kind_of("form").chosen(policy)
     return [
         _layer(plan, plan.at(channels, size), policy, forms.get(plan.layer.name))

@@ -20,7 +20,7 @@ from automl.compression import (
     ranked_otherwise,
     short_of_rows,
 )
-from automl.cost import Cost
+from automl.cost import Cost, with_bits_that_run
 from automl.export import export_onnx, onnx_bytes
 from automl.network import TracedModel
 from automl.pipeline.certainty import with_errors
@@ -280,7 +280,7 @@ def describe_making(config: CompressionConfig, inputs_digest: str) -> MadeWith:
 def policy_file(
     request: SearchRequest, network: PricedNetwork, policy: Policy, made_with: MadeWith
 ) -> PolicyFile:
-    """The policy with its origin, not yet scored."""
+    """The policy with its origin, not yet scored; bits are those of layers that run."""
     traced, header = network.traced.network, network.table.header
     return PolicyFile(
         automl=__version__,
@@ -302,7 +302,7 @@ def policy_file(
         dense=predicted(network, network.costs.dense),
         agent=request.agent,
         seed=request.seed,
-        **choices(policy, traced),
+        **choices(with_bits_that_run(traced, policy), traced),
     )
 
 

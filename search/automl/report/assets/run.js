@@ -221,7 +221,7 @@ function layerFigures(run) {
       { title: "operator", value: (row) => row.op, left: true },
       { title: "block", value: (row) => row.block, left: true },
       { title: "channels", value: (row) => row.channels[1], text: (row) => `${row.channels[1]} of ${row.channels[0]}` },
-      { title: "bits (weights, inputs)", value: (row) => row.bits && row.bits[0], text: (row) => (row.bits ? row.bits.join(", ") : "as they were") },
+      { title: "bits (weights, inputs)", value: (row) => row.bits && row.bits[0], text: (row) => (row.bits ? row.bits.join(", ") : row.merged ? "" : "as they were") },
       { title: "form", value: state, left: true },
       { title: "work before", value: (row) => row.macs[0], text: (row) => macsText(row.macs[0]) },
       { title: "work now", value: (row) => row.macs[1], text: (row) => macsText(row.macs[1]) },
