@@ -26,6 +26,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "inception": (zoo.Inception, MAPS),
     "shuffle v1": (zoo.ShuffleV1, LARGE),
     "shuffle v2": (zoo.ShuffleV2, LARGE),
+    "ghost attention": (zoo.GhostAttention, LARGE),
+    "odd ghosts": (lambda: zoo.GhostAttention(15), LARGE),
     "unet": (zoo.UNet, MAPS),
     "linears": (zoo.Linears, (1, 20)),
     "transformer": (zoo_tokens.Transformer, MAPS),

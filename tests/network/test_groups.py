@@ -81,3 +81,17 @@ def test_runs_of_a_grouped_convolution_stay_equal() -> None:
     inner = next(group for group in groups if group.name == "blocks.0.reduce.0")
     assert inner.channels == 2
     assert inner.producers[0].positions == ((0, 2, 4, 6), (1, 3, 5, 7))
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("ghost attention", 8), ("odd ghosts", 7)])
+def test_a_map_goes_with_its_cheap_copy_and_with_the_gates_of_both(name: str, pairs: int) -> None:
+    """GhostNetV2's are open whole; the map whose copy is sliced off has no pair, and stays."""
+    network = specimen(name).traced.network
+    found = {group.name: group.channels for group in network.groups}
+    assert found == {"stem.0": 8, "first.gate.0.0": pairs, "second.gate.0.0": 6, "last.0": 24}
+    assert not network.unprunable
+    (group,) = (each for each in network.groups if each.name == "first.gate.0.0")
+    wrote = {side.module: side.positions for side in group.producers}
+    half = 8
+    assert wrote["first.primary.0"] == tuple((place,) for place in range(pairs))
+    assert wrote["first.gate.0.0"] == tuple((place, half + place) for place in range(pairs))

@@ -294,6 +294,45 @@ class ShuffleV2(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class GhostAttention(nn.Module):
+    """GhostNetV2: half of the maps made of the others by a depthwise layer, all times a gate.
+
+    The gate is made of a map at half size (its DFC attention), and laid over the whole one.
+
+    Args:
+        width: Of what the first module writes; of an odd one the last cheap map is sliced off.
+    """
+
+    class Module(nn.Module):
+        def __init__(self, read: int, write: int) -> None:
+            super().__init__()
+            half = (write + 1) // 2
+            self.write, self.primary = write, conv_norm(read, half, 1)
+            self.cheap = conv_norm(half, half, 3, groups=half)
+            along = nn.Conv2d(write, write, (1, 5), padding=(0, 2), groups=write, bias=False)
+            down = nn.Conv2d(write, write, (5, 1), padding=(2, 0), groups=write, bias=False)
+            self.gate = nn.Sequential(
+                conv_norm(read, write, 1),
+                *(along, nn.BatchNorm2d(write), down, nn.BatchNorm2d(write)),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            gate = torch.sigmoid(self.gate(F.avg_pool2d(x, 2, 2)))
+            primary = F.relu(self.primary(x))
+            both = torch.cat([primary, F.relu(self.cheap(primary))], 1)[:, : self.write]
+            return both * F.interpolate(gate, size=both.shape[-2:], mode="nearest")
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.stem, self.first = conv_norm(3, 8, 3, 2), self.Module(8, width)
+        self.down, self.second = conv_norm(width, width, 5, 2, width), self.Module(width, 12)
+        self.last, self.head = conv_norm(12, 24, 1), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.down(self.first(F.relu(self.stem(x)))))
+        return self.head(F.relu(self.last(x)).mean((2, 3)))
+
+
 class UNet(nn.Module):
     """Down twice, up twice with transposed convolutions, skips laid side by side."""
 
