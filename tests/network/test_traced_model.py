@@ -91,6 +91,8 @@ GROUPS = {
     "shuffle v1": "stem.0 blocks.0.reduce.0 blocks.1.reduce.0",
     "shuffle v2": "stem.0 down.first.0 down.left.1.0 down.left.1.0#2 down.left.1.0#3 "
     "units.0.first.0 units.1.first.0 last.0",
+    "ghost attention": "stem.0 first.gate.0.0 second.gate.0.0 last.0",
+    "odd ghosts": "stem.0 first.gate.0.0 second.gate.0.0 last.0",
     "unet": "down1.0 down2.0 middle.0 up2 merge2.0 up1.0 merge1.0",
     "linears": "first second",
     "transformer": "patches blocks.0.attention.qkv blocks.0.attention.qkv#2 "
