@@ -1,9 +1,10 @@
-"""The plain command on a board that is ten times slower: this machine, with sleep in its runs.
+"""The plain command on a board that is ten times slower: this machine, its runs made longer.
 
 Each run of a model takes so many times as long by the clock, and says so (slow_worker.py). So what
 the search measures, and when it stops, is that of a slow board; what it computes is this machine's.
 
     python tests/benchmarks/bench_slow.py [--networks resnet20] [--times 1 10] [--budget 50%]
+        [--by repeats]   # or pauses, which disturb what is timed
 
 Every search begins with an empty latency table. Printed are: operators that it measured, the
 seconds that measuring took and those of the whole command, the share of the dense latency that was
@@ -33,7 +34,7 @@ MEASURING = ("granularity", "measuring", "fitting overhead", "timing")
 
 
 def slow(command: list[str]) -> Any:
-    """The worker that sleeps, in place of the one that was asked for."""
+    """The slow worker, in place of the one that was asked for."""
     return PIPE([command[0], str(HERE / "slow_worker.py"), *command[2:]])
 
 
@@ -56,7 +57,8 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=["resnet20"])
-    parser.add_argument("--times", type=float, nargs="+", default=[1.0, 10.0])
+    parser.add_argument("--times", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--by", choices=("repeats", "pauses"), default="repeats")
     parser.add_argument("--budget", default="50%")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -64,11 +66,15 @@ def main() -> None:
         for times in options.times:
             with tempfile.TemporaryDirectory() as made:
                 folder, home = Path(made) / "run", Path(made) / "home"
-                os.environ |= {"AUTOML_SLOW_TIMES": str(times), "AUTOML_HOME": str(home)}
+                os.environ |= {
+                    "AUTOML_SLOW_TIMES": str(times),
+                    "AUTOML_SLOW_BY": options.by,
+                    "AUTOML_HOME": str(home),
+                }
                 program = (str(HERE / "bench_slow.py"),)
                 row = search(network, "cpu", options.budget, options.seed, [], program, folder)
                 told = measured(home, folder)
-            print(f"{network}, {times:g} times as slow: {told}; {described(row)}", flush=True)
+            print(f"{network}, {times} times as slow: {told}; {described(row)}", flush=True)
 
 
 if __name__ == "__main__":
