@@ -60,3 +60,23 @@ def test_shares_keep_one_channel() -> None:
     assert chosen(lengths, 0.1).tolist() == [False] * 3
     with pytest.raises(UsageError, match="what is a share between 0 and 1, found 2"):
         checked_share("what", 2)
+
+
+def test_length_is_the_same_where_readers_make_up_for_filters() -> None:
+    """A channel that is written larger and read by as much less does the same as before."""
+    model = pair()[1].eval()
+    group = next(
+        each
+        for each in find_channels(model, batches()[0][0])
+        if {part.name for part in each.weights} == {"blocks.0.conv1.weight"}
+    )
+    before, plain = group.length(model), group.folded(model)[0].norm(dim=1)
+    factors = torch.linspace(0.2, 5, group.count)
+    with torch.no_grad():
+        model.get_parameter("blocks.0.bn1.weight").mul_(factors)
+        model.get_parameter("blocks.0.bn1.bias").mul_(factors)
+        model.get_parameter("blocks.0.conv2.weight").div_(factors[:, None, None])
+    after = group.length(model)
+    torch.testing.assert_close(after / after.mean(), before / before.mean(), rtol=1e-4, atol=0)
+    assert after.argsort().tolist() == before.argsort().tolist()
+    assert group.folded(model)[0].norm(dim=1).argsort().tolist() != plain.argsort().tolist()

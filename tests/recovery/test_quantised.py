@@ -21,6 +21,7 @@ from automl.network.precision import Flow
 from automl.network.traced_model import TracedModel, trace_network
 from automl.pipeline.writing import save_packed
 from automl.policy.policy import Bits
+from automl.recovery.delivered_weights import DeliveredWeights
 from automl.recovery.loop import RecoveryData, recover
 from automl.recovery.objective import Objective
 from automl.recovery.quantised import QuantizedStudent
@@ -94,6 +95,16 @@ def shared_values(
     for name, book in books.items():
         set_matrix(network.get_submodule(name), book.values())
     return QuantizedModel(network, plan, {}, books)
+
+
+def test_losses_of_weights_are_of_those_that_rounding_reads(sharp: TracedModel) -> None:
+    """Shared values are parameters beside the weights, which nobody reads."""
+    model = quantised(sharp, all_layers(sharp, INT8), next(iter(SCHEMES)))
+    found = DeliveredWeights(student_of(model), images(2))()
+    assert {*found} == {f"{name}.weight" for name in model.weights}
+    shared = student_of(shared_values(sharp, 2))
+    with pytest.raises(UsageError, match="those of all layers are values that they share"):
+        DeliveredWeights(shared, images(2))()
 
 
 def test_shared_values_are_trained_and_who_has_which_stays(

@@ -28,7 +28,9 @@ class Step:
         features: What the student and the first teacher wrote in the places where their shapes
             agree but for the size of maps, by the modules' names.
         classes: Whether outputs of rows are scores of classes.
-        student: The network that is trained, whose weights a loss may be of.
+        student: The network that is trained.
+        weights: Those of its layers as they will be delivered, norms folded, with gradients, by
+            their names; none where no loss reads them.
     """
 
     inputs: Tensor
@@ -38,6 +40,7 @@ class Step:
     features: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     classes: bool = True
     student: nn.Module = field(default_factory=nn.Identity)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Term(ABC):
@@ -46,12 +49,14 @@ class Term(ABC):
     Attributes:
         reads_teachers: Whether it needs what the teachers give.
         reads_features: Whether it needs what is inside the networks.
+        reads_weights: Whether it needs the student's weights.
         local: Whether each part learns from what is before it as it is: no gradient passes from one
             place of the features to the one before.
     """
 
     reads_teachers: ClassVar[bool] = True
     reads_features: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = False
     local: bool = False
 
     @abstractmethod

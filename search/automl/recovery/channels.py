@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 from automl.errors import AutomlError, UsageError
 from automl.network import ChannelGroup, Side, norms_behind, smaller, trace_network
 from automl.recovery.base import HookPlan
-from automl.recovery.layer_weights import listed, norm_factors
+from automl.recovery.layer_weights import by_output, listed, norm_factors
 from automl.recovery.quantised import QuantizedStudent
 
 Tensor = torch.Tensor
@@ -43,6 +43,11 @@ class ChannelPart:
     def rows(self, model: nn.Module) -> Tensor:
         """A copy of what each channel has there, [channels, numbers]."""
         return self.of(model)[self.positions.flatten()].reshape(len(self.positions), -1)
+
+    def rows_of(self, values: Tensor) -> Tensor:
+        """A copy of what each channel has of values of that shape, [channels, numbers]."""
+        found = values.movedim(self.dim, 0)[self.positions.flatten()]
+        return found.reshape(len(self.positions), -1)
 
     def write(self, model: nn.Module, rows: Tensor) -> None:
         """Put rows there, [channels, numbers]."""
@@ -84,7 +89,7 @@ class CoupledChannels:
         scales: Biases of these layers; weights and biases of the norms behind them.
         statistics: Running means and variances of these norms.
         readers: What the layers that read them multiply them with.
-        norms: Of each of the filters, the norm behind its layer; "" for none.
+        norms: Of layers that write or read them, the norm behind each, where there is one.
     """
 
     name: str
@@ -93,7 +98,7 @@ class CoupledChannels:
     scales: tuple[ChannelPart, ...]
     statistics: tuple[ChannelPart, ...]
     readers: tuple[ChannelPart, ...]
-    norms: tuple[str, ...]
+    norms: Mapping[str, str]
 
     @property
     def written(self) -> tuple[ChannelPart, ...]:
@@ -120,25 +125,36 @@ class CoupledChannels:
             part.write(model, rows.masked_fill(gone.to(rows.device)[:, None], 0.0))
 
     def length(self, model: nn.Module) -> Tensor:
-        """How large the filters of each are, over all layers that write it: [channels].
+        """How much each does: the length of its filters times that of what reads it, [channels].
 
-        With norms folded, for behind a norm filters can have any length; relative to the mean of
-        each layer.
+        With norms folded, for behind a norm filters can have any length. What a channel writes can
+        be larger and be read by as much less, and the network computes the same: so neither length
+        says anything without the other. Relative to the mean of each layer; where several layers
+        write or read a channel, the root of their mean square.
         """
-        lengths = [each.norm(dim=1) for each in self.folded(model)]
-        relative = [each / each.mean().clamp_min(1e-12) for each in lengths]
-        return torch.stack(relative).square().mean(0).sqrt()
+        return _relative(self.folded(model)) * _relative(
+            [self._folded(part, model) for part in self.readers]
+        )
 
     def folded(self, model: nn.Module) -> tuple[Tensor, ...]:
         """Filters as they are with norms folded, a tensor a layer: [channels, numbers]."""
-        found = list[Tensor]()
-        for part, norm in zip(self.weights, self.norms, strict=True):
-            rows = part.rows(model)
-            if norm:
-                factors = norm_factors(model.get_submodule(norm))[part.positions]
-                rows = (rows.unflatten(1, (factors.shape[1], -1)) * factors[:, :, None]).flatten(1)
-            found.append(rows)
-        return tuple(found)
+        return tuple(self._folded(part, model) for part in self.weights)
+
+    def _folded(self, part: ChannelPart, model: nn.Module) -> Tensor:
+        """What each channel has of a layer's weights, with the norm behind it folded."""
+        owner = part.name.rpartition(".")[0]
+        layer, norm = model.get_submodule(owner), self.norms.get(owner)
+        weight = model.get_parameter(part.name).detach()
+        if norm is not None:
+            weight = weight * by_output(layer, norm_factors(model.get_submodule(norm)))
+        return part.rows_of(weight)
+
+
+def _relative(rows: Sequence[Tensor]) -> Tensor:
+    """Lengths of channels in layers, each [channels, numbers], over the mean of each layer."""
+    lengths = [each.norm(dim=1) for each in rows]
+    relative = [each / each.mean().clamp_min(1e-12) for each in lengths]
+    return torch.stack(relative).square().mean(0).sqrt()
 
 
 def find_channels(model: nn.Module, inputs: Tensor) -> tuple[CoupledChannels, ...]:
@@ -194,17 +210,12 @@ def planned_channels(what: str, model: nn.Module, plan: HookPlan) -> tuple[Coupl
 
 
 def _channels(
-    group: ChannelGroup, model: nn.Module, norms: dict[str, str]
+    group: ChannelGroup, model: nn.Module, norms: Mapping[str, str]
 ) -> CoupledChannels | None:
     """A group as it lies in the model; None where a layer of it is something else."""
     if group.channels < 2 or group.partition != 1 or group.pairs or group.sizes:
         return None
-    weights, scales, statistics, behind = (
-        list[ChannelPart](),
-        list[ChannelPart](),
-        list[ChannelPart](),
-        list[str](),
-    )
+    weights, scales, statistics = list[ChannelPart](), list[ChannelPart](), list[ChannelPart]()
     for side in group.producers:
         positions, dim = _positions(side), _dim(model.get_submodule(side.module), side.side, "out")
         if positions is None or dim is None:
@@ -213,7 +224,6 @@ def _channels(
             _add_norm(model, side.module, positions, scales, statistics)
             continue
         weights.append(ChannelPart(f"{side.module}.weight", dim, positions))
-        behind.append(norms.get(side.module, ""))
         if getattr(model.get_submodule(side.module), "bias", None) is not None:
             scales.append(ChannelPart(f"{side.module}.bias", 0, positions))
         if side.module in norms:
@@ -233,7 +243,7 @@ def _channels(
         tuple(scales),
         tuple(statistics),
         tuple(readers),
-        tuple(behind),
+        norms,
     )
 
 

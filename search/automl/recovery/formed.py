@@ -85,8 +85,11 @@ class FormedStudent(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's outputs; called as the network is."""
-        weights = {f"{name}.weight": self._weight(name) for name in self._formed}
-        return functional_call(self.network, weights, args, kwargs)
+        return functional_call(self.network, self.weights(), args, kwargs)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What forms make of layers' weights, by their names in the network, with gradients."""
+        return {f"{name}.weight": self._weight(name) for name in self._formed}
 
     def frozen(self) -> nn.Module:
         """The network, its layers made of what was trained."""

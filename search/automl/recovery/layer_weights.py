@@ -73,12 +73,8 @@ class FoldedWeights:
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
-        self._norms: dict[str, tuple[nn.Module, nn.Module]] = {}
-        if not has_norms(model) or isinstance(model, QuantizedStudent):
-            return
-        plain = copy.deepcopy(model).cpu().eval()
-        for layer, norm in norms_behind(plain, inputs[:1].cpu()).items():
-            self._norms[f"{layer}.weight"] = model.get_submodule(layer), model.get_submodule(norm)
+        integers = isinstance(model, QuantizedStudent)
+        self._norms = {} if integers else layers_before_norms(model, inputs)
 
     def __call__(self, name: str, values: Tensor) -> Tensor:
         """Values of a layer's weights, times what its norm multiplies each output with.
@@ -90,17 +86,41 @@ class FoldedWeights:
         if name not in self._norms:
             return values.detach()
         layer, norm = self._norms[name]
-        return values.detach() * _by_output(layer, norm_factors(norm))
+        return values.detach() * by_output(layer, norm_factors(norm))
+
+
+def layers_before_norms(model: nn.Module, inputs: Tensor) -> dict[str, tuple[nn.Module, nn.Module]]:
+    """Layers with a batch norm behind them, and that norm, by the names of the layers' weights.
+
+    Args:
+        model: What is trained; it is left as it is.
+        inputs: Some of its inputs, [images, ...].
+
+    Raises:
+        ModelError: The model cannot be copied, or does not run on them.
+    """
+    if not has_norms(model):
+        return {}
+    plain = copy.deepcopy(model).cpu().eval()
+    return {
+        f"{layer}.weight": (model.get_submodule(layer), model.get_submodule(norm))
+        for layer, norm in norms_behind(plain, inputs[:1].cpu()).items()
+    }
 
 
 def norm_factors(norm: Any) -> Tensor:
     """What a batch norm multiplies each channel with, by its running variance: [channels]."""
-    gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight.detach()
-    factors: Tensor = gamma * (norm.running_var + norm.eps).rsqrt()
-    return factors
+    scale = norm_scale(norm)
+    return scale if norm.weight is None else norm.weight.detach() * scale
 
 
-def _by_output(layer: Any, factors: Tensor) -> Tensor:
+def norm_scale(norm: Any) -> Tensor:
+    """One over the deviation that a batch norm divides each channel by, as it runs: [channels]."""
+    found: Tensor = (norm.running_var + norm.eps).rsqrt()
+    return found
+
+
+def by_output(layer: Any, factors: Tensor) -> Tensor:
     """Factors of outputs, to be multiplied with a layer's weights."""
     ones = (1,) * (layer.weight.dim() - 2)
     if not isinstance(layer, nn.modules.conv._ConvTransposeNd):

@@ -11,6 +11,7 @@ from torch import nn
 from automl.compression import resized
 from automl.network import output_tensors
 from automl.recovery.base import Step, Term
+from automl.recovery.delivered_weights import DeliveredWeights
 from automl.recovery.formed import FormedStudent
 from automl.recovery.places import agreeing_places, watching
 from automl.recovery.quantised import QuantizedStudent
@@ -55,6 +56,7 @@ class Objective(nn.Module):
         self._terms = tuple(terms)
         self._resolution, self._classes = resolution, classes
         self._places: tuple[str, ...] | None = None
+        self._weights: DeliveredWeights | None = None
 
     def forward(self, inputs: Tensor, targets: Any = None) -> Tensor:
         """The loss of a batch, a scalar.
@@ -68,7 +70,7 @@ class Objective(nn.Module):
             teachers = ()
         for teacher in teachers:
             teacher.to(inputs.device)
-        places = self._agreed(inputs, shown)
+        places, weights = self._agreed(inputs, shown), self._delivered(shown)
         cut = any(term.local for term in self._terms)
         with watching(network_inside(self.student), places, cut=cut) as features:
             found = _floats(self.student(shown))
@@ -79,7 +81,7 @@ class Objective(nn.Module):
                 aims.append(_floats(teacher(inputs)))
                 wanted |= seen
         pairs = {name: (features[name], wanted[name]) for name in places}
-        step = Step(inputs, targets, found, aims, pairs, self._classes, self.student)
+        step = Step(inputs, targets, found, aims, pairs, self._classes, self.student, weights)
         return torch.stack([term(step) for term in self._terms]).sum()
 
     def shown(self, inputs: Tensor) -> Tensor:
@@ -98,6 +100,14 @@ class Objective(nn.Module):
             inputs: As the teachers are shown them, [images, ...].
         """
         return self._agreed(inputs, resized(inputs, self._resolution))
+
+    def _delivered(self, shown: Tensor) -> dict[str, Tensor]:
+        """Weights, where a term reads them; norms are found on the first batch."""
+        if not any(term.reads_weights for term in self._terms):
+            return {}
+        if self._weights is None:
+            self._weights = DeliveredWeights(self.student, shown)
+        return self._weights()
 
     def _agreed(self, inputs: Tensor, shown: Tensor) -> tuple[str, ...]:
         """Places of features, found on the first batch."""

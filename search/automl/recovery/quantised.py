@@ -144,6 +144,11 @@ class QuantizedStudent(nn.Module):
         return _Straight.apply(values, known.scale, levels)  # type: ignore[no-untyped-call, no-any-return]
 
     @property
+    def unread(self) -> frozenset[str]:
+        """Layers whose weights are not made of the numbers that stand in their place."""
+        return frozenset(name for name in self._begun if not self._weights_of(name).reads_numbers)
+
+    @property
     def plan_and_qparams(self) -> tuple[Any, Any]:
         """What is rounded as it runs, and where its steps began."""
         return self._plan, self._qparams

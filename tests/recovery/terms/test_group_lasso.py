@@ -8,6 +8,7 @@ from torch import nn
 
 from automl.errors import UsageError
 from automl.recovery.base import Step
+from automl.recovery.layer_weights import layer_weights
 from automl.recovery.terms.group_lasso import GroupLasso
 from automl.testing import TermContract
 
@@ -28,7 +29,7 @@ def test_it_is_the_sum_of_lengths() -> None:
     layer = nn.Conv2d(2, 2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, 0.0], [4.0, 12.0]]).view(2, 2, 1, 1))
-    step = Step(torch.zeros(1), None, [torch.zeros(1)], [], student=layer)
+    step = Step(torch.zeros(1), None, [torch.zeros(1)], [], weights=layer_weights(layer))
     for of, expected in (
         ("filter", (3 + 160**0.5) * 2**0.5),
         ("channel", 17 * 2**0.5),

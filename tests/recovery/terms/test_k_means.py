@@ -6,6 +6,7 @@ import torch
 from recoverable import batches, pair
 
 from automl.recovery.base import Step
+from automl.recovery.delivered_weights import DeliveredWeights
 from automl.recovery.loop import RecoveryData, recover
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
@@ -32,6 +33,7 @@ def test_the_clustering_error_falls_with_training() -> None:
         recover(
             Objective(student, (teacher,), recipe.made_terms()), RecoveryData(batches()), recipe
         )
-        step = Step(torch.zeros(1), None, [], [], student=student)
+        weights = DeliveredWeights(student, batches()[0][0])()
+        step = Step(torch.zeros(1), None, [], [], weights=weights)
         errors.append(float(KMeansPull(values=4)(step).detach()))
     assert errors[1] < 0.9 * errors[0]

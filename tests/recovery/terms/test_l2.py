@@ -8,6 +8,7 @@ from recoverable import batches, pair
 from torch import nn
 
 from automl.recovery.base import Step
+from automl.recovery.delivered_weights import DeliveredWeights
 from automl.recovery.layer_weights import layer_weights
 from automl.recovery.loop import RecoveryData, recover
 from automl.recovery.objective import Objective
@@ -24,7 +25,7 @@ def test_its_value() -> None:
     layer = nn.Linear(2, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[-3.0, 4.0]]))
-    step = Step(torch.zeros(1), None, [], [], student=layer)
+    step = Step(torch.zeros(1), None, [], [], weights=layer_weights(layer))
     assert float(L2Weights(weight=1.0)(step).detach()) == pytest.approx(25.0)
 
 
@@ -36,5 +37,6 @@ def test_norms_fall_with_the_weight() -> None:
         recover(
             Objective(student, (teacher,), recipe.made_terms()), RecoveryData(batches()), recipe
         )
-        norms.append(sum(float(each.detach().norm()) for each in layer_weights(student).values()))
+        found = DeliveredWeights(student, batches()[0][0])().values()
+        norms.append(sum(float(each.detach().norm()) for each in found))
     assert norms[0] > norms[1] > norms[2]

@@ -24,12 +24,12 @@ class SoftMask(WatchingHook):
     """Zero the smallest filters after each epoch, and train them on (He et al., 2018, algorithm 1).
 
     Differs: filters are measured with the norms behind them folded, as those of norms that were put
-    back have one length; channels that go together are zeroed together, so that they can be cut
-    out; in the last part of the training what is zero stays so, and no biases are left of it. A
-    filter of zeros behind a batch norm has a gradient some hundred times as long as others (one
-    over the root of the norm's epsilon): where all gradients are held to one length together,
-    nothing else would learn. What comes back is held to the mean length of the gradients of the
-    filters that stayed.
+    back have one length, and times the length of what reads them; channels that go together are
+    zeroed together, so that they can be cut out; in the last part of the training what is zero
+    stays so, and no biases are left of it. A filter of zeros behind a batch norm has a gradient
+    some hundred times as long as others (one over the root of the norm's epsilon): where all
+    gradients are held to one length together, nothing else would learn. What comes back is held to
+    the mean length of the gradients of the filters that stayed.
 
     Args:
         share: Of each group's channels that are zeroed.

@@ -27,8 +27,8 @@ class ZeroOut(WatchingHook):
 
     After Global Sparse Momentum (Ding et al., 2019: no gradient, only decay) and ResRep (Ding et
     al., 2021: a pull of constant length behind the norm). Differs: channels are chosen once, the
-    smallest filters with norms folded; the pull has the length that ends at `until`; what shrinks
-    is what the norms write, no layer is added for it.
+    smallest filters with norms folded, times the length of what reads them; the pull has the length
+    that ends at `until`; what shrinks is what the norms write, no layer is added for it.
 
     Args:
         share: Of each group's channels.

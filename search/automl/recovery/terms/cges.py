@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 
 from automl.recovery.base import Step, Term
-from automl.recovery.layer_weights import layer_weights
 
 Tensor = torch.Tensor
 
@@ -17,7 +16,8 @@ class CombinedGroupExclusive(Term):
 
     Of each layer (1 - m) times the sum of its filters' lengths and m / 2 times the sum of the
     squares of their absolute sums; m rises from `least` at the first layer to 1 - `least` at the
-    last. Differs: the squares are divided by how many numbers a filter has, for layers differ.
+    last. Differs: the squares are divided by how many numbers a filter has, for layers differ; of
+    weights as they are delivered, norms folded.
 
     Args:
         weight: Of all.
@@ -25,13 +25,14 @@ class CombinedGroupExclusive(Term):
     """
 
     reads_teachers: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1e-3, least: float = 0.2) -> None:
         self._weight, self._least = weight, least
 
     def __call__(self, step: Step) -> Tensor:
         """Of the student's weights."""
-        losses, layers = [], [*layer_weights(step.student).values()]
+        losses, layers = [], [*step.weights.values()]
         for number, weight in enumerate(layers):
             place = number / max(1, len(layers) - 1)
             mixed = self._least + (1 - 2 * self._least) * place

@@ -7,7 +7,6 @@ from typing import ClassVar
 import torch
 
 from automl.recovery.base import Step, Term
-from automl.recovery.layer_weights import layer_weights
 from automl.recovery.level_sets import checked_bits
 
 Tensor = torch.Tensor
@@ -21,7 +20,7 @@ class KMeansPull(Term):
     Divided by the layer's mean square: 1 for weights that are all in one cluster around zero, 0 for
     weights that are their centres. Differs: numbers are clustered where the paper takes rows of
     kernels, for what is packed afterwards is a codebook of numbers; centres are found anew in each
-    step.
+    step; of weights as they are delivered, norms folded, for these are what is packed.
 
     Args:
         weight: Of the mean over layers.
@@ -29,6 +28,7 @@ class KMeansPull(Term):
     """
 
     reads_teachers: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = True
 
     def __init__(self, weight: float = 1.0, values: int = 16) -> None:
         self._weight, self._values = weight, checked_bits("values of k-means", values, 2, 256)
@@ -38,7 +38,7 @@ class KMeansPull(Term):
         losses = [
             (each - nearest_centres(each.detach(), self._values)).square().mean()
             / each.detach().square().mean().clamp_min(1e-12)
-            for each in layer_weights(step.student).values()
+            for each in step.weights.values()
         ]
         return self._weight * torch.stack(losses).mean()
 
