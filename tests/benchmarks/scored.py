@@ -123,6 +123,17 @@ class Bench:
         """Training images that no fit sees."""
         return normalised(self._data.train[self._order[FITTED : FITTED + HELD_OUT]])
 
+    def further(self, number: int, count: int) -> tuple[Tensor, Tensor]:
+        """Training images that are neither of these, with their labels: one of several such parts.
+
+        Args:
+            number: Of the part, from 0.
+            count: Of images.
+        """
+        at = self._order[FITTED + HELD_OUT :][number * count : (number + 1) * count]
+        found = self._data.train_labels[at].long()
+        return normalised(self._data.train[at]), found
+
     @cached_property
     def compressor(self) -> Compressor:
         """By the usual config, of no channels: moments, forms and bits."""
