@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+from recoverable import batches, pair
 from torch import nn
 
 from automl.recovery.base import HookPlan, Moment
 from automl.recovery.hooks.surgery import Surgery
+from automl.recovery.layer_weights import layer_weights
 from automl.testing import HookContract
 
 
@@ -35,6 +37,27 @@ def test_a_weight_that_grows_comes_back_and_learns_while_it_is_cut() -> None:
     said = hook.finish(layer)
     assert layer.weight.tolist()[0] == [5.0, 0.0, 0.0, 2.0]
     assert said == "surgery: 2 of 4 weights are zero, 1 were spliced back on the way"
+
+
+def test_what_is_cut_takes_nothing_of_the_length_that_gradients_are_held_to() -> None:
+    _, student = pair()
+    student.requires_grad_(True).train()
+    hook = Surgery(share=0.8)
+    inputs, _ = batches()[0]
+    hook.start(student, HookPlan(inputs))
+    hook.before_batch(student, Moment(0, 0.1, 0.1))
+    for part in inputs.split(8):  # two batches of one step
+        student(part).square().mean().mul(1000).backward()
+    first = {name: each.grad.clone() for name, each in student.named_parameters()}  # type: ignore[union-attr]
+    whole = torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    hook.before_step(student, Moment(0, 0.1, 0.1))
+    kept = hook.state()["kept"]
+    assert whole > 2
+    for name, weight in layer_weights(student).items():
+        found, stays = weight.grad, kept[name]
+        assert found is not None
+        torch.testing.assert_close(found * stays, first[name] / whole, rtol=1e-4, atol=1e-7)
+        assert (found * ~stays).norm() > 0.1 * (found * stays).norm()  # and it learns
 
 
 def test_a_batch_that_failed_leaves_the_weights_as_they_were() -> None:

@@ -31,7 +31,8 @@ class Surgery(WatchingHook):
     one between stays as it is. Differs: thresholds are 0.9 and 1.1 times the magnitude below which
     the share of a layer lies at that moment, where the paper has a mean and a deviation of the
     start; magnitudes are those with norms folded; masks are looked at at even distances, and no
-    more in the last part.
+    more in the last part; what is cut learns beside the length that a step's gradients are held to
+    (`clip`), by the same factor, for what stays would lose a part of its step to it.
 
     Args:
         share: Of each layer's weights that are cut, about.
@@ -49,6 +50,7 @@ class Surgery(WatchingHook):
         self._weights: dict[str, nn.Parameter] = {}
         self._folded: FoldedWeights | None = None
         self._kept: dict[str, Tensor] = {}
+        self._aside: dict[str, tuple[Tensor, Tensor]] = {}
         self._spliced, self._fixed, self._dense = 0, False, Exchanged()
 
     def start(self, model: nn.Module, plan: HookPlan) -> None:
@@ -70,8 +72,15 @@ class Surgery(WatchingHook):
         )
 
     def before_step(self, model: nn.Module, moment: Moment) -> None:
-        """All weights are there again, and learn."""
+        """All weights are there again, and learn; what is cut as what stays, once it is clipped."""
         self._dense.back(self._weights)
+        for name, (stayed, cut) in self._aside.items():
+            gradient = self._weights[name].grad
+            if gradient is not None:
+                length = stayed.norm()
+                clipped = gradient.norm() / length if length else 1.0
+                gradient.add_(cut * clipped)
+        self._aside = {}
 
     def finish(self, model: nn.Module) -> str:
         """Leave the masked weights."""
@@ -86,6 +95,7 @@ class Surgery(WatchingHook):
         """Put back what a batch that failed has left; watch no longer."""
         super().detach(model)
         self._dense.back(self._weights)
+        self._aside = {}
 
     def state(self) -> dict[str, Any]:
         """The masks."""
@@ -96,9 +106,13 @@ class Surgery(WatchingHook):
         self._kept, self._spliced = state["kept"], state["spliced"]
         self._fixed = state["fixed"]
 
-    def _learning(self, name: str, gradient: Tensor) -> Tensor | None:
-        """All of it, until masks stay."""
-        return gradient * self._stays(name) if self._fixed else None
+    def _learning(self, name: str, gradient: Tensor) -> Tensor:
+        """That of what stays; of what is cut it is laid aside until masks stay."""
+        found = gradient * self._stays(name)
+        if not self._fixed:
+            stayed, cut = self._aside.get(name, (0.0, 0.0))
+            self._aside[name] = found + stayed, gradient - found + cut
+        return found
 
     def _stays(self, name: str) -> Tensor:
         return self._kept[name].to(self._weights[name].device)
