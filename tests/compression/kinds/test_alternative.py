@@ -13,12 +13,18 @@ from merging_networks import Chain
 from automl.agents.registry import AGENTS, make_agent
 from automl.compression import CompressionConfig, Compressor, measure_sensitivity
 from automl.compression.kinds.base import compression_kind
-from automl.cost import Budget, build_cost_model, operators_of, required_keys
+from automl.cost import (
+    Budget,
+    build_cost_model,
+    operators_of,
+    required_keys,
+    with_bits_that_run,
+)
 from automl.cost.budget import Limit
 from automl.errors import SpaceError
 from automl.export import count_macs
 from automl.network import trace_network
-from automl.policy import FP32, Bits, Policy
+from automl.policy import FP32, Bits, Policy, Precisions
 from automl.solver import solve
 from automl.space import Sensitivity, Space, SpaceSettings, kind_of, open_space
 from automl.study import Problem
@@ -96,7 +102,8 @@ def test_every_policy_costs_what_is_made_of_it() -> None:
 
 
 def test_what_is_chosen_inside_means_nothing_where_something_else_runs() -> None:
-    space = space_of(made(), precisions=(Bits(8, 8), Bits()))
+    compressor, both = made(), Precisions(("fp32", "int8"))
+    space = space_of(compressor, precisions=both.bits)
     policy = Policy(
         {"body.expand": 4},
         bits={"body.depth": Bits(8, 8), "head": Bits(8, 8)},
@@ -106,6 +113,11 @@ def test_what_is_chosen_inside_means_nothing_where_something_else_runs() -> None
     assert kept.channels["body.expand"] == 16
     assert kept.bits["body.depth"] == Bits()
     assert kept.bits["head"] == Bits(8, 8)
+    network = compressor.traced.network
+    lean = with_bits_that_run(network, kept)
+    gone = kept.bits.keys() - lean.bits.keys()
+    assert gone == {"body.expand", "body.depth", "body.project"}
+    assert operators_of(network, lean, both) == operators_of(network, kept, both)
 
 
 def test_what_cannot_be_is_refused() -> None:
