@@ -70,9 +70,16 @@ def commands(document: str) -> list[str]:
     ]
 
 
-def execute(words: list[str], folder: Path) -> str:
-    """Run a command as a user would, in a folder, with tables of its own."""
-    environment = os.environ | {"AUTOML_HOME": str(folder / ".automl"), "COLUMNS": "80"}
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of pages that search the example on this machine: one user reads them all."""
+    return tmp_path_factory.mktemp("home")
+
+
+def execute(words: list[str], folder: Path, home: Path | None = None) -> str:
+    """Run a command as a user would, in a folder, with tables of its own or those of a home."""
+    kept = folder / ".automl" if home is None else home
+    environment = os.environ | {"AUTOML_HOME": str(kept), "COLUMNS": "80"}
     # Ray connects to whatever cluster this machine has: that of a test beside, which ends.
     environment["RAY_ADDRESS"] = "local"
     if words[0] == "automl":
@@ -91,18 +98,18 @@ def execute(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def follow(document: str, folder: Path) -> list[str]:
+def follow(document: str, folder: Path, home: Path | None = None) -> list[str]:
     """Do all that a document says; what its commands printed."""
     printed = []
     for fence in fences(document):
         if fence.file:
             (folder / fence.file).write_text(fence.text, encoding="utf-8")
         if fence.run:
-            printed.append(execute([sys.executable, fence.file], folder))
+            printed.append(execute([sys.executable, fence.file], folder, home))
         if fence.language == "console":
             for line in fence.text.splitlines():
                 if line.startswith("$ ") and not line[2:].startswith(NOT_HERE):
-                    printed.append(execute(shlex.split(line[2:]), folder))
+                    printed.append(execute(shlex.split(line[2:]), folder, home))
     return printed
 
 
@@ -173,25 +180,25 @@ def test_choices(tmp_path: Path) -> None:
     assert "rank-spatial" in printed[1]
 
 
-def test_proxies(tmp_path: Path) -> None:
-    printed = follow("docs/proxies.md", tmp_path)
+def test_proxies(tmp_path: Path, home: Path) -> None:
+    printed = follow("docs/proxies.md", tmp_path, home)
     assert "measured latency" in printed[0]
 
 
-def test_delivery(tmp_path: Path) -> None:
-    printed = follow("docs/delivery.md", tmp_path)
+def test_delivery(tmp_path: Path, home: Path) -> None:
+    printed = follow("docs/delivery.md", tmp_path, home)
     assert "source: smaller.py (largest difference from PyTorch" in printed[1]
     assert printed[2].endswith(" parameters\n")
     assert "measured latency" in printed[4]
 
 
-def test_recovery(tmp_path: Path) -> None:
-    printed = follow("docs/recovery.md", tmp_path)
+def test_recovery(tmp_path: Path, home: Path) -> None:
+    printed = follow("docs/recovery.md", tmp_path, home)
     assert "note: recovery by kd, " in " ".join(printed[1].split())
 
 
-def test_readme(tmp_path: Path) -> None:
-    printed = follow("README.md", tmp_path)
+def test_readme(tmp_path: Path, home: Path) -> None:
+    printed = follow("README.md", tmp_path, home)
     assert any("measured latency" in text for text in printed)
 
 
