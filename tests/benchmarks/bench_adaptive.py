@@ -31,10 +31,11 @@ from automl.latency import (
     Pricer,
     Timings,
     find_table,
+    most_telling,
 )
 from automl.network import TracedModel, trace_network
-from automl.pipeline.first_operators import telling
-from automl.pipeline.networks import fitting_vectors, whole_first
+from automl.pipeline.networks import fitting_vectors
+from automl.pipeline.pricing import FEWEST_MORE, FIRST_SHARE, FIRST_UNCERTAINTY
 from automl.policy import FP32
 from automl.profiling import LocalRunner, profile
 from automl.solver import solve
@@ -75,9 +76,10 @@ class Replay:
 
     def first(self) -> dict[OpKey, tuple[float, float]]:
         """What a search measures before it begins."""
-        vectors = fitting_vectors(self.space, 0)
-        whole = self.operators(whole_first(self.space, vectors))
-        return self.known(telling(whole, self.operators(vectors), self.known(self.keys)))
+        fitting = self.operators(fitting_vectors(self.space, 0))
+        wanted = list(self.known(self.keys))
+        most = max(int(FIRST_SHARE * len(wanted)) - len(fitting), FEWEST_MORE)
+        return self.known([*fitting, *most_telling(wanted, fitting, most, FIRST_UNCERTAINTY)])
 
     def error(self, rows: Mapping[OpKey, tuple[float, float]]) -> float:
         """Mean relative error of random policies' latencies."""

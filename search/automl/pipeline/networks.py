@@ -158,18 +158,6 @@ def fitting_vectors(space: Space, seed: int) -> Vectors:
     return found
 
 
-def whole_first(space: Space, vectors: Vectors) -> Vectors:
-    """Of the networks that are fitted on, those of which every operator is measured.
-
-    The dense one, that of all integers, near which searches end, and one that was drawn.
-    """
-    whole = integers(space)
-    chosen = [0, *np.flatnonzero((vectors == whole).all(axis=1)).tolist()]
-    chosen += [place for place in range(len(vectors)) if place not in chosen][:1]
-    found: Vectors = vectors[np.unique(chosen)]
-    return found
-
-
 class _UnitPricer:
     """Prices every operator at one, so that a network's price is how many run."""
 

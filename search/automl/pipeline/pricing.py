@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from automl.compression import form_of
-from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of
+from automl.cost import CostModel, Overhead, build_cost_model, named, operators_of, required_keys
 from automl.documents import fault_of, read_json
 from automl.errors import Raised, StudyError, TableError, attempt
 from automl.files import write_whole
@@ -25,11 +25,11 @@ from automl.latency import (
     Pricer,
     find_table,
     is_cpu_table,
+    most_telling,
 )
 from automl.network import TracedModel
 from automl.options import SearchOptions
 from automl.pipeline.clock import measuring_here, time_here
-from automl.pipeline.first_operators import first_operators
 from automl.pipeline.forms import (
     PlainElsewhere,
     check_forms,
@@ -41,10 +41,10 @@ from automl.pipeline.forms import (
     priced_names,
 )
 from automl.pipeline.granularity import free_granularity, learn_granularity, probe_keys
-from automl.pipeline.networks import fit_networks
+from automl.pipeline.networks import fit_networks, fitting_vectors
 from automl.pipeline.precision import BitChoices, bits_for, precisions_of, used_names
 from automl.pipeline.requests import Event, OnEvent
-from automl.policy import Policy
+from automl.policy import Policy, Precisions
 from automl.profiling import (
     LocalRunner,
     is_settled,
@@ -59,6 +59,9 @@ from automl.space import MAXIMUM_OPTIONS, Offered, Space, SpaceSettings, open_sp
 MEASURING: Final = "measuring operators"
 #: Channel counts a side of a layer that are priced where most prices are predicted.
 COUNTS: Final = 16
+#: What is measured before a search: relative uncertainty of each operator that is left, share of
+#: the operators at most, and so many beside the fitted networks' at least.
+FIRST_UNCERTAINTY, FIRST_SHARE, FEWEST_MORE = 0.12, 0.15, 8
 #: What is said of prices that no device had.
 SIMULATED: Final = (
     "its cycles are simulated, and those of convolutions and linear layers alone: what else the "
@@ -251,6 +254,24 @@ def search_pricer(table: LatencyTable, options: SearchOptions, *, here: bool) ->
     pricer = pricer_of(table) if here or options.measure else table
     special = any(form_of(name).kernel for name in options.opened.forms)
     return PlainElsewhere(pricer, priced_names(table)) if special else pricer
+
+
+def first_operators(
+    traced: TracedModel, space: Space, seed: int, precisions: Precisions
+) -> list[OpKey]:
+    """What is measured before a search: enough to predict the rest of what it may ask for.
+
+    The operators of the networks that the overhead is fitted on, and those beside them that tell
+    most, until each other operator is known to `FIRST_UNCERTAINTY` or a share of `FIRST_SHARE` is
+    to be measured.
+    """
+    network = traced.network
+    policies = [space.decode(vector) for vector in fitting_vectors(space, seed)]
+    first = [key for each in policies for key in operators_of(network, each, precisions)]
+    first = list(dict.fromkeys(first))
+    wanted = required_keys(network, space, precisions=precisions)
+    most = max(int(FIRST_SHARE * len(wanted)) - len(first), FEWEST_MORE)
+    return [*first, *most_telling(wanted, first, most, FIRST_UNCERTAINTY)]
 
 
 def refuse_untimed(keys: Iterable[OpKey]) -> None:
