@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -188,3 +190,13 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
         (tmp_path / "net.pt2").write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(ModelError, match="no exported program"):
             load_exported(tmp_path / "net.pt2")
+
+
+def test_a_torch_that_knows_no_opaque_objects_will_do() -> None:
+    """As 2.11 is, with which nothing could be imported."""
+    script = (
+        "from torch.export.pt2_archive import constants\n"
+        "del constants.OPAQUE_OBJ_FILENAME_PREFIX\n"
+        "import automl.userdata.exported\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

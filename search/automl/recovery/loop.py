@@ -20,6 +20,7 @@ from automl.recovery.checkpoint import identity_of, load_checkpoint, save_checkp
 from automl.recovery.hooking import Hooks
 from automl.recovery.objective import Objective
 from automl.recovery.recipe import RecoveryRecipe
+from automl.recovery.repeatable import repeatable
 from automl.userdata import seeded
 
 Tensor = torch.Tensor
@@ -129,7 +130,8 @@ def recover(
     hooks = Hooks(recipe.made_hooks(), data.seed)
     run = _Run(objective, data, recipe, hooks, checkpoint, on_step, on_point)
     try:
-        return run.all()
+        with repeatable(run.device):
+            return run.all()
     finally:
         hooks.detach(objective.student)
         objective.rest()
@@ -154,8 +156,8 @@ class _Run:
         self._checkpoint, self._on_step, self._on_point = checkpoint, on_step, on_point
         told = (recipe.digest, data.seed, data.digest)
         self._identity = identity_of(self._student, *told) if checkpoint else ""
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._student.to(self._device)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._student.to(self.device)
         self._optimiser = _optimiser(self._student, recipe)
         self._average = Averages(self._student, recipe.ema) if recipe.ema else None
         self._first = self._good = self._best = _copied(self._student)
@@ -228,7 +230,7 @@ class _Run:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         moment = Moment(self._progress.step, self._share(number), rate)
-        inputs = inputs.to(self._device)
+        inputs = inputs.to(self.device)
         self._hooks.begin(self._student, self._objective.shown(inputs))
         _train_norms(self._student, len(inputs) >= FEWEST)
         self._hooks.before_batch(self._student, moment)
@@ -249,8 +251,8 @@ class _Run:
 
     def _mixed(self) -> torch.autocast:
         """Brain floats on a GPU that has them: they need no scaled loss."""
-        able = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=able)
+        able = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=able)
 
     def _total(self) -> int | None:
         """Steps in all."""
@@ -277,9 +279,10 @@ class _Run:
         """Score of the student as it is."""
         if self._data.held_back is None:
             return None
-        self._student.cpu().eval().requires_grad_(False)
+        self._objective.rest()  # the teachers too: a score may hold the student against them
+        self._student.requires_grad_(False)
         score = self._data.held_back(self._student)
-        self._student.requires_grad_(True).to(self._device)
+        self._student.requires_grad_(True).to(self.device)
         self._on_point(TrainingPoint(self._progress.step, self._total(), score=score))
         return score
 
@@ -317,12 +320,12 @@ class _Run:
         if self._hooks and self._progress.step:
             with seeded(self._data.seed, *self._data.loaders):
                 inputs, _ = next(iter(self._data.training))
-            self._hooks.begin(self._student, self._objective.shown(inputs.to(self._device)))
+            self._hooks.begin(self._student, self._objective.shown(inputs.to(self.device)))
             self._told = self._hooks.finish(self._student)
             if self._hooks.leave:
                 with seeded(self._data.seed, *self._data.loaders):
                     shown = (
-                        self._objective.shown(inputs.to(self._device))
+                        self._objective.shown(inputs.to(self.device))
                         for inputs, _ in self._data.training
                     )
                     restate_norms(self._student, shown, FEWEST)

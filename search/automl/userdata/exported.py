@@ -19,11 +19,7 @@ from zipfile import is_zipfile
 
 import torch
 from torch import fx, nn
-from torch.export.pt2_archive.constants import (
-    CONSTANTS_DIR,
-    CUSTOM_OBJ_FILENAME_PREFIX,
-    OPAQUE_OBJ_FILENAME_PREFIX,
-)
+from torch.export.pt2_archive import constants
 from torch.fx.operator_schemas import normalize_function
 
 from automl.errors import ModelError, Raised, attempt
@@ -37,6 +33,14 @@ Tensor = torch.Tensor
 EXPORTED: Final = ".pt2"
 #: Makes torch read files as with `weights_only=True`, whatever it is asked for.
 _TENSORS_ALONE: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+#: What files of constants begin with that are no tensors. Not every torch has each kind.
+_OBJECTS: Final = tuple(
+    getattr(constants, name, prefix)
+    for name, prefix in (
+        ("CUSTOM_OBJ_FILENAME_PREFIX", "custom_obj_"),
+        ("OPAQUE_OBJ_FILENAME_PREFIX", "opaque_obj_"),
+    )
+)
 #: What a program checks, which layers need not be told.
 _CHECKS: Final = (
     "_assert_async",
@@ -88,8 +92,8 @@ def load_exported(path: Path) -> Any:
 def _refuse_objects(path: Path) -> None:
     """Refuse constants that are no tensors: to read these is to run what they say."""
     for each in members(path, ModelError):
-        _, found, constant = each.filename.partition(f"/{CONSTANTS_DIR}")
-        if found and constant.startswith((CUSTOM_OBJ_FILENAME_PREFIX, OPAQUE_OBJ_FILENAME_PREFIX)):
+        _, found, constant = each.filename.partition(f"/{constants.CONSTANTS_DIR}")
+        if found and constant.startswith(_OBJECTS):
             raise ModelError(
                 f"{path} holds an object that is no tensor ({constant}), which is not read: it"
                 " could run any code; give the model itself"
