@@ -308,6 +308,7 @@ def ticket(bench: Bench) -> Figures:
 NO_WORSE = Check("over_plain", at_least=-1.0)
 FALLS = (Check("loss", at_most=0.99), Check("over_before", at_most=1.0))
 MORE = (Check("more", at_least=0.0),)
+SHORTER = "weights, norms folded, are shorter with a larger weight"
 ROWS = (
     Row(
         "zero-out",
@@ -409,34 +410,10 @@ ROWS = (
             seeds=(0,),
         )
         for name, expects, measure, weights, checks in (
-            (
-                "group-lasso",
-                "weights, norms folded, are shorter with a larger weight",
-                length,
-                (0, 1e-3),
-                MORE,
-            ),
-            (
-                "cges",
-                "weights, norms folded, are shorter with a larger weight",
-                length,
-                (0, 1e-3),
-                MORE,
-            ),
-            (
-                "l1",
-                "weights, norms folded, are shorter with a larger weight",
-                length,
-                (0, 1e-3),
-                MORE,
-            ),
-            (
-                "l2",
-                "weights, norms folded, are shorter with a larger weight",
-                length,
-                (0, 1e-3),
-                MORE,
-            ),
+            ("group-lasso", SHORTER, length, (0, 1e-3), MORE),
+            ("cges", SHORTER, length, (0, 1e-3), MORE),
+            ("l1", SHORTER, length, (0, 1e-3), MORE),
+            ("l2", SHORTER, length, (0, 1e-3), MORE),
             ("l1-gamma", "more scales near zero than without", small_scales, (0, 0.03), MORE),
             ("k-means", "nearer to 16 values a layer than without", gathered, (0, 3.0), MORE),
         )

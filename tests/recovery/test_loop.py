@@ -110,7 +110,8 @@ def test_norms_have_the_statistics_of_the_weights_that_a_hook_leaves() -> None:
         assert found.kept == "last"
         again = copy.deepcopy(student)
         re_estimate_norms(again, [inputs for inputs, _ in batches()])
-        assert near(again, student) == bool(hooks)
+        alike = near if torch.cuda.is_available() else same  # it was re-estimated there
+        assert alike(again, student) == bool(hooks)
     small = pair()[1]
     small.blocks[0].bn1.running_var.fill_(3.0)  # type: ignore[union-attr, operator]
     trained(small, replace(RECIPE, hooks=("soft-mask",)), RecoveryData(batches(images=1)))
