@@ -188,6 +188,35 @@ def test_a_noisy_probe_is_passed_more_often_until_it_has_had_enough(
     assert quick["runs"] == 3  # no time is left, but some passes there must be
 
 
+def disturbed(monkeypatch: pytest.MonkeyPatch, *factors: float) -> None:
+    """Models take their seconds times these factors, one a pass, after three runs to get warm."""
+
+    class Disturbed(Clock):
+        def load(self, model: bytes, threads: int, resources: Any) -> Any:
+            times = iter([1.0, 1.0, *factors])
+            return lambda repeats: float(model) * next(times)
+
+    monkeypatch.setitem(worker.RUNTIMES, "clock", Disturbed)
+
+
+def test_passes_in_which_others_had_the_core_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    disturbed(monkeypatch, 1.3, 1.0, 1.3, 1.002, 1.2, 1.001, 1.3)
+    found, _ = answers(asked(([b"0.9", b"0.5"], [1.0, -1.0]), max_passes=7, min_passes=5))
+    assert found["seconds"] == pytest.approx(0.4)
+    # the third quickest came within 0.002 of each model's quickest
+    assert found["spread"] == pytest.approx(1.5 * 0.002 * np.hypot(0.9, 0.5) / 0.4)
+    assert found["runs"] == 2 * 6  # after five passes the third quickest was one that was disturbed
+
+
+def test_a_pass_that_no_other_comes_near_is_not_believed_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disturbed(monkeypatch, *[1.3, 1.2, 1.0, 1.3], *[1.25] * 6)
+    found, _ = answers(asked(([b"1"], [1.0]), max_passes=9))
+    assert found["runs"] == 9
+    assert found["spread"] == pytest.approx(1.5 * 0.25)
+
+
 def test_what_takes_long_tells_that_it_is_alive_once_a_second(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

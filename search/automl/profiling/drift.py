@@ -11,7 +11,7 @@ from automl.latency import LatencyTable, OpKey, Row
 from automl.profiling.boards import Boards, Keyed
 from automl.profiling.runner import Limits, Measurement
 
-_LIMITS: Final = Limits(spread=0.01, seconds=0.2, min_passes=7, max_passes=15)
+_LIMITS: Final = Limits(spread=0.01, seconds=0.2, min_passes=5, max_passes=15)
 _TRIES: Final = 4
 _TOLERANCE: Final = 0.05  # how much slower the anchor may be
 

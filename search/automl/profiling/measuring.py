@@ -64,7 +64,7 @@ class Timing:
     """A whole network's time.
 
     Attributes:
-        seconds: Median.
+        seconds: Of the quickest run; of several boards, their median.
         spread: Relative half-width of its 68 % interval.
         runs: Executions that it rests on.
     """
@@ -95,7 +95,7 @@ def profile(
         keys: What must be priced.
         runner: The device.
         progress: Called after every row that is added.
-        spread: Relative half-width of a median's 68 % interval at which a row is finished.
+        spread: Relative half-width of the 68 % interval at which a row is finished.
         seconds_cap: Time for all; rows get less of it, with more spread, when it is short.
 
     Raises:
@@ -228,14 +228,14 @@ def measure_models(
     Args:
         models: Name to serialised ONNX; each is read when it is sent.
         runner: The device.
-        spread: Relative half-width of a median's 68 % interval at which a network is finished.
+        spread: Relative half-width of the 68 % interval at which a network is finished.
         seconds_cap: Time for all.
 
     Raises:
         MeasureError: If the runtime refuses a network, naming it, or stops answering.
     """
     names = list(models)
-    limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9)
+    limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9, max_passes=60)
     probes = [Probe(OneModel(models, name), (1.0,)) for name in names]
     pool = runner if isinstance(runner, PooledRunner) else None
     said = runner.run(probes, limits) if pool is None else pool.run_on_each(probes, limits)

@@ -40,7 +40,7 @@ class TimedProbe(_Line):
 
     Attributes:
         probe: Index of the probe in the request.
-        seconds: Median over passes.
+        seconds: By the quickest passes of its models.
         spread: Relative half-width of its 68 % interval.
         runs: Executions that it rests on.
     """

@@ -54,17 +54,17 @@ class Limits:
     """When timing ends.
 
     Attributes:
-        spread: Relative half-width of the median's 68 % interval at which a probe is finished.
+        spread: Relative half-width of the 68 % interval at which a probe is finished.
         seconds: Time after which all probes of a batch end, as good as they are.
-        pass_seconds: Time given to each model in a pass; its quickest run in it counts.
+        pass_seconds: Time given to each model in a pass; its quickest run of all passes counts.
         min_passes, max_passes: Passes that a probe takes part in.
     """
 
     spread: float = 0.03
     seconds: float = 10.0
     pass_seconds: float = 0.003
-    min_passes: int = 7
-    max_passes: int = 60
+    min_passes: int = 4
+    max_passes: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Measurement:
 
     Attributes:
         probe: Index of the probe in the batch.
-        seconds: Median over passes; NaN where `error` is set.
+        seconds: By each model's quickest pass; NaN where `error` is set.
         spread: Relative half-width of its 68 % interval.
         runs: Executions that it rests on.
         error: Why the runtime refused it, or "".

@@ -138,7 +138,7 @@ function latencyBars(run, found, predicted) {
   return makeFigure({
     title: "Latency promised" + (measured ? " and measured" : ""),
     text: measured
-      ? "Bars with their errors: of predictions the known error, of the clock the 68 % interval of the median."
+      ? "Bars with their errors: of predictions the known error, of the clock the 68 % interval."
       : `Bars with the known error of what is ${word}; nothing was measured on the device.`,
     height: 210,
     table: () => makeTable(
