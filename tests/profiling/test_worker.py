@@ -217,6 +217,18 @@ def test_a_pass_that_no_other_comes_near_is_not_believed_yet(
     assert found["spread"] == pytest.approx(1.5 * 0.25)
 
 
+def test_no_probe_is_finished_before_others_may_have_left_the_core(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(np.arange(0.0, 1e3, 0.1))
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: float(next(now)))
+    lines = answers(asked(([b"1"], [1.0]), max_passes=60))
+    lines += answers(asked(([b"1"], [1.0]), max_passes=60, min_seconds=1.5))
+    soon, late = [line["runs"] for line in lines if "runs" in line]
+    assert soon == 3
+    assert late > 5
+
+
 def test_what_takes_long_tells_that_it_is_alive_once_a_second(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

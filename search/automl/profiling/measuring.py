@@ -235,7 +235,9 @@ def measure_models(
         MeasureError: If the runtime refuses a network, naming it, or stops answering.
     """
     names = list(models)
-    limits = Limits(spread, seconds_cap, pass_seconds=0.03, min_passes=9, max_passes=60)
+    limits = Limits(
+        spread, seconds_cap, pass_seconds=0.03, min_passes=9, max_passes=60, min_seconds=1.5
+    )
     probes = [Probe(OneModel(models, name), (1.0,)) for name in names]
     pool = runner if isinstance(runner, PooledRunner) else None
     said = runner.run(probes, limits) if pool is None else pool.run_on_each(probes, limits)

@@ -58,6 +58,7 @@ class Limits:
         seconds: Time after which all probes of a batch end, as good as they are.
         pass_seconds: Time given to each model in a pass; its quickest run of all passes counts.
         min_passes, max_passes: Passes that a probe takes part in.
+        min_seconds: Time before which no probe is finished: others have a core for up to a second.
     """
 
     spread: float = 0.03
@@ -65,6 +66,7 @@ class Limits:
     pass_seconds: float = 0.003
     min_passes: int = 4
     max_passes: int = 20
+    min_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +357,7 @@ def request(asked: Asked) -> Iterator[str]:
             "pass_seconds": limits.pass_seconds,
             "min_passes": limits.min_passes,
             "max_passes": limits.max_passes,
+            "min_seconds": limits.min_seconds,
         }
     )
     yield head.removesuffix("}") + ', "probes": ['

@@ -4,7 +4,7 @@ Started as `python worker.py`, it says hello with one JSON line, then answers ea
 on standard input with JSON lines on standard output until the input ends:
 
     -> {"id": 7, "runtime": "onnxruntime", "threads": 1, "spread": 0.03, "seconds": 4.0,
-        "pass_seconds": 0.003, "min_passes": 4, "max_passes": 20,
+        "pass_seconds": 0.003, "min_passes": 4, "max_passes": 20, "min_seconds": 0.0,
         "probes": [{"models": ["<base64 of zlib of ONNX>", ...], "weights": [0.125, -0.125]}, ...]}
     <- {"id": 7, "alive": true}
     <- {"id": 7, "probe": 0, "seconds": 5.1e-05, "spread": 0.021, "runs": 420}
@@ -317,11 +317,13 @@ def time_probes(probes: list[LoadedProbe], request: dict[str, Any], send: Send) 
                 probes.remove(probe)
             pulse.beat()
         passes += 1
-        late = time.perf_counter() - start > request["seconds"] and passes >= 3
+        seconds = time.perf_counter() - start
+        early = passes < request["min_passes"] or seconds < request.get("min_seconds", 0.0)
+        late = seconds > request["seconds"] and passes >= 3
         last = late or passes >= request["max_passes"]
         left = []
         for probe in probes:
-            if last or (passes >= request["min_passes"] and probe.settled(request["spread"])):
+            if last or (not early and probe.settled(request["spread"])):
                 send(probe.answer())
             else:
                 left.append(probe)
