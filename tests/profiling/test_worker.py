@@ -247,6 +247,19 @@ def test_a_processors_run_is_the_quickest_of_several() -> None:
     assert len(calls) == 4
 
 
+@pytest.mark.parametrize(
+    ("platform", "threads", "seconds"), [("linux", 1, 1.0), ("linux", 2, 5.0), ("win32", 1, 5.0)]
+)
+def test_a_threads_own_time_counts_where_it_is_known_finely(
+    monkeypatch: pytest.MonkeyPatch, platform: str, threads: int, seconds: float
+) -> None:
+    wall, thread = iter(range(0, 100, 5)), iter(range(100))
+    monkeypatch.setattr(worker.sys, "platform", platform)
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: float(next(wall)))
+    monkeypatch.setattr(worker.time, "thread_time", lambda: float(next(thread)))
+    assert worker.quickest(lambda: None, threads)(3) == seconds
+
+
 def test_it_says_hello_with_what_there_is_to_measure_with() -> None:
     line = worker.hello()
     assert line["onnxruntime"][0].isdigit()
