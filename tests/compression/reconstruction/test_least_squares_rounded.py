@@ -46,21 +46,36 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).square().mean() / expected.var())
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_every_network_is_rounded_and_less_is_lost_with_the_refit(name: str) -> None:
+def rounded(name: str, seed: int) -> tuple[QuantizedModel, float]:
+    """A drawn network in 3 and 5 bits, and what it loses over what it loses without the refit."""
     factory, shape = ODD[name]
-    traced = trace_network(seeded(factory), shape, resolutions=())
+    traced = trace_network(seeded(factory, seed), shape, resolutions=())
     compressor = made(traced, None)
     bits = dict.fromkeys(Flow(traced.trace).layers, Bits(3, 5))
     expected = outputs_of(traced.model, compressor.images)
     raw = outputs_of(compressor.make(Policy(bits=bits), finish=False), compressor.images)
     model = finished(compressor, Policy(bits=bits))
-    assert error(outputs_of(model, compressor.images), expected) < error(raw, expected)
+    found = outputs_of(model, compressor.images)
     assert set(model.weights) == set(bits)
+    return model, error(found, expected) / error(raw, expected)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_every_network_is_rounded_with_the_refit(name: str) -> None:
+    model, _ = rounded(name, 0)
     for layer, qparams in model.weights.items():
         assert isinstance(qparams, QParams)
         weights = matrix(model.network.get_submodule(layer))
         assert torch.equal((weights / qparams.scale).round() * qparams.scale, weights)
+
+
+def test_a_fifth_less_is_lost_with_the_refit() -> None:
+    """Over several draws: of one network so small a rounding that falls otherwise decides.
+
+    With seed 0 each network alone lost less on Intel's processors, and one more on a Zen 4.
+    """
+    lost = [rounded(name, seed)[1] for name in ODD for seed in range(4)]
+    assert sum(lost) / len(lost) < 0.8
 
 
 def test_layers_that_no_target_is_known_of_are_rounded_on_what_they_read() -> None:
