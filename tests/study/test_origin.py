@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import socket
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from automl.errors import ClusterError
 from automl.study.origin import check_modules, check_versions, load_files, origin_here
-from automl.userdata import load_file
+from automl.userdata import executed_files, load_file
 
 HOST = socket.gethostname()
 
@@ -34,20 +35,47 @@ def test_the_same_process_has_what_it_has(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["automl", "torch"])
 def test_another_version_is_refused_by_name(name: str) -> None:
-    driver = replace(origin_here(), **{name: "0.0.1"})
+    driver = replace(origin_here(), **{name: "0.0.1"})  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=rf"{HOST} has {name} \S+ and the driver 0\.0\.1"):
         check_versions(driver)
 
 
-def test_a_file_that_differs_or_is_missing_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "net.py"
-    path.write_text("WIDTH = 4\n")
-    driver = replace(origin_here(), files={str(path): "0" * 64})
-    with pytest.raises(ClusterError, match=rf"{HOST} has another {path} than the driver: its dig"):
-        load_files(driver)
-    path.unlink()
-    with pytest.raises(ClusterError, match=rf"{HOST} has no {path}: put it there"):
-        load_files(driver)
+def test_files_that_cannot_be_had_are_named_and_the_others_loaded(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.py" for name in ("other", "broken", "net", "missing")}
+    for name in ("other", "broken", "net"):
+        files[name].write_text("import no_module_of_mine\n" if name == "broken" else "WIDTH = 4\n")
+    digests = {str(path): digest(path) for path in files.values() if path.exists()}
+    driver = replace(
+        origin_here(), files={str(files["missing"]): "", **digests, str(files["other"]): "0" * 64}
+    )
+    missing, other, broken = map(str, load_files(driver))
+    assert f"{HOST} has no {files['missing']}: put it there" in missing
+    assert f"{HOST} has another {files['other']} than the driver: its dig" in other
+    assert f"{files['broken']} cannot be imported: ModuleNotFoundError" in broken
+    assert str(files["net"]) in executed_files()
+    assert str(files["other"]) not in executed_files()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_folders_that_the_driver_imports_from_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, gone = tmp_path / "mine", tmp_path / "gone"
+    mine.mkdir()
+    (mine / "parts_of_mine.py").write_text("WIDTH = 4\n")
+    net = tmp_path / "net.py"
+    net.write_text("from parts_of_mine import WIDTH\n")
+    with monkeypatch.context() as driver:
+        driver.syspath_prepend(str(mine))
+        driver.syspath_prepend(str(gone))
+        origin = replace(origin_here(), files={str(net): digest(net)})
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    assert not load_files(origin)
+    assert sys.path == [*before, str(mine), str(tmp_path)]
 
 
 def test_an_imported_module_that_differs_is_refused_by_name(

@@ -277,6 +277,17 @@ def test_a_worker_with_another_file_of_the_model_is_refused_by_name(
         study(pool, problem=prepared.problem)
 
 
+def test_files_of_earlier_searches_are_done_without(
+    prepared: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in one notebook: their folder may be gone, or what they import."""
+    driver = ray_workers.origin_here()
+    gone = replace(driver, files={str(tmp_path / "earlier.py"): "0" * 64, **driver.files})
+    monkeypatch.setattr(ray_workers, "origin_here", lambda: gone)
+    with two(prepared.evaluate) as pool:
+        assert study(pool, problem=prepared.problem).trials
+
+
 def test_workers_that_find_no_free_cpu_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_workers, "START_SECONDS", 1.0)
     holder = ray.remote(nn.Identity).options(num_cpus=2).remote()

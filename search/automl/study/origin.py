@@ -31,12 +31,14 @@ class Origin:
         automl, torch: Versions.
         files: Of the user's files that were executed by path: the digest of each.
         modules: Of the user's modules that were imported by name: the digest of each.
+        path: The folders that modules are imported from.
     """
 
     automl: str
     torch: str
     files: Mapping[str, str]
     modules: Mapping[str, str]
+    path: tuple[str, ...]
 
 
 def origin_here() -> Origin:
@@ -45,7 +47,8 @@ def origin_here() -> Origin:
     modules = {
         name: _digest(path) for name, path in _own_modules() if str(path.resolve()) not in files
     }
-    return Origin(automl.__version__, str(torch.__version__), files, modules)
+    path = tuple(os.path.abspath(place) for place in sys.path)
+    return Origin(automl.__version__, str(torch.__version__), files, modules, path)
 
 
 def check_versions(driver: Origin) -> None:
@@ -63,20 +66,34 @@ def check_versions(driver: Origin) -> None:
             )
 
 
-def load_files(driver: Origin) -> None:
+def load_files(driver: Origin) -> list[ClusterError]:
     """Execute the user's files as the driver has, so that what comes from them can be received.
 
-    Raises:
-        ClusterError: A file that is missing or differs; names it.
+    A driver may have executed files that its search has nothing of (those of a search before in
+    one notebook). So what is wrong with a file says nothing until something of it is missed.
+
+    Returns:
+        Of each file that is missing, differs or cannot be imported: the error that names it.
     """
+    here = {os.path.abspath(place) for place in sys.path}
+    sys.path.extend(place for place in driver.path if place not in here and os.path.exists(place))
+    wrong: list[ClusterError] = []
     for name, digest in driver.files.items():
-        if not os.path.isfile(name):
-            raise ClusterError(
-                f"{socket.gethostname()} has no {name}: "
-                "put it there, or into a folder that all machines share"
-            )
-        _compare(name, _digest(Path(name)), digest)
-        load_file(Path(name))
+        try:
+            _load(name, digest)
+        except ClusterError as error:
+            wrong.append(error)
+    return wrong
+
+
+def _load(name: str, digest: str) -> None:
+    if not os.path.isfile(name):
+        raise ClusterError(
+            f"{socket.gethostname()} has no {name}: "
+            "put it there, or into a folder that all machines share"
+        )
+    _compare(name, _digest(Path(name)), digest)
+    load_file(Path(name), ClusterError)
 
 
 def check_modules(driver: Origin) -> None:

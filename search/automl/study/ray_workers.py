@@ -79,10 +79,11 @@ class ScoringWorker:
         torch.set_num_threads(threads)
         try:
             check_versions(driver)
-            load_files(driver)
+            wrong = load_files(driver)
             received: Any = attempt(lambda: ray.get(evaluate[0]))
             if isinstance(received, Raised):
-                return Refusal(f"a worker cannot receive the model, data and score: {received}")
+                lacks = "; ".join(map(str, wrong)) or str(received)
+                return Refusal(f"a worker cannot receive the model, data and score: {lacks}")
             check_modules(driver)
         except AutomlError as error:
             return Refusal(str(error))
