@@ -81,12 +81,13 @@ class Augmented:
 
 
 def shifted(images: Tensor) -> Tensor:
-    """Each mirrored or not, and moved by up to four pixels, [n, 3, 32, 32]."""
-    count = len(images)
-    mirrored = torch.where(torch.rand(count, 1, 1, 1) < 0.5, images, images.flip(3))
-    padded = nn.functional.pad(mirrored, (4, 4, 4, 4))
-    rows, columns = (torch.randint(9, (count, 1)) + torch.arange(32) for _ in range(2))
-    numbers = torch.arange(count)[:, None, None]
+    """Each mirrored or not, and moved by up to four pixels, [n, 3, 32, 32], where they lie."""
+    count, device = len(images), images.device
+    mirror = (torch.rand(count, 1, 1, 1) < 0.5).to(device)
+    padded = nn.functional.pad(torch.where(mirror, images, images.flip(3)), (4, 4, 4, 4))
+    moves = [torch.randint(9, (count, 1)) + torch.arange(32) for _ in range(2)]
+    rows, columns = (each.to(device) for each in moves)
+    numbers = torch.arange(count, device=device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None]].permute(
         0, 3, 1, 2
     )

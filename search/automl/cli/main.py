@@ -29,6 +29,7 @@ from automl.cli import (
 )
 from automl.cli.manner import speaking, split_manner
 from automl.cli.terminal import answering, complain, give_up, leave, logging_shown
+from automl.cli.waiting import wait_briefly_where_busy
 from automl.errors import AutomlError, OptionError, Raised, UsageError, nearest
 from automl.interrupts import asked_to_end, endable
 
@@ -104,6 +105,7 @@ def run() -> None:
     """
     if _COMPLETING in os.environ or {*sys.argv[1:2]} & _COMPLETION:
         typer.main.get_command(app).main(sys.argv[1:], _NAME)  # ends the process
+    wait_briefly_where_busy()
     given = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(given) < len(sys.argv) - 1
     if not debug:
