@@ -31,15 +31,15 @@ from typing import Any, Final
 
 import torch
 from bench_recovery import SEED, STEPS, TIMED, shifted
-from cifar import SHARED, Cifar, accuracy, load_cifar, load_resnet, normalised
+from cifar import SHARED, Cifar, load_cifar, load_resnet, normalised
 from scoreboard_recovery import prune, put_back, train, without_channels, zeros_of
 from scored import USUAL, Bench, Figures
 from torch import Tensor, nn
 
 import automl
-from automl.compression import Compressor, QuantizedModel, RefitSettings
+from automl.compression import Compressor, QuantizedModel, RefitSettings, resized
 from automl.network import trace_network, without_norms
-from automl.policy import Bits, Policy
+from automl.policy import Bits, Policy, read_policy
 from automl.recovery import (
     TRAINED_QUANTIZERS,
     Objective,
@@ -153,12 +153,14 @@ def longer(name: str, seed: int, seconds: float, out: Path) -> None:
     folder = out / f"{name}-{seed}"
     if (folder / "trained.pt").is_file():
         return
-    # this bench wrote it
-    made: nn.Module = torch.load(folder / "network.pt", weights_only=False)
     data, network = load_cifar(SHARED), load_resnet(SHARED, 56)
+    # this bench wrote it, and it is made of modules that are loaded by now
+    made: nn.Module = torch.load(folder / "network.pt", weights_only=False)
     dense = trace_network(network, (1, 3, 32, 32), resolutions=()).model
     generator = torch.Generator().manual_seed(seed)
-    shown = normalised(data.train[torch.randperm(50_000, generator=generator)[:1_000]]).split(250)
+    some = data.train[torch.randperm(len(data.train), generator=generator)[:1_000]]
+    resolution = read_policy(folder / "policy.json").policy.resolution
+    shown = resized(normalised(some), resolution).split(250)
 
     def student_of(model: nn.Module) -> nn.Module:
         if isinstance(model, QuantizedModel):
@@ -168,7 +170,8 @@ def longer(name: str, seed: int, seconds: float, out: Path) -> None:
 
     def trained(student: nn.Module, steps: int) -> float:
         recipe = RecoveryRecipe(epochs=1, learning_rate=BUDGETS[name][1])
-        objective = Objective(student, (dense,), recipe.made_terms())
+        terms = recipe.made_terms()
+        objective = Objective(student, (dense,), terms, resolution=resolution)
         fed = batches(data, BATCH, steps)
         return recover(objective, RecoveryData(fed, seed=seed), recipe).seconds
 
@@ -196,10 +199,24 @@ def judged(name: str, seed: int, out: Path) -> Row:
     models: dict[str, nn.Module] = {"dense": load_resnet(SHARED, 56)}
     for what, file in (("before", "network.pt"), ("after", "trained.pt")):
         models[what] = torch.load(folder / file, weights_only=False, map_location="cpu")
-    figures = {what: accuracy(each, data.test, data.test_labels) for what, each in models.items()}
+    resolution = read_policy(folder / "policy.json").policy.resolution
+    figures = {
+        what: share_right(each, data, 0 if what == "dense" else resolution)
+        for what, each in models.items()
+    }
     told = json.loads((folder / "trained.json").read_text())
     drop = figures["dense"] - figures["after"]
     return Row(name, seed, {**figures, "drop": drop}, batch=BATCH, **told)
+
+
+@torch.no_grad()
+def share_right(model: nn.Module, data: Cifar, resolution: int) -> float:
+    """Percent of all test images, shown at a resolution (0: as they are)."""
+    parts = zip(data.test.split(250), data.test_labels.split(250), strict=True)
+    right = 0
+    for images, labels in parts:
+        right += int((model(resized(normalised(images), resolution)).argmax(1) == labels).sum())
+    return 100 * right / len(data.test)
 
 
 def soft_mask(bench: Bench, fed: Batches) -> Figures:

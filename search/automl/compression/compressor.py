@@ -46,6 +46,7 @@ from automl.compression.reconstruction.base import (
     RefitSettings,
     StandIn,
 )
+from automl.compression.reconstruction.raw import Raw
 from automl.compression.reconstruction.registry import RECONSTRUCTIONS
 from automl.compression.resizing import resized
 from automl.compression.statistics import Excerpt, Features, collect, laid_out_for
@@ -225,6 +226,7 @@ class Compressor:
                 finite; it names the layer.
             SpaceError: A further choice that cannot be made.
         """
+        finish = finish and not isinstance(self._reconstruction, Raw)
         gates = gates_left_out(self.traced.network, policy)
         policy = without_gates(self.traced.network, policy)
         parts = further_parts(self.traced.model, policy)

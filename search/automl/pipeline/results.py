@@ -35,6 +35,7 @@ from automl.pipeline.precision import floats_of, scheme_of
 from automl.pipeline.pricing import PricedNetwork
 from automl.pipeline.proxies import ranked_as
 from automl.pipeline.record import write_outcome
+from automl.pipeline.refits import without_bad_refit
 from automl.pipeline.requests import Event, Metrics, SearchRequest, SearchResult
 from automl.pipeline.rivals import finish_best
 from automl.pipeline.study_notes import alone_notes, chance_notes, held_notes
@@ -92,7 +93,6 @@ def finish(
         rivals: Trials that the best one is held against once they are finished (`rivals_of`).
     """
     compressor, network = context.compressor, context.network
-    made_with = describe_making(compressor.config, compressor.inputs_digest)
     write_best(context, request, best)  # safe from here on
     write_front([_scored(context, request, trial) for trial in result.front], request.out / "front")
     warned = chance_notes(context, request, best)
@@ -100,11 +100,13 @@ def finish(
         log(Event(note, 0, 1))
     log(Event("finishing", 0, 1))
     best, model = finish_best(context, best, rivals)
+    model, config, bad = without_bad_refit(context, best, model)
+    made_with = describe_making(config, compressor.inputs_digest)
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
     ranked = (context.ranking.note,) if context.ranking.note else ()
     alone = alone_notes(request, result, best, network.costs.dense, context.ranking.dense)
-    notes = (*warned, *ranked, *alone, *held_notes(request.agent, result.held))
+    notes = (*warned, *bad, *ranked, *alone, *held_notes(request.agent, result.held))
     study = len(result.trials), result.interrupted
     finished = FinishedPolicy(best.policy, model, made_with, *study, notes)
     return _judged_and_written(finished, network, context.dense, request, log)

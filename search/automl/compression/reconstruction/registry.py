@@ -44,5 +44,12 @@ RECONSTRUCTIONS: Final[Registry[Reconstruction]] = Registry(
             "automl.compression.reconstruction.block_rounding:BlockRounding",
             frozenset({"data"}),
         ),
+        Method(
+            "raw",
+            "Nothing is solved: the weights as the choice of channels, forms and bits has left\n"
+            "them. Policies say so whose refit made things worse on the validation data.",
+            "none: the control for all others",
+            "automl.compression.reconstruction.raw:Raw",
+        ),
     ),
 )

@@ -1,0 +1,59 @@
+"""A refit never makes it worse: where validation data says that it did, it is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from torch import nn
+
+from automl.compression import CompressionConfig
+from automl.pipeline.context import SearchContext
+from automl.study import Completed, Judgement, judge_each
+
+#: How a policy says that nothing was refitted.
+RAW: Final = "raw"
+#: A loss by so many standard errors of the difference, input by input, is none of chance.
+_ERRORS: Final = 2.0
+
+
+def without_bad_refit(
+    context: SearchContext, trial: Completed, model: nn.Module
+) -> tuple[nn.Module, CompressionConfig, tuple[str, ...]]:
+    """The finished network, or that from before its refit where that scores better.
+
+    Args:
+        context: Of the search.
+        trial: Whose network it is.
+        model: Finished as the search's config says.
+
+    Returns:
+        The network, by what it was made, and what the user should know.
+    """
+    config = context.compressor.config
+    if config.reconstruction == RAW:
+        return model, config, ()
+    before = context.compressor.make(trial.policy, finish=False)
+    found, other = (_judged(context, trial, each) for each in (model, before))
+    if not _worse(found, other):
+        return model, config, ()
+    note = (
+        f"the refit made it worse on the validation data ({found.score:.4g}, {other.score:.4g}"
+        " before it): the weights are those from before it"
+    )
+    return before, replace(config, reconstruction=RAW), (note,)
+
+
+def _judged(context: SearchContext, trial: Completed, model: nn.Module) -> Judgement:
+    score, validation = context.ranking.score, context.evaluator.validation
+    limit = context.dense.seconds
+    return judge_each(model, score, validation, trial.policy.resolution, seconds=limit)
+
+
+def _worse(found: Judgement, other: Judgement) -> bool:
+    """By more than chance where every input has a score; else at all."""
+    behind = other.score - found.score
+    if found.values is None or other.values is None or len(found.values) < 2:
+        return behind > 0
+    gaps = other.values - found.values
+    return bool(behind > _ERRORS * gaps.std(ddof=1) / len(gaps) ** 0.5)
