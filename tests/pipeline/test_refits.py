@@ -35,17 +35,17 @@ def chosen(
     """What is delivered, by what it was made, and what is said."""
     judged = {FINISHED: found, BEFORE: other}
     monkeypatch.setattr(refits, "judge_each", lambda model, *_, **__: judged[model])
+    task: Any
+    cost: Any
     context: Any = SimpleNamespace(
         compressor=SimpleNamespace(
             config=CompressionConfig(reconstruction=name), make=lambda policy, finish: BEFORE
         ),
-        ranking=SimpleNamespace(score=None),
-        evaluator=SimpleNamespace(validation=None),
         dense=SimpleNamespace(seconds=1.0),
     )
-    cost: Any = None
+    task, cost = SimpleNamespace(score=None, data=SimpleNamespace(validation=None)), None
     trial = Completed(0, Policy(), cost, 1.0, 0.5, 100)
-    model, config, notes = without_bad_refit(context, trial, FINISHED)
+    model, config, notes = without_bad_refit(context, task, trial, FINISHED)
     return model, config.reconstruction, notes
 
 

@@ -1,4 +1,8 @@
-"""A refit never makes it worse: where validation data says that it did, it is left out."""
+"""A refit never makes it worse: where validation data says that it did, it is left out.
+
+By the score that was asked for, not by what candidates are ranked by: least squares make a network
+less sure of itself, so the probability of the right class fell where more inputs were right.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from torch import nn
 
 from automl.compression import CompressionConfig
 from automl.pipeline.context import SearchContext
+from automl.pipeline.requests import Task
 from automl.study import Completed, Judgement, judge_each
 
 #: How a policy says that nothing was refitted.
@@ -18,12 +23,13 @@ _ERRORS: Final = 2.0
 
 
 def without_bad_refit(
-    context: SearchContext, trial: Completed, model: nn.Module
+    context: SearchContext, task: Task, trial: Completed, model: nn.Module
 ) -> tuple[nn.Module, CompressionConfig, tuple[str, ...]]:
     """The finished network, or that from before its refit where that scores better.
 
     Args:
         context: Of the search.
+        task: Whose validation data and score judge.
         trial: Whose network it is.
         model: Finished as the search's config says.
 
@@ -34,7 +40,10 @@ def without_bad_refit(
     if config.reconstruction == RAW:
         return model, config, ()
     before = context.compressor.make(trial.policy, finish=False)
-    found, other = (_judged(context, trial, each) for each in (model, before))
+    seen, resolution, limit = task.data.validation, trial.policy.resolution, context.dense.seconds
+    found, other = (
+        judge_each(each, task.score, seen, resolution, seconds=limit) for each in (model, before)
+    )
     if not _worse(found, other):
         return model, config, ()
     note = (
@@ -42,12 +51,6 @@ def without_bad_refit(
         " before it): the weights are those from before it"
     )
     return before, replace(config, reconstruction=RAW), (note,)
-
-
-def _judged(context: SearchContext, trial: Completed, model: nn.Module) -> Judgement:
-    score, validation = context.ranking.score, context.evaluator.validation
-    limit = context.dense.seconds
-    return judge_each(model, score, validation, trial.policy.resolution, seconds=limit)
 
 
 def _worse(found: Judgement, other: Judgement) -> bool:

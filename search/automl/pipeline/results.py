@@ -100,7 +100,7 @@ def finish(
         log(Event(note, 0, 1))
     log(Event("finishing", 0, 1))
     best, model = finish_best(context, best, rivals)
-    model, config, bad = without_bad_refit(context, best, model)
+    model, config, bad = without_bad_refit(context, request.task, best, model)
     made_with = describe_making(config, compressor.inputs_digest)
     if not context.shared:
         compressor.forget()  # exporting takes memory of its own
