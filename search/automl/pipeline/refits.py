@@ -1,7 +1,7 @@
 """A refit never makes it worse: where validation data says that it did, it is left out.
 
 By the score that was asked for, not by what candidates are ranked by: least squares make a network
-less sure of itself, so the probability of the right class fell where more inputs were right.
+less sure of itself, so the probability of the right class falls where no fewer inputs are right.
 """
 
 from __future__ import annotations

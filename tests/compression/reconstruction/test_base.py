@@ -28,6 +28,11 @@ class TestIndependent(ReconstructionContract):
     left = 1.15
 
 
+class TestRaw(ReconstructionContract):
+    name = "raw"
+    left = 1.01
+
+
 def test_everything_is_more_than_a_share() -> None:
     share = RefitSettings(images=256, rows=8_000, refine=False)
     assert FULL_REFIT.images > share.images
