@@ -30,20 +30,30 @@ NOISE = np.random.default_rng(0).standard_normal(100)
 
 
 def chosen(
-    monkeypatch: pytest.MonkeyPatch, found: Judgement, other: Judgement, name: str = "least-squares"
+    monkeypatch: pytest.MonkeyPatch,
+    found: Judgement,
+    other: Judgement,
+    name: str = "least-squares",
+    asked: tuple[float, float] | None = None,
 ) -> tuple[nn.Module, str, tuple[str, ...]]:
-    """What is delivered, by what it was made, and what is said."""
-    judged = {FINISHED: found, BEFORE: other}
-    monkeypatch.setattr(refits, "judge_each", lambda model, *_, **__: judged[model])
-    task: Any
-    cost: Any
+    """What is delivered, by what it was made, and what is said.
+
+    Candidates are ranked by the score that was asked for where `asked` has none of its own.
+    """
+    judged = {(FINISHED, "ranked"): found, (BEFORE, "ranked"): other}
+    if asked is not None:
+        judged |= {(FINISHED, "asked"): Judgement(asked[0]), (BEFORE, "asked"): Judgement(asked[1])}
+    monkeypatch.setattr(refits, "judge_each", lambda model, score, *_, **__: judged[model, score])
+    task: Any = SimpleNamespace(score="ranked" if asked is None else "asked")
+    cost: Any = None
     context: Any = SimpleNamespace(
         compressor=SimpleNamespace(
             config=CompressionConfig(reconstruction=name), make=lambda policy, finish: BEFORE
         ),
+        ranking=SimpleNamespace(score="ranked"),
+        evaluator=SimpleNamespace(validation=None),
         dense=SimpleNamespace(seconds=1.0),
     )
-    task, cost = SimpleNamespace(score=None, data=SimpleNamespace(validation=None)), None
     trial = Completed(0, Policy(), cost, 1.0, 0.5, 100)
     model, config, notes = without_bad_refit(context, task, trial, FINISHED)
     return model, config.reconstruction, notes
@@ -71,6 +81,15 @@ def test_what_is_worse_by_more_than_chance_is_left_out(
     model, name, notes = chosen(monkeypatch, found, other)
     assert (model is BEFORE, name == "raw", bool(notes)) == (bad, bad, bad)
     assert not bad or notes[0].startswith("the refit made it worse on the validation data (")
+
+
+@pytest.mark.parametrize(("asked", "stays"), [((0.6, 0.5), True), ((0.5, 0.5), False)])
+def test_where_the_score_that_was_asked_for_is_better_the_refit_stays(
+    monkeypatch: pytest.MonkeyPatch, asked: tuple[float, float], stays: bool
+) -> None:
+    """Least squares make a network less sure of itself, which is not to be less often right."""
+    model, *_ = chosen(monkeypatch, each(NOISE), each(NOISE + 0.1), asked=asked)
+    assert (model is FINISHED) == stays
 
 
 def test_nothing_is_judged_where_nothing_was_refitted(monkeypatch: pytest.MonkeyPatch) -> None:

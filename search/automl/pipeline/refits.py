@@ -1,7 +1,9 @@
 """A refit never makes it worse: where validation data says that it did, it is left out.
 
-By the score that was asked for, not by what candidates are ranked by: least squares make a network
-less sure of itself, so the probability of the right class falls where no fewer inputs are right.
+By what candidates are ranked by, for of a few inputs the share that is right tells little: with the
+refit EfficientNet-Lite1 without five blocks was four times as far from the dense network's outputs
+and 2.8 points of 250 photos worse. But least squares make a network less sure of itself; so where
+the score that was asked for is better with it, it stays.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from automl.compression import CompressionConfig
 from automl.pipeline.context import SearchContext
 from automl.pipeline.requests import Task
 from automl.study import Completed, Judgement, judge_each
+from automl.userdata import Score
 
 #: How a policy says that nothing was refitted.
 RAW: Final = "raw"
@@ -29,7 +32,7 @@ def without_bad_refit(
 
     Args:
         context: Of the search.
-        task: Whose validation data and score judge.
+        task: Whose score has the last word.
         trial: Whose network it is.
         model: Finished as the search's config says.
 
@@ -40,12 +43,22 @@ def without_bad_refit(
     if config.reconstruction == RAW:
         return model, config, ()
     before = context.compressor.make(trial.policy, finish=False)
-    seen, resolution, limit = task.data.validation, trial.policy.resolution, context.dense.seconds
-    found, other = (
-        judge_each(each, task.score, seen, resolution, seconds=limit) for each in (model, before)
-    )
+
+    def judged(score: Score) -> tuple[Judgement, Judgement]:
+        seen, limit = context.evaluator.validation, context.dense.seconds
+        found, other = (
+            judge_each(each, score, seen, trial.policy.resolution, seconds=limit)
+            for each in (model, before)
+        )
+        return found, other
+
+    found, other = judged(context.ranking.score)
     if not _worse(found, other):
         return model, config, ()
+    if context.ranking.score is not task.score:
+        asked, without = judged(task.score)
+        if asked.score > without.score:
+            return model, config, ()
     note = (
         f"the refit made it worse on the validation data ({found.score:.4g}, {other.score:.4g}"
         " before it): the weights are those from before it"
