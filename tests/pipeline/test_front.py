@@ -55,9 +55,9 @@ def test_no_policy_is_scored_twice(asked: SearchRequest) -> None:
     first, second = results
     assert first.trials == second.trials
     assert first.compressed == second.compressed
-    # Beside the trials of one run: the dense network, and of each run the finished one, which is
-    # held against its weights from before the refit first.
-    assert len(seen) == first.trials + 1 + 2 * 3
+    # Beside the trials of one run: the dense network, and the finished one of each, which is asked
+    # whether its refit made it worse first.
+    assert len(seen) == first.trials + 1 + 2 * 2
 
 
 def test_each_budget_is_given_the_best_that_fits_whoever_found_it(asked: SearchRequest) -> None:
