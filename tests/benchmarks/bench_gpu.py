@@ -32,14 +32,14 @@ from typing import Any, Final
 import torch
 from bench_recovery import SEED, STEPS, TIMED, shifted
 from cifar import SHARED, Cifar, load_cifar, load_resnet, normalised
-from scoreboard_recovery import prune, put_back, train, without_channels, zeros_of
-from scored import USUAL, Bench, Figures
+from scoreboard_recovery import prune, put_back, staged, train, without_channels, zeros_of
+from scored import Bench, Figures
 from torch import Tensor, nn
 
 import automl
-from automl.compression import Compressor, QuantizedModel, RefitSettings, resized
+from automl.compression import QuantizedModel, resized
 from automl.network import trace_network, without_norms
-from automl.policy import Bits, Policy, read_policy
+from automl.policy import read_policy
 from automl.recovery import (
     TRAINED_QUANTIZERS,
     Objective,
@@ -242,18 +242,7 @@ def keep_zeros(bench: Bench, fed: Batches) -> Figures:
 
 def progressive_bits(bench: Bench, fed: Batches) -> Figures:
     """Bits that fall to 2 beside 2 bits from the first step; the first and last layer have 8."""
-    compressor = Compressor(bench.traced, bench.images, {}, config=USUAL)
-    bits = dict.fromkeys(compressor.joint.flow.layers, Bits(2, 2))
-    policy = Policy(bits=bits | {"conv1": Bits(8, 8), "linear": Bits(8, 8)})
-    model = compressor.make(policy, settings=RefitSettings(images=512, rows=12_000))
-    assert isinstance(model, QuantizedModel)
-    found = {"before": bench.accuracy(model)}
-    for name, hooks in (("direct", ()), ("staged", ("progressive-bits",))):
-        quantizer, inputs = TRAINED_QUANTIZERS.build("lsq"), bench.images.split(250)
-        student = QuantizedStudent(model, quantizer, inputs, dense=bench.traced.model)
-        train(bench, student, hooks=hooks, epochs=3, pairs=fed)
-        found[name] = bench.accuracy(student.frozen())
-    return {**found, "over_direct": found["staged"] - found["direct"]}
+    return staged(bench, epochs=3, pairs=fed)
 
 
 #: Of ResNet-20; each with its epochs of all training images.

@@ -177,7 +177,7 @@ def powers(bench: Bench) -> Figures:
     return {"others": others, "drop": bench.accuracy(bench.model()) - bench.accuracy(student)}
 
 
-def staged(bench: Bench) -> Figures:
+def staged(bench: Bench, epochs: int = 4, pairs: Any = ()) -> Figures:
     """Bits that fall to 2 beside 2 bits from the first step, in as many; the ends have 8."""
     compressor = Compressor(bench.traced, bench.images, {}, config=USUAL)
     bits = dict.fromkeys(compressor.joint.flow.layers, Bits(2, 2))
@@ -188,7 +188,7 @@ def staged(bench: Bench) -> Figures:
     for name, hooks in (("direct", ()), ("staged", ("progressive-bits",))):
         quantizer, inputs = TRAINED_QUANTIZERS.build("lsq"), bench.images.split(250)
         student = QuantizedStudent(model, quantizer, inputs, dense=bench.traced.model)
-        train(bench, student, hooks=hooks, epochs=4)
+        train(bench, student, hooks=hooks, epochs=epochs, pairs=pairs)
         found[name] = bench.accuracy(student.frozen())
     return {**found, "over_direct": found["staged"] - found["direct"]}
 
