@@ -12,6 +12,7 @@ that are asked for; then three hooks beside what they are to beat, with all trai
 All 50,000 training images, mirrored and shifted by up to four pixels, in batches of 500 (hooks: of
 125); nothing is held back, the last weights count, and all 10,000 test images judge them once, on
 the processor. Rows are appended to build/gpu/rows.jsonl; those that are there are not made again.
+It has not been run on a GPU yet, and there are no rows.
 """
 
 from __future__ import annotations

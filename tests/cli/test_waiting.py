@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -40,8 +41,18 @@ def test_only_where_others_run_all_the_while_and_nothing_else_is_asked_for(
     assert next(seen, None) is None
 
 
-def test_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many run, it is one of the two."""
+@pytest.mark.parametrize(
+    ("text", "found"), [("9.9 9.9 9.9 3/90 7\n", OURS), ("9.9 9 9 1/90 7", {})]
+)
+def test_the_kernel_tells_how_many_run_now_whatever_the_mean_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, found: Mapping[str, str]
+) -> None:
+    load = tmp_path / "loadavg"
+    monkeypatch.setattr("automl.cli.waiting._LOAD", load)
     monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     wait_briefly_where_busy()
-    assert os.environ in ({}, OURS)
+    assert not os.environ  # there is no such file
+    load.write_text(text)
+    wait_briefly_where_busy()
+    assert os.environ == found

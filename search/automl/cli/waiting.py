@@ -20,7 +20,7 @@ _LOAD: Final = Path("/proc/loadavg")
 def wait_briefly_where_busy(running: Callable[[], int] | None = None) -> None:
     """Have threads sleep soon at barriers if other work has half of the cores now.
 
-    Two searches at once took five times as long as one (tests/benchmarks/bench_beside.py). Where
+    Two searches at once took five and eight times as long as one (bench_beside.py, two runs). Where
     nothing else runs, sleeping costs a quarter, so it is not asked for. Read as torch is loaded,
     so this comes before. What the user's environment says stays. Results do not depend on it.
 

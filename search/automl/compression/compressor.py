@@ -249,8 +249,6 @@ class Compressor:
         if not (plan.bits or parts or made or policy.removed or self.database.kept(policy)):
             return model
         self._features.let_go()  # a refit takes moments of its own, of what its network reads
-        if not finish:  # parts of a layer are rounded for what they read: the walk, without solving
-            settings = replace(settings, rounds=0)
         candidate = Candidate(
             model,
             runs.trace,
@@ -264,7 +262,8 @@ class Compressor:
             frozenset(chain[-1] for chain in made),
             frozenset(chain[-1] for chain in adding),
         )
-        finished = self._reconstruction.finish(candidate, self.quantizer, settings)
+        method = self._reconstruction if finish else Raw()
+        finished = method.finish(candidate, self.quantizer, settings)
         return finished if plan.bits else in_place(finished, parts)
 
     def _rounded(self, policy: Policy, plan: Plan) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A refit never makes it worse: where validation data says that it did, it is left out.
+"""A refit that made it worse is left out, where validation data can tell.
 
 By what candidates are ranked by, for of a few hundred inputs the share that is right tells little:
 with the refit EfficientNet-Lite1 without five blocks was four times as far from the dense network's

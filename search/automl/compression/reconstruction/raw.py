@@ -16,7 +16,7 @@ from automl.compression.reconstruction.least_squares import LeastSquares
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Rounds where a policy has bits, and leaves all else. `Compressor.make` does not ask it."""
+    """Rounds where a policy has bits, each part of a layer for what it reads; leaves all else."""
 
     def finish(
         self, candidate: Candidate, quantizer: Quantizer, settings: RefitSettings = FULL_REFIT
